@@ -1,0 +1,46 @@
+"""What a layout yields: the records of a dataset, and how to read one as pixels."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+SOURCE, TARGET = "source", "target"
+DOMAINS = (SOURCE, TARGET)
+SPLITS = ("train", "val", "test")
+EMOTIONS = ("neutral", "joy", "sadness", "surprise", "anger", "fear", "disgust")
+
+
+@dataclass(frozen=True, slots=True)
+class Record:
+    """One sample before it is written to a shard.
+
+    `key` is unique within its domain and split; `label` indexes the layout's class names; `origin` is the path (or the
+    recipe) that the pixels come from; `payload` is whatever the layout's `read` needs, and is picklable.
+    """
+
+    key: str
+    domain: str
+    split: str
+    label: int
+    subject: str
+    origin: str
+    payload: Any = None
+
+
+@dataclass(frozen=True, slots=True)
+class Layout:
+    """A dataset on disk (or a generator) seen as records.
+
+    `records(root, seed, **options)` lists every record; `read(record, size)` returns its pixels as uint8 [H, W, 3] in
+    RGB, of any size: the writer resizes and encodes both domains in exactly the same way. `options` names the keyword
+    arguments of `records` that a user may set, with their defaults.
+    """
+
+    name: str
+    class_names: Sequence[str]
+    records: Callable[..., list[Record]]
+    read: Callable[[Record, int], np.ndarray]
+    needs_root: bool = True
+    options: dict[str, Any] = field(default_factory=dict)

@@ -1,0 +1,13 @@
+"""The one exception a user's mistake may raise."""
+
+EXIT_OK = 0
+EXIT_BAD_INPUT = 2
+EXIT_STOPPED = 75  # EX_TEMPFAIL of sysexits.h: a checkpoint was written, start again to continue
+
+
+class JobError(Exception):
+    """A mistake of the user or a fault of their input.
+
+    The message is one line that says what is wrong, where, and what to do now. The command line prints it as
+    ``error: MESSAGE`` on stderr, without a traceback, and ends in 2.
+    """
