@@ -1,0 +1,44 @@
+"""Randomness without state: every number is a pure function of integers that say what it is for.
+
+A generator would have to be replayed to resume, and numpy may change what its generators yield (NEP 19). SplitMix64
+(Steele et al. 2014, "Fast splittable pseudorandom number generators") over a counter needs neither and is the same
+on every machine and version.
+"""
+
+import zlib
+
+import numpy as np
+
+_GAMMA = 0x9E3779B97F4A7C15
+_MASK = 0xFFFFFFFFFFFFFFFF
+
+
+def splitmix64(x: np.ndarray) -> np.ndarray:
+    """The SplitMix64 finaliser of a uint64 array of any shape, elementwise (arithmetic modulo 2^64)."""
+    x = (x ^ (x >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
+    x = (x ^ (x >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
+    return x ^ (x >> np.uint64(31))
+
+
+def mix(*parts: int | str) -> int:
+    """One 64-bit number from integers and names; the order of the parts matters."""
+    state = 0
+    for part in parts:
+        number = zlib.crc32(part.encode()) if isinstance(part, str) else int(part)
+        state = int(splitmix64(np.array([(state + _GAMMA) & _MASK ^ (number & _MASK)], np.uint64))[0])
+    return state
+
+
+def counters(key: int, indices: np.ndarray) -> np.ndarray:
+    """The uint64 random numbers at `indices` (any shape) of the sequence named by `key`."""
+    return splitmix64(np.uint64(key) + (indices.astype(np.uint64) + np.uint64(1)) * np.uint64(_GAMMA))
+
+
+def uniform(key: int, indices: np.ndarray) -> np.ndarray:
+    """float32 in [0, 1) at `indices` (any shape) of the sequence named by `key`; every multiple of 2^-24 is possible."""
+    return (counters(key, indices) >> np.uint64(40)).astype(np.float32) * np.float32(2.0**-24)
+
+
+def permutation(key: int, length: int) -> np.ndarray:
+    """The permutation of range(length) named by `key`, int64 [length]."""
+    return np.argsort(counters(key, np.arange(length, dtype=np.uint64)), kind="stable")
