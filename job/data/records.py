@@ -35,7 +35,8 @@ class Layout:
 
     `records(root, seed, **options)` lists every record; `read(record, size)` returns its pixels as uint8 [H, W, 3] in
     RGB, of any size: the writer resizes and encodes both domains in exactly the same way. `options` names the keyword
-    arguments of `records` that a user may set, with their defaults.
+    arguments of `records` that a user may set, with their defaults; `size` is the edge of a shard's images in pixels
+    unless the user asks for another.
     """
 
     name: str
@@ -44,3 +45,4 @@ class Layout:
     read: Callable[[Record, int], np.ndarray]
     needs_root: bool = True
     options: dict[str, Any] = field(default_factory=dict)
+    size: int = 64
