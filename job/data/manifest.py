@@ -138,7 +138,7 @@ def _read_remote(url: str) -> bytes:
         with gopen(url, "rb") as stream:
             return stream.read()
     except Exception as error:  # gopen raises whatever its handlers do, for any scheme
-        raise JobError(f"cannot read {url} ({_brief(error)}): check the address, and that it holds shards") from None
+        raise JobError(f"cannot read {url} ({_brief(error)}): check the address, and that it holds shards") from error
 
 
 def _parse(content: bytes, where: str | Path) -> Manifest:
