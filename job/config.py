@@ -1,0 +1,310 @@
+"""The configuration: YAML, checked by pydantic, overridden by ``key.sub=value`` words of the command line.
+
+Every key is documented where it is declared. The resolved configuration is written to the run folder and is itself a
+valid configuration file.
+"""
+
+import difflib
+import hashlib
+import json
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+
+from job.errors import JobError
+
+Fraction = Annotated[float, Field(ge=0, le=1)]
+Positive = Annotated[int, Field(gt=0)]
+Triple = tuple[float, float, float]
+IMAGENET = {"mean": (0.485, 0.456, 0.406), "std": (0.229, 0.224, 0.225)}
+
+
+class Section(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+
+
+class Augment(Section):
+    """Random changes of the training images, drawn per image, on the device, alike in both domains."""
+
+    flip: bool = True  # mirror half of the images left to right
+    rotate: float = Field(15.0, ge=0, le=180)  # degrees, either way
+    shift: Fraction = 0.10  # share of the width and of the height, either way
+    scale: tuple[float, float] = (0.9, 1.1)  # zoom, from and to
+    brightness: Fraction = 0.2  # added, as a share of the full range, either way
+    contrast: Fraction = 0.2  # factor on the distance from mid-grey, either way
+    invert: Fraction = 0.0  # probability of the photographic negative
+
+    @field_validator("scale")
+    @classmethod
+    def _ordered(cls, scale: tuple[float, float]) -> tuple[float, float]:
+        if not 0 < scale[0] <= scale[1]:
+            raise ValueError("wants two numbers, 0 < from <= to")
+        return scale
+
+
+class Data(Section):
+    shards: str = "shards/faces"  # folder or URL that holds manifest.json
+    source: str = "source"  # the labelled domain, as the manifest names it
+    target: str = "target"  # the unlabelled domain
+    global_batch_size: Positive = 64  # images per domain and step, over all ranks
+    streams: Positive = 16  # canonical streams per domain: fixes the data order, bounds the number of ranks
+    block_shards: Positive = 4  # shards of a stream that are shuffled together
+    threads: Positive = 2  # decoding threads per rank
+    prefetch: Positive = 4  # batches decoded ahead
+    on_bad_image: Literal["error", "skip"] = "error"  # an undecodable image: stop, or take the next one and count it
+    cache_dir: str | None = None  # where remote shards are kept; default: ~/.cache/job/shards
+    cache_gib: float | None = Field(None, gt=0)  # size of that cache; default: unbounded
+    allow_pipe: bool = False  # let shard URLs run shell commands (pipe:...)
+    mean: Triple = (0.5, 0.5, 0.5)  # subtracted from images in [0, 1]; "imagenet" fills in mean and std
+    std: Triple = (0.5, 0.5, 0.5)
+    augment: Augment = Augment()
+
+    @model_validator(mode="before")
+    @classmethod
+    def _imagenet(cls, values: Any) -> Any:
+        if isinstance(values, dict):
+            return {k: IMAGENET[k] if k in IMAGENET and v == "imagenet" else v for k, v in values.items()}
+        return values
+
+    @field_validator("std")
+    @classmethod
+    def _positive(cls, std: Triple) -> Triple:
+        if min(std) <= 0:
+            raise ValueError("wants numbers above 0")
+        return std
+
+
+class Model(Section):
+    backbone: str = "compact"  # compact, mnist, svhn, or any torchvision classifier (resnet18, vit_b_16, ...)
+    weights: str = "none"  # none, a local file, or torchvision's name for them (DEFAULT, IMAGENET1K_V1, ...)
+    bottleneck: int | None = Field(None, gt=0)  # width of a layer between the backbone and both heads; null: none
+    label_hidden: tuple[Positive, ...] | None = None  # hidden widths of the label predictor; null: the backbone's own
+    domain_hidden: tuple[Positive, ...] | None = None  # hidden widths of the domain classifier; likewise
+    dropout: float = Field(0.0, ge=0, lt=1)  # before the label predictor
+    batch_norm: Literal["mixed", "sync", "frozen", "none"] = "mixed"  # statistics over the rank's concatenated batch,
+    # over all ranks' batches, fixed to the loaded ones, or (compact, mnist) no BatchNorm at all
+    init: Literal["torch", "xavier", "kaiming"] = "torch"  # of layers without loaded weights
+    compile: bool = False  # torch.compile the feature extractor
+
+    @field_validator("weights", mode="before")
+    @classmethod
+    def _none(cls, weights: Any) -> Any:
+        return "none" if weights in (None, False) else weights
+
+
+class Objective(Section):
+    name: Literal["dann", "source_only", "train_on_target"] = "dann"
+    lambda_max: float = Field(1.0, ge=0)  # the reversed gradient's final strength
+    gamma: float = Field(10.0, gt=0)  # how fast lambda rises
+    lambda_schedule: Literal["paper", "constant"] = "paper"
+    domain_weight: float = Field(1.0, ge=0)  # constant factor of the domain loss, for classifier and encoder alike
+    entropy_weight: float = Field(0.0, ge=0)  # conditional entropy of the target predictions, risen with lambda
+    label_smoothing: float = Field(0.0, ge=0, lt=1)
+    class_weights: Literal["none", "balanced"] | tuple[float, ...] = "none"  # balanced: inverse source frequency
+
+
+class Optimizer(Section):
+    name: Literal["sgd", "adamw"] = "sgd"
+    lr: float = Field(0.01, gt=0)
+    schedule: Literal["paper", "cosine", "constant"] = "paper"
+    warmup_steps: int = Field(0, ge=0)  # linear rise of the learning rate from 0
+    momentum: float = Field(0.9, ge=0, lt=1)
+    nesterov: bool = False
+    betas: tuple[float, float] = (0.9, 0.999)
+    weight_decay: float = Field(0.0, ge=0)  # not on biases and normalisation layers
+    pretrained_lr_factor: float = Field(0.1, ge=0)  # learning rate of loaded layers, relative to the new ones
+    clip_norm: float | None = Field(None, gt=0)  # largest norm of the whole gradient
+
+
+class Train(Section):
+    steps: Positive = 5000
+    accumulate: Positive = 1  # forward passes per step, each on a share of the batch
+    precision: Literal["no", "fp16", "bf16"] = "no"
+    log_every: Positive = 50
+    eval_every: Positive = 500
+    checkpoint_every: Positive = 500
+    keep_last: Positive = 2  # checkpoints kept beside the best one
+    timeout_seconds: Positive = 300  # a rank that is silent for so long ends the job
+    deterministic: bool = False  # deterministic GPU kernels: bit-identical runs on one machine, slower
+
+    @field_validator("precision", mode="before")
+    @classmethod
+    def _no(cls, precision: Any) -> Any:
+        return "no" if precision in (None, False) else precision  # YAML reads a bare `no` as false
+
+
+class Evaluation(Section):
+    batch_size: Positive = 256  # per rank
+    probe_samples: Positive = 1000  # per domain, for the proxy A-distance
+
+
+class Selection(Section):
+    score: Literal["infomax", "source_accuracy", "target_accuracy"] | None = None  # null: the objective's own;
+    # target_accuracy needs target labels and is for train_on_target alone
+
+
+class Wandb(Section):
+    mode: Literal["auto", "online", "offline", "disabled"] = "auto"  # auto: online with a key, offline without
+    project: str = "emotion-dann"
+    entity: str | None = None
+    group: str | None = None
+    job_type: str | None = None
+    tags: tuple[str, ...] = ()
+    notes: str | None = None
+
+
+class Config(Section):
+    name: str = Field("run", min_length=1)  # the run folder is OUTPUT/NAME
+    seed: int = Field(0, ge=0, lt=2**31)
+    output: str = "runs"
+    data: Data = Data()
+    model: Model = Model()
+    objective: Objective = Objective()
+    optimizer: Optimizer = Optimizer()
+    train: Train = Train()
+    evaluation: Evaluation = Evaluation()
+    selection: Selection = Selection()
+    wandb: Wandb = Wandb()
+
+    @field_validator("name")
+    @classmethod
+    def _plain_folder_name(cls, name: str) -> str:
+        if "/" in name or name in (".", ".."):
+            raise ValueError("is a folder name: no slash in it (the folder above it is `output`)")
+        return name
+
+    @model_validator(mode="after")
+    def _score_fits_objective(self) -> "Config":
+        supervised = self.objective.name == "train_on_target"
+        if self.selection.score is not None and (self.selection.score == "target_accuracy") != supervised:
+            raise ValueError(
+                f"selection.score={self.selection.score} does not go with objective.name={self.objective.name}: "
+                "target labels may choose a checkpoint of train_on_target only, and only they do"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _nesterov_needs_momentum(self) -> "Config":
+        if self.optimizer.nesterov and not self.optimizer.momentum:
+            raise ValueError("optimizer.nesterov=true needs optimizer.momentum above 0")
+        return self
+
+    @property
+    def score(self) -> str:
+        """The model-selection score in force."""
+        default = {"train_on_target": "target_accuracy", "source_only": "source_accuracy"}
+        return self.selection.score or default.get(self.objective.name, "infomax")
+
+    @property
+    def run_folder(self) -> Path:
+        return Path(self.output) / self.name
+
+    def fingerprint(self) -> str:
+        """Hash of everything that decides the weights at a given step: a run goes on only under the same one."""
+        content = self.model_dump(mode="json", include={"seed", "data", "model", "objective", "optimizer", "train"})
+        for key in ("shards", "threads", "prefetch", "cache_dir", "cache_gib", "allow_pipe"):
+            del content["data"][key]  # the manifest's hash stands for the shards themselves
+        for key in ("log_every", "eval_every", "checkpoint_every", "keep_last", "timeout_seconds"):
+            del content["train"][key]
+        return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:16]
+
+    def to_yaml(self) -> str:
+        return yaml.safe_dump(self.model_dump(mode="json"), sort_keys=False)
+
+
+class _UniqueKeys(yaml.SafeLoader):
+    """YAML that refuses a key given twice, where plain YAML lets the last one win in silence."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict:
+        seen = set()
+        for key_node, _ in node.value:
+            if key_node.value in seen:
+                problem = f"key {key_node.value!r} twice"
+                raise yaml.constructor.ConstructorError(None, None, problem, key_node.start_mark)
+            seen.add(key_node.value)
+        return super().construct_mapping(node, deep)
+
+
+def load_config(path: str | Path, overrides: Sequence[str] = ()) -> Config:
+    """Read a configuration file and apply ``key.sub=value`` overrides, whose values are YAML.
+
+    Raises JobError, in one line, when the file is missing or no YAML mapping, or when a key or a value is not allowed.
+    """
+    path = Path(path)
+    try:
+        content = yaml.load(path.read_text(encoding="utf-8"), _UniqueKeys)
+    except FileNotFoundError:
+        known = ", ".join(sorted(str(p) for p in Path("configs").glob("*.yaml")))
+        raise JobError(f"no configuration at {path}: choose one of {known or 'your own YAML files'}") from None
+    except (OSError, UnicodeDecodeError) as error:
+        raise JobError(f"cannot read the configuration {path}: {error}") from None
+    except yaml.YAMLError as error:
+        raise JobError(f"{path} is not valid YAML: {' '.join(str(error).split())}") from None
+    if content is None:
+        content = {}
+    if not isinstance(content, dict):
+        raise JobError(f"{path} is not a configuration: wants `key: value` lines, found a {type(content).__name__}")
+    content.setdefault("name", path.stem)
+    for override in overrides:
+        _apply(content, override)
+    return build_config(content, str(path))
+
+
+def build_config(content: dict, where: str) -> Config:
+    """Check a configuration given as nested dictionaries. Raises JobError that names `where`."""
+    try:
+        return Config.model_validate(content)
+    except ValidationError as error:
+        raise JobError(_describe(error, where)) from None
+
+
+def _apply(content: dict, override: str) -> None:
+    key, equals, value = override.partition("=")
+    if not equals or not key:
+        raise JobError(f"override {override!r} is not of the form key.sub=value, for instance optimizer.lr=0.01")
+    *parents, leaf = key.split(".")
+    node = content
+    for parent in parents:
+        node = node.setdefault(parent, {})
+        if not isinstance(node, dict):
+            raise JobError(f"override {override!r}: {parent} is not a section")
+    try:
+        node[leaf] = yaml.load(value, _UniqueKeys)
+    except yaml.YAMLError:
+        raise JobError(f"override {override!r}: the value is not valid YAML") from None
+
+
+def known_keys(model: type[BaseModel] = Config, prefix: str = "") -> Iterable[str]:
+    """Every dotted key of the configuration, sections included."""
+    for name, field in model.model_fields.items():
+        yield prefix + name
+        if isinstance(field.annotation, type) and issubclass(field.annotation, BaseModel):
+            yield from known_keys(field.annotation, f"{prefix}{name}.")
+
+
+def _describe(error: ValidationError, where: str) -> str:
+    problems = error.errors()
+    first = problems[0]
+    key = ".".join(str(part) for part in first["loc"])
+    if first["type"] == "extra_forbidden":
+        text = f"unknown key {key}{_nearest(key)}"
+    elif key:
+        message = first["msg"].removeprefix("Value error, ")
+        text = f"{key} = {first['input']!r}: {message[0].lower()}{message[1:]}"
+    else:
+        text = first["msg"].removeprefix("Value error, ")
+    more = f" (and {len(problems) - 1} more)" if len(problems) > 1 else ""
+    return f"{where}: {text}{more}"
+
+
+def _nearest(key: str) -> str:
+    known = list(known_keys())
+    leaf = key.rpartition(".")[2]
+    close = difflib.get_close_matches(key, known, n=1, cutoff=0.75) or [k for k in known if k.endswith(f".{leaf}")]
+    if not close:  # a misspelt key in the wrong section
+        leaves = {k.rpartition(".")[2]: k for k in known}
+        close = [leaves[match] for match in difflib.get_close_matches(leaf, leaves, n=1, cutoff=0.6)]
+    return f": did you mean {close[0]}?" if close else ": `python -m job train --help` lists the sections"

@@ -1,0 +1,83 @@
+"""`python -m job evaluate`: a checkpoint on one split of both domains."""
+
+import json
+from pathlib import Path
+
+from accelerate import Accelerator
+
+from job.data.augment import normalise
+from job.data.cache import ShardStore
+from job.data.manifest import load_manifest
+from job.data.records import DOMAINS
+from job.errors import JobError
+from job.evaluation.evaluate import DomainReport, evaluate_domain
+from job.evaluation.load import load_model
+from job.evaluation.metrics import accuracy, macro_f1, recall
+from job.evaluation.selection import mutual_information
+from job.evaluation.validate import as_json
+from job.monitor.files import write_atomically
+from job.training.checks import domain_names
+
+
+def evaluate_checkpoint(path: Path, split: str, shards: str | None, out: Path | None) -> str:
+    """Evaluate on every rank that was launched; returns a table and writes the figures as JSON where `out` says.
+
+    `shards` replaces the folder that the model was trained on. Raises JobError for a broken checkpoint or shards of
+    other classes or another image size.
+    """
+    accelerator = Accelerator()
+    loaded = load_model(path)
+    config = loaded.config
+    place = shards or config.data.shards
+    manifest = load_manifest(place, allow_pipe=config.data.allow_pipe)
+    for what, trained, held in (
+        ("classes", loaded.class_names, manifest.class_names),
+        ("image size", loaded.size, manifest.size),
+    ):
+        if trained != held:
+            raise JobError(f"{place} does not suit {path}: {what} {held}, and the model was trained on {trained}")
+    model = loaded.model.to(accelerator.device)
+    store = ShardStore(place, config.data.cache_dir, config.data.allow_pipe, cache_gib=config.data.cache_gib)
+    names = domain_names(config)
+    reports = [
+        evaluate_domain(
+            model,
+            accelerator,
+            manifest,
+            store,
+            names[role],
+            split,
+            normalise=lambda images: normalise(images, config.data.mean, config.data.std),
+            batch_size=config.evaluation.batch_size,
+        )
+        for role in DOMAINS
+    ]
+    if not accelerator.is_main_process:
+        return ""
+    if out is not None:
+        content = {"checkpoint": str(path), "step": loaded.step, "shards": place, "split": split}
+        content |= {"class_names": manifest.class_names}
+        content |= {role: as_json(report) | _figures(report) for role, report in zip(DOMAINS, reports, strict=True)}
+        write_atomically(out, json.dumps(content, indent=1) + "\n")
+    return _table(reports, manifest.class_names)
+
+
+def _figures(report: DomainReport) -> dict[str, float]:
+    figures = {"mutual_information": mutual_information(report)}
+    if report.confusion is not None:
+        figures |= {"accuracy": accuracy(report.confusion), "macro_f1": macro_f1(report.confusion)}
+    return figures
+
+
+def _table(reports: list[DomainReport], class_names: tuple[str, ...]) -> str:
+    lines = [f"{'domain':<10} {'split':<6} {'samples':>8} {'accuracy':>9} {'macro-F1':>9}   recall per class"]
+    for report in reports:
+        head = f"{report.domain:<10} {report.split:<6} {report.samples:>8}"
+        if report.confusion is None:
+            shares = report.predicted / report.samples
+            told = "  ".join(f"{name} {share:.2f}" for name, share in zip(class_names, shares, strict=True))
+            lines.append(f"{head} {'-':>9} {'-':>9}   no labels; predicted: {told}")
+        else:
+            found = "  ".join(f"{n} {v:.2f}" for n, v in zip(class_names, recall(report.confusion), strict=True))
+            lines.append(f"{head} {accuracy(report.confusion):>9.4f} {macro_f1(report.confusion):>9.4f}   {found}")
+    return "\n".join(lines)

@@ -1,0 +1,79 @@
+"""`python -m job compare`: finished runs side by side, and the share of the gap that adaptation closed."""
+
+import json
+import statistics
+from collections.abc import Sequence
+from pathlib import Path
+
+import yaml
+
+from job.errors import JobError
+
+LOWER, UPPER = "source_only", "train_on_target"
+SOURCE, TARGET = "test/source_accuracy", "oracle/test_target_accuracy"
+ORDER = (LOWER, "dann", UPPER)
+
+
+def read_runs(folders: Sequence[Path]) -> list[dict]:
+    """Objective, seed and summary of each run. Raises JobError for one that is not finished."""
+    runs = []
+    for folder in map(Path, folders):
+        try:
+            config = yaml.safe_load((folder / "config.yaml").read_text(encoding="utf-8"))
+            summary = json.loads((folder / "summary.json").read_text(encoding="utf-8"))
+        except FileNotFoundError as error:
+            name = Path(error.filename).name
+            hint = "is not finished: start it again" if name == "summary.json" else "is no run folder"
+            raise JobError(f"{folder} {hint} (it has no {name})") from None
+        if TARGET not in summary:
+            raise JobError(f"{folder} has no {TARGET}: the target's test split has no labels to compare by")
+        runs.append(
+            {
+                "run": str(folder),
+                "objective": config["objective"]["name"],
+                "seed": config["seed"],
+                "shards": config["data"]["shards"],
+                **summary,
+            }
+        )
+    return runs
+
+
+def compare(folders: Sequence[Path]) -> dict:
+    """Mean and standard deviation over the seeds of each objective, and the share of the gap closed.
+
+    The gap is what labels on the target would be worth: train_on_target minus source_only, in accuracy on the target's
+    test split. Of 0 gap, nothing can be closed and the share is None.
+    """
+    runs = read_runs(folders)
+    by_objective = {}
+    for objective in sorted({run["objective"] for run in runs}, key=lambda o: (ORDER.index(o) if o in ORDER else 1, o)):
+        members = [run for run in runs if run["objective"] == objective]
+        by_objective[objective] = {
+            "seeds": sorted(run["seed"] for run in members),
+            "source": _spread([run[SOURCE] for run in members]),
+            "target": _spread([run[TARGET] for run in members]),
+        }
+    if LOWER in by_objective and UPPER in by_objective:
+        low, high = (by_objective[name]["target"]["mean"] for name in (LOWER, UPPER))
+        for row in by_objective.values():
+            row["gap_closed"] = (row["target"]["mean"] - low) / (high - low) if high > low else None
+    return {"objectives": by_objective, "runs": runs}
+
+
+def _spread(values: list[float]) -> dict[str, float]:
+    return {"mean": statistics.mean(values), "std": statistics.stdev(values) if len(values) > 1 else 0.0}
+
+
+def table(comparison: dict) -> str:
+    """The comparison as text."""
+    lines = [f"{'objective':<17} {'seeds':>5}  {'source test':>15}  {'target test':>15}  {'gap closed':>10}"]
+    for objective, row in comparison["objectives"].items():
+        cells = []
+        for domain in ("source", "target"):
+            mean, std = row[domain]["mean"], row[domain]["std"]
+            cells.append(f"{mean:.4f}" + (f" +- {std:.4f}" if len(row["seeds"]) > 1 else ""))
+        gap = row.get("gap_closed")
+        closed = "-" if gap is None else f"{100 * gap:.0f} %"
+        lines.append(f"{objective:<17} {len(row['seeds']):>5}  {cells[0]:>15}  {cells[1]:>15}  {closed:>10}")
+    return "\n".join(lines)

@@ -1,0 +1,32 @@
+"""From a checkpoint folder, and nothing else, to a model that can be used."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from job.config import Config, build_config
+from job.models.build import build_model
+from job.models.dann import DANN
+from job.training.checkpoint import read_checkpoint
+
+
+@dataclass(frozen=True)
+class Loaded:
+    """A model as a checkpoint holds it, in evaluation mode on the CPU, and what is needed to use it."""
+
+    model: DANN
+    config: Config
+    class_names: tuple[str, ...]
+    size: int  # px
+    quality: int  # of the JPEGs that it was trained on
+    step: int
+
+
+def load_model(path: Path) -> Loaded:
+    """Build the model of a checkpoint folder from nothing but that folder. Raises JobError when it is not whole."""
+    checkpoint = read_checkpoint(path)
+    meta = checkpoint.meta
+    config = build_config(meta["config"], f"{path}/meta.json")
+    without_weights = config.model.model_copy(update={"weights": "none"})  # they are in the checkpoint
+    model = build_model(without_weights, meta["size"], len(meta["class_names"]), config.seed)
+    model.load_state_dict(checkpoint.weights())
+    return Loaded(model.eval(), config, tuple(meta["class_names"]), meta["size"], meta["quality"], checkpoint.step)

@@ -1,0 +1,55 @@
+"""What is measured at every evaluation and once at the end, under the names that dashboards rely on."""
+
+from collections.abc import Callable
+
+import numpy as np
+
+from job.evaluation.a_distance import proxy_a_distance
+from job.evaluation.evaluate import DomainReport
+from job.evaluation.metrics import accuracy, macro_f1, recall
+from job.evaluation.selection import scores
+
+Evaluate = Callable[[str, str], DomainReport]  # domain, split -> report
+
+
+def validation_metrics(source: DomainReport, target: DomainReport, class_names, score: str) -> dict[str, float]:
+    """Metrics of the validation splits. Everything that needed target labels is called ``oracle/...``."""
+    metrics = {
+        "val/source_accuracy": accuracy(source.confusion),
+        "val/source_macro_f1": macro_f1(source.confusion),
+    }
+    if min(len(source.features), len(target.features)) >= 20:
+        metrics["domain/a_distance"] = proxy_a_distance(source.features, target.features)
+    for name, value in scores(source, target).items():
+        if name != "target_accuracy" or name == score:  # else it is the oracle's
+            metrics[f"selection/{name}"] = value
+    for name, share in zip(class_names, target.predicted / target.samples, strict=True):
+        metrics[f"val/target_prediction_share/{name}"] = float(share)
+    return metrics | oracle_metrics(target, class_names)
+
+
+def oracle_metrics(target: DomainReport, class_names, prefix: str = "oracle/target") -> dict[str, float]:
+    """Accuracy, macro-F1 and recall per class on the target; empty where its labels are not there."""
+    if target.confusion is None:
+        return {}
+    metrics = {f"{prefix}_accuracy": accuracy(target.confusion), f"{prefix}_macro_f1": macro_f1(target.confusion)}
+    for name, value in zip(class_names, recall(target.confusion), strict=True):
+        if np.isfinite(value):
+            metrics[f"{prefix}_recall/{name}"] = float(value)
+    return metrics
+
+
+def held_out_metrics(source: DomainReport, target: DomainReport, class_names) -> dict[str, float]:
+    """Metrics of the test splits, for the chosen checkpoint."""
+    metrics = {"test/source_accuracy": accuracy(source.confusion), "test/source_macro_f1": macro_f1(source.confusion)}
+    return metrics | oracle_metrics(target, class_names, "oracle/test_target")
+
+
+def as_json(report: DomainReport) -> dict:
+    """A report as plain numbers, for the run folder."""
+    return {
+        "samples": report.samples,
+        "confusion": None if report.confusion is None else report.confusion.tolist(),
+        "predicted": report.predicted.tolist(),
+        "mean_entropy": report.mean_entropy,
+    }

@@ -1,0 +1,88 @@
+"""From the configuration to a network."""
+
+import difflib
+
+import torch
+from torch import Tensor, nn
+
+from job.config import Model
+from job.errors import JobError
+from job.models import backbones
+from job.models.compact import CompactCNN
+from job.models.dann import DANN, head, initialise
+
+# Hidden widths of the label predictor and of the domain classifier, per backbone (Ganin et al. 2016, fig. 4).
+HEADS = {"mnist": ((100, 100), (100,)), "svhn": ((3072, 2048), (1024, 1024)), "compact": ((), (256,))}
+TORCHVISION_HEADS = ((), (1024, 1024))
+
+
+class FeatureExtractor(nn.Sequential):
+    """A backbone and, where asked for, a bottleneck. `backbone_weights_loaded` says that the first is pretrained."""
+
+    backbone_weights_loaded = False
+
+
+def build_model(settings: Model, size: int, classes: int, seed: int) -> DANN:
+    """The network for images of `size` px and `classes` classes; the same seed gives the same weights.
+
+    Raises JobError for an unknown backbone, weights that do not fit, or a size that the backbone cannot take.
+    """
+    torch.manual_seed(seed)
+    backbone = _backbone(settings, size)
+    width = _width(backbone, size, settings.backbone)
+    extractor = FeatureExtractor(backbone)
+    if settings.bottleneck:
+        extractor.append(nn.Linear(width, settings.bottleneck)).append(nn.ReLU())
+        width = settings.bottleneck
+    label_hidden, domain_hidden = HEADS.get(settings.backbone, TORCHVISION_HEADS)
+    if settings.label_hidden is not None:
+        label_hidden = settings.label_hidden
+    if settings.domain_hidden is not None:
+        domain_hidden = settings.domain_hidden
+    model = DANN(
+        extractor,
+        head(width, label_hidden, classes, settings.dropout),
+        head(width, domain_hidden, 1),
+        freeze_batch_norm=settings.batch_norm == "frozen",
+    )
+    extractor.backbone_weights_loaded = settings.weights != "none"
+    for module in model.feature_extractor[1:] if extractor.backbone_weights_loaded else [model.feature_extractor]:
+        initialise(module, settings.init)
+    initialise(model.label_predictor, settings.init)
+    initialise(model.domain_classifier, settings.init)
+    return model
+
+
+def _backbone(settings: Model, size: int) -> nn.Module:
+    name, norm = settings.backbone, settings.batch_norm != "none"
+    own = {
+        "compact": lambda: CompactCNN(norm="batch" if norm else "none"),
+        "mnist": lambda: backbones.mnist(size, norm),
+        "svhn": lambda: backbones.svhn(size, norm),
+    }
+    if name in own:
+        if settings.weights != "none":
+            raise JobError(f"model.weights={settings.weights}: backbone {name} has no published weights, wants none")
+        return own[name]()
+    known = [*own, *backbones.torchvision_names()]
+    if name not in known:
+        close = difflib.get_close_matches(name, known, n=1)
+        hint = f"did you mean {close[0]}?" if close else "choose compact, mnist, svhn or a torchvision classifier"
+        raise JobError(f"unknown model.backbone {name}: {hint}")
+    backbone = backbones.from_torchvision(name, size, settings.weights)
+    if not norm and any(isinstance(m, nn.modules.batchnorm._BatchNorm) for m in backbone.modules()):
+        raise JobError(f"model.batch_norm=none: {name} has BatchNorm built in; use mixed, sync or frozen")
+    return backbone
+
+
+def _width(backbone: nn.Module, size: int, name: str) -> int:
+    if hasattr(backbone, "out_features"):
+        return backbone.out_features
+    try:
+        with torch.no_grad():
+            features: Tensor = backbone.eval()(torch.zeros(1, 3, size, size))
+    except RuntimeError as error:
+        raise JobError(f"backbone {name} cannot take images of {size} px: {str(error).splitlines()[0]}") from None
+    finally:
+        backbone.train()
+    return features.shape[1]

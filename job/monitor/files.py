@@ -1,0 +1,49 @@
+"""The small files of a run folder, each of them whole at any moment."""
+
+import json
+import math
+import os
+from pathlib import Path
+from typing import Any
+
+
+def write_atomically(path: Path, text: str) -> None:
+    temporary = path.with_name(f".{path.name}.{os.getpid()}")
+    temporary.write_text(text, encoding="utf-8")
+    os.replace(temporary, path)
+
+
+def finite(metrics: dict[str, Any]) -> dict[str, Any]:
+    """The metrics without NaN and infinities, which JSON does not have."""
+    return {key: value for key, value in metrics.items() if not isinstance(value, float) or math.isfinite(value)}
+
+
+class MetricsFile:
+    """``metrics.jsonl``: one JSON object a line, each with ``trainer/step``.
+
+    Opened by a run that goes on from `step`, it loses the lines of later steps, which are about to be done again, and a
+    last line that a killed process left unfinished.
+    """
+
+    def __init__(self, path: Path, step: int) -> None:
+        if path.exists():
+            kept = [line for line in read_lines(path) if json.loads(line)["trainer/step"] <= step]
+            write_atomically(path, "".join(kept))
+        self._file = open(path, "a", encoding="utf-8")  # noqa: SIM115
+
+    def write(self, metrics: dict[str, Any]) -> None:
+        self._file.write(json.dumps(metrics) + "\n")
+        self._file.flush()
+
+    def close(self) -> None:
+        self._file.close()
+
+
+def read_lines(path: Path) -> list[str]:
+    """The whole lines of a metrics file."""
+    lines = path.read_text(encoding="utf-8").splitlines(keepends=True)
+    return [line for line in lines if line.endswith("}\n")]
+
+
+def read_metrics(path: Path) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in read_lines(path)]

@@ -1,0 +1,17 @@
+"""The lower bound: supervised learning on the source alone. No target image is seen, not even by BatchNorm."""
+
+from torch import Tensor
+
+from job.config import Objective
+from job.data.records import SOURCE
+from job.models.dann import Output
+from job.objectives.terms import Loss, class_loss
+
+DOMAINS = (SOURCE,)
+LABELLED = SOURCE
+
+
+def loss(output: Output, labels: Tensor, lambda_: Tensor, settings: Objective, class_weights: Tensor | None) -> Loss:
+    """Class loss on the source."""
+    on_classes = class_loss(output.class_logits, labels, settings, class_weights)
+    return Loss(on_classes, on_classes)

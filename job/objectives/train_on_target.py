@@ -1,0 +1,7 @@
+"""The upper bound: supervised learning on the target, with the labels that the other objectives never see."""
+
+from job.data.records import TARGET
+from job.objectives.source_only import loss as loss
+
+DOMAINS = (TARGET,)
+LABELLED = TARGET

@@ -1,0 +1,78 @@
+"""`python -m job predict`: pictures to emotions."""
+
+import csv
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
+
+import numpy as np
+import simplejpeg
+import torch
+from PIL import Image, ImageOps
+
+from job.data.augment import normalise
+from job.data.encode import encode
+from job.errors import JobError
+from job.evaluation.load import Loaded, load_model
+
+ENDINGS = {".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff", ".gif"}
+
+
+def predict(checkpoint: Path, inputs: Sequence[Path], out: Path, batch_size: int = 64) -> tuple[int, list[str]]:
+    """Write a CSV (path, label, confidence, one probability per class) for images and folders of images.
+
+    Returns how many images were predicted, and a line for each that could not be read. Raises JobError when the
+    checkpoint is broken or no image is found.
+    """
+    loaded = load_model(checkpoint)
+    paths = list(find_images(inputs))
+    if not paths:
+        raise JobError(f"no image under {', '.join(map(str, inputs))}: looked for {', '.join(sorted(ENDINGS))}")
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    loaded.model.to(device)
+    unreadable: list[str] = []
+    done = 0
+    out.parent.mkdir(parents=True, exist_ok=True)
+    with open(out, "w", newline="", encoding="utf-8") as file:
+        writer = csv.writer(file)
+        writer.writerow(["path", "label", "confidence", *loaded.class_names])
+        for first in range(0, len(paths), batch_size):
+            read = list(_read(paths[first : first + batch_size], loaded, unreadable))
+            if not read:
+                continue
+            for (path, _), row in zip(read, probabilities(loaded, np.stack([p for _, p in read]), device), strict=True):
+                best = int(row.argmax())
+                writer.writerow([path, loaded.class_names[best], f"{row[best]:.4f}", *(f"{p:.4f}" for p in row)])
+            done += len(read)
+    if not done:
+        raise JobError(f"none of {len(paths)} images could be read; the first: {unreadable[0]}")
+    return done, unreadable
+
+
+@torch.inference_mode()
+def probabilities(loaded: Loaded, images: np.ndarray, device: torch.device) -> np.ndarray:
+    """Class probabilities float32 [n, classes] of uint8 [n, size, size, 3] images."""
+    inputs = normalise(torch.from_numpy(images).to(device), loaded.config.data.mean, loaded.config.data.std)
+    return loaded.model(inputs).class_logits.float().softmax(1).cpu().numpy()
+
+
+def find_images(inputs: Iterable[Path]) -> Iterator[Path]:
+    """The files named and, sorted, the images in the folders named. Raises JobError when one is missing."""
+    for path in map(Path, inputs):
+        if path.is_dir():
+            yield from sorted(p for p in path.rglob("*") if p.suffix.lower() in ENDINGS and p.is_file())
+        elif path.exists():
+            yield path
+        else:
+            raise JobError(f"no image or folder at {path}")
+
+
+def _read(paths: Iterable[Path], loaded: Loaded, unreadable: list[str]) -> Iterator[tuple[Path, np.ndarray]]:
+    """Pixels exactly as the shards hold them: same crop, filter, JPEG quality and decoder."""
+    for path in paths:
+        try:
+            with Image.open(path) as image:
+                pixels = np.asarray(ImageOps.exif_transpose(image).convert("RGB"))
+        except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
+            unreadable.append(f"{path}: {str(error).splitlines()[0] if str(error) else type(error).__name__}")
+            continue
+        yield path, simplejpeg.decode_jpeg(encode(pixels, loaded.size, loaded.quality), "RGB")

@@ -1,0 +1,195 @@
+"""`python -m job train`: the wiring of a training run. Nothing is computed here."""
+
+import logging
+import time
+from datetime import timedelta
+
+import torch
+
+from job.config import Config
+from job.data.augment import Augmentation, augment, normalise
+from job.data.cache import ShardStore
+from job.data.manifest import Manifest, load_manifest
+from job.data.records import SOURCE, TARGET
+from job.data.stream import Batch, BatchLoader, DomainStream
+from job.errors import EXIT_BAD_INPUT, EXIT_OK, EXIT_STOPPED, JobError
+from job.evaluation.evaluate import DomainReport, evaluate_domain
+from job.evaluation.validate import held_out_metrics, validation_metrics
+from job.models.build import build_model
+from job.models.dann import DANN
+from job.monitor.recorder import Recorder
+from job.objectives import OBJECTIVES
+from job.training.checkpoint import BEST, Checkpoint, find_checkpoint, read_checkpoint
+from job.training.checks import check_data, domain_names
+from job.training.distributed import build_accelerator
+from job.training.loop import Callbacks, fit
+from job.training.optimizer import build_optimizer
+from job.training.run_folder import describe, on_main, open_run_folder, save, write_reports, write_status
+from job.training.stop import Stop
+
+log = logging.getLogger("job")
+
+
+def train(config: Config) -> int:
+    """Start the run that `config` describes, or go on with it. Returns the exit code: 0 done, 75 stopped.
+
+    Raises JobError for everything that the user can put right.
+    """
+    accelerator = build_accelerator(config)
+    main = accelerator.is_main_process
+    folder = config.run_folder
+    objective = OBJECTIVES[config.objective.name]
+    domains = domain_names(config)
+
+    manifest = load_manifest(config.data.shards, allow_pipe=config.data.allow_pipe)
+    check_data(config, manifest, accelerator.num_processes)
+    last = open_run_folder(config, manifest, accelerator)
+    start_step = last.step if last else 0
+    best = dict(last.meta["best"]) if last else {"step": None, "score": None}
+
+    model, optimizer = _build(config, manifest, accelerator, last)
+    network: DANN = accelerator.unwrap_model(model)
+    data = config.data
+    store = ShardStore(data.shards, data.cache_dir, data.allow_pipe, cache_gib=data.cache_gib)
+    streams = [
+        DomainStream(
+            manifest,
+            domains[role],
+            store,
+            labelled=role == objective.LABELLED,  # no other label is ever decoded
+            seed=config.seed,
+            streams=config.data.streams,
+            global_batch_size=config.data.global_batch_size,
+            block_shards=config.data.block_shards,
+            on_bad_image=config.data.on_bad_image,
+            rank=accelerator.process_index,
+            world_size=accelerator.num_processes,
+        )
+        for role in objective.DOMAINS
+    ]
+    batches = BatchLoader(
+        streams,
+        seed=config.seed,
+        start_step=start_step,
+        stop_step=config.train.steps,
+        threads=config.data.threads,
+        prefetch=config.data.prefetch,
+        device=accelerator.device,
+    )
+    mean, std = config.data.mean, config.data.std
+    augmentation = Augmentation(**config.data.augment.model_dump())
+
+    def prepare(batch: Batch) -> torch.Tensor:
+        return augment(batch.images, batch.draws, augmentation, mean, std)
+
+    def report(role: str, split: str, probe_samples: int = 0) -> DomainReport:
+        return evaluate_domain(
+            network,
+            accelerator,
+            manifest,
+            store,
+            domains[role],
+            split,
+            normalise=lambda images: normalise(images, mean, std),
+            batch_size=config.evaluation.batch_size,
+            probe_samples=probe_samples,
+        )
+
+    def evaluate(step: int) -> tuple[dict[str, float], float]:
+        reports = [report(role, "val", config.evaluation.probe_samples) for role in (SOURCE, TARGET)]
+        if main:
+            write_reports(folder / "evaluation" / f"step_{step:08d}.json", step, reports, manifest.class_names)
+        metrics = validation_metrics(*reports, manifest.class_names, config.score)
+        return metrics, metrics[f"selection/{config.score}"]
+
+    def save_at(step: int, metrics: dict[str, float], is_best: bool) -> float:
+        began = time.perf_counter()
+        if is_best:
+            best.update(step=step, score=metrics[f"selection/{config.score}"])
+        meta = describe(config, manifest, accelerator, recorder.wandb_id)
+        meta |= {"step": step, "best": best, "scores": metrics}
+        on_main(accelerator, lambda: save(folder, config, meta, network, optimizer, accelerator, is_best))
+        return time.perf_counter() - began
+
+    def last_checkpoint() -> str:
+        found = find_checkpoint(folder / "checkpoints")
+        return str(found.path) if found else "none yet"
+
+    def epochs(step: int) -> dict[str, float]:
+        return {f"trainer/epoch_{role}": s.epoch(step) for role, s in zip(objective.DOMAINS, streams, strict=True)}
+
+    facts = {"ranks": accelerator.num_processes, "device": str(accelerator.device), "manifest": manifest.hash}
+    recorder = Recorder(config, folder, start_step, last and last.meta["wandb_id"], facts, main)
+    stop = Stop(folder / "stop", timedelta(seconds=config.train.timeout_seconds))
+    status, exit_code = "failed", 1
+    try:
+        class_weights = _class_weights(config, manifest, domains[objective.LABELLED], accelerator.device)
+        callbacks = Callbacks(recorder.log, evaluate, save_at, last_checkpoint, stop.agreed, epochs)
+        with batches:
+            finished = fit(
+                config,
+                accelerator,
+                model,
+                optimizer,
+                batches,
+                prepare,
+                objective,
+                class_weights,
+                callbacks,
+                best["score"],
+            )
+        if finished:
+            chosen = read_checkpoint(folder / "checkpoints" / BEST)
+            network.load_state_dict(chosen.weights())
+            reports = [report(role, "test") for role in (SOURCE, TARGET)]
+            if main:
+                write_reports(folder / "evaluation" / "test.json", chosen.step, reports, manifest.class_names)
+            choice = {"selection/chosen_step": chosen.step, "selection/chosen_by": config.score}
+            recorder.summarise(held_out_metrics(*reports, manifest.class_names) | choice)
+            status, exit_code = "finished", EXIT_OK
+        else:
+            log.info("stopped (%s) after %s: start again to go on", stop.reason or "another rank", last_checkpoint())
+            status, exit_code = "stopped", EXIT_STOPPED
+    except JobError:
+        exit_code = EXIT_BAD_INPUT
+        raise
+    finally:
+        stop.close()
+        recorder.close(exit_code)
+        if main:
+            write_status(folder, status, exit_code)
+    accelerator.wait_for_everyone()
+    accelerator.end_training()
+    return exit_code
+
+
+def _build(config: Config, manifest: Manifest, accelerator, last: Checkpoint | None):
+    """Build model and optimiser, or take them from the checkpoint, and let Accelerate wrap them."""
+    model = build_model(config.model, manifest.size, len(manifest.class_names), config.seed)
+    if len(OBJECTIVES[config.objective.name].DOMAINS) == 1:
+        model.domain_classifier.requires_grad_(False)  # not in the loss: DDP would wait for its gradient
+    if config.model.batch_norm == "sync":
+        model = torch.nn.SyncBatchNorm.convert_sync_batchnorm(model)
+    if last:
+        model.load_state_dict(last.weights())
+    if accelerator.device.type == "cuda":
+        model = model.to(memory_format=torch.channels_last)
+    if config.model.compile:
+        model.feature_extractor.compile()
+    model, optimizer = accelerator.prepare(model, build_optimizer(model, config.optimizer))
+    if last:
+        state = last.trainer()
+        optimizer.load_state_dict(state["optimizer"])
+        if accelerator.scaler is not None and state["scaler"]:
+            accelerator.scaler.load_state_dict(state["scaler"])
+    return model, optimizer
+
+
+def _class_weights(config: Config, manifest: Manifest, domain: str, device: torch.device) -> torch.Tensor | None:
+    weights = config.objective.class_weights
+    if weights == "none":
+        return None
+    if weights == "balanced":
+        counts = manifest.class_counts(domain, "train")
+        weights = [sum(counts) / len(counts) / count if count else 0.0 for count in counts]
+    return torch.tensor(weights, dtype=torch.float32, device=device)

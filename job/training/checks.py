@@ -1,0 +1,37 @@
+"""What must hold before the first step, checked against the shards."""
+
+from job.config import Config
+from job.data.manifest import Manifest
+from job.data.order import batch_per_stream, rank_streams
+from job.data.records import SOURCE, TARGET
+from job.errors import JobError
+from job.objectives import OBJECTIVES
+
+
+def domain_names(config: Config) -> dict[str, str]:
+    """The manifest's name of the domain in each role."""
+    return {SOURCE: config.data.source, TARGET: config.data.target}
+
+
+def check_data(config: Config, manifest: Manifest, ranks: int) -> None:
+    """Raise JobError unless the shards hold what the objective needs and the ranks can share the batch."""
+    objective = OBJECTIVES[config.objective.name]
+    data = config.data
+    for role, domain in domain_names(config).items():
+        for split in ("train", "val", "test"):
+            manifest.shards(domain, split)
+            needs_labels = (split != "test" and role == objective.LABELLED) or (split != "train" and role == SOURCE)
+            if needs_labels and not manifest.labelled(domain, split):
+                hint = "write the shards with --keep-target-labels" if role == TARGET else "check data.source"
+                raise JobError(f"{config.objective.name} needs labels of {domain}/{split} in {data.shards}: {hint}")
+    batch_per_stream(data.global_batch_size, data.streams)
+    rank_streams(data.streams, 0, ranks)
+    per_rank = data.global_batch_size // ranks
+    if per_rank % config.train.accumulate:
+        raise JobError(
+            f"train.accumulate={config.train.accumulate} cannot share out the {per_rank} images per domain of a rank "
+            f"(data.global_batch_size={data.global_batch_size} over {ranks} ranks): choose a divisor of {per_rank}"
+        )
+    weights = config.objective.class_weights
+    if isinstance(weights, tuple) and len(weights) != len(manifest.class_names):
+        raise JobError(f"objective.class_weights has {len(weights)} numbers for {len(manifest.class_names)} classes")

@@ -1,0 +1,48 @@
+"""Accelerate, set up once: ranks, precision, time-outs, and what the machine needs to be told."""
+
+import os
+from datetime import timedelta
+
+import torch
+from accelerate import Accelerator
+from accelerate.utils import DistributedDataParallelKwargs, InitProcessGroupKwargs
+
+from job.config import Config
+from job.errors import JobError
+
+EXPECTED_RANKS = "JOB_EXPECTED_RANKS"  # set by the launch scripts
+
+
+def build_accelerator(config: Config) -> Accelerator:
+    """Join the other ranks. Raises JobError for a precision that the device lacks or a wrong number of ranks.
+
+    The time-out is set here because NCCL_TIMEOUT does nothing. `accelerate launch` starts a single process for some
+    settings that ask for several, hence the count.
+    """
+    if config.train.deterministic:
+        os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
+        torch.use_deterministic_algorithms(True, warn_only=True)
+    torch.backends.cudnn.benchmark = not config.train.deterministic
+    torch.set_float32_matmul_precision("high")
+    has_gpu = torch.cuda.is_available() and os.environ.get("ACCELERATE_USE_CPU", "false").lower() not in ("true", "1")
+    if config.train.precision == "fp16" and not has_gpu:
+        raise JobError("train.precision=fp16 needs a GPU and there is none here: use no, or bf16")
+    if config.train.precision == "bf16" and has_gpu and not torch.cuda.is_bf16_supported():
+        raise JobError(f"train.precision=bf16 is not supported by {torch.cuda.get_device_name()}: use fp16")
+    accelerator = Accelerator(
+        mixed_precision=config.train.precision,
+        step_scheduler_with_optimizer=False,
+        kwargs_handlers=[
+            InitProcessGroupKwargs(timeout=timedelta(seconds=config.train.timeout_seconds)),
+            DistributedDataParallelKwargs(gradient_as_bucket_view=True),
+        ],
+    )
+    wanted = int(os.environ.get(EXPECTED_RANKS, accelerator.num_processes))
+    if accelerator.num_processes != wanted:
+        raise JobError(
+            f"{wanted} ranks were asked for and {accelerator.num_processes} started: with `accelerate launch` on CPUs "
+            "use ACCELERATE_USE_CPU=true and --multi_gpu, or start it with launch/local.sh"
+        )
+    if config.model.batch_norm == "sync" and accelerator.num_processes > 1 and accelerator.device.type != "cuda":
+        raise JobError("model.batch_norm=sync needs GPUs when there are several ranks: use mixed")
+    return accelerator

@@ -1,0 +1,181 @@
+"""The training loop."""
+
+import contextlib
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+import torch
+from accelerate import Accelerator
+from torch import Tensor
+
+from job.config import Config
+from job.data.stream import Batch
+from job.errors import JobError
+from job.models.dann import DANN
+from job.training.meter import Meter
+from job.training.optimizer import set_learning_rate
+from job.training.schedules import lambda_at, lr_factor_at
+
+
+class Batches(Protocol):
+    """What the loop asks of a loader (`job.data.stream.BatchLoader`)."""
+
+    wait_seconds: float
+    skipped: int
+
+    def __iter__(self) -> Iterator[Batch]: ...
+
+
+@dataclass(frozen=True)
+class Callbacks:
+    """What the loop leaves to others. All ranks call each of them at the same steps."""
+
+    log: Callable[[int, dict[str, float]], None]  # step, metrics
+    evaluate: Callable[[int], tuple[dict[str, float], float]]  # step -> metrics, selection score
+    save: Callable[[int, dict[str, float], bool], float]  # step, metrics, is it the best so far -> seconds
+    last_checkpoint: Callable[[], str]  # name of the last good one, for messages
+    stop_agreed: Callable[[], bool]
+    epochs: Callable[[int], dict[str, float]]  # step -> passes over each domain so far
+
+
+def fit(
+    config: Config,
+    accelerator: Accelerator,
+    model: torch.nn.Module,
+    optimizer: torch.optim.Optimizer,
+    batches: Batches,
+    prepare: Callable[[Batch], Tensor],
+    objective,
+    class_weights: Tensor | None,
+    callbacks: Callbacks,
+    best_score: float | None = None,
+) -> bool:
+    """Train from the loader's first step to its last. True: done; False: stopped early, after a checkpoint.
+
+    A step is one update of the weights: ``train.accumulate`` forward passes, each over as many source as target rows.
+    `prepare` makes network input, augmented and normalised, of a
+    batch. The device is waited for at log steps only. Raises JobError when the loss was not finite, with the step.
+    """
+    network: DANN = accelerator.unwrap_model(model)
+    meter = Meter(accelerator, objective)
+    clock = _Clock(batches)
+    train = config.train
+    model.train()
+    for batch in batches:
+        step = batch.step
+        done = step + 1
+        logs = done % train.log_every == 0 or done == train.steps
+        lambda_ = lambda_at(step, train.steps, config.objective)
+        lr_factor = lr_factor_at(step, train.steps, config.optimizer)
+        torch.manual_seed(_step_seed(config.seed, step, accelerator.process_index))  # dropout: nothing to save
+        set_learning_rate(optimizer, lr_factor)
+        if logs and len(objective.DOMAINS) == 2:
+            meter.watch_reversed_gradient(network)
+        _update(config, accelerator, model, optimizer, batch, prepare, objective, class_weights, lambda_, meter)
+        clock.tick()
+
+        metrics: dict[str, float] = {}
+        evaluates = done % train.eval_every == 0 or done == train.steps
+        stops = callbacks.stop_agreed()
+        saves = done % train.checkpoint_every == 0 or done == train.steps or stops
+        if logs or evaluates or saves:
+            bad_step = meter.first_bad_step()
+            if bad_step is not None:
+                raise JobError(_advice(bad_step, callbacks.last_checkpoint(), config))
+        if logs:
+            scale = accelerator.scaler.get_scale() if accelerator.scaler is not None else 1.0
+            metrics |= meter.read(network, scale) | clock.read(2 * config.data.global_batch_size, objective)
+            metrics |= callbacks.epochs(done) | {"schedule/lr": config.optimizer.lr * lr_factor}
+            if len(objective.DOMAINS) == 2:
+                metrics["schedule/lambda"] = lambda_
+            metrics["data/skipped_samples"] = batches.skipped
+        improves = False
+        if evaluates:
+            scores, score = callbacks.evaluate(done)
+            model.train()
+            metrics |= scores
+            improves = best_score is None or score >= best_score
+            best_score = score if improves else best_score
+        if saves or improves:
+            metrics["speed/checkpoint_seconds"] = callbacks.save(done, metrics, improves)
+        if metrics:
+            callbacks.log(done, metrics)
+        if stops and done < train.steps:
+            return False
+        clock.start()
+    return True
+
+
+def _update(config, accelerator, model, optimizer, batch, prepare, objective, class_weights, lambda_, meter) -> None:
+    """One update of the weights from one batch."""
+    images = prepare(batch)
+    shares = config.train.accumulate
+    lambda_ = torch.full((), lambda_, device=images.device)
+    optimizer.zero_grad(set_to_none=True)
+    for share in range(shares):
+        rows = _rows_of_share(len(images), len(objective.DOMAINS), share, shares)
+        inputs, labels = (images, batch.labels) if rows is None else (images[rows], batch.labels[rows])
+        waits = share < shares - 1  # gradients travel between ranks with the last share only
+        with accelerator.no_sync(model) if waits else contextlib.nullcontext():
+            output = model(inputs, lambda_)
+            loss = objective.loss(output, labels, lambda_, config.objective, class_weights)
+            meter.update(batch.step, loss, output, labels)
+            accelerator.backward(loss.total / shares)
+    if config.optimizer.clip_norm is not None:
+        accelerator.clip_grad_norm_(model.parameters(), config.optimizer.clip_norm)
+    optimizer.step()
+
+
+def _rows_of_share(rows: int, domains: int, share: int, shares: int) -> Tensor | None:
+    """Rows of a share of the batch, an equal part of each domain; None for the whole batch."""
+    if shares == 1:
+        return None
+    per_domain = rows // domains
+    part = per_domain // shares
+    starts = [domain * per_domain + share * part for domain in range(domains)]
+    return torch.cat([torch.arange(start, start + part) for start in starts])
+
+
+def _step_seed(seed: int, step: int, rank: int) -> int:
+    return int(np.random.SeedSequence((seed, step, rank)).generate_state(1, np.uint64)[0] >> np.uint64(1))
+
+
+def _advice(step: int, last_checkpoint: str, config: Config) -> str:
+    precision = " or train.precision=bf16 in place of fp16" if config.train.precision == "fp16" else ""
+    return (
+        f"the loss was NaN or infinite at step {step}; the last good checkpoint is {last_checkpoint}; try a lower "
+        f"optimizer.lr ({config.optimizer.lr} now), optimizer.clip_norm=1, optimizer.warmup_steps=500{precision}"
+    )
+
+
+class _Clock:
+    """Durations of the steps, without the evaluations and checkpoints between them."""
+
+    def __init__(self, batches: Batches) -> None:
+        self._batches = batches
+        self._durations: list[float] = []
+        self._waited = batches.wait_seconds
+        self.start()
+
+    def start(self) -> None:
+        self._from = time.perf_counter()
+
+    def tick(self) -> None:
+        self._durations.append(time.perf_counter() - self._from)
+
+    def read(self, images_per_step: int, objective) -> dict[str, float]:
+        images_per_step = images_per_step * len(objective.DOMAINS) // 2
+        seconds = sum(self._durations)
+        waited, self._waited = self._batches.wait_seconds - self._waited, self._batches.wait_seconds
+        p50, p95 = np.percentile(self._durations, (50, 95))
+        values = {
+            "speed/images_per_second": images_per_step * len(self._durations) / seconds,
+            "speed/data_wait_fraction": min(waited / seconds, 1.0),
+            "speed/step_p50_ms": 1000 * p50,
+            "speed/step_p95_ms": 1000 * p95,
+        }
+        self._durations.clear()
+        return values

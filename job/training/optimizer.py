@@ -1,0 +1,35 @@
+"""The optimiser and its parameter groups."""
+
+import torch
+from torch import nn
+
+from job.config import Optimizer
+from job.models.dann import DANN
+
+
+def build_optimizer(model: DANN, settings: Optimizer) -> torch.optim.Optimizer:
+    """SGD with momentum or AdamW over the parameters that require a gradient.
+
+    Loaded (pretrained) layers learn at ``pretrained_lr_factor`` times the rate; biases and normalisation layers are not
+    decayed. Each group keeps its own rate in ``base_lr``, which the schedule multiplies.
+    """
+    loaded = set()
+    if model.feature_extractor.backbone_weights_loaded:
+        loaded = set(model.feature_extractor[0].parameters())
+    groups: dict[tuple[bool, bool], list[nn.Parameter]] = {}
+    for parameter in model.parameters():
+        if parameter.requires_grad:
+            groups.setdefault((parameter in loaded, parameter.ndim > 1), []).append(parameter)
+    parameter_groups = []
+    for (is_loaded, is_decayed), parameters in groups.items():
+        lr = settings.lr * (settings.pretrained_lr_factor if is_loaded else 1.0)
+        decay = settings.weight_decay if is_decayed else 0.0
+        parameter_groups.append({"params": parameters, "lr": lr, "base_lr": lr, "weight_decay": decay})
+    if settings.name == "sgd":
+        return torch.optim.SGD(parameter_groups, settings.lr, momentum=settings.momentum, nesterov=settings.nesterov)
+    return torch.optim.AdamW(parameter_groups, lr=settings.lr, betas=settings.betas)
+
+
+def set_learning_rate(optimizer: torch.optim.Optimizer, factor: float) -> None:
+    for group in optimizer.param_groups:
+        group["lr"] = group["base_lr"] * factor

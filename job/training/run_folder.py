@@ -1,0 +1,124 @@
+"""The run folder: opening a run or going on with one, saving into it, and saying how it ended."""
+
+import json
+import logging
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from accelerate import Accelerator
+from accelerate.utils import broadcast_object_list
+
+from job.config import Config, build_config
+from job.data.manifest import Manifest
+from job.data.records import DOMAINS
+from job.errors import JobError
+from job.evaluation.evaluate import DomainReport
+from job.evaluation.validate import as_json
+from job.models.dann import DANN
+from job.monitor.files import write_atomically
+from job.monitor.recorder import set_up_log
+from job.training import checkpoint as checkpoints
+
+log = logging.getLogger("job")
+
+
+def open_run_folder(config: Config, manifest: Manifest, accelerator: Accelerator) -> checkpoints.Checkpoint | None:
+    """Make the run folder, or find the checkpoint to go on from. The main rank decides for all."""
+    folder = config.run_folder
+    found: list[Path | None] = [None]
+
+    def open_it() -> None:
+        try:
+            (folder / "checkpoints").mkdir(parents=True, exist_ok=True)
+            (folder / "evaluation").mkdir(exist_ok=True)
+            set_up_log(folder, main=True)
+            last = checkpoints.find_checkpoint(folder / "checkpoints")
+            if last:
+                _check_same(config, manifest, last)
+                log.info("going on from step %d of %d in %s", last.step, config.train.steps, folder)
+            else:
+                log.info("starting %s on %d rank(s)", folder, accelerator.num_processes)
+            write_atomically(folder / "config.yaml", config.to_yaml())
+            write_status(folder, "running")
+        except OSError as error:
+            raise JobError(f"cannot write the run folder {folder}: {error.strerror}; choose another `output`") from None
+        found[0] = last and last.path
+
+    if not accelerator.is_main_process:
+        set_up_log(None, main=False)
+    on_main(accelerator, open_it)
+    broadcast_object_list(found)
+    return checkpoints.read_checkpoint(found[0]) if found[0] else None
+
+
+def _check_same(config: Config, manifest: Manifest, last: checkpoints.Checkpoint) -> None:
+    if last.meta["manifest"] != manifest.hash:
+        raise JobError(
+            f"{config.run_folder} was started on other shards than {config.data.shards}: choose another `name`"
+        )
+    if last.meta["fingerprint"] != config.fingerprint():
+        before = _flat(build_config(last.meta["config"], f"{last.path}/meta.json").model_dump(mode="json"))
+        now = _flat(config.model_dump(mode="json"))
+        changes = [f"{key} {before[key]} -> {now[key]}" for key in now if before.get(key) != now[key]]
+        raise JobError(
+            f"{config.run_folder} was started with another configuration ({'; '.join(changes)}): "
+            "choose another `name`, or put the values back to go on with it"
+        )
+
+
+def _flat(content: dict, prefix: str = "") -> dict:
+    flat = {}
+    for key, value in content.items():
+        flat |= _flat(value, f"{prefix}{key}.") if isinstance(value, dict) else {prefix + key: value}
+    return flat
+
+
+def describe(config: Config, manifest: Manifest, accelerator: Accelerator, wandb_id: str | None) -> dict:
+    """The part of ``meta.json`` that is the same at every step: enough to use a checkpoint far from its run folder."""
+    return {
+        "fingerprint": config.fingerprint(),
+        "manifest": manifest.hash,
+        "ranks": accelerator.num_processes,
+        "wandb_id": wandb_id,
+        "class_names": manifest.class_names,
+        "size": manifest.size,
+        "quality": manifest.quality,
+        "config": config.model_dump(mode="json"),
+    }
+
+
+def save(
+    folder: Path, config: Config, meta: dict, network: DANN, optimizer, accelerator: Accelerator, best: bool
+) -> None:
+    """Write a checkpoint, let ``latest`` and perhaps ``best`` point at it, and delete old ones. On the main rank."""
+    scaler = accelerator.scaler.state_dict() if accelerator.scaler is not None else {}
+    trainer = {"optimizer": optimizer.state_dict(), "scaler": scaler}
+    saved = checkpoints.save_checkpoint(folder / "checkpoints", meta, network.state_dict(), trainer)
+    if best:
+        checkpoints.point(folder / "checkpoints", checkpoints.BEST, saved.path)
+    checkpoints.prune(folder / "checkpoints", config.train.keep_last)
+
+
+def on_main(accelerator: Accelerator, action: Callable[[], None]) -> None:
+    """Do something on the main rank; when it fails, every rank raises the same JobError instead of waiting for it."""
+    outcome: list[str | None] = [None]
+    if accelerator.is_main_process:
+        try:
+            action()
+        except JobError as error:
+            outcome[0] = str(error)
+    broadcast_object_list(outcome)
+    if outcome[0] is not None:
+        raise JobError(outcome[0])
+
+
+def write_status(folder: Path, status: str, exit_code: int | None = None) -> None:
+    """What the launch scripts read: `accelerate launch` does not pass exit codes on."""
+    write_atomically(folder / "status.json", json.dumps({"status": status, "exit_code": exit_code}) + "\n")
+
+
+def write_reports(path: Path, step: int, reports: Sequence[DomainReport], class_names: Sequence[str]) -> None:
+    """Confusion matrices and prediction counts of both domains, as JSON."""
+    content = {"step": step, "class_names": class_names}
+    content |= {role: as_json(report) for role, report in zip(DOMAINS, reports, strict=True)}
+    write_atomically(path, json.dumps(content, indent=1) + "\n")

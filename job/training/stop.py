@@ -1,0 +1,66 @@
+"""Stopping early: a file or a signal, agreed by all ranks at a step boundary."""
+
+import signal
+import time
+from datetime import timedelta
+from pathlib import Path
+
+import torch
+import torch.distributed as dist
+
+SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1)
+
+
+class Stop:
+    """Asks every rank, at every step boundary, whether any of them wants to stop.
+
+    Rank 0 looks for `file`, at most once a second; every rank listens for SIGTERM, SIGINT and SIGUSR1 (a second SIGINT
+    interrupts at once). The question of one boundary is answered at the next one: the reduction of a host flag over
+    Gloo goes on while the step computes, so that neither the device nor the host waits for it.
+    """
+
+    def __init__(self, file: Path, timeout: timedelta) -> None:
+        self.file = file
+        self.reason: str | None = None
+        self._looked_at = 0.0
+        self._pending: tuple[torch.Tensor, dist.Work] | None = None
+        self._ranks = dist.new_group(backend="gloo", timeout=timeout) if dist.is_initialized() else None
+        self._looks = self._ranks is None or dist.get_rank() == 0
+        self._previous = {number: signal.signal(number, self._on_signal) for number in SIGNALS}
+
+    def _on_signal(self, number: int, frame: object) -> None:
+        if number == signal.SIGINT and self.reason is not None:
+            raise KeyboardInterrupt
+        self.reason = signal.Signals(number).name
+
+    def _wanted(self) -> bool:
+        now = time.monotonic()
+        if self.reason is None and self._looks and now - self._looked_at >= 1:
+            self._looked_at = now
+            if self.file.exists():
+                self.reason = f"{self.file} exists"
+        return self.reason is not None
+
+    def agreed(self) -> bool:
+        """Whether to stop at this boundary: the same answer on every rank. To be called once a step by all of them."""
+        if self._ranks is None:
+            return self._wanted()
+        answer = self._collect()
+        flag = torch.tensor([int(self._wanted())])
+        self._pending = (flag, dist.all_reduce(flag, dist.ReduceOp.MAX, self._ranks, async_op=True))
+        return answer
+
+    def _collect(self) -> bool:
+        if self._pending is None:
+            return False
+        flag, work = self._pending
+        self._pending = None
+        work.wait()
+        return bool(flag.item())
+
+    def close(self) -> None:
+        """Give the signals back and forget the file's request, which has been served."""
+        for number, handler in self._previous.items():
+            signal.signal(number, handler)
+        if self._looks:
+            self.file.unlink(missing_ok=True)
