@@ -24,7 +24,9 @@ EDGE = 28
 _FILES = {"train": "train", "test": "t10k"}
 
 
-def records(root: str, seed: int, *, val: int = 5000, train: int | None = None, test: int | None = None) -> list[Record]:
+def records(
+    root: str, seed: int, *, val: int = 5000, train: int | None = None, test: int | None = None
+) -> list[Record]:
     """Every digit twice, as MNIST and as MNIST-M.
 
     `val` is how many of the 60,000 training digits, the last ones, are held out; `train` and `test` limit the others.
@@ -89,7 +91,7 @@ def _share_photos(folder: Path, seed: int) -> dict[str, list[Path]]:
     """Photos for each split: a seeded fifth for test, the others for train and val."""
     photos = sorted((folder / "photos").glob("*.jpg"))
     if len(photos) < 2:
-        raise JobError(f"{folder}/photos has {len(photos)} .jpg files: put 2 or more colour photos there (BSDS500 has 500)")
+        raise JobError(f"{folder}/photos has {len(photos)} .jpg files: put 2 or more colour photos there (BSDS500's)")
     shuffled = [photos[i] for i in permutation(mix(seed, "photos"), len(photos))]
     held_out = max(1, len(photos) // 5)
     return {"train": shuffled[held_out:], "val": shuffled[held_out:], "test": shuffled[:held_out]}

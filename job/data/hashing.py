@@ -35,7 +35,7 @@ def counters(key: int, indices: np.ndarray) -> np.ndarray:
 
 
 def uniform(key: int, indices: np.ndarray) -> np.ndarray:
-    """float32 in [0, 1) at `indices` (any shape) of the sequence named by `key`; every multiple of 2^-24 is possible."""
+    """float32 in [0, 1) at `indices` (any shape) of the sequence named by `key`."""
     return (counters(key, indices) >> np.uint64(40)).astype(np.float32) * np.float32(2.0**-24)
 
 

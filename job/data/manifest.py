@@ -103,11 +103,11 @@ def load_manifest(place: str | Path, *, allow_pipe: bool = False, check_files: b
         return _parse(_read_remote(f"{check_url(base, allow_pipe)}/{NAME}"), f"{base}/{NAME}")
     folder = Path(base)
     if not folder.is_dir():
-        raise JobError(f"no shards at {folder}: write them with `python -m job shards LAYOUT --root DIR --out {folder}`")
+        raise JobError(f"no shards at {folder}: write them, `python -m job shards LAYOUT --root DIR --out {folder}`")
     try:
         manifest = _parse((folder / NAME).read_bytes(), folder / NAME)
     except FileNotFoundError:
-        raise JobError(f"{folder} has no {NAME}, so it is unfinished: run the shards command again to finish it") from None
+        raise JobError(f"{folder} has no {NAME}, so it is unfinished: run the shards command again") from None
     except OSError as error:
         raise JobError(f"cannot read {folder / NAME}: {error.strerror}; check the permissions") from None
     if check_files:
@@ -123,7 +123,7 @@ def check_size(path: Path, shard: ShardInfo) -> None:
     try:
         size = path.stat().st_size
     except OSError as error:
-        raise JobError(f"shard {path} is missing ({error.strerror}): copy it again, or write the shards again") from None
+        raise JobError(f"shard {path} is missing ({error.strerror}): copy or write the shards again") from None
     if size != shard.bytes:
         raise JobError(
             f"shard {path} has {size} bytes but the manifest says {shard.bytes}, so it was cut short or changed: "

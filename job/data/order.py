@@ -45,7 +45,7 @@ def batch_per_stream(global_batch_size: int, streams: int) -> int:
     if global_batch_size < 1 or global_batch_size % streams:
         raise JobError(
             f"data.global_batch_size is {global_batch_size}, which data.streams={streams} cannot share equally: "
-            f"set data.global_batch_size to {_multiples(streams, global_batch_size)}, or data.streams to a divisor of it"
+            f"set data.global_batch_size to {_multiples(streams, global_batch_size)}, or data.streams to a divisor"
         )
     return global_batch_size // streams
 
@@ -167,7 +167,7 @@ class DomainOrder:
         return shards, before[:: self._block_shards].tolist()
 
     def _make_block(self, name: tuple[int, int, int]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """The shards of a block int64 [m], the running sum of their samples int64 [m], and the block's samples shuffled.
+        """The shards of a block int64 [m], the running sum of their samples int64 [m], and its samples shuffled.
 
         The shuffled samples are int32 [n]: numbers over the whole block, which the running sum turns into shards.
         """

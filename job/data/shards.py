@@ -81,7 +81,7 @@ def write_shards(
 def _check(layout, root, size, shards, workers, quality, options) -> dict[str, Any]:
     """The layout's options with the user's in place. Raises JobError for whatever cannot be meant."""
     if layout.needs_root and (root is None or not Path(root).is_dir()):
-        raise JobError(f"layout {layout.name} reads files, but --root {root} is not a folder: give the dataset's folder")
+        raise JobError(f"layout {layout.name} reads files, and --root {root} is not a folder: give the dataset's")
     for name, value, low, high in (("--size", size, 8, 1024), ("--shards", shards, 1, 999_999),
                                    ("--workers", workers, 1, 1024), ("--quality", quality, 1, 100)):
         if value is not None and not low <= value <= high:

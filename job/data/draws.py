@@ -1,0 +1,14 @@
+"""Random numbers for augmentation: a pure function of what they are for, hence equal on any ranks and any device."""
+
+import numpy as np
+
+from job.data.hashing import mix, uniform
+
+MOST = 1024  # draws per sample, so that a sample's numbers do not depend on how many are taken
+
+
+def draw(seed: int, step: int, domain: str, slots: np.ndarray, count: int) -> np.ndarray:
+    """float32 [len(slots), count] in [0, 1): `count` numbers for each slot (int64) of global batch `step`."""
+    if not 0 < count <= MOST:
+        raise ValueError(f"{count} draws per sample: from 1 to {MOST} can be taken")
+    return uniform(mix(seed, "draws", domain, step), slots[:, None] * MOST + np.arange(count))

@@ -1,0 +1,63 @@
+"""The shards of one split that a rank has open."""
+
+import threading
+from collections.abc import Sequence
+
+from job.data.cache import ShardStore
+from job.data.manifest import Manifest, ShardInfo
+from job.data.tar import Shard, ShardIndex, open_shard
+from job.errors import JobError
+
+
+class OpenShards:
+    """Shards by their place in the manifest, mapped when first asked for; safe to use from several threads.
+
+    At most `capacity` stay mapped. What was found in the headers is kept for good (14 bytes an image), so that the next
+    pass does not look again. Without `labelled`, labels are not read even where there are some (trap 8).
+    """
+
+    def __init__(
+        self, manifest: Manifest, domain: str, split: str, store: ShardStore, *, labelled: bool, capacity: int
+    ):
+        self.infos: Sequence[ShardInfo] = manifest.shards(domain, split)
+        if labelled and not manifest.labelled(domain, split):
+            raise JobError(f"{domain}/{split} carries no labels, but they are needed here: write the shards again "
+                           "with --keep-target-labels, or choose an objective that does without")
+        self._classes = len(manifest.class_names) if labelled else None
+        self._store = store
+        self._capacity = capacity
+        self._shards: dict[int, Shard] = {}
+        self._indexes: dict[int, ShardIndex] = {}
+        self._lock = threading.Lock()
+        self._opening: dict[int, threading.Lock] = {}
+
+    def __getitem__(self, number: int) -> Shard:
+        shard = self._shards.get(number)  # no lock on the way that every image takes
+        return shard if shard is not None else self._open(number)
+
+    def _open(self, number: int) -> Shard:
+        with self._lock:
+            opening = self._opening.setdefault(number, threading.Lock())
+        with opening:  # one thread opens it, the others wait for that one only
+            shard = self._shards.get(number)
+            if shard is None:
+                shard = self._map(number)
+                with self._lock:
+                    self._indexes[number] = shard.index
+                    self._shards[number] = shard
+                    while len(self._shards) > self._capacity:
+                        # blocks follow one another, so the one opened first is done with first
+                        del self._shards[next(iter(self._shards))]
+            return shard
+
+    def _map(self, number: int, attempts: int = 3) -> Shard:
+        info = self.infos[number]
+        for attempt in range(attempts):
+            path = self._store.open(info)
+            try:
+                return open_shard(path, info, self._classes, self._indexes.get(number))
+            except JobError:
+                # another rank may have thrown the file out of a full cache between the two lines above
+                if not self._store.remote or path.exists() or attempt == attempts - 1:
+                    raise
+        raise AssertionError("unreachable")
