@@ -1,0 +1,128 @@
+"""Augmentation and normalisation of a whole batch on its device; both domains go through the same lines (trap 7).
+
+Randomness comes from the batch's `draws` and from nowhere else, so it is the same on any device and any ranks. All
+geometry is one affine resampling, all colour one multiplication and one addition per image and channel.
+"""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+
+import torch
+import torch.nn.functional as F
+
+# columns of `draws`
+FLIP, ROTATE, SHIFT_X, SHIFT_Y, SCALE, BRIGHTNESS, CONTRAST, INVERT = range(8)
+
+
+@dataclass(frozen=True)
+class Augmentation:
+    """How far images may be changed; each change is uniform in its range and drawn anew for every image.
+
+    `rotate` in degrees to either side; `shift` as a fraction of the edge, in x and in y; `scale` as (least, most) size;
+    `brightness` b adds up to +-b (white is 1); `contrast` c multiplies the distance from mid grey by 1 - c to 1 + c;
+    `invert` is the probability of the negative; `flip` mirrors every other image left to right.
+    """
+
+    flip: bool = True
+    rotate: float = 15.0
+    shift: float = 0.10
+    scale: tuple[float, float] = (0.9, 1.1)
+    brightness: float = 0.2
+    contrast: float = 0.2
+    invert: float = 0.0
+
+    @property
+    def resamples(self) -> bool:
+        """Whether pixels move to places between pixels. A flip alone does not need that."""
+        return bool(self.rotate or self.shift or tuple(self.scale) != (1.0, 1.0))
+
+
+def normalise(
+    images: torch.Tensor, mean: Sequence[float], std: Sequence[float], channels_last: bool = False
+) -> torch.Tensor:
+    """uint8 [n, H, W, 3] -> (x / 255 - mean) / std, float32 [n, 3, H, W]; mean and std per channel, of images in [0, 1].
+
+    `channels_last` chooses the memory format of the result, not its shape.
+    """
+    factor, offset = _normalisation(tuple(mean), tuple(std), images.device)
+    return _planes(images, channels_last).mul_(factor).add_(offset)
+
+
+def augment(
+    images: torch.Tensor,
+    draws: torch.Tensor,
+    augmentation: Augmentation,
+    mean: Sequence[float],
+    std: Sequence[float],
+    channels_last: bool = False,
+) -> torch.Tensor:
+    """uint8 [n, H, W, 3] and draws float32 [n, 8 or more] in [0, 1) -> augmented, normalised float32 [n, 3, H, W]."""
+    if augmentation.resamples:
+        planes = _resample(_planes(images, channels_last), draws, augmentation)
+    else:
+        planes = _planes(_flip(images, draws) if augmentation.flip else images, channels_last)
+    # x -> gain x + bias in [0, 255], then the normalisation, as one factor and one offset
+    gain, bias = _colour(draws, augmentation)
+    factor, offset = _normalisation(tuple(mean), tuple(std), images.device)
+    return planes.mul_(gain * factor).add_(offset + bias * factor)
+
+
+def _planes(images: torch.Tensor, channels_last: bool) -> torch.Tensor:
+    """uint8 [n, H, W, 3] -> float32 [n, 3, H, W], always a new tensor."""
+    planes = images.permute(0, 3, 1, 2)
+    if channels_last:
+        return planes.to(torch.float32)  # keeps the strides, which are channels last already
+    return planes.to(torch.float32, memory_format=torch.contiguous_format)
+
+
+def _flip(images: torch.Tensor, draws: torch.Tensor) -> torch.Tensor:
+    return torch.where((draws[:, FLIP] < 0.5)[:, None, None, None], images.flip(2), images)
+
+
+def _resample(planes: torch.Tensor, draws: torch.Tensor, a: Augmentation) -> torch.Tensor:
+    """Rotate about the centre, scale, shift and flip; edges are continued, so that no frame betrays the change."""
+    height, width = planes.shape[2:]
+    angle = _signed(draws[:, ROTATE]) * math.radians(a.rotate)
+    scale = a.scale[0] + draws[:, SCALE] * (a.scale[1] - a.scale[0])
+    cos, sin = torch.cos(angle) / scale, torch.sin(angle) / scale
+    mirror = 1 - 2 * (draws[:, FLIP] < 0.5).float() if a.flip else torch.ones_like(cos)
+    # from a place in the result to the place in the picture, both in [-1, 1]
+    x, y = _axis(width, planes.device), _axis(height, planes.device)
+    x = x[None, :] - 2 * a.shift * _signed(draws[:, SHIFT_X, None])
+    y = y[None, :] - 2 * a.shift * _signed(draws[:, SHIFT_Y, None])
+    aspect = height / width
+    grid = torch.empty((len(planes), height, width, 2), device=planes.device)
+    column, row = (mirror * cos)[:, None] * x, (mirror * sin * aspect)[:, None] * y
+    torch.add(column[:, None, :], row[:, :, None], out=grid[..., 0])
+    column, row = (-sin / aspect)[:, None] * x, cos[:, None] * y
+    torch.add(column[:, None, :], row[:, :, None], out=grid[..., 1])
+    return F.grid_sample(planes, grid, mode="bilinear", padding_mode="border", align_corners=False)
+
+
+def _colour(draws: torch.Tensor, a: Augmentation) -> tuple[torch.Tensor, torch.Tensor]:
+    """Factor and offset [n, 1, 1, 1] of contrast, brightness and negative, for values in [0, 255]."""
+    gain = 1 + a.contrast * _signed(draws[:, CONTRAST])
+    bias = 127.5 * (1 - gain) + 255 * a.brightness * _signed(draws[:, BRIGHTNESS])
+    if a.invert:
+        negative = draws[:, INVERT] < a.invert
+        gain, bias = torch.where(negative, -gain, gain), torch.where(negative, 255 - bias, bias)
+    return gain[:, None, None, None], bias[:, None, None, None]
+
+
+def _signed(draws: torch.Tensor) -> torch.Tensor:
+    return 2 * draws - 1
+
+
+@lru_cache(maxsize=16)
+def _axis(length: int, device: torch.device) -> torch.Tensor:
+    """The centres of the pixels along an edge that spans [-1, 1]."""
+    return (torch.arange(length, device=device) * 2 + 1) / length - 1
+
+
+@lru_cache(maxsize=16)
+def _normalisation(mean: tuple, std: tuple, device: torch.device) -> tuple[torch.Tensor, torch.Tensor]:
+    """Factor and offset [1, 3, 1, 1] for values in [0, 255]; kept, because a copy to a GPU at every step would wait."""
+    mean, std = (torch.tensor(values, dtype=torch.float64).view(1, 3, 1, 1) for values in (mean, std))
+    return (1 / (255 * std)).float().to(device), (-mean / std).float().to(device)
