@@ -3,6 +3,9 @@
 import numpy as np
 import simplejpeg
 
+from job.data.tar import Shard
+from job.errors import JobError
+
 
 def decode_into(jpeg: memoryview, row: np.ndarray) -> None:
     """Decode to RGB into `row`, uint8 [H, W, 3]. Raises ValueError when it is damaged or of another size."""
@@ -12,6 +15,14 @@ def decode_into(jpeg: memoryview, row: np.ndarray) -> None:
         raise ValueError(_wrong_size(jpeg, row) or str(error)) from None
     if picture.shape != row.shape:
         raise ValueError(_wrong_size(jpeg, row))
+
+
+def decode_or_fail(shard: Shard, i: int, row: np.ndarray) -> None:
+    """Decode image i of a shard into `row`, where nothing may be skipped. Raises JobError naming shard and key."""
+    try:
+        decode_into(shard.jpeg(i), row)
+    except ValueError as error:
+        raise JobError(f"shard {shard.path}: {shard.key(i)} cannot be decoded ({error}): write the shards again") from None
 
 
 def _wrong_size(jpeg: memoryview, row: np.ndarray) -> str | None:

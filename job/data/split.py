@@ -8,10 +8,9 @@ import numpy as np
 import torch
 
 from job.data.cache import ShardStore
-from job.data.decode import decode_into
+from job.data.decode import decode_or_fail
 from job.data.manifest import Manifest
 from job.data.opened import OpenShards
-from job.errors import JobError
 
 
 def read_split(
@@ -65,11 +64,7 @@ def _read(shards: OpenShards, ends: np.ndarray, start: int, stop: int, size: int
     for row, number in enumerate(numbers):
         i = start + row - (int(ends[number]) - shards.infos[number].samples)
         shard = shards[number]
-        key = shard.key(i)
-        try:
-            decode_into(shard.jpeg(i), images[row])
-        except ValueError as error:
-            raise JobError(f"shard {shard.path}: {key} cannot be decoded ({error}): write the shards again") from None
+        decode_or_fail(shard, i, images[row])
         labels[row] = shard.index.labels[i]
-        keys.append(key)
+        keys.append(shard.key(i))
     return torch.from_numpy(images), torch.from_numpy(labels), keys

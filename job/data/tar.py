@@ -75,6 +75,12 @@ def open_shard(path: Path, info: ShardInfo, classes: int | None, index: ShardInd
     return Shard(path, memoryview(mapped), index)
 
 
+def member_names(shard: Shard) -> list[str]:
+    """Every member of a shard, images or not."""
+    names, _, _ = _plain_members(np.asarray(shard.bytes)) or _any_members(shard.path)
+    return [name.decode("utf-8", "replace") for name in names.tolist()]
+
+
 def _index(path: Path, mapped: np.ndarray, info: ShardInfo, classes: int | None) -> ShardIndex:
     plain = _plain_members(mapped)
     names, offsets, sizes = plain or _any_members(path)
