@@ -108,6 +108,8 @@ class ShardStore:
 
     def _fetch(self, info: ShardInfo, path: Path) -> None:
         try:
+            if self._use(path):  # somebody was quicker
+                return
             for attempt in range(1, self._attempts + 1):
                 try:
                     self._download(info, path)
