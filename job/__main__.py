@@ -37,7 +37,7 @@ def train(config: Path, check: bool, ranks: int | None, overrides: tuple[str, ..
     resolved = load_config(config, overrides)
     if check:
         from job.data.manifest import load_manifest
-        from job.training.checks import check_data
+        from job.training.inputs import check_data
 
         manifest = load_manifest(resolved.data.shards, allow_pipe=resolved.data.allow_pipe)
         check_data(resolved, manifest, ranks or 1)

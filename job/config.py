@@ -302,9 +302,10 @@ def _describe(error: ValidationError, where: str) -> str:
 
 def _nearest(key: str) -> str:
     known = list(known_keys())
-    leaf = key.rpartition(".")[2]
-    close = difflib.get_close_matches(key, known, n=1, cutoff=0.75) or [k for k in known if k.endswith(f".{leaf}")]
-    if not close:  # a misspelt key in the wrong section
-        leaves = {k.rpartition(".")[2]: k for k in known}
-        close = [leaves[match] for match in difflib.get_close_matches(leaf, leaves, n=1, cutoff=0.6)]
+    section, _, leaf = key.rpartition(".")
+    by_leaf = {name.rpartition(".")[2]: name for name in known}
+    siblings = [name for name in known if name.rpartition(".")[0] == section]
+    close = difflib.get_close_matches(key, siblings, n=1, cutoff=0.75)  # misspelt
+    close = close or ([by_leaf[leaf]] if leaf in by_leaf else [])  # in the wrong section
+    close = close or [by_leaf[match] for match in difflib.get_close_matches(leaf, by_leaf, n=1)]  # both
     return f": did you mean {close[0]}?" if close else ": `python -m job train --help` lists the sections"

@@ -8,7 +8,6 @@ import torch
 
 from job.config import Config
 from job.data.augment import Augmentation, augment, normalise
-from job.data.cache import ShardStore
 from job.data.manifest import Manifest, load_manifest
 from job.data.records import SOURCE, TARGET
 from job.data.stream import Batch, BatchLoader, DomainStream
@@ -20,8 +19,8 @@ from job.models.dann import DANN
 from job.monitor.recorder import Recorder
 from job.objectives import OBJECTIVES
 from job.training.checkpoint import BEST, Checkpoint, find_checkpoint, read_checkpoint
-from job.training.checks import check_data, domain_names
 from job.training.distributed import build_accelerator
+from job.training.inputs import check_data, domain_names, open_store
 from job.training.loop import Callbacks, fit
 from job.training.optimizer import build_optimizer
 from job.training.run_folder import describe, on_main, open_run_folder, save, write_reports, write_status
@@ -49,8 +48,7 @@ def train(config: Config) -> int:
 
     model, optimizer = _build(config, manifest, accelerator, last)
     network: DANN = accelerator.unwrap_model(model)
-    data = config.data
-    store = ShardStore(data.shards, data.cache_dir, data.allow_pipe, cache_gib=data.cache_gib)
+    store = open_store(config)
     streams = [
         DomainStream(
             manifest,
@@ -145,7 +143,9 @@ def train(config: Config) -> int:
             if main:
                 write_reports(folder / "evaluation" / "test.json", chosen.step, reports, manifest.class_names)
             choice = {"selection/chosen_step": chosen.step, "selection/chosen_by": config.score}
-            recorder.summarise(held_out_metrics(*reports, manifest.class_names) | choice)
+            held_out = held_out_metrics(*reports, manifest.class_names)
+            recorder.summarise(held_out | choice)
+            log.info("finished; step %d, chosen by %s: %s", chosen.step, config.score, _headline(held_out))
             status, exit_code = "finished", EXIT_OK
         else:
             log.info("stopped (%s) after %s: start again to go on", stop.reason or "another rank", last_checkpoint())
@@ -193,3 +193,8 @@ def _class_weights(config: Config, manifest: Manifest, domain: str, device: torc
         counts = manifest.class_counts(domain, "train")
         weights = [sum(counts) / len(counts) / count if count else 0.0 for count in counts]
     return torch.tensor(weights, dtype=torch.float32, device=device)
+
+
+def _headline(held_out: dict[str, float]) -> str:
+    names = ("test/source_accuracy", "oracle/test_target_accuracy")
+    return ", ".join(f"{name} {held_out[name]:.4f}" for name in names if name in held_out)

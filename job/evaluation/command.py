@@ -6,7 +6,6 @@ from pathlib import Path
 from accelerate import Accelerator
 
 from job.data.augment import normalise
-from job.data.cache import ShardStore
 from job.data.manifest import load_manifest
 from job.data.records import DOMAINS
 from job.errors import JobError
@@ -16,7 +15,7 @@ from job.evaluation.metrics import accuracy, macro_f1, recall
 from job.evaluation.selection import mutual_information
 from job.evaluation.validate import as_json
 from job.monitor.files import write_atomically
-from job.training.checks import domain_names
+from job.training.inputs import domain_names, open_store
 
 
 def evaluate_checkpoint(path: Path, split: str, shards: str | None, out: Path | None) -> str:
@@ -37,7 +36,7 @@ def evaluate_checkpoint(path: Path, split: str, shards: str | None, out: Path | 
         if trained != held:
             raise JobError(f"{place} does not suit {path}: {what} {held}, and the model was trained on {trained}")
     model = loaded.model.to(accelerator.device)
-    store = ShardStore(place, config.data.cache_dir, config.data.allow_pipe, cache_gib=config.data.cache_gib)
+    store = open_store(config, place)
     names = domain_names(config)
     reports = [
         evaluate_domain(

@@ -1,9 +1,12 @@
 """Weights & Biases: one run id for life, offline without a key, and never a reason for the training to end."""
 
 import logging
+import netrc
 import os
+import secrets
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlparse
 
 from job.config import Config, Wandb
 from job.monitor.files import write_atomically
@@ -16,9 +19,7 @@ def run_id(folder: Path, from_checkpoint: str | None) -> str:
     path = folder / "wandb" / "run_id"
     if path.exists():
         return path.read_text().strip()
-    import wandb
-
-    value = from_checkpoint or wandb.util.generate_id()
+    value = from_checkpoint or secrets.token_hex(4)
     path.parent.mkdir(parents=True, exist_ok=True)
     write_atomically(path, value)
     return value
@@ -30,9 +31,17 @@ def mode(settings: Wandb) -> str:
         return os.environ["WANDB_MODE"]
     if settings.mode != "auto":
         return settings.mode
-    import wandb
+    return "online" if _has_key() else "offline"
 
-    return "online" if wandb.api.api_key else "offline"
+
+def _has_key() -> bool:
+    """Whether a key is at hand, found without asking anybody: `wandb login` leaves it in netrc."""
+    host = urlparse(os.environ.get("WANDB_BASE_URL", "https://api.wandb.ai")).hostname
+    try:
+        in_netrc = netrc.netrc(os.environ.get("NETRC")).authenticators(host or "") is not None
+    except (OSError, netrc.NetrcParseError):
+        in_netrc = False
+    return in_netrc or bool(os.environ.get("WANDB_API_KEY"))
 
 
 class WandbRun:

@@ -1,6 +1,7 @@
-"""What must hold before the first step, checked against the shards."""
+"""The shards of a configuration, and what must hold of them before the first step."""
 
 from job.config import Config
+from job.data.cache import ShardStore
 from job.data.manifest import Manifest
 from job.data.order import batch_per_stream, rank_streams
 from job.data.records import SOURCE, TARGET
@@ -11,6 +12,13 @@ from job.objectives import OBJECTIVES
 def domain_names(config: Config) -> dict[str, str]:
     """The manifest's name of the domain in each role."""
     return {SOURCE: config.data.source, TARGET: config.data.target}
+
+
+def open_store(config: Config, shards: str | None = None) -> ShardStore:
+    """Access to the shards' files, through the local cache where they are remote."""
+    data = config.data
+    max_bytes = None if data.cache_gib is None else int(data.cache_gib * 2**30)
+    return ShardStore(shards or data.shards, data.cache_dir, data.allow_pipe, max_bytes=max_bytes)
 
 
 def check_data(config: Config, manifest: Manifest, ranks: int) -> None:
