@@ -46,6 +46,7 @@ class Identity:
     upper_lip: float
     lower_lip: float
     age: float
+    furrow: float
     skin: Colour
     hair: Colour
     iris: Colour
@@ -117,16 +118,17 @@ def draw_identity(domain: str, rng: np.random.Generator) -> Identity:
         eye_height=near(0.072, 0.006),
         eye_tilt=near(0.012, 0.012),
         iris_radius=near(0.071, 0.003),
-        brow_y=near(-0.27 if man else -0.3, 0.015),
+        brow_y=near(-0.275 if man else -0.285, 0.015),
         brow_arch=near(0.03 if man else 0.05, 0.01),
-        brow_weight=near(0.062 if man else 0.036, 0.008),
+        brow_weight=near(0.058 if man else 0.04, 0.008),
         nose_width=near(0.165 if man else 0.15, 0.012),
         nose_y=near(0.28, 0.02),
         mouth_width=near(0.27, 0.018),
         mouth_y=near(0.57, 0.02),
-        upper_lip=near(0.048 if man else 0.058, 0.008),
-        lower_lip=near(0.066 if man else 0.078, 0.008),
+        upper_lip=near(0.049 if man else 0.053, 0.008),
+        lower_lip=near(0.067 if man else 0.072, 0.008),
         age=float(u(0, 1) ** 1.5),
+        furrow=float(u(0.9, 1.5) if man else u(0.0, 0.3)),
         skin=_colour(skin),
         hair=_colour(hair),
         iris=_colour(IRIS[rng.integers(len(IRIS))] * u(0.85, 1.15)),
@@ -141,7 +143,7 @@ def draw_identity(domain: str, rng: np.random.Generator) -> Identity:
         lipstick=lipstick,
         eye_shadow=0.0 if man else float(rng.choice((0.1, 0.45, 0.75), p=(0.3, 0.4, 0.3))),
         shadow=_colour(EYE_SHADOW[rng.integers(len(EYE_SHADOW))]),
-        lashes=0.15 if man else float(u(0.5, 1.0)),
+        lashes=0.15 if man else float(u(0.35, 0.8)),
         blush=0.0 if man else float(u(0.0, 0.4)),
         roughness=float(u(0.5, 1.0) if man else u(0.1, 0.35)),
     )
@@ -166,8 +168,8 @@ def draw_shot(domain: str, rng: np.random.Generator) -> Shot:
         cast=(1 + float(warm), 1.0, 1 - float(warm)),
         wall=_colour(WALLS[rng.integers(len(WALLS))] * u(0.7, 1.15)),
         wall_light=float(u(-0.4, 0.4)),
-        grain=float(u(3, 9) if man else u(1, 5)),
-        defocus=float(u(0.0, 0.6)),
+        grain=float(u(2, 7) if man else u(1, 4)),
+        defocus=float(u(0.0, 0.5)),
         at=rng.random((8, 2)),
     )
 

@@ -1,0 +1,31 @@
+"""The compact network takes every size it promises, with and without BatchNorm."""
+
+import pytest
+import torch
+from torch import nn
+
+from job.models.compact import CompactCNN
+
+
+@pytest.mark.parametrize("norm", ["batch", "none"])
+@pytest.mark.parametrize("size", [48, 64, 96])
+def test_features_have_the_promised_width_and_scale(norm, size):
+    torch.manual_seed(0)
+    network = CompactCNN(width=8, norm=norm)
+    features = network(torch.randn(4, 3, size, size))
+    assert features.shape == (4, network.out_features)
+    assert 0.1 < features.pow(2).mean().sqrt() < 10  # He initialisation holds the scale without normalisation, too
+    features.sum().backward()
+    assert all(p.grad is not None and p.grad.isfinite().all() for p in network.parameters())
+
+
+def test_without_batch_norm_a_sample_does_not_depend_on_its_batch():
+    network = CompactCNN(width=8, norm="none").train()
+    assert not any(isinstance(m, nn.BatchNorm2d) for m in network.modules())
+    images = torch.randn(4, 3, 48, 48)
+    torch.testing.assert_close(network(images)[:2], network(images[:2]))
+
+
+def test_an_unknown_norm_is_named():
+    with pytest.raises(ValueError, match="layer.*batch, none"):
+        CompactCNN(norm="layer")
