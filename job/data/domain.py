@@ -81,16 +81,16 @@ class DomainStream:
         if self._store.remote:
             self._announce(step)
         shards, samples = self._order.batch(step, self._streams)
-        opened = self._shards
+        mapped = self._shards.mapped
         skipped = 0
-        for row, (number, i) in enumerate(zip(shards.tolist(), samples.tolist())):
-            shard = opened[number]
+        for row, (number, i, image) in enumerate(zip(shards.tolist(), samples.tolist(), images)):
+            shard = mapped.get(number) or self._shards[number]
             try:
-                decode_into(shard.jpeg(i), images[row])
+                decode_into(shard.jpeg(i), image)
             except ValueError as error:
                 skipped += 1
-                shard, i = self._substitute(step, row, images[row], shard, i, error)
-            labels[row] = shard.index.labels[i]
+                shard, i = self._substitute(step, row, image, shard, i, error)
+            labels[row] = shard.index.labels.item(i)
         return skipped
 
     def _substitute(self, step, row, image, bad: Shard, i: int, error: ValueError) -> tuple[Shard, int]:

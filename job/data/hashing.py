@@ -20,12 +20,19 @@ def splitmix64(x: np.ndarray) -> np.ndarray:
     return x ^ (x >> np.uint64(31))
 
 
+def _splitmix64_of(x: int) -> int:
+    """The same of one number, without the cost of an array."""
+    x = (x ^ (x >> 30)) * 0xBF58476D1CE4E5B9 & _MASK
+    x = (x ^ (x >> 27)) * 0x94D049BB133111EB & _MASK
+    return x ^ (x >> 31)
+
+
 def mix(*parts: int | str) -> int:
     """One 64-bit number from integers and names; the order of the parts matters."""
     state = 0
     for part in parts:
         number = zlib.crc32(part.encode()) if isinstance(part, str) else int(part)
-        state = int(splitmix64(np.array([(state + _GAMMA) & _MASK ^ (number & _MASK)], np.uint64))[0])
+        state = _splitmix64_of((state + _GAMMA & _MASK) ^ (number & _MASK))
     return state
 
 

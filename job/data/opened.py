@@ -26,28 +26,27 @@ class OpenShards:
         self._classes = len(manifest.class_names) if labelled else None
         self._store = store
         self._capacity = capacity
-        self._shards: dict[int, Shard] = {}
+        self.mapped: dict[int, Shard] = {}  # to look into on the way that every image takes; ask [number] for others
         self._indexes: dict[int, ShardIndex] = {}
         self._lock = threading.Lock()
         self._opening: dict[int, threading.Lock] = {}
 
     def __getitem__(self, number: int) -> Shard:
-        shard = self._shards.get(number)  # no lock on the way that every image takes
-        return shard if shard is not None else self._open(number)
+        return self.mapped.get(number) or self._open(number)
 
     def _open(self, number: int) -> Shard:
         with self._lock:
             opening = self._opening.setdefault(number, threading.Lock())
         with opening:  # one thread opens it, the others wait for that one only
-            shard = self._shards.get(number)
+            shard = self.mapped.get(number)
             if shard is None:
                 shard = self._map(number)
                 with self._lock:
                     self._indexes[number] = shard.index
-                    self._shards[number] = shard
-                    while len(self._shards) > self._capacity:
+                    self.mapped[number] = shard
+                    while len(self.mapped) > self._capacity:
                         # blocks follow one another, so the one opened first is done with first
-                        del self._shards[next(iter(self._shards))]
+                        del self.mapped[next(iter(self.mapped))]
             return shard
 
     def _map(self, number: int, attempts: int = 3) -> Shard:

@@ -104,28 +104,22 @@ class DomainOrder:
         # A rank's threads work within a batch or two of each other: two blocks of each stream, and one to spare.
         self._passes = _Recent(self._make_pass, 3 * streams)
         self._blocks = _Recent(self._make_block, 3 * streams)
+        # by stream: where the block used last begins, and what is in it; most batches are found here
+        self._latest = [(0, np.empty(0, np.int32), np.empty(0, np.int32))] * streams
 
     def batch(self, step: int, streams: range) -> tuple[np.ndarray, np.ndarray]:
-        """Shards and sample indices, int64 [len(streams) * b], of global batch `step`: stream by stream."""
+        """Shards and sample indices, int32 [len(streams) * b], of global batch `step`: stream by stream."""
         b = self.batch_per_stream
         runs = [self.locate(stream, step * b, b) for stream in streams]
         return np.concatenate([shards for shards, _ in runs]), np.concatenate([samples for _, samples in runs])
 
     def locate(self, stream: int, position: int, count: int = 1) -> tuple[np.ndarray, np.ndarray]:
-        """Shards and sample indices, int64 [count], at positions [position, position + count) of an infinite stream."""
-        shards = np.empty(count, np.int64)
-        samples = np.empty(count, np.int64)
-        done = 0
-        while done < count:
-            epoch, block, offset = self._find(stream, position + done)
-            members, ends, shuffled = self._blocks.get((stream, epoch, block))
-            picked = shuffled[offset : offset + count - done]
-            which = np.searchsorted(ends, picked, side="right")
-            run = slice(done, done + len(picked))
-            shards[run] = members[which]
-            samples[run] = picked - (ends[which] - self._counts[members[which]])
-            done += len(picked)
-        return shards, samples
+        """Shards and sample indices, int32 [count], at positions [position, position + count) of an infinite stream."""
+        found = self._locate_in_block(stream, position, count)
+        while (done := len(found[0])) < count:
+            following = self._locate_in_block(stream, position + done, count - done)
+            found = tuple(np.concatenate(parts) for parts in zip(found, following))
+        return found
 
     def substitutes(self, stream: int, position: int) -> Iterator[tuple[int, int]]:
         """The samples after `position` in its block, then those before it: what to take when it cannot be decoded.
@@ -149,6 +143,16 @@ class DomainOrder:
         """Passes over the domain before global batch `step`: samples taken so far / samples there are."""
         return step * self._global_batch_size / self.samples
 
+    def _locate_in_block(self, stream: int, position: int, count: int) -> tuple[np.ndarray, np.ndarray]:
+        """The same as far as the block of `position` goes."""
+        first, shards, samples = self._latest[stream]
+        offset = position - first
+        if not 0 <= offset < len(shards):
+            epoch, block, offset = self._find(stream, position)
+            _, shards, samples = self._blocks.get((stream, epoch, block))
+            self._latest[stream] = position - offset, shards, samples
+        return shards[offset : offset + count], samples[offset : offset + count]
+
     def _find(self, stream: int, position: int) -> tuple[int, int, int]:
         epoch, offset = divmod(position, self._stream_samples[stream])
         starts = self._passes.get((stream, epoch))[1]
@@ -167,16 +171,15 @@ class DomainOrder:
         return shards, before[:: self._block_shards].tolist()
 
     def _make_block(self, name: tuple[int, int, int]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """The shards of a block int64 [m], the running sum of their samples int64 [m], and its samples shuffled.
-
-        The shuffled samples are int32 [n]: numbers over the whole block, which the running sum turns into shards.
-        """
+        """The shards of a block int64 [m]; of its samples, in their order, shards int32 [n] and indices int32 [n]."""
         stream, epoch, block = name
         first = block * self._block_shards
         members = self._passes.get((stream, epoch))[0][first : first + self._block_shards]
-        ends = np.cumsum(self._counts[members])
+        counts = self._counts[members]
+        ends = np.cumsum(counts)
         shuffled = permutation(mix(self._key, "block", stream, epoch, block), int(ends[-1]))
-        return members, ends, shuffled.astype(np.int32)
+        place = np.searchsorted(ends, shuffled, side="right")
+        return members, members[place].astype(np.int32), (shuffled - (ends - counts)[place]).astype(np.int32)
 
 
 class _Recent:
