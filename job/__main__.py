@@ -19,8 +19,8 @@ def main() -> None:
 
 @main.command(context_settings={"ignore_unknown_options": True})
 @click.option("--config", required=True, type=Path, help="YAML file; see configs/.")
-@click.option("--check", is_flag=True, help="Check configuration and shards, train nothing.")
-@click.option("--ranks", default=None, type=int, help="With --check: number of ranks to check for.")
+@click.option("--check", is_flag=True, help="Check configuration and shards; print ranks, GPUs and the run folder.")
+@click.option("--ranks", type=click.IntRange(1), help="With --check: how many; default: one for each GPU, or one.")
 @click.argument("overrides", nargs=-1)
 def train(config: Path, check: bool, ranks: int | None, overrides: tuple[str, ...]) -> int:
     """Train, or go on with a run that was stopped.
@@ -36,12 +36,16 @@ def train(config: Path, check: bool, ranks: int | None, overrides: tuple[str, ..
 
     resolved = load_config(config, overrides)
     if check:
+        from torch.cuda import device_count
+
         from job.data.manifest import load_manifest
         from job.training.inputs import check_data
 
         manifest = load_manifest(resolved.data.shards, allow_pipe=resolved.data.allow_pipe)
-        check_data(resolved, manifest, ranks or 1)
-        click.echo(resolved.run_folder)
+        gpus = device_count()
+        ranks = ranks or gpus or 1
+        check_data(resolved, manifest, ranks)
+        click.echo(f"{ranks} {gpus} {resolved.run_folder}")
         return 0
     from job.train import train as run
 

@@ -16,6 +16,7 @@ from job.evaluation.evaluate import DomainReport, evaluate_domain
 from job.evaluation.validate import held_out_metrics, validation_metrics
 from job.models.build import build_model
 from job.models.dann import DANN
+from job.monitor.keys import record_keys
 from job.monitor.recorder import Recorder
 from job.objectives import OBJECTIVES
 from job.training.checkpoint import BEST, Checkpoint, find_checkpoint, read_checkpoint
@@ -78,6 +79,8 @@ def train(config: Config) -> int:
     augmentation = Augmentation(**config.data.augment.model_dump())
 
     def prepare(batch: Batch) -> torch.Tensor:
+        if config.data.record_keys:
+            record_keys(folder, accelerator.process_index, batch.step, streams)
         return augment(batch.images, batch.draws, augmentation, mean, std)
 
     def report(role: str, split: str, probe_samples: int = 0) -> DomainReport:

@@ -91,7 +91,9 @@ def test_the_meter_measures_the_gradient_that_arrives():
     loss = F.softplus(logits[:rows]).mean() + F.softplus(-logits[rows:]).mean()
     (gradient,) = torch.autograd.grad(loss, features)
     model, meter = one_step(model, images, labels)
-    assert meter.read(model)["domain/reversed_gradient_norm"] == pytest.approx(LAMBDA * gradient.norm().item(), rel=1e-5)
+    assert meter.read(model)["domain/reversed_gradient_norm"] == pytest.approx(
+        LAMBDA * gradient.norm().item(), rel=1e-5
+    )
 
 
 def test_the_domain_classifier_learns_and_the_encoder_feels_it():

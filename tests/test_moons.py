@@ -1,4 +1,4 @@
-"""Inter-twinning moons, the target rotated by 35 degrees, with the paper's shallow network (Ganin et al. 2016, sec. 5.1.1)."""
+"""Inter-twinning moons, the target turned by 35 degrees, on the shallow network of Ganin et al. 2016, sec. 5.1.1."""
 
 import math
 

@@ -9,8 +9,11 @@ from typing import Any
 
 def write_atomically(path: Path, text: str) -> None:
     temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    temporary.write_text(text, encoding="utf-8")
-    os.replace(temporary, path)
+    try:
+        temporary.write_text(text, encoding="utf-8")
+        os.replace(temporary, path)
+    finally:
+        temporary.unlink(missing_ok=True)
 
 
 def finite(metrics: dict[str, Any]) -> dict[str, Any]:
@@ -29,18 +32,26 @@ class MetricsFile:
         if path.exists():
             kept = [line for line in read_lines(path) if json.loads(line)["trainer/step"] <= step]
             write_atomically(path, "".join(kept))
-        self._file = open(path, "a", encoding="utf-8")  # noqa: SIM115
+        self._path = path
+        self._unwritten = ""
 
     def write(self, metrics: dict[str, Any]) -> None:
-        self._file.write(json.dumps(metrics) + "\n")
-        self._file.flush()
-
-    def close(self) -> None:
-        self._file.close()
+        """Append a line. Raises OSError when the disk is full; the line is kept and written with the next one."""
+        self._unwritten += json.dumps(metrics) + "\n"
+        end = self._path.stat().st_size if self._path.exists() else 0
+        try:
+            with open(self._path, "a", encoding="utf-8") as file:
+                file.write(self._unwritten)
+        except OSError:
+            os.truncate(self._path, end)  # no torn line
+            raise
+        self._unwritten = ""
 
 
 def read_lines(path: Path) -> list[str]:
-    """The whole lines of a metrics file."""
+    """The whole lines of a metrics file; none where there is no file."""
+    if not path.exists():
+        return []
     lines = path.read_text(encoding="utf-8").splitlines(keepends=True)
     return [line for line in lines if line.endswith("}\n")]
 

@@ -28,6 +28,9 @@ SHOWN = {  # name in metrics -> short name in the terminal
 
 def set_up_log(folder: Path | None, main: bool) -> None:
     """Plain lines on stderr, and in ``log.txt`` of the run folder; from the main process only."""
+    logging.raiseExceptions = False  # a full disk under log.txt is not worth a traceback at every line
+    for handler in log.handlers:
+        handler.close()
     log.handlers.clear()
     log.propagate = False
     log.setLevel(logging.INFO if main else logging.ERROR)
@@ -101,5 +104,4 @@ class Recorder:
             return
         if self._bar is not None:
             self._bar.close()
-        self._file.close()
         self._wandb.finish(exit_code)

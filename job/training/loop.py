@@ -87,11 +87,12 @@ def fit(
                 raise JobError(_advice(bad_step, callbacks.last_checkpoint(), config))
         if logs:
             scale = accelerator.scaler.get_scale() if accelerator.scaler is not None else 1.0
-            metrics |= meter.read(network, scale) | clock.read(2 * config.data.global_batch_size, objective)
+            metrics |= meter.read(network, scale, batches.skipped) | clock.read(
+                2 * config.data.global_batch_size, objective
+            )
             metrics |= callbacks.epochs(done) | {"schedule/lr": config.optimizer.lr * lr_factor}
             if len(objective.DOMAINS) == 2:
                 metrics["schedule/lambda"] = lambda_
-            metrics["data/skipped_samples"] = batches.skipped
         improves = False
         if evaluates:
             scores, score = callbacks.evaluate(done)

@@ -53,15 +53,20 @@ class Meter:
 
         model.reversed_gradient_hook = add
 
-    def read(self, model: DANN, loss_scale: float = 1.0) -> dict[str, float]:
-        """The means, and the norm of the reversed gradient where it was watched; starts anew. All ranks take part."""
+    def read(self, model: DANN, loss_scale: float = 1.0, skipped: int = 0) -> dict[str, float]:
+        """The means, the norm of the reversed gradient where it was watched, and all ranks' `skipped`; starts anew.
+
+        All ranks take part.
+        """
         model.reversed_gradient_hook = None
         world = self._accelerator.num_processes
-        packed = torch.cat([self._sums / max(self._count, 1), self._squared_gradient[None] / loss_scale**2])
-        *means, squared = self._accelerator.reduce(packed, "sum").tolist()
+        others = torch.tensor([float(skipped)], device=self._sums.device)
+        packed = torch.cat([self._sums / max(self._count, 1), self._squared_gradient[None] / loss_scale**2, others])
+        *means, squared, skipped = self._accelerator.reduce(packed, "sum").tolist()
         values = {name: mean / world for name, mean in zip(self._names, means, strict=True)}
         if self._adversarial:
             values["domain/reversed_gradient_norm"] = math.sqrt(squared) / world
+        values["data/skipped_samples"] = int(skipped)
         self._sums.zero_()
         self._count = 0
         return values

@@ -114,7 +114,10 @@ def on_main(accelerator: Accelerator, action: Callable[[], None]) -> None:
 
 def write_status(folder: Path, status: str, exit_code: int | None = None) -> None:
     """What the launch scripts read: `accelerate launch` does not pass exit codes on."""
-    write_atomically(folder / "status.json", json.dumps({"status": status, "exit_code": exit_code}) + "\n")
+    try:
+        write_atomically(folder / "status.json", json.dumps({"status": status, "exit_code": exit_code}) + "\n")
+    except OSError as error:
+        log.warning("cannot write status.json: %s", error)
 
 
 def write_reports(path: Path, step: int, reports: Sequence[DomainReport], class_names: Sequence[str]) -> None:

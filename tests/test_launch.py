@@ -1,0 +1,80 @@
+"""launch/local.sh as a user calls it: exit codes, one line for a mistake, a stop on a signal, the number of ranks."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+from conftest import REPO, assert_same_weights, rows, weights
+
+pytestmark = pytest.mark.slow
+
+
+def local(config, tmp_path, *overrides, ranks=1, **options) -> subprocess.Popen:
+    path = tmp_path / f"{config.name}.yaml"
+    path.write_text(config.to_yaml())
+    environment = os.environ | {"JOB_RANKS": str(ranks), "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}"}
+    environment |= options.pop("env", {})
+    return subprocess.Popen(
+        ["launch/local.sh", path, *overrides],
+        cwd=REPO,
+        env=environment,
+        text=True,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+    )
+
+
+def test_two_ranks_stop_on_a_signal_in_75_and_go_on_to_0(small, tmp_path):
+    whole, config = small(name="whole"), small(name="stopped")
+    process = local(whole, tmp_path, ranks=2)
+    assert process.wait(300) == 0, process.stderr.read()
+    process = local(config, tmp_path, ranks=2)
+    while not rows_so_far(config):
+        assert process.poll() is None, process.stderr.read()
+        time.sleep(0.02)
+    process.send_signal(signal.SIGTERM)
+    assert process.wait(120) == 75, process.stderr.read()
+    assert json.loads((config.run_folder / "status.json").read_text())["status"] == "stopped"
+    assert not (config.run_folder / "stop").exists()
+    process = local(config, tmp_path, ranks=2)
+    assert process.wait(300) == 0, process.stderr.read()
+    assert_same_weights(weights(config), weights(whole))
+
+
+def rows_so_far(config) -> list:
+    return rows(config) if (config.run_folder / "metrics.jsonl").exists() else []
+
+
+@pytest.mark.parametrize(
+    ("override", "ranks", "says"),
+    [
+        ("data.stream=4", 1, "unknown key data.stream: did you mean data.streams?"),
+        ("data.shards=/nowhere", 1, "no shards at /nowhere: write them with"),
+        ("data.global_batch_size=18", 1, "set data.global_batch_size to 16 or 20"),
+        ("seed=1", 8, "data.streams is 4 but there are 8 ranks"),
+        ("seed=1", 3, "which 3 ranks cannot share equally"),
+    ],
+)
+def test_a_mistake_is_one_line_and_exit_code_2(small, tmp_path, override, ranks, says):
+    process = local(small(name="wrong"), tmp_path, override, ranks=ranks)
+    _, errors = process.communicate(timeout=120)
+    assert process.returncode == 2, errors
+    assert says in errors
+    assert len(errors.strip().splitlines()) == 1
+    assert errors.startswith("error: ")
+
+
+def test_fewer_ranks_than_asked_for_is_noticed(small, tmp_path):
+    """`accelerate launch --cpu --num_processes 2` starts one process, silently (trap 22)."""
+    path = tmp_path / "c.yaml"
+    path.write_text(small(name="fewer").to_yaml())
+    command = [sys.executable, "-m", "accelerate.commands.launch", "--cpu", "--num_processes=2", "-m", "job", "train"]
+    environment = os.environ | {"JOB_EXPECTED_RANKS": "2"}
+    done = subprocess.run([*command, "--config", path], cwd=REPO, env=environment, capture_output=True, text=True)
+    assert done.returncode != 0
+    assert "error: 2 ranks were asked for and 1 started" in done.stderr

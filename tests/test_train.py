@@ -1,0 +1,285 @@
+"""What a run promises: exact resume, the same numbers on any number of ranks, no leak, and clear ends."""
+
+import json
+import os
+import random
+import shutil
+import signal
+import subprocess
+import threading
+import time
+
+import pytest
+from conftest import SMALL, assert_same_weights, finish, kill_at, merge, rows, start, weights
+
+from job.config import build_config
+from job.errors import EXIT_STOPPED, JobError
+from job.train import train
+
+DESIGN = {
+    *("trainer/step", "trainer/epoch_source", "trainer/epoch_target"),
+    *("train/class_loss", "train/domain_loss", "train/source_accuracy"),
+    *("domain/accuracy", "domain/confusion", "domain/a_distance", "domain/reversed_gradient_norm"),
+    *("schedule/lambda", "schedule/lr"),
+    *("val/source_accuracy", "val/source_macro_f1", "selection/infomax", "selection/source_accuracy"),
+    *("oracle/target_accuracy", "oracle/target_macro_f1", "oracle/target_recall/joy"),
+    *("speed/images_per_second", "speed/data_wait_fraction", "speed/step_p50_ms", "speed/step_p95_ms"),
+    *("speed/checkpoint_seconds", "data/skipped_samples"),
+}
+
+
+@pytest.fixture(scope="module")
+def undisturbed(tmp_path_factory, faces):
+    """One rank, never interrupted; the same configuration as `small()`."""
+    output = tmp_path_factory.mktemp("undisturbed")
+    content = merge(SMALL, {"name": "whole", "output": str(output), "data": {"shards": str(faces)}})
+    config = build_config(content, "test")
+    assert train(config) == 0
+    return config
+
+
+def test_every_metric_of_the_design_is_logged(undisturbed):
+    seen = set().union(*rows(undisturbed))
+    assert not DESIGN - seen
+    summary = json.loads((undisturbed.run_folder / "summary.json").read_text())
+    assert not {*DESIGN, "test/source_accuracy", "oracle/test_target_accuracy"} - set(summary)
+    assert [row["trainer/step"] for row in rows(undisturbed)] == list(range(1, 25))
+
+
+def test_the_run_folder_is_as_documented(undisturbed):
+    folder = undisturbed.run_folder
+    assert {path.name for path in folder.iterdir()} >= {
+        "config.yaml", "log.txt", "metrics.jsonl", "summary.json", "wandb", "evaluation", "checkpoints",
+    }  # fmt: skip
+    assert (folder / "checkpoints" / "latest").resolve().name == "step_00000024"
+    assert (folder / "checkpoints" / "best").resolve().is_dir()
+    meta = json.loads((folder / "checkpoints" / "latest" / "meta.json").read_text())
+    assert {"step", "fingerprint", "manifest", "ranks", "wandb_id", "scores", "config"} <= set(meta)
+    assert json.loads((folder / "status.json").read_text()) == {"status": "finished", "exit_code": 0}
+
+
+def test_a_finished_run_started_again_changes_nothing(undisturbed):
+    before = rows(undisturbed), (undisturbed.run_folder / "summary.json").read_text()
+    assert train(undisturbed) == 0
+    assert (rows(undisturbed), (undisturbed.run_folder / "summary.json").read_text()) == before
+
+
+@pytest.mark.slow
+def test_killed_at_a_random_step_and_started_again_it_ends_with_the_same_weights(small, tmp_path, undisturbed):
+    config = small(name="killed")
+    kill_at(start(config, tmp_path), config, random.randint(6, 20))
+    assert train(config) == 0
+    assert_same_weights(weights(config), weights(undisturbed))
+    assert [row["trainer/step"] for row in rows(config)] == list(range(1, 25))
+
+
+def test_the_stop_file_ends_a_run_in_75_and_the_same_command_goes_on(small, undisturbed):
+    config = small(name="stopped")
+    config.run_folder.mkdir(parents=True)
+    (config.run_folder / "stop").touch()
+    assert train(config) == EXIT_STOPPED
+    assert json.loads((config.run_folder / "status.json").read_text()) == {"status": "stopped", "exit_code": 75}
+    assert (config.run_folder / "checkpoints" / "latest").resolve().name == "step_00000001"
+    assert train(config) == 0
+    assert_same_weights(weights(config), weights(undisturbed))
+
+
+def test_sigterm_ends_a_run_in_75_after_a_checkpoint(small, undisturbed):
+    config = small(name="terminated")
+
+    def terminate():
+        while not (config.run_folder / "metrics.jsonl").exists() or not rows(config):
+            time.sleep(0.01)
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    thread = threading.Thread(target=terminate)
+    thread.start()
+    code = train(config)
+    thread.join()
+    assert code == EXIT_STOPPED
+    assert (config.run_folder / "checkpoints" / "latest").exists()
+    assert train(config) == 0
+    assert_same_weights(weights(config), weights(undisturbed))
+
+
+@pytest.fixture(scope="module")
+def on_two_ranks(tmp_path_factory, undisturbed):
+    tmp_path = tmp_path_factory.mktemp("two")
+    config = undisturbed.model_copy(
+        update={
+            "name": "two",
+            "output": str(tmp_path),
+            "data": undisturbed.data.model_copy(update={"record_keys": True}),
+        }
+    )
+    finish(start(config, tmp_path, ranks=2))
+    return config
+
+
+@pytest.mark.slow
+def test_losses_of_one_and_two_ranks_agree(undisturbed, on_two_ranks):
+    for one, two in zip(rows(undisturbed), rows(on_two_ranks), strict=True):
+        for name in ("train/class_loss", "train/domain_loss", "domain/confusion", "domain/reversed_gradient_norm"):
+            assert two[name] == pytest.approx(one[name], abs=1e-4), (one["trainer/step"], name)
+    assert_same_weights(weights(on_two_ranks), weights(undisturbed), tolerance=1e-4)
+
+
+@pytest.mark.slow
+def test_killed_and_started_again_on_two_ranks(small, tmp_path, on_two_ranks):
+    config = small(name="killed-two")
+    kill_at(start(config, tmp_path, ranks=2), config, random.randint(6, 20))
+    finish(start(config, tmp_path, ranks=2))
+    assert_same_weights(weights(config), weights(on_two_ranks))
+
+
+def keys_by_step(config) -> list[dict]:
+    """Sample keys of each step and domain, all ranks' together in the order of the ranks."""
+    steps: dict[int, dict] = {}
+    for path in sorted((config.run_folder / "keys").glob("rank_*.jsonl")):
+        for line in path.read_text().splitlines():
+            row = json.loads(line)
+            for domain in ("source", "target"):
+                steps.setdefault(row["step"], {}).setdefault(domain, []).extend(row[domain])
+    return [steps[step] for step in sorted(steps)]
+
+
+@pytest.mark.slow
+def test_the_same_samples_at_every_step_on_1_2_and_4_ranks(small, tmp_path, on_two_ranks):
+    one = small(name="keys-1", data={"record_keys": True}, train={"steps": 24})
+    train(one)
+    four = small(name="keys-4", data={"record_keys": True}, train={"steps": 24})
+    finish(start(four, tmp_path, ranks=4))
+    assert keys_by_step(one) == keys_by_step(on_two_ranks) == keys_by_step(four)
+    for domain in ("source", "target"):  # 24 steps of 16 are four passes over 96 samples
+        for first in range(0, 24, 6):
+            seen = [key for step in keys_by_step(one)[first : first + 6] for key in step[domain]]
+            assert len(set(seen)) == len(seen) == 96
+
+
+def test_target_labels_cannot_leak(small, faces, tmp_path, undisturbed):
+    shuffled = tmp_path / "shuffled"
+    shutil.copytree(faces, shuffled)
+    changed = shuffle_target_labels(shuffled)
+    assert changed > 50
+    config = small(name="leak", data={"shards": str(shuffled)})
+    assert train(config) == 0
+    assert_same_weights(weights(config), weights(undisturbed))
+    oracle = "oracle/target_accuracy"
+    assert [row[oracle] for row in rows(config) if oracle in row] != [
+        row[oracle] for row in rows(undisturbed) if oracle in row
+    ]
+    chosen = [
+        json.loads((c.run_folder / "summary.json").read_text())["selection/chosen_step"] for c in (config, undisturbed)
+    ]
+    assert chosen[0] == chosen[1]
+
+
+def shuffle_target_labels(folder) -> int:
+    """Give every sample of the target's train and val shards another label; returns how many were changed."""
+    import hashlib
+
+    generator = random.Random(0)
+    manifest = json.loads((folder / "manifest.json").read_text())
+    changed = 0
+    for split in ("train", "val"):
+        for shard in manifest["domains"]["target"][split]:
+            path = folder / shard["path"]
+            content = bytearray(path.read_bytes())
+            for header in range(0, len(content) - 512, 512):
+                name = bytes(content[header : header + 100]).rstrip(b"\0")
+                if bytes(content[header + 257 : header + 262]) == b"ustar" and name.endswith(b".cls"):
+                    old = content[header + 512]
+                    content[header + 512] = generator.choice([c for c in b"0123456" if c != old])
+                    changed += 1
+            path.write_bytes(content)
+            shard["sha256"] = hashlib.sha256(content).hexdigest()
+    (folder / "manifest.json").write_text(json.dumps(manifest))
+    return changed
+
+
+def test_another_configuration_under_the_same_name_is_refused(small, undisturbed):
+    other = undisturbed.model_copy(update={"seed": 6})
+    with pytest.raises(JobError, match=r"started with another configuration \(seed 5 -> 6\)"):
+        train(other)
+
+
+def test_a_loss_that_is_not_finite_stops_the_run_and_leaves_the_last_checkpoint(small):
+    config = small(name="nan", optimizer={"lr": 1e12, "schedule": "constant"}, train={"log_every": 4, "eval_every": 50})
+    with pytest.raises(
+        JobError, match=r"NaN or infinite at step \d+; the last good checkpoint is none yet; try a lower"
+    ):
+        train(config)
+    assert json.loads((config.run_folder / "status.json").read_text())["exit_code"] == 2
+
+
+def test_accumulation_gives_the_same_weights(small, undisturbed):
+    config = small(name="accumulated", train={"accumulate": 2})
+    assert train(config) == 0
+    assert_same_weights(weights(config), weights(undisturbed), tolerance=1e-5)
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"objective": {"name": "source_only"}},
+        {"objective": {"name": "train_on_target"}},
+        {"train": {"precision": "bf16", "steps": 4}},
+        {"optimizer": {"name": "adamw", "lr": 1e-3, "schedule": "cosine", "warmup_steps": 2, "clip_norm": 1.0}},
+        {"model": {"batch_norm": "mixed", "bottleneck": 32, "dropout": 0.3}, "objective": {"entropy_weight": 0.1}},
+        {"objective": {"class_weights": "balanced", "label_smoothing": 0.1, "lambda_schedule": "constant"}},
+    ],
+    ids=["source_only", "train_on_target", "bf16", "adamw", "batch_norm_dropout_entropy", "weighted"],
+)
+def test_every_way_to_train_resumes_exactly(small, changes):
+    whole = small(name="whole", **changes)
+    assert train(whole) == 0
+    parts = small(name="parts", **changes)
+    parts.run_folder.mkdir(parents=True)
+    (parts.run_folder / "stop").touch()
+    assert train(parts) == EXIT_STOPPED
+    assert train(parts) == 0
+    assert_same_weights(weights(parts), weights(whole))
+
+
+@pytest.mark.slow
+def test_compiled_training_ends_where_eager_training_ends(small):
+    eager = small(name="eager", train={"steps": 4})
+    compiled = small(name="compiled", train={"steps": 4}, model={"compile": True})
+    assert train(eager) == train(compiled) == 0
+    assert_same_weights(weights(compiled), weights(eager), tolerance=1e-5)
+
+
+def test_source_only_sees_no_target_image(small):
+    """Not even BatchNorm's statistics: with other pictures in the target's place the weights are the same."""
+    settings = {"objective": {"name": "source_only"}, "model": {"batch_norm": "mixed"}, "train": {"steps": 6}}
+    usual, other = (
+        small(name="usual", **settings),
+        small(name="other", **merge(settings, {"data": {"target": "source"}})),
+    )
+    assert train(usual) == train(other) == 0
+    assert_same_weights(weights(usual), weights(other))
+    assert "train/domain_loss" not in set().union(*rows(usual))
+
+
+@pytest.mark.slow
+def test_a_full_disk_at_a_checkpoint_loses_nothing(small, tmp_path, undisturbed):
+    disk = tmp_path / "disk"
+    disk.mkdir()
+    mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=12m", "tmpfs", str(disk)], capture_output=True)
+    if mounted.returncode:
+        pytest.skip("a small file system to fill up needs root")
+    try:
+        config = small(name="full", output=str(disk))
+        config.run_folder.mkdir(parents=True)
+        (config.run_folder / "stop").touch()
+        assert train(config) == EXIT_STOPPED
+        with open(disk / "filler", "wb") as file:
+            file.write(bytes(shutil.disk_usage(disk).free - 64 * 1024))
+        with pytest.raises(JobError, match="No space left on device; the last good one is step_00000001; free space"):
+            train(config)
+        (disk / "filler").unlink()
+        assert train(config) == 0
+        assert_same_weights(weights(config), weights(undisturbed))
+        assert [row["trainer/step"] for row in rows(config)] == list(range(1, 25))
+    finally:
+        subprocess.run(["umount", str(disk)], check=False)
