@@ -19,7 +19,9 @@ SUBJECT_BLOCK = 1_000_000  # subjects of a split are numbered from SUBJECT_BLOCK
 IDENTITY = 2**32 - 1  # the index whose random stream draws the subject itself
 
 
-def records(root: Path | None = None, seed: int = 0, *, train: int = 6000, val: int = 1000, test: int = 1500) -> list[Record]:
+def records(
+    root: Path | None = None, seed: int = 0, *, train: int = 6000, val: int = 1000, test: int = 1500
+) -> list[Record]:
     """`train`, `val` and `test` pictures for each domain, PER_SUBJECT a subject, every emotion equally often (+-1)."""
     listed = []
     for domain_index, domain in enumerate(DOMAINS):

@@ -84,5 +84,10 @@ def prototype_expression(emotion: str, intensity: float = 1.0) -> Expression:
     return {unit: (_unit(intensity * core.get(unit, 0.0)),) * 2 for unit in ACTION_UNITS}
 
 
+def mean(face: Expression, unit: int) -> float:
+    """The strength of one action unit over both sides."""
+    return 0.5 * (face[unit][0] + face[unit][1])
+
+
 def _unit(value: float) -> float:
     return min(1.0, max(0.0, float(value)))

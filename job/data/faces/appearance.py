@@ -11,14 +11,24 @@ from job.data.records import SOURCE
 
 Colour = tuple[float, float, float]
 
-SKIN = np.array([(250, 222, 203), (238, 200, 172), (222, 178, 142), (196, 146, 108), (156, 106, 74), (108, 72, 52)], float)
-HAIR = np.array([(28, 22, 20), (48, 33, 26), (82, 54, 36), (118, 78, 46), (186, 148, 92), (150, 146, 142), (126, 58, 34)], float)
+SKIN = np.array(
+    [(250, 222, 203), (238, 200, 172), (222, 178, 142), (196, 146, 108), (156, 106, 74), (108, 72, 52)], float
+)
+HAIR = np.array(
+    [(28, 22, 20), (48, 33, 26), (82, 54, 36), (118, 78, 46), (186, 148, 92), (150, 146, 142), (126, 58, 34)], float
+)
 HAIR_SHARE = {True: (0.25, 0.28, 0.2, 0.08, 0.04, 0.13, 0.02), False: (0.14, 0.18, 0.2, 0.16, 0.2, 0.04, 0.08)}
 IRIS = np.array([(58, 36, 22), (84, 56, 30), (92, 110, 60), (70, 104, 140), (96, 116, 128)], float)
 LIPSTICK = np.array([(176, 24, 44), (196, 52, 84), (140, 24, 56), (206, 88, 92), (120, 30, 60)], float)
 EYE_SHADOW = np.array([(72, 48, 44), (110, 70, 96), (66, 76, 110), (120, 84, 60), (60, 60, 66)], float)
 CLOTHES = np.array([(44, 52, 74), (96, 36, 40), (52, 70, 58), (170, 168, 160), (60, 56, 58), (124, 104, 84)], float)
-WALLS = np.array([(176, 180, 184), (116, 126, 136), (150, 134, 116), (90, 104, 96), (206, 200, 190), (70, 72, 84)], float)
+WALLS = np.array(
+    [(176, 180, 184), (116, 126, 136), (150, 134, 116), (90, 104, 96), (206, 200, 190), (70, 72, 84)], float
+)
+
+GARDEN = np.array(
+    [(52, 88, 44), (136, 164, 84), (128, 170, 206), (206, 184, 120), (176, 84, 96), (236, 232, 220)], float
+)
 
 
 @dataclass(frozen=True)
@@ -82,10 +92,13 @@ class Shot:
     contrast: float
     cast: Colour
     wall: Colour
+    garden: Colour
     wall_light: float
+    clutter: float
+    dapple: float
     grain: float
     defocus: float
-    at: np.ndarray  # [8, 2] in [0, 1): where the noise tiles are cut
+    at: np.ndarray  # [9, 2] in [0, 1): where the noise tiles are cut
 
 
 def draw_identity(domain: str, rng: np.random.Generator) -> Identity:
@@ -98,7 +111,12 @@ def draw_identity(domain: str, rng: np.random.Generator) -> Identity:
 
     tone = u(0, len(SKIN) - 1.01)
     skin = SKIN[int(tone)] * (1 - tone % 1) + SKIN[int(tone) + 1] * (tone % 1) + 5 * z(3)
-    share = np.array(HAIR_SHARE[man]) * (1, 1, 1, *(np.array((0.7, 0.1, 1.0, 0.1)) ** max(0.0, tone - 1.5)))  # dark with dark
+    share = np.array(HAIR_SHARE[man]) * (
+        1,
+        1,
+        1,
+        *(np.array((0.7, 0.1, 1.0, 0.1)) ** max(0.0, tone - 1.5)),
+    )  # dark with dark
     hair = HAIR[rng.choice(len(HAIR), p=share / share.sum())] * u(0.8, 1.2)
     bare_lips = skin * (0.86, 0.66, 0.66) if not man else skin * (0.86, 0.74, 0.72)
     lipstick = 0.0 if man else float(rng.choice((0.15, 0.55, 0.9), p=(0.25, 0.35, 0.4)))
@@ -118,9 +136,9 @@ def draw_identity(domain: str, rng: np.random.Generator) -> Identity:
         eye_height=near(0.072, 0.006),
         eye_tilt=near(0.012, 0.012),
         iris_radius=near(0.071, 0.003),
-        brow_y=near(-0.275 if man else -0.285, 0.015),
+        brow_y=near(-0.275 if man else -0.28, 0.015),
         brow_arch=near(0.03 if man else 0.05, 0.01),
-        brow_weight=near(0.058 if man else 0.04, 0.008),
+        brow_weight=near(0.057 if man else 0.043, 0.008),
         nose_width=near(0.165 if man else 0.15, 0.012),
         nose_y=near(0.28, 0.02),
         mouth_width=near(0.27, 0.018),
@@ -128,7 +146,7 @@ def draw_identity(domain: str, rng: np.random.Generator) -> Identity:
         upper_lip=near(0.049 if man else 0.053, 0.008),
         lower_lip=near(0.067 if man else 0.072, 0.008),
         age=float(u(0, 1) ** 1.5),
-        furrow=float(u(0.9, 1.5) if man else u(0.0, 0.3)),
+        furrow=float(u(0.8, 1.3) if man else u(0.35, 0.8)),
         skin=_colour(skin),
         hair=_colour(hair),
         iris=_colour(IRIS[rng.integers(len(IRIS))] * u(0.85, 1.15)),
@@ -153,7 +171,7 @@ def draw_shot(domain: str, rng: np.random.Generator) -> Shot:
     """A picture of somebody. Pose, framing and gaze have one distribution; light, contrast and grain differ."""
     man = domain == SOURCE
     u, z = rng.uniform, rng.standard_normal
-    warm = u(-0.04, 0.03) if man else u(-0.01, 0.06)
+    warm = u(0.0, 0.14) if man else u(-0.07, 0.03)  # lamps, or daylight
     return Shot(
         yaw=float(np.clip(0.14 * z(), -0.3, 0.3)),
         pitch=float(np.clip(0.07 * z(), -0.15, 0.15)),
@@ -161,16 +179,19 @@ def draw_shot(domain: str, rng: np.random.Generator) -> Shot:
         zoom=float(u(0.93, 1.06)),
         shift=(float(u(-0.05, 0.05)), float(u(-0.05, 0.05))),
         gaze=(float(u(-0.03, 0.03)), float(u(-0.01, 0.015))),
-        light=float(u(0.72, 1.0) if man else u(0.95, 1.2)),
+        light=float(u(0.72, 1.0) if man else u(0.98, 1.22)),
         side_light=float(u(-0.4, 0.4) if man else u(-0.2, 0.2)),
         top_light=float(u(0.0, 0.25) if man else u(-0.05, 0.12)),
         contrast=float(u(0.8, 1.15) if man else u(0.75, 1.05)),
         cast=(1 + float(warm), 1.0, 1 - float(warm)),
         wall=_colour(WALLS[rng.integers(len(WALLS))] * u(0.7, 1.15)),
+        garden=_colour(GARDEN[rng.integers(len(GARDEN))] * u(0.7, 1.15)),
         wall_light=float(u(-0.4, 0.4)),
+        clutter=float(u(0.0, 0.15) if man else u(0.5, 1.0)),  # a plain wall, or out of doors
+        dapple=float(u(0.0, 0.04) if man else u(0.05, 0.2)),
         grain=float(u(2, 7) if man else u(1, 4)),
         defocus=float(u(0.0, 0.5)),
-        at=rng.random((8, 2)),
+        at=rng.random((9, 2)),
     )
 
 

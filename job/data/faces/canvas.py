@@ -14,7 +14,7 @@ Colour = tuple[float, float, float]
 
 # Noise tiles: blur (x, y) in pixels of a 128-pixel canvas, and amplitude as a share of UNCHANGED.
 TILES = {
-    "wall": ((3.0, 3.0), 0.05),
+    "wall": ((8.0, 8.0), 0.2),
     "blotch": ((3.0, 3.0), 0.05),
     "pores": ((0.6, 0.9), 0.06),
     "bristle": ((0.6, 1.2), 0.33),
@@ -29,7 +29,9 @@ def _spline(points: int, closed: bool, samples: int) -> np.ndarray:
     rows = []
     for segment in range(points if closed else points - 1):
         for t in np.arange(samples) / samples:
-            weights = 0.5 * np.array((-t + 2 * t**2 - t**3, 2 - 5 * t**2 + 3 * t**3, t + 4 * t**2 - 3 * t**3, t**3 - t**2))
+            weights = 0.5 * np.array(
+                (-t + 2 * t**2 - t**3, 2 - 5 * t**2 + 3 * t**3, t + 4 * t**2 - 3 * t**3, t**3 - t**2)
+            )
             row = np.zeros(points)
             for weight, offset in zip(weights, (-1, 0, 1, 2)):
                 i = segment + offset
@@ -117,7 +119,9 @@ class Canvas:
 
 def disc(image: np.ndarray, centre: np.ndarray, radius: float, value: Colour | int) -> None:
     one = 1 << BITS
-    cv2.circle(image, (round(centre[0] * one), round(centre[1] * one)), round(radius * one), value, -1, cv2.LINE_AA, BITS)
+    cv2.circle(
+        image, (round(centre[0] * one), round(centre[1] * one)), round(radius * one), value, -1, cv2.LINE_AA, BITS
+    )
 
 
 def blur(image: np.ndarray, sigma: float) -> np.ndarray:

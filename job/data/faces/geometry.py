@@ -9,9 +9,10 @@ import math
 
 import numpy as np
 
-from job.data.faces.action_units import Expression
+from job.data.faces.action_units import Expression, mean
 from job.data.faces.appearance import Identity, Shot
 from job.data.faces.hair import hair_outlines
+from job.data.faces.mouth import mouth
 
 VIEW = 1.17  # half of the picture's width, in face units
 Points = dict[str, np.ndarray]  # part -> control points [n, 2] in pixels
@@ -21,7 +22,7 @@ SIDES = ((0, -1.0), (1, 1.0))
 def landmarks(person: Identity, face: Expression, shot: Shot, side_pixels: int) -> Points:
     """Control points of every part, in pixels of a picture of `side_pixels`."""
     parts: dict[str, list[tuple[float, float, float]]] = {}
-    drop = 0.25 * _mean(face, 26) - 0.03 * _mean(face, 17)
+    drop = 0.25 * mean(face, 26) - 0.03 * mean(face, 17)
     _head(parts, person, drop)
     for index, s in SIDES:
         level = {unit: both[index] for unit, both in face.items()}
@@ -29,7 +30,7 @@ def landmarks(person: Identity, face: Expression, shot: Shot, side_pixels: int) 
         _brow(parts, person, level, index, s)
         _folds(parts, person, level, index, s, drop)
     _nose(parts, person, face)
-    _mouth(parts, person, face, drop)
+    parts |= mouth(person, face, drop)
     parts["behind"], parts["over"] = hair_outlines(person)
     return _project(parts, shot, side_pixels)
 
@@ -46,13 +47,33 @@ def _head(parts: dict, p: Identity, drop: float) -> None:
     ]
     parts["head"] = [(0, -1.02, -0.2), *right, (0, p.chin_y + 0.7 * drop, 0.15), *_mirror(right)]
     neck = 0.44 * p.jaw
-    parts["neck"] = [(-neck, 0.5, -0.35), (neck, 0.5, -0.35), (neck, 1.15, -0.35), (neck + 0.2, 1.4, -0.35),
-                     (-neck - 0.2, 1.4, -0.35), (-neck, 1.15, -0.35)]  # fmt: skip
-    parts["shoulders"] = [(-1.5, 1.32, -0.4), (-0.62, 1.14, -0.4), (-0.3, 1.3, -0.4), (0.3, 1.3, -0.4), (0.62, 1.14, -0.4),
-                          (1.5, 1.32, -0.4), (1.5, 1.8, -0.4), (-1.5, 1.8, -0.4)]  # fmt: skip
+    parts["neck"] = [
+        (-neck, 0.5, -0.35),
+        (neck, 0.5, -0.35),
+        (neck, 1.15, -0.35),
+        (neck + 0.2, 1.4, -0.35),
+        (-neck - 0.2, 1.4, -0.35),
+        (-neck, 1.15, -0.35),
+    ]
+    parts["shoulders"] = [
+        (-1.5, 1.32, -0.4),
+        (-0.62, 1.14, -0.4),
+        (-0.3, 1.3, -0.4),
+        (0.3, 1.3, -0.4),
+        (0.62, 1.14, -0.4),
+        (1.5, 1.32, -0.4),
+        (1.5, 1.8, -0.4),
+        (-1.5, 1.8, -0.4),
+    ]
     for index, s in SIDES:
         x = s * 0.72 * p.face_width
-        parts[f"ear{index}"] = [(x, -0.14, -0.4), (x + s * 0.1, -0.16, -0.4), (x + s * 0.12, 0.02, -0.4), (x + s * 0.05, 0.2, -0.4), (x, 0.18, -0.4)]
+        parts[f"ear{index}"] = [
+            (x, -0.14, -0.4),
+            (x + s * 0.1, -0.16, -0.4),
+            (x + s * 0.12, 0.02, -0.4),
+            (x + s * 0.05, 0.2, -0.4),
+            (x, 0.18, -0.4),
+        ]
     # The lower face, for stubble and beards: along the jaw and back under the cheekbones, around the mouth.
     cheeks = [(0.68 * p.jaw, 0.1, -0.2), *right[4:]]
     inner = [(0.16, p.mouth_y - 0.19, 0.38), (0.36, p.mouth_y - 0.08, 0.3), (0.56, 0.34, 0.05)]
@@ -67,18 +88,38 @@ def _eye(parts: dict, p: Identity, au: dict, index: int, s: float, gaze: tuple[f
     inner, outer = y + p.eye_tilt + 0.005, y - p.eye_tilt
     slope = 0.03 * au[1] * (1 - au[2])  # sadness and fear slant the upper lid
     a, b = s * (x - w), s * (x + w)
-    parts[f"eye{index}"] = [(a, inner, 0.2), (s * (x - 0.45 * w), y - 0.8 * up - 0.5 * slope, 0.26), (s * (x + 0.1 * w), y - up, 0.27),
-                            (s * (x + 0.62 * w), y - 0.68 * up + slope, 0.22), (b, outer, 0.12),
-                            (s * (x + 0.45 * w), y + 0.9 * low, 0.22), (s * (x - 0.3 * w), y + low, 0.25)]  # fmt: skip
+    parts[f"eye{index}"] = [
+        (a, inner, 0.2),
+        (s * (x - 0.45 * w), y - 0.8 * up - 0.5 * slope, 0.26),
+        (s * (x + 0.1 * w), y - up, 0.27),
+        (s * (x + 0.62 * w), y - 0.68 * up + slope, 0.22),
+        (b, outer, 0.12),
+        (s * (x + 0.45 * w), y + 0.9 * low, 0.22),
+        (s * (x - 0.3 * w), y + low, 0.25),
+    ]
     crease = up + 0.035 + 0.012 * au[5]
-    parts[f"crease{index}"] = [(a, inner - 0.03, 0.2), (s * (x - 0.3 * w), y - crease, 0.26), (s * (x + 0.3 * w), y - crease, 0.25),
-                               (b + s * 0.02, outer - 0.025, 0.12)]  # fmt: skip
+    parts[f"crease{index}"] = [
+        (a, inner - 0.03, 0.2),
+        (s * (x - 0.3 * w), y - crease, 0.26),
+        (s * (x + 0.3 * w), y - crease, 0.25),
+        (b + s * 0.02, outer - 0.025, 0.12),
+    ]
     lift = 0.035 * squeeze
-    parts[f"bag{index}"] = [(s * (x - 0.8 * w), y + 0.1 - lift, 0.22), (s * x, y + 0.13 - lift, 0.25), (s * (x + 0.9 * w), y + 0.09 - lift, 0.15)]
-    parts[f"iris{index}"] = [(s * x + gaze[0], y - 0.008 + gaze[1], 0.25), (s * x + gaze[0] + p.iris_radius, y - 0.008 + gaze[1], 0.25)]
+    parts[f"bag{index}"] = [
+        (s * (x - 0.8 * w), y + 0.1 - lift, 0.22),
+        (s * x, y + 0.13 - lift, 0.25),
+        (s * (x + 0.9 * w), y + 0.09 - lift, 0.15),
+    ]
+    parts[f"iris{index}"] = [
+        (s * x + gaze[0], y - 0.008 + gaze[1], 0.25),
+        (s * x + gaze[0] + p.iris_radius, y - 0.008 + gaze[1], 0.25),
+    ]
     for i, angle in enumerate((-0.35, 0.05, 0.45)):  # crow's feet
         c, d = math.cos(angle), math.sin(angle)
-        parts[f"crow{index}{i}"] = [(b + s * 0.04 * c, outer + 0.01 + 0.06 * d, 0.1), (b + s * 0.15 * c, outer + 0.02 + 0.2 * d, 0.02)]
+        parts[f"crow{index}{i}"] = [
+            (b + s * 0.04 * c, outer + 0.01 + 0.06 * d, 0.1),
+            (b + s * 0.15 * c, outer + 0.02 + 0.2 * d, 0.02),
+        ]
 
 
 def _brow(parts: dict, p: Identity, au: dict, index: int, s: float) -> None:
@@ -88,8 +129,12 @@ def _brow(parts: dict, p: Identity, au: dict, index: int, s: float) -> None:
     outer = p.brow_y + 0.02 - 0.11 * au[2] + 0.035 * au[4] + 0.012 * au[6]
     pull = 0.045 * au[4] + 0.02 * au[9]
     x, w = p.eye_x, p.eye_width
-    spine = [(s * (x - 1.15 * w - pull), inner, 0.3), (s * (x - 0.2 * w - 0.6 * pull), 0.5 * (inner + middle) - 0.012, 0.3),
-             (s * (x + 0.7 * w), middle, 0.22), (s * (x + 1.5 * w), outer, 0.1)]  # fmt: skip
+    spine = [
+        (s * (x - 1.15 * w - pull), inner, 0.3),
+        (s * (x - 0.2 * w - 0.6 * pull), 0.5 * (inner + middle) - 0.012, 0.3),
+        (s * (x + 0.7 * w), middle, 0.22),
+        (s * (x + 1.5 * w), outer, 0.1),
+    ]
     thick = [0.85, 1.0, 0.8, 0.15]
     half = 0.5 * p.brow_weight
     parts[f"brow{index}"] = [(px, py - half * t, z) for (px, py, z), t in zip(spine, thick)] + [
@@ -106,11 +151,18 @@ def _folds(parts: dict, p: Identity, au: dict, index: int, s: float, drop: float
     raise_ = 0.05 * au[9] + 0.035 * au[10]
     out = 0.05 * au[12] + 0.03 * au[20] + 0.02 * au[10]
     top = p.nose_y - 0.06 - raise_
-    parts[f"fold{index}"] = [(s * (p.nose_width + 0.04), top, 0.35), (s * (p.nose_width + 0.13 + out), top + 0.12, 0.3),
-                             (s * (p.mouth_width + 0.09 + out), p.mouth_y - 0.02 - 0.04 * au[12] + 0.3 * drop, 0.22)]  # fmt: skip
+    parts[f"fold{index}"] = [
+        (s * (p.nose_width + 0.04), top, 0.35),
+        (s * (p.nose_width + 0.13 + out), top + 0.12, 0.3),
+        (s * (p.mouth_width + 0.09 + out), p.mouth_y - 0.02 - 0.04 * au[12] + 0.3 * drop, 0.22),
+    ]
     parts[f"cheek{index}"] = [(s * 0.43, 0.2 - 0.06 * au[6] - 0.03 * au[12], 0.2)]
     for i, y in enumerate((-0.16, -0.09, 0.0)):  # the wrinkles of AU9 on the bridge and beside it
-        parts[f"bridge{index}{i}"] = [(0, y + 0.03, 0.45), (s * 0.075, y, 0.38), (s * (0.1 + 0.02 * i), y + 0.05 * i - 0.03, 0.33)]
+        parts[f"bridge{index}{i}"] = [
+            (0, y + 0.03, 0.45),
+            (s * 0.075, y, 0.38),
+            (s * (0.1 + 0.02 * i), y + 0.05 * i - 0.03, 0.33),
+        ]
 
 
 def _nose(parts: dict, p: Identity, face: Expression) -> None:
@@ -119,57 +171,28 @@ def _nose(parts: dict, p: Identity, face: Expression) -> None:
         lift = 0.05 * face[9][index] + 0.025 * face[10][index]
         w = p.nose_width * (1 + 0.14 * face[9][index] + 0.06 * face[12][index])
         y = p.nose_y - lift
-        parts[f"wing{index}"] = [(s * 0.72 * w, y - 0.11, 0.42), (s * w, y - 0.05, 0.38), (s * 0.96 * w, y + 0.015, 0.38), (s * 0.66 * w, y + 0.025, 0.42)]
-        parts[f"nostril{index}"] = [(s * 0.22 * w, y + 0.025, 0.46), (s * 0.45 * w, y - 0.005, 0.45), (s * 0.7 * w, y + 0.015, 0.43), (s * 0.48 * w, y + 0.035, 0.44)]
-        parts[f"ridge{index}"] = [(s * 0.11, p.brow_y + 0.07, 0.3), (s * 0.075, p.eye_y + 0.04, 0.4), (s * 0.085, y - 0.13, 0.5)]
+        parts[f"wing{index}"] = [
+            (s * 0.72 * w, y - 0.11, 0.42),
+            (s * w, y - 0.05, 0.38),
+            (s * 0.96 * w, y + 0.015, 0.38),
+            (s * 0.66 * w, y + 0.025, 0.42),
+        ]
+        parts[f"nostril{index}"] = [
+            (s * 0.22 * w, y + 0.025, 0.46),
+            (s * 0.45 * w, y - 0.005, 0.45),
+            (s * 0.7 * w, y + 0.015, 0.43),
+            (s * 0.48 * w, y + 0.035, 0.44),
+        ]
+        parts[f"ridge{index}"] = [
+            (s * 0.11, p.brow_y + 0.07, 0.3),
+            (s * 0.075, p.eye_y + 0.04, 0.4),
+            (s * 0.085, y - 0.13, 0.5),
+        ]
         wings.append(y)
     y = sum(wings) / 2
     parts["tip"] = [(0, y - 0.09, 0.58)]
     parts["under_nose"] = [(-0.09, y + 0.04, 0.45), (0, y + 0.06, 0.48), (0.09, y + 0.04, 0.45)]
     parts["philtrum"] = [(0, y + 0.08, 0.45), (0, p.mouth_y - 0.1, 0.44)]
-
-
-def _mouth(parts: dict, p: Identity, face: Expression, drop: float) -> None:
-    m = {unit: _mean(face, unit) for unit in face}
-    press = max(0.25, 1 - 0.6 * m[23] - 0.55 * m[24])
-    gap = 0.045 * m[25] + 0.02 * m[12] * m[25]
-    raised = 0.05 * m[10] + 0.03 * m[9] + 0.02 * m[12] + 0.3 * gap
-    lowered = 0.05 * m[16] + 0.7 * gap + 0.95 * drop * min(1.0, m[25] + m[26]) - 0.035 * m[17]
-    parted = max(0.0, raised - 0.05 * m[10] - 0.03 * m[9] - 0.02 * m[12] + max(0.0, lowered)) > 0.012
-    width = p.mouth_width * (1 - 0.14 * m[23] - 0.12 * m[26] * (1 - m[12]) - 0.05 * m[17])
-    y = p.mouth_y - 0.025 * m[17]
-    corners = []
-    for index, s in SIDES:
-        au = {unit: both[index] for unit, both in face.items()}
-        x = s * (width + 0.085 * au[12] + 0.1 * au[20] + 0.01 * au[15])
-        corners.append((x, y + 0.01 - 0.105 * au[12] + 0.095 * au[15] + 0.025 * au[20] + 0.45 * drop, 0.24))
-    left, right = corners
-    thick_up = p.upper_lip * press * (1 - 0.25 * m[12] - 0.25 * m[20] - 0.2 * m[9])
-    thick_low = p.lower_lip * press * (1 - 0.15 * m[12] - 0.25 * m[20] + 0.25 * m[17])
-    top, bottom = y - raised, y + max(lowered, -0.02)
-    if not parted:
-        bottom = top = y - 0.6 * raised + 0.4 * lowered
-    square = 0.55 + 0.2 * m[20] + 0.15 * m[16]  # how far to the side the opening keeps its height
-
-    def line(height: float, bow: float, z: float) -> list:
-        """From corner to corner at `height`; `bow` dips the middle (Cupid's bow)."""
-        def at(corner, share):
-            return corner[0] * share, height * square**(share > 0.5) + corner[1] * (1 - square**(share > 0.5)), z
-        return [left, at(left, 0.62), at(left, 0.25), (0, height + bow, z + 0.02), at(right, 0.25), at(right, 0.62), right]
-
-    upper_out, upper_in = line(top - thick_up, 0.014, 0.42), line(top, 0.008, 0.4)
-    lower_in, lower_out = line(bottom, 0.0, 0.38), line(bottom + thick_low, 0.004, 0.38)
-    parts["upper_out"], parts["upper_in"], parts["lower_in"], parts["lower_out"] = upper_out, upper_in, lower_in, lower_out
-    parts["upper_teeth"] = [(x * 0.86, yy - 0.01, z) for x, yy, z in upper_in[1:-1]] + [(x * 0.8, min(yy, top + 0.02) + 0.055, z) for x, yy, z in upper_in[1:-1]][::-1]
-    parts["lower_teeth"] = [(x * 0.75, yy - 0.035, z) for x, yy, z in lower_in[1:-1]] + [(x * 0.75, yy + 0.02, z) for x, yy, z in lower_in[1:-1]][::-1]
-    parts["tongue"] = [(-0.13, bottom + 0.01, 0.35), (-0.08, bottom - 0.05, 0.35), (0, bottom - 0.06, 0.35), (0.08, bottom - 0.05, 0.35), (0.13, bottom + 0.01, 0.35), (0, bottom + 0.04, 0.35)]
-    parts["moustache"] = [(0, top - thick_up - 0.11, 0.46), (0.16, top - thick_up - 0.08, 0.42), (right[0] * 1.05, right[1] - 0.02, 0.26),
-                          (right[0] * 1.0, right[1] + 0.05, 0.26), (0.14, top - 0.3 * thick_up, 0.42), (0, top - 0.55 * thick_up, 0.44),
-                          (-0.14, top - 0.3 * thick_up, 0.42), (left[0] * 1.0, left[1] + 0.05, 0.26), (left[0] * 1.05, left[1] - 0.02, 0.26),
-                          (-0.16, top - thick_up - 0.08, 0.42)]  # fmt: skip
-    parts["under_lip"] = [(-0.13, bottom + thick_low + 0.035, 0.36), (0, bottom + thick_low + 0.045, 0.37), (0.13, bottom + thick_low + 0.035, 0.36)]
-    chin = (bottom + thick_low + p.chin_y + 0.7 * drop) / 2
-    parts["chin"] = [(0, chin + 0.02, 0.35)]
 
 
 def _project(parts: dict, shot: Shot, side_pixels: int) -> Points:
@@ -194,7 +217,3 @@ def _project(parts: dict, shot: Shot, side_pixels: int) -> Points:
 
 def _mirror(points: list) -> list:
     return [(-x, y, z) for x, y, z in reversed(points)]
-
-
-def _mean(face: Expression, unit: int) -> float:
-    return 0.5 * (face[unit][0] + face[unit][1])

@@ -32,7 +32,12 @@ def _broad(person: Identity, face: Expression, points: Points, unit: float, side
         _line(layer, 0.5 * points[f"crease{i}"], 0.22, 0.07 * unit)
         _line(layer, 0.5 * points[f"ridge{i}"], 0.17, 0.05 * unit)
         disc(layer, 0.5 * points[f"cheek{i}"][0], (0.15 + 0.02 * au[12]) * unit, int(143 + 14 * max(au[6], au[12])))
-        _line(layer, 0.5 * points[f"fold{i}"], 0.08 + 0.2 * min(1.0, person.furrow) * max(au[12], au[9], au[10]), 0.06 * unit)
+        _line(
+            layer,
+            0.5 * points[f"fold{i}"],
+            0.08 + 0.2 * min(1.0, person.furrow) * max(au[12], au[9], au[10]),
+            0.06 * unit,
+        )
     disc(layer, 0.5 * points["tip"][0], 0.07 * unit, 168)
     disc(layer, 0.5 * points["chin"][0], 0.12 * unit, 142)
     _line(layer, 0.5 * points["under_nose"], 0.25, 0.05 * unit)
@@ -45,7 +50,12 @@ def _fine(person: Identity, face: Expression, points: Points, unit: float, side:
     age, deep = person.age, person.furrow
     for i in (0, 1):
         au = {u: both[i] for u, both in face.items()}
-        _line(layer, curve(points[f"fold{i}"]), deep * (0.12 * age + 0.42 * max(0.8 * au[12], au[9], 0.9 * au[10])), 0.022 * unit)
+        _line(
+            layer,
+            curve(points[f"fold{i}"]),
+            deep * (0.12 * age + 0.42 * max(0.8 * au[12], au[9], 0.9 * au[10])),
+            0.022 * unit,
+        )
         _line(layer, points[f"bag{i}"], deep * (0.08 + 0.14 * age + 0.25 * au[6] + 0.1 * au[7]), 0.02 * unit)
         _line(layer, points[f"glabella{i}"], deep * (0.06 * age + 0.5 * au[4]), 0.022 * unit)
         wrinkle = 0.3 + 0.2 * age

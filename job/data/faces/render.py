@@ -37,8 +37,10 @@ def render(person: Identity, face: Expression, shot: Shot, size: int) -> np.ndar
 def _wall(shot: Shot, side: int) -> np.ndarray:
     coarse = side // 4
     ramp = np.linspace(1 - shot.wall_light / 2, 1 + shot.wall_light / 2, coarse, dtype=np.float32)
-    light = ramp[:, None] * texture("wall", coarse, shot.at[0]) * np.float32(1 / UNCHANGED)
-    wall = np.minimum(light[..., None] * np.asarray(shot.wall, np.float32), 255).astype(np.uint8)
+    spots = texture("wall", coarse, shot.at[0]).astype(np.float32)[..., None]
+    share = np.clip(0.5 + (spots - UNCHANGED) * np.float32(2 / UNCHANGED), 0, 1) * np.float32(shot.clutter)
+    wall, garden = np.asarray(shot.wall, np.float32), np.asarray(shot.garden, np.float32)
+    wall = np.minimum((wall + share * (garden - wall)) * ramp[:, None, None], 255).astype(np.uint8)
     return cv2.resize(wall, (side, side), interpolation=cv2.INTER_LINEAR)
 
 
@@ -68,7 +70,10 @@ def _make_up(canvas: Canvas, person: Identity, points: Points, unit: float) -> N
             here, corner = canvas.around(cheek, 0.3 * unit)
             disc = Canvas(np.zeros(here.size, np.uint8))
             disc.disc(cheek[0] - corner, 0.15 * unit, 255)
-            here.blend(cv2.convertScaleAbs(cv2.blur(disc.pixels, (round(0.2 * unit),) * 2), alpha=person.blush), (214.0, 96.0, 104.0))
+            here.blend(
+                cv2.convertScaleAbs(cv2.blur(disc.pixels, (round(0.2 * unit),) * 2), alpha=person.blush),
+                (214.0, 96.0, 104.0),
+            )
 
 
 def _beard(canvas: Canvas, person: Identity, shot: Shot, points: Points, unit: float) -> None:
@@ -110,7 +115,9 @@ def _nose(canvas: Canvas, person: Identity, points: Points, unit: float) -> None
 
 
 def _mouth(canvas: Canvas, person: Identity, points: Points, unit: float) -> None:
-    upper_out, upper_in, lower_in, lower_out = (curve(points[name]) for name in ("upper_out", "upper_in", "lower_in", "lower_out"))
+    upper_out, upper_in, lower_in, lower_out = (
+        curve(points[name]) for name in ("upper_out", "upper_in", "lower_in", "lower_out")
+    )
     gap = float(points["lower_in"][3, 1] - points["upper_in"][3, 1])
     if gap > 0.015 * unit:
         hole = np.concatenate([upper_in, lower_in[::-1]])
@@ -163,6 +170,8 @@ def _photograph(pixels: np.ndarray, shot: Shot, size: int) -> np.ndarray:
     image = blur(image, shot.defocus * size / 64)
     ramp = np.linspace(-1, 1, size, dtype=np.float32)
     light = (shot.light * shot.contrast) * (1 + shot.side_light * ramp[None, :] - shot.top_light * ramp[:, None])
+    patches = texture("grain", 6, shot.at[8]).astype(np.float32) * np.float32(shot.dapple / 12.8) - shot.dapple * 10
+    light *= 1 + cv2.resize(patches, (size, size), interpolation=cv2.INTER_CUBIC)
     image = image * (light[..., None] * np.asarray(shot.cast, np.float32))
     noise = texture("grain", size, shot.at[7]) * np.float32(shot.grain / 12.8)
     image += (noise + np.float32(128 * (1 - shot.contrast) - shot.grain * 10))[..., None]
