@@ -17,7 +17,7 @@ from job.evaluation.validate import held_out_metrics, validation_metrics
 from job.models.build import build_model
 from job.models.dann import DANN
 from job.monitor.keys import record_keys
-from job.monitor.recorder import Recorder
+from job.monitor.recorder import Recorder, close_log
 from job.objectives import OBJECTIVES
 from job.training.checkpoint import BEST, Checkpoint, find_checkpoint, read_checkpoint
 from job.training.distributed import build_accelerator
@@ -161,6 +161,7 @@ def train(config: Config) -> int:
         recorder.close(exit_code)
         if main:
             write_status(folder, status, exit_code)
+        close_log()
     accelerator.wait_for_everyone()
     accelerator.end_training()
     return exit_code

@@ -80,7 +80,7 @@ def test_local_weights_are_loaded_and_learn_slower(tmp_path, ending):
 
 def test_weights_of_a_vision_transformer_fit_another_image_size(tmp_path):
     path = tmp_path / "vit.pth"
-    torch.save(torchvision.models.vit_b_16(num_layers=12).state_dict(), path)
+    torch.save(torchvision.models.vit_b_16().state_dict(), path)
     output = build(64, backbone="vit_b_16", weights=str(path)).eval()(torch.randn(1, 3, 64, 64))
     assert output.features.shape == (1, 768)
 

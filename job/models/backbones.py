@@ -58,7 +58,7 @@ def from_torchvision(name: str, size: int, weights: str) -> nn.Module:
     path, last = linear[-1]
     if weights != "none":
         state = _read_weights(name, weights)
-        if name.startswith("vit_"):
+        if name.startswith("vit_") and "encoder.pos_embedding" in state:
             state = interpolate_embeddings(size, patch, state)
         _load(network, state, path, f"model.weights={weights}")
     parent, _, leaf = path.rpartition(".")

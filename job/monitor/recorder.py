@@ -29,9 +29,7 @@ SHOWN = {  # name in metrics -> short name in the terminal
 def set_up_log(folder: Path | None, main: bool) -> None:
     """Plain lines on stderr, and in ``log.txt`` of the run folder; from the main process only."""
     logging.raiseExceptions = False  # a full disk under log.txt is not worth a traceback at every line
-    for handler in log.handlers:
-        handler.close()
-    log.handlers.clear()
+    close_log()
     log.propagate = False
     log.setLevel(logging.INFO if main else logging.ERROR)
     handlers: list[logging.Handler] = [_AboveTheBar()]
@@ -40,6 +38,12 @@ def set_up_log(folder: Path | None, main: bool) -> None:
     for handler in handlers:
         handler.setFormatter(logging.Formatter("%(asctime)s %(message)s", "%H:%M:%S"))
         log.addHandler(handler)
+
+
+def close_log() -> None:
+    for handler in log.handlers:
+        handler.close()
+    log.handlers.clear()
 
 
 class _AboveTheBar(logging.Handler):
