@@ -16,7 +16,7 @@ from pathlib import Path
 import numpy as np
 import simplejpeg
 
-from job.data.hashing import mix, permutation, uniform
+from job.data.hashing import mix, permutation, spread, uniform
 from job.data.records import SOURCE, TARGET, Layout, Record
 from job.errors import JobError
 
@@ -54,7 +54,7 @@ def records(
     for split, (part, span) in spans.items():
         images = _idx_file(folder, f"{_FILES[part]}-images-idx3-ubyte")
         backgrounds = photos[split]
-        draws = uniform(mix(seed, "mnist-m", part), np.arange(3 * (span.stop))).reshape(-1, 3)
+        draws = uniform(mix(seed, "mnist-m", part), spread(np.arange(3 * span.stop))).reshape(-1, 3)
         for index in span:
             subject, label = f"{part}-{index:05d}", int(labels[part][index])
             digit = f"{images.relative_to(folder)}#{index}"

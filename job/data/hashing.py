@@ -14,10 +14,13 @@ _MASK = 0xFFFFFFFFFFFFFFFF
 
 
 def splitmix64(x: np.ndarray) -> np.ndarray:
-    """The SplitMix64 finaliser of a uint64 array of any shape, elementwise (arithmetic modulo 2^64)."""
-    x = (x ^ (x >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
-    x = (x ^ (x >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
-    return x ^ (x >> np.uint64(31))
+    """The SplitMix64 finaliser, in place, of a uint64 array of any shape, elementwise (arithmetic modulo 2^64)."""
+    x ^= x >> np.uint64(30)
+    x *= np.uint64(0xBF58476D1CE4E5B9)
+    x ^= x >> np.uint64(27)
+    x *= np.uint64(0x94D049BB133111EB)
+    x ^= x >> np.uint64(31)
+    return x
 
 
 def _splitmix64_of(x: int) -> int:
@@ -36,16 +39,23 @@ def mix(*parts: int | str) -> int:
     return state
 
 
-def counters(key: int, indices: np.ndarray) -> np.ndarray:
-    """The uint64 random numbers at `indices` (any shape) of the sequence named by `key`."""
-    return splitmix64(np.uint64(key) + (indices.astype(np.uint64) + np.uint64(1)) * np.uint64(_GAMMA))
+def spread(indices: np.ndarray) -> np.ndarray:
+    """The places, uint64 of the same shape, of `indices` in any sequence: what `counters` and `uniform` look up."""
+    return (indices.astype(np.uint64) + np.uint64(1)) * np.uint64(_GAMMA)
 
 
-def uniform(key: int, indices: np.ndarray) -> np.ndarray:
-    """float32 in [0, 1) at `indices` (any shape) of the sequence named by `key`."""
-    return (counters(key, indices) >> np.uint64(40)).astype(np.float32) * np.float32(2.0**-24)
+def counters(key: int, places: np.ndarray) -> np.ndarray:
+    """The uint64 random numbers at `places` (any shape) of the sequence named by `key`."""
+    return splitmix64(np.uint64(key) + places)
+
+
+def uniform(key: int, places: np.ndarray) -> np.ndarray:
+    """float32 in [0, 1) at `places` (any shape) of the sequence named by `key`."""
+    numbers = counters(key, places)
+    numbers >>= np.uint64(40)
+    return numbers.astype(np.float32) * np.float32(2.0**-24)
 
 
 def permutation(key: int, length: int) -> np.ndarray:
     """The permutation of range(length) named by `key`, int64 [length]."""
-    return np.argsort(counters(key, np.arange(length, dtype=np.uint64)), kind="stable")
+    return np.argsort(counters(key, spread(np.arange(length))), kind="stable")

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 import torch
 
 from job.data.domain import DomainStream
-from job.data.draws import draw
+from job.data.draws import draw_at, places
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,6 +66,7 @@ class BatchLoader:
         self.wait_seconds = 0.0
         self.skipped = 0
         self._streams = tuple(streams)
+        self._places = [places(stream.slots, draws) for stream in self._streams]
         self._seed = seed
         self._device = torch.device(device)
         self._cuda = self._device.type == "cuda"
@@ -130,12 +131,12 @@ class BatchLoader:
             slot.copied.synchronize()  # the buffers may still be on their way to the device
         images, labels, draws = slot.arrays
         first = skipped = 0
-        for stream in self._streams:
+        for stream, at in zip(self._streams, self._places):
             if self._closed:
                 break
             rows = slice(first, first + stream.local_batch_size)
             skipped += stream.fill(step, images[rows], labels[rows])
-            draws[rows] = draw(self._seed, step, stream.domain, stream.slots, draws.shape[1])
+            draws[rows] = draw_at(self._seed, step, stream.domain, at)
             first = rows.stop
         return self._to_device(slot, step), skipped
 

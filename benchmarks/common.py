@@ -1,0 +1,83 @@
+"""What every benchmark shares: the machine it ran on, a table, a JSON file."""
+
+import argparse
+import datetime
+import importlib.metadata
+import json
+import os
+import platform
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+_PACKAGES = (
+    "torch", "torchvision", "accelerate", "numpy", "simplejpeg", "webdataset", "opencv-python-headless", "pillow",
+)
+
+
+def arguments(description: str, name: str) -> argparse.ArgumentParser:
+    """A parser with --out, by default benchmarks/results/NAME.json."""
+    parser = argparse.ArgumentParser(prog=f"python -m benchmarks.{name}", description=description)
+    default = Path("benchmarks/results") / f"{name}.json"
+    parser.add_argument("--out", type=Path, default=default, help=f"JSON file to write (default: {default})")
+    return parser
+
+
+def machine() -> dict[str, Any]:
+    """Processor, cores this process may use, GPU or "none", memory in GiB, system."""
+    import torch
+
+    gpu = torch.cuda.get_device_name() if torch.cuda.is_available() else "none"
+    return {
+        "cpu": _cpu_name(),
+        "cores": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count(),
+        "gpu": gpu,
+        "gpus": torch.cuda.device_count(),
+        "memory_gib": round(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30, 1),
+        "load_average": [round(load, 2) for load in os.getloadavg()],
+        "system": platform.platform(),
+    }
+
+
+def versions() -> dict[str, str]:
+    """Python and the packages that matter, where installed."""
+    found = {"python": platform.python_version()}
+    for package in _PACKAGES:
+        try:
+            found[package] = importlib.metadata.version(package)
+        except importlib.metadata.PackageNotFoundError:
+            continue
+    return found
+
+
+def write_result(out: Path, name: str, result: dict[str, Any], where: dict[str, Any] | None = None) -> None:
+    """Write a result with where, with what and how it was measured; `where` is machine() if taken earlier."""
+    content = {
+        "benchmark": name,
+        "date": datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds"),
+        "command": f"python -m benchmarks.{name} {' '.join(sys.argv[1:])}".strip(),
+        "machine": where or machine(),
+        "versions": versions(),
+        "result": result,
+    }
+    out.parent.mkdir(parents=True, exist_ok=True)
+    out.write_text(json.dumps(content, indent=1) + "\n")
+    print(f"\nwritten to {out}")
+
+
+def print_table(rows: Sequence[Sequence[Any]]) -> None:
+    """Rows of cells, the first row being the heads; the first column to the left, the others to the right."""
+    cells = [[f"{cell:.3g}" if isinstance(cell, float) and abs(cell) < 100 else
+              f"{cell:,.0f}" if isinstance(cell, float) else str(cell) for cell in row] for row in rows]
+    widths = [max(len(row[i]) for row in cells) for i in range(len(cells[0]))]
+    for row in cells:
+        print("  ".join(cell.ljust(w) if i == 0 else cell.rjust(w) for i, (cell, w) in enumerate(zip(row, widths))))
+
+
+def _cpu_name() -> str:
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+    except OSError:
+        return platform.processor() or "unknown"
+    return next((line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")), "unknown")

@@ -1,0 +1,150 @@
+"""Images per second and core of our stream, against the decoder alone and against the usual webdataset pipeline.
+
+All three decode the same 64-pixel JPEGs in one thread pinned to one core, in turns, and the medians are compared. "Per
+core" is per second of processor time of the whole process, so that other users of the machine do not count; wall time
+is given beside it. `cold` is the first pass, in which our stream maps the shards and finds the images in them.
+"""
+
+import os
+import statistics
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import cv2
+import numpy as np
+import simplejpeg
+import torch
+
+from benchmarks.common import arguments, machine, print_table, write_result
+from job.data.records import SOURCE, TARGET, Layout, Record
+from job.data.shards import write_shards
+from job.data.stream import BatchLoader, DomainStream, ShardStore, load_manifest
+
+SIZE, IMAGES, SHARDS, BATCH, ROUNDS = 64, 8192, 64, 64, 7
+WEBDATASET_IMAGES = 2048  # it is slow
+LEAST_OF_DECODE, LEAST_TIMES_WEBDATASET = 0.8, 8.0
+MEAN_STD = (0.5, 0.5, 0.5)
+
+
+def textured(record: Record, size: int) -> np.ndarray:
+    """A picture with the detail, and so the bytes, of a small photo of a face: broad shades, edges, a little grain."""
+    rng = np.random.default_rng(record.payload)
+    shades = cv2.resize(rng.integers(40, 215, (5, 5, 3), np.uint8), (size, size), interpolation=cv2.INTER_CUBIC)
+    edges = cv2.resize(rng.uniform(-40, 40, (12, 12)), (size, size), interpolation=cv2.INTER_CUBIC)
+    grain = rng.normal(0, 3, (size, size, 1))
+    return np.clip(shades + edges[:, :, None] + grain, 0, 255).astype(np.uint8)
+
+
+def records(root, seed) -> list[Record]:
+    listed = []
+    for place, domain in enumerate((SOURCE, TARGET)):
+        for split, count in (("train", IMAGES), ("test", 4)):
+            for i in range(count):
+                key = f"{split}-{i}"
+                listed.append(Record(key, domain, split, i % 7, key, key, (place, split == "test", i)))
+    return listed
+
+
+LAYOUT = Layout("textures", tuple("abcdefg"), records, textured, needs_root=False, size=SIZE)
+
+
+def our_stream(folder: Path) -> list[DomainStream]:
+    manifest, store = load_manifest(folder), ShardStore(folder)
+    return [
+        DomainStream(manifest, domain, store, labelled=domain == SOURCE, seed=0, streams=16, global_batch_size=BATCH,
+                     block_shards=4)
+        for domain in (SOURCE, TARGET)
+    ]
+
+
+def run_ours(streams: list[DomainStream], first: int) -> int:
+    """One pass over both domains, through the loader with one thread."""
+    steps = IMAGES // BATCH
+    with BatchLoader(streams, seed=0, start_step=first, stop_step=first + steps, threads=1) as loader:
+        return sum(len(batch.images) for batch in loader)
+
+
+def run_decoder(jpegs: list[bytes]) -> int:
+    """The decoder alone: bytes that are in memory into one preallocated batch."""
+    rows = list(np.empty((2 * BATCH, SIZE, SIZE, 3), np.uint8))
+    for i, jpeg in enumerate(jpegs):
+        simplejpeg.decode_jpeg(jpeg, "RGB", buffer=rows[i % len(rows)])
+    return len(jpegs)
+
+
+def run_webdataset(folder: Path, paths: list[str]) -> int:
+    """What the webdataset documentation shows: shuffle, PIL, a transform per sample, torch's DataLoader."""
+    import webdataset
+
+    dataset = (
+        webdataset.WebDataset([str(folder / path) for path in paths], shardshuffle=len(paths))
+        .shuffle(500)
+        .decode("pil")
+        .to_tuple("jpg", "cls")
+        .map_tuple(to_normalised, lambda label: label)
+    )
+    return sum(len(images) for images, _ in torch.utils.data.DataLoader(dataset, batch_size=2 * BATCH))
+
+
+def to_normalised(image) -> torch.Tensor:
+    """torchvision's ToTensor and Normalize, or the same by hand where it is not installed."""
+    pixels = torch.from_numpy(np.array(image)).permute(2, 0, 1).contiguous().float().div_(255)
+    return pixels.sub_(torch.tensor(MEAN_STD).view(3, 1, 1)).div_(torch.tensor(MEAN_STD).view(3, 1, 1))
+
+
+def measure(work: Callable[[], int]) -> tuple[float, float]:
+    """Images per second of processor time, and of wall time."""
+    wall, cpu = time.perf_counter(), time.process_time()
+    images = work()
+    return images / (time.process_time() - cpu), images / (time.perf_counter() - wall)
+
+
+def main() -> None:
+    out = arguments(__doc__.splitlines()[0], "loader").parse_args().out
+    where = machine()
+    with tempfile.TemporaryDirectory() as folder:
+        folder = Path(folder)
+        write_shards(LAYOUT, None, folder, shards=SHARDS, workers=1)
+        if hasattr(os, "sched_setaffinity"):
+            os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})
+        torch.set_num_threads(1)
+
+        manifest = load_manifest(folder)
+        paths = [info.path for info in manifest.shards(SOURCE, "train")]
+        few = paths[: WEBDATASET_IMAGES * SHARDS // IMAGES]
+        streams = our_stream(folder)
+        per_pass = IMAGES // BATCH
+        jpegs = [bytes(s._shards[shard].jpeg(i)) for s in streams for step in range(per_pass)
+                 for shard, i in zip(*(part.tolist() for part in s._order.batch(step, s._streams)))]
+        rates: dict[str, list[tuple[float, float]]] = {"decoder": [], "ours": [], "cold": [], "webdataset": []}
+        for turn in range(ROUNDS):
+            rates["decoder"].append(measure(lambda: run_decoder(jpegs)))
+            rates["ours"].append(measure(lambda turn=turn: run_ours(streams, turn * per_pass)))
+            rates["cold"].append(measure(lambda: run_ours(our_stream(folder), 0)))
+            rates["webdataset"].append(measure(lambda: run_webdataset(folder, few)))
+
+    per_core = {name: statistics.median(cpu for cpu, _ in found) for name, found in rates.items()}
+    wall = {name: statistics.median(second for _, second in found) for name, found in rates.items()}
+    result = {
+        "images_per_core_second": {name: round(rate) for name, rate in per_core.items()},
+        "images_per_wall_second": {name: round(rate) for name, rate in wall.items()},
+        "bytes_per_image": round(sum(map(len, jpegs)) / len(jpegs)),
+        "of_decoder": round(per_core["ours"] / per_core["decoder"], 3),
+        "of_decoder_cold": round(per_core["cold"] / per_core["decoder"], 3),
+        "times_webdataset": round(per_core["ours"] / per_core["webdataset"], 1),
+        "targets": {"of_decoder": LEAST_OF_DECODE, "times_webdataset": LEAST_TIMES_WEBDATASET},
+    }
+    names = {"decoder": "simplejpeg alone", "ours": "our stream", "cold": "our stream, first pass",
+             "webdataset": "webdataset, PIL"}
+    print_table([("one core, 64 px", "images/s of CPU", "of the decoder", "images/s of wall time"),
+                 *((names[n], per_core[n], per_core[n] / per_core["decoder"], wall[n]) for n in names)])
+    met = result["of_decoder"] >= LEAST_OF_DECODE and result["times_webdataset"] >= LEAST_TIMES_WEBDATASET
+    print(f"\n{result['of_decoder']} of the decoder (at least {LEAST_OF_DECODE}), {result['times_webdataset']} times "
+          f"webdataset (at least {LEAST_TIMES_WEBDATASET:g}): {'met' if met else 'NOT MET'}")
+    write_result(out, "loader", {**result, "met": met}, where)
+
+
+if __name__ == "__main__":
+    main()
