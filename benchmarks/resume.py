@@ -80,8 +80,9 @@ def main() -> None:
                  *((name, steps[name], seconds[name]) for name in steps)])
     met = max(seconds.values()) < MOST_SECONDS
     print(f"\nslowest median {max(seconds.values())} s (below {MOST_SECONDS:g}): {'met' if met else 'NOT MET'}")
-    write_result(out, "resume", {"seconds": seconds, "slowest": round(worst, 3), "shards_per_domain": SHARDS,
-                                 "streams": STREAMS, "global_batch_size": BATCH, "target": MOST_SECONDS, "met": met}, where)
+    result = {"seconds": seconds, "slowest": round(worst, 3), "shards_per_domain": SHARDS, "streams": STREAMS,
+              "global_batch_size": BATCH, "target": MOST_SECONDS, "met": met}
+    write_result(out, "resume", result, where)
 
 
 if __name__ == "__main__":

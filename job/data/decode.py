@@ -22,7 +22,9 @@ def decode_or_fail(shard: Shard, i: int, row: np.ndarray) -> None:
     try:
         decode_into(shard.jpeg(i), row)
     except ValueError as error:
-        raise JobError(f"shard {shard.path}: {shard.key(i)} cannot be decoded ({error}): write the shards again") from None
+        raise JobError(
+            f"shard {shard.path}: {shard.key(i)} cannot be decoded ({error}): write the shards again"
+        ) from None
 
 
 def _wrong_size(jpeg: memoryview, row: np.ndarray) -> str | None:

@@ -26,7 +26,7 @@ def inspect_shards(
     """A table of samples per domain, split and class, with bytes and whether there are labels.
 
     With `verify`, every shard's sha256, every member and every image are checked; `sheet` is where a contact sheet goes
-    (PNG: a row for each class, the source to the left, the target to the right). Raises JobError naming the first shard,
+    (PNG: a row for each class, source to the left, target to the right). Raises JobError naming the first shard,
     and image, that is wrong.
     """
     manifest = load_manifest(path, allow_pipe=allow_pipe)
