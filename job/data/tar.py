@@ -17,7 +17,6 @@ from job.errors import JobError
 
 UNLABELLED = -1
 _BLOCK = 512
-_PLAIN = (0, ord("0"))  # the type flags of an ordinary file
 _NAME = 100  # bytes of a header that hold the name
 _IMAGES = (b".jpg", b".jpeg")
 _AGAIN = "copy it again, or write the shards again"
@@ -105,7 +104,8 @@ def _plain_members(mapped: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarr
     grid = mapped[: blocks * _BLOCK].reshape(blocks, _BLOCK)
     digits = grid[:, 124:135][found].astype(np.int64) - ord("0")
     kinds, prefixes = grid[found, 156], grid[found, 345]
-    if len(found) == 0 or digits.min() < 0 or digits.max() > 7 or not np.isin(kinds, _PLAIN).all() or prefixes.any():
+    special = (kinds != 0) & (kinds != ord("0")) | (prefixes != 0)  # not an ordinary file, or a name in two parts
+    if len(found) == 0 or digits.min() < 0 or digits.max() > 7 or special.any():
         return None
     sizes = digits @ (8 ** np.arange(10, -1, -1))
     following = found + 1 + -(-sizes // _BLOCK)
