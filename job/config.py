@@ -102,7 +102,9 @@ class Objective(Section):
     gamma: float = Field(10.0, gt=0)  # how fast lambda rises
     lambda_schedule: Literal["paper", "constant"] = "paper"
     domain_weight: float = Field(1.0, ge=0)  # constant factor of the domain loss, for classifier and encoder alike
-    entropy_weight: float = Field(0.0, ge=0)  # conditional entropy of the target predictions, risen with lambda
+    entropy_weight: float = Field(0.0, ge=0)  # conditional entropy of the target predictions; rises as lambda does
+    pseudo_label_weight: float = Field(0.0, ge=0)  # confident target predictions as labels of a second view; likewise
+    pseudo_label_threshold: Fraction = 0.9  # the least confidence of such a prediction
     label_smoothing: float = Field(0.0, ge=0, lt=1)
     class_weights: Literal["none", "balanced"] | tuple[float, ...] = "none"  # balanced: inverse source frequency
 

@@ -7,7 +7,7 @@ from datetime import timedelta
 import torch
 
 from job.config import Config
-from job.data.augment import Augmentation, augment, normalise
+from job.data.augment import DRAWN, Augmentation, augment, normalise
 from job.data.manifest import Manifest, load_manifest
 from job.data.records import SOURCE, TARGET
 from job.data.stream import Batch, BatchLoader, DomainStream
@@ -81,7 +81,12 @@ def train(config: Config) -> int:
     def prepare(batch: Batch) -> torch.Tensor:
         if config.data.record_keys:
             record_keys(folder, accelerator.process_index, batch.step, streams)
-        return augment(batch.images, batch.draws, augmentation, mean, std)
+        images, draws = batch.images, batch.draws
+        if objective.views(config.objective) == 2:  # the target once more, with draws that the first view leaves over
+            target = len(images) // 2
+            images = torch.cat([images, images[target:]])
+            draws = torch.cat([draws, draws[target:].roll(DRAWN, 1)])
+        return augment(images, draws, augmentation, mean, std)
 
     def report(role: str, split: str, probe_samples: int = 0) -> DomainReport:
         return evaluate_domain(

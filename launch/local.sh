@@ -44,7 +44,8 @@ while kill -0 "$launcher" 2>/dev/null; do wait "$launcher" || true; done
 python - "$folder/status.json" <<'END'
 import json, sys
 try:
-    sys.exit(json.load(open(sys.argv[1]))["exit_code"] or 1)
+    code = json.load(open(sys.argv[1]))["exit_code"]
+    sys.exit(1 if code is None else code)
 except FileNotFoundError:
     sys.exit("the job ended before it began: see the messages above")
 END

@@ -27,5 +27,5 @@ def test_without_batch_norm_a_sample_does_not_depend_on_its_batch():
 
 
 def test_an_unknown_norm_is_named():
-    with pytest.raises(ValueError, match="layer.*batch, none"):
+    with pytest.raises(ValueError, match=r"layer.*batch, none"):
         CompactCNN(norm="layer")

@@ -54,7 +54,7 @@ def rows_so_far(config) -> list:
     ("override", "ranks", "says"),
     [
         ("data.stream=4", 1, "unknown key data.stream: did you mean data.streams?"),
-        ("data.shards=/nowhere", 1, "no shards at /nowhere: write them with"),
+        ("data.shards=/nowhere", 1, "no shards at /nowhere: write them"),
         ("data.global_batch_size=18", 1, "set data.global_batch_size to 16 or 20"),
         ("seed=1", 8, "data.streams is 4 but there are 8 ranks"),
         ("seed=1", 3, "which 3 ranks cannot share equally"),

@@ -226,9 +226,10 @@ def test_accumulation_gives_the_same_weights(small, undisturbed):
         {"train": {"precision": "bf16", "steps": 4}},
         {"optimizer": {"name": "adamw", "lr": 1e-3, "schedule": "cosine", "warmup_steps": 2, "clip_norm": 1.0}},
         {"model": {"batch_norm": "mixed", "bottleneck": 32, "dropout": 0.3}, "objective": {"entropy_weight": 0.1}},
+        {"objective": {"pseudo_label_weight": 1.0, "pseudo_label_threshold": 0.15}, "train": {"accumulate": 2}},
         {"objective": {"class_weights": "balanced", "label_smoothing": 0.1, "lambda_schedule": "constant"}},
     ],
-    ids=["source_only", "train_on_target", "bf16", "adamw", "batch_norm_dropout_entropy", "weighted"],
+    ids=["source_only", "train_on_target", "bf16", "adamw", "batch_norm_dropout_entropy", "pseudo", "weighted"],
 )
 def test_every_way_to_train_resumes_exactly(small, changes):
     whole = small(name="whole", **changes)

@@ -16,6 +16,7 @@ import torch.nn.functional as F
 
 # columns of `draws`
 FLIP, ROTATE, SHIFT_X, SHIFT_Y, SCALE, BRIGHTNESS, CONTRAST, INVERT = range(8)
+DRAWN = 8  # columns that one view uses
 
 
 @dataclass(frozen=True)

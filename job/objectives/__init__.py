@@ -1,4 +1,4 @@
-"""Objectives: modules with `DOMAINS` (whose rows make a batch), `LABELLED` (whose labels are read) and `loss`."""
+"""Objectives: modules with `DOMAINS` (whose rows make a batch), `LABELLED` (whose labels are read), `views`, `loss`."""
 
 from job.objectives import dann, source_only, train_on_target
 

@@ -11,6 +11,10 @@ DOMAINS = (SOURCE,)
 LABELLED = SOURCE
 
 
+def views(settings: Objective) -> int:
+    return 1
+
+
 def loss(output: Output, labels: Tensor, lambda_: Tensor, settings: Objective, class_weights: Tensor | None) -> Loss:
     """Class loss on the source."""
     on_classes = class_loss(output.class_logits, labels, settings, class_weights)

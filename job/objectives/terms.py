@@ -43,7 +43,17 @@ def conditional_entropy(logits: Tensor) -> Tensor:
     return -(log_probabilities.exp() * log_probabilities).sum(1).mean()
 
 
-def halves(output: Output) -> tuple[Output, Output]:
-    """Split a batch of as many source as target rows, source first."""
-    middle = output.features.shape[0] // 2
-    return Output(*(part[:middle] for part in output)), Output(*(part[middle:] for part in output))
+def pseudo_label_loss(logits: Tensor, second_view: Tensor, threshold: float) -> Tensor:
+    """Cross-entropy of the second view's [n, classes] logits against the first view's confident predictions.
+
+    Predictions below `threshold` count as 0, and the sum is divided by n (Sohn et al. 2020, eq. 4). No label is used.
+    """
+    confidence, predicted = logits.detach().softmax(1).max(1)
+    losses = F.cross_entropy(second_view, predicted, reduction="none")
+    return (losses * (confidence >= threshold)).mean()
+
+
+def split(output: Output, blocks: int) -> list[Output]:
+    """Cut a batch into `blocks` of equally many rows: source first, then target, then what an objective adds."""
+    rows = output.features.shape[0] // blocks
+    return [Output(*(part[i * rows : (i + 1) * rows] for part in output)) for i in range(blocks)]

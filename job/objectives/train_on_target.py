@@ -2,6 +2,7 @@
 
 from job.data.records import TARGET
 from job.objectives.source_only import loss as loss
+from job.objectives.source_only import views as views
 
 DOMAINS = (TARGET,)
 LABELLED = TARGET

@@ -112,31 +112,33 @@ def fit(
 
 def _update(config, accelerator, model, optimizer, batch, prepare, objective, class_weights, lambda_, meter) -> None:
     """One update of the weights from one batch."""
-    images = prepare(batch)
+    images = prepare(batch)  # rows: one block for each domain, and one for each further view of the target
+    per_domain = len(batch.labels) // len(objective.DOMAINS)
+    blocks = len(images) // per_domain
     shares = config.train.accumulate
     lambda_ = torch.full((), lambda_, device=images.device)
     optimizer.zero_grad(set_to_none=True)
     for share in range(shares):
-        rows = _rows_of_share(len(images), len(objective.DOMAINS), share, shares)
-        inputs, labels = (images, batch.labels) if rows is None else (images[rows], batch.labels[rows])
+        rows = _rows_of_share(per_domain, blocks, share, shares)
+        inputs = images if rows is None else images[rows]
+        labels = batch.labels if rows is None else batch.labels[rows[: len(batch.labels) // shares]]
         waits = share < shares - 1  # gradients travel between ranks with the last share only
         with accelerator.no_sync(model) if waits else contextlib.nullcontext():
             output = model(inputs, lambda_)
             loss = objective.loss(output, labels, lambda_, config.objective, class_weights)
-            meter.update(batch.step, loss, output, labels)
+            meter.update(batch.step, loss, output, labels, per_domain // shares)
             accelerator.backward(loss.total / shares)
     if config.optimizer.clip_norm is not None:
         accelerator.clip_grad_norm_(model.parameters(), config.optimizer.clip_norm)
     optimizer.step()
 
 
-def _rows_of_share(rows: int, domains: int, share: int, shares: int) -> Tensor | None:
-    """Rows of a share of the batch, an equal part of each domain; None for the whole batch."""
+def _rows_of_share(rows: int, blocks: int, share: int, shares: int) -> Tensor | None:
+    """Rows of a share of a batch of `blocks` times `rows` rows, an equal part of each block; None for all of them."""
     if shares == 1:
         return None
-    per_domain = rows // domains
-    part = per_domain // shares
-    starts = [domain * per_domain + share * part for domain in range(domains)]
+    part = rows // shares
+    starts = [block * rows + share * part for block in range(blocks)]
     return torch.cat([torch.arange(start, start + part) for start in starts])
 
 

@@ -27,13 +27,15 @@ class Meter:
         self._squared_gradient = torch.zeros((), device=accelerator.device)
 
     @torch.no_grad()
-    def update(self, step: int, loss: Loss, output: Output, labels: Tensor) -> None:
-        """Add a batch (or the share of one that an accumulated step takes). Does not wait for the device."""
-        rows = len(labels) // 2 if self._adversarial else len(labels)
+    def update(self, step: int, loss: Loss, output: Output, labels: Tensor, rows: int) -> None:
+        """Add a batch (or the share of one that an accumulated step takes) of `rows` images per domain.
+
+        Does not wait for the device.
+        """
         correct = (output.class_logits[:rows].argmax(1) == labels[:rows]).float().mean()
         values = [loss.class_loss, correct]
         if self._adversarial:
-            logits = output.domain_logits.float()
+            logits = output.domain_logits[: 2 * rows].float()
             says_target = logits > 0
             right = torch.cat([~says_target[:rows], says_target[rows:]]).float().mean()
             p = logits.sigmoid()
