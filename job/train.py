@@ -14,7 +14,7 @@ from job.data.stream import Batch, BatchLoader, DomainStream
 from job.errors import EXIT_BAD_INPUT, EXIT_OK, EXIT_STOPPED, JobError
 from job.evaluation.evaluate import DomainReport, evaluate_domain
 from job.evaluation.validate import held_out_metrics, validation_metrics
-from job.models.build import build_model
+from job.models.build import build_model, memory_format
 from job.models.dann import DANN
 from job.monitor.keys import record_keys
 from job.monitor.recorder import Recorder, close_log
@@ -24,7 +24,7 @@ from job.training.distributed import build_accelerator
 from job.training.inputs import check_data, domain_names, open_store
 from job.training.loop import Callbacks, fit
 from job.training.optimizer import build_optimizer
-from job.training.run_folder import describe, on_main, open_run_folder, save, write_reports, write_status
+from job.training.run_folder import describe, on_main, open_run_folder, read_status, save, write_reports, write_status
 from job.training.stop import Stop
 
 log = logging.getLogger("job")
@@ -76,6 +76,7 @@ def train(config: Config) -> int:
         device=accelerator.device,
     )
     mean, std = config.data.mean, config.data.std
+    channels_last = memory_format(config.model, accelerator.device) == torch.channels_last
     augmentation = Augmentation(**config.data.augment.model_dump())
 
     def prepare(batch: Batch) -> torch.Tensor:
@@ -86,7 +87,7 @@ def train(config: Config) -> int:
             target = len(images) // 2
             images = torch.cat([images, images[target:]])
             draws = torch.cat([draws, draws[target:].roll(DRAWN, 1)])
-        return augment(images, draws, augmentation, mean, std)
+        return augment(images, draws, augmentation, mean, std, channels_last)
 
     def report(role: str, split: str, probe_samples: int = 0) -> DomainReport:
         return evaluate_domain(
@@ -96,7 +97,7 @@ def train(config: Config) -> int:
             store,
             domains[role],
             split,
-            normalise=lambda images: normalise(images, mean, std),
+            normalise=lambda images: normalise(images, mean, std, channels_last),
             batch_size=config.evaluation.batch_size,
             probe_samples=probe_samples,
         )
@@ -158,13 +159,16 @@ def train(config: Config) -> int:
         else:
             log.info("stopped (%s) after %s: start again to go on", stop.reason or "another rank", last_checkpoint())
             status, exit_code = "stopped", EXIT_STOPPED
-    except JobError:
+    except JobError as error:
         exit_code = EXIT_BAD_INPUT
+        write_status(
+            folder, status, exit_code, str(error)
+        )  # whichever rank it is: the others break off with less to say
         raise
     finally:
         stop.close()
         recorder.close(exit_code)
-        if main:
+        if main and exit_code != EXIT_BAD_INPUT and read_status(folder).get("status") != "failed":
             write_status(folder, status, exit_code)
         close_log()
     accelerator.wait_for_everyone()
@@ -181,8 +185,7 @@ def _build(config: Config, manifest: Manifest, accelerator, last: Checkpoint | N
         model = torch.nn.SyncBatchNorm.convert_sync_batchnorm(model)
     if last:
         model.load_state_dict(last.weights())
-    if accelerator.device.type == "cuda":
-        model = model.to(memory_format=torch.channels_last)
+    model = model.to(memory_format=memory_format(config.model, accelerator.device))
     if config.model.compile:
         model.feature_extractor.compile()
     model, optimizer = accelerator.prepare(model, build_optimizer(model, config.optimizer))

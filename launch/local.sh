@@ -41,11 +41,14 @@ ask_to_stop() {
 trap ask_to_stop INT TERM USR1
 while kill -0 "$launcher" 2>/dev/null; do wait "$launcher" || true; done
 
-python - "$folder/status.json" <<'END'
+# `accelerate launch` ends in 1 whatever went wrong, and buries one rank's message under the others' tracebacks.
+python - "$folder/status.json" "$ranks" <<'END'
 import json, sys
 try:
-    code = json.load(open(sys.argv[1]))["exit_code"]
-    sys.exit(1 if code is None else code)
+    status = json.load(open(sys.argv[1]))
 except FileNotFoundError:
     sys.exit("the job ended before it began: see the messages above")
+if "message" in status and sys.argv[2] != "1":
+    print("error:", status["message"], file=sys.stderr)
+sys.exit(1 if status["exit_code"] is None else status["exit_code"])
 END

@@ -2,14 +2,18 @@
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
+import tarfile
 import time
 from pathlib import Path
 
 import pytest
 from conftest import REPO, assert_same_weights, rows, weights
+
+from job.data.stream import DomainStream, ShardStore, load_manifest
 
 pytestmark = pytest.mark.slow
 
@@ -67,6 +71,26 @@ def test_a_mistake_is_one_line_and_exit_code_2(small, tmp_path, override, ranks,
     assert says in errors
     assert len(errors.strip().splitlines()) == 1
     assert errors.startswith("error: ")
+
+
+def test_bad_input_found_by_one_rank_only_is_the_last_line(small, faces, tmp_path):
+    """The picture is in a shard that the second rank reads."""
+    broken = shutil.copytree(faces, tmp_path / "broken")
+    config = small(name="one-rank", data={"shards": str(broken)})
+    second = DomainStream(load_manifest(broken), "source", ShardStore(broken), labelled=True, seed=config.seed, streams=4,
+                          global_batch_size=16, block_shards=4, rank=1, world_size=2)  # fmt: skip
+    (key, *_) = second.keys(3)
+    (path,) = [path for path in broken.rglob("source/train/*.tar") if key.encode() in path.read_bytes()]
+    with tarfile.open(path) as tar:
+        at = tar.getmember(f"{key}.jpg").offset_data
+    content = bytearray(path.read_bytes())
+    content[at : at + 300] = bytes(300)
+    path.write_bytes(content)
+    process = local(config, tmp_path, ranks=2)
+    _, errors = process.communicate(timeout=200)
+    assert process.returncode == 2, errors
+    assert errors.splitlines()[-1].startswith("error: shard ")
+    assert key in errors.splitlines()[-1]
 
 
 def test_fewer_ranks_than_asked_for_is_noticed(small, tmp_path):

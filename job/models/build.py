@@ -16,6 +16,15 @@ HEADS = {"mnist": ((100, 100), (100,)), "svhn": ((3072, 2048), (1024, 1024)), "c
 TORCHVISION_HEADS = ((), (1024, 1024))
 
 
+def memory_format(settings: Model, device: torch.device) -> torch.memory_format:
+    """The faster order of images and weights in memory: channels last on GPUs, and on CPUs for the small networks.
+
+    Measured by `benchmarks/step.py` on a CPU: a quarter less time for compact and mnist, a fifth more for resnet18.
+    """
+    last = device.type == "cuda" or settings.backbone in HEADS
+    return torch.channels_last if last else torch.contiguous_format
+
+
 class FeatureExtractor(nn.Sequential):
     """A backbone and, where asked for, a bottleneck. `backbone_weights_loaded` says that the first is pretrained."""
 

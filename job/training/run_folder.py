@@ -112,12 +112,20 @@ def on_main(accelerator: Accelerator, action: Callable[[], None]) -> None:
         raise JobError(outcome[0])
 
 
-def write_status(folder: Path, status: str, exit_code: int | None = None) -> None:
+def write_status(folder: Path, status: str, exit_code: int | None = None, message: str | None = None) -> None:
     """What the launch scripts read: `accelerate launch` does not pass exit codes on."""
+    content = {"status": status, "exit_code": exit_code} | ({"message": message} if message else {})
     try:
-        write_atomically(folder / "status.json", json.dumps({"status": status, "exit_code": exit_code}) + "\n")
+        write_atomically(folder / "status.json", json.dumps(content) + "\n")
     except OSError as error:
         log.warning("cannot write status.json: %s", error)
+
+
+def read_status(folder: Path) -> dict:
+    try:
+        return json.loads((folder / "status.json").read_text())
+    except (OSError, ValueError):
+        return {}
 
 
 def write_reports(path: Path, step: int, reports: Sequence[DomainReport], class_names: Sequence[str]) -> None:
