@@ -16,6 +16,8 @@ import torch
 from job.data.domain import DomainStream
 from job.data.draws import draw_at, places
 
+_OFF_GRID = 8  # bytes
+
 
 @dataclass(frozen=True, slots=True)
 class Batch:
@@ -34,7 +36,9 @@ class _Slot:
     """Buffers of one batch; pinned where it will be copied to a CUDA device."""
 
     def __init__(self, rows: int, size: int, draws: int, pinned: bool):
-        self.images = torch.empty((rows, size, size, 3), dtype=torch.uint8, pin_memory=pinned)
+        # Off the 32-byte grid on purpose: onto it libjpeg-turbo stores past the cache, which takes a fifth more time
+        held = torch.empty(_OFF_GRID + rows * size * size * 3, dtype=torch.uint8, pin_memory=pinned)
+        self.images = held[_OFF_GRID:].view(rows, size, size, 3)
         self.labels = torch.empty(rows, dtype=torch.int64, pin_memory=pinned)
         self.draws = torch.empty((rows, draws), dtype=torch.float32, pin_memory=pinned)
         self.arrays = self.images.numpy(), self.labels.numpy(), self.draws.numpy()
