@@ -77,8 +77,18 @@ def test_bad_input_found_by_one_rank_only_is_the_last_line(small, faces, tmp_pat
     """The picture is in a shard that the second rank reads."""
     broken = shutil.copytree(faces, tmp_path / "broken")
     config = small(name="one-rank", data={"shards": str(broken)})
-    second = DomainStream(load_manifest(broken), "source", ShardStore(broken), labelled=True, seed=config.seed, streams=4,
-                          global_batch_size=16, block_shards=4, rank=1, world_size=2)  # fmt: skip
+    second = DomainStream(
+        load_manifest(broken),
+        "source",
+        ShardStore(broken),
+        labelled=True,
+        seed=config.seed,
+        streams=4,
+        global_batch_size=16,
+        block_shards=4,
+        rank=1,
+        world_size=2,
+    )
     (key, *_) = second.keys(3)
     (path,) = [path for path in broken.rglob("source/train/*.tar") if key.encode() in path.read_bytes()]
     with tarfile.open(path) as tar:
