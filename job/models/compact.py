@@ -10,12 +10,12 @@ class CompactCNN(nn.Module):
     """Images [n, in_channels, H, W] -> features [n, out_features], for H and W of 48 to 96 pixels or more.
 
     Four convolutions, each twice as wide as the one before. The first two stride rather than pool, which saves most of
-    the work and of the memory traffic. The last map is pooled to `grid` x `grid` cells rather than to one: where a feature lies (a
-    raised brow, a lowered lip corner) tells expressions apart. `norm` is "batch", or "none" for runs whose loss must not
-    depend on how the batch is split over ranks; there, He initialisation alone keeps the scale.
+    work and memory traffic. The last map is pooled to `grid` x `grid` cells rather than to one, because where
+    something is (a raised brow, a lowered lip corner) tells expressions apart. `norm` is "batch", or "none" for runs
+    whose loss must not depend on how the batch is split over ranks; there, He initialisation alone keeps the scale.
     """
 
-    def __init__(self, in_channels: int = 3, width: int = 16, norm: str = "batch", grid: int = 3, dropout: float = 0.0):
+    def __init__(self, in_channels: int = 3, width: int = 16, norm: str = "batch", grid: int = 3):
         super().__init__()
         if norm not in NORMS:
             raise ValueError(f"norm is {norm!r}; one of {', '.join(NORMS)}")
@@ -28,7 +28,6 @@ class CompactCNN(nn.Module):
             _stage(widths[2], widths[3], norm),
         )
         self.pool = nn.AdaptiveAvgPool2d(grid)
-        self.dropout = nn.Dropout(dropout)
         self.out_features = widths[3] * grid * grid
         for module in self.modules():
             if isinstance(module, nn.Conv2d):
@@ -37,7 +36,7 @@ class CompactCNN(nn.Module):
                     nn.init.zeros_(module.bias)
 
     def forward(self, images: Tensor) -> Tensor:
-        return self.dropout(torch.flatten(self.pool(self.stages(images)), 1))
+        return torch.flatten(self.pool(self.stages(images)), 1)
 
 
 def _stage(inputs: int, outputs: int, norm: str, kernel: int = 3, stride: int = 1) -> nn.Sequential:

@@ -42,7 +42,7 @@ class Prototype:
 
 
 PROTOTYPES = {
-    "neutral": Prototype({}, {25: (0.15, 0.3), 43: (0.15, 0.25)}),
+    "neutral": Prototype({}, {25: (0.1, 0.25), 43: (0.15, 0.25)}),
     "joy": Prototype({6: 0.8, 12: 1.0}, {7: (0.3, 0.4), 25: (0.6, 0.8), 26: (0.35, 0.5)}),
     "sadness": Prototype({1: 0.9, 4: 0.5, 15: 0.9}, {17: (0.5, 0.6), 43: (0.6, 0.5), 25: (0.15, 0.4)}),
     "surprise": Prototype({1: 0.9, 2: 0.9, 5: 0.8, 25: 0.7, 26: 0.9}, {}),
@@ -52,10 +52,10 @@ PROTOTYPES = {
 }
 assert tuple(PROTOTYPES) == EMOTIONS
 
-INTENSITY = (0.6, 1.0)  # FACS intensities C to E: a slight one (A, B) is not told from neutral by people either
-JITTER = 0.15  # of each AU's strength, as a factor
+INTENSITY = (0.7, 1.0)  # FACS intensities C to E: a slight one (A, B) is not told from neutral by people either
+JITTER = 0.12  # of each AU's strength, as a factor
 ASYMMETRY = 0.1  # of one side against the other, as a factor
-STRAY_PROBABILITY, STRAY_STRENGTH = 0.05, 0.2  # an AU that has nothing to do with the emotion
+STRAY_PROBABILITY, STRAY_STRENGTH = 0.04, 0.2  # an AU that has nothing to do with the emotion
 
 Expression = dict[int, tuple[float, float]]  # AU -> (strength on the picture's left, on its right), each in [0, 1]
 

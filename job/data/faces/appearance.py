@@ -110,7 +110,7 @@ def draw_identity(domain: str, rng: np.random.Generator) -> Identity:
         return float(mean + spread * np.clip(z(), -2, 2))
 
     tone = u(0, len(SKIN) - 1.01)
-    skin = SKIN[int(tone)] * (1 - tone % 1) + SKIN[int(tone) + 1] * (tone % 1) + 5 * z(3)
+    skin = SKIN[int(tone)] * (1 - tone % 1) + SKIN[int(tone) + 1] * (tone % 1) + 3 * z(3)
     share = np.array(HAIR_SHARE[man]) * (
         1,
         1,
@@ -131,22 +131,22 @@ def draw_identity(domain: str, rng: np.random.Generator) -> Identity:
         chin=near(1.15 if man else 0.85, 0.08),
         chin_y=near(1.03 if man else 0.98, 0.03),
         eye_x=near(0.325, 0.015),
-        eye_y=near(-0.09, 0.015),
+        eye_y=near(-0.09, 0.01),
         eye_width=near(0.15, 0.008),
-        eye_height=near(0.072, 0.006),
+        eye_height=near(0.074, 0.004),
         eye_tilt=near(0.012, 0.012),
         iris_radius=near(0.071, 0.003),
-        brow_y=near(-0.275 if man else -0.28, 0.015),
-        brow_arch=near(0.03 if man else 0.05, 0.01),
-        brow_weight=near(0.057 if man else 0.043, 0.008),
+        brow_y=near(-0.278, 0.01),
+        brow_arch=near(0.034 if man else 0.044, 0.01),
+        brow_weight=near(0.055 if man else 0.045, 0.006),
         nose_width=near(0.165 if man else 0.15, 0.012),
         nose_y=near(0.28, 0.02),
         mouth_width=near(0.27, 0.018),
-        mouth_y=near(0.57, 0.02),
-        upper_lip=near(0.049 if man else 0.053, 0.008),
-        lower_lip=near(0.067 if man else 0.072, 0.008),
+        mouth_y=near(0.57, 0.012),
+        upper_lip=near(0.05, 0.008),
+        lower_lip=near(0.069, 0.008),
         age=float(u(0, 1) ** 1.5),
-        furrow=float(u(0.8, 1.3) if man else u(0.35, 0.8)),
+        furrow=float(u(0.8, 1.2) if man else u(0.65, 1.05)),
         skin=_colour(skin),
         hair=_colour(hair),
         iris=_colour(IRIS[rng.integers(len(IRIS))] * u(0.85, 1.15)),
@@ -173,24 +173,24 @@ def draw_shot(domain: str, rng: np.random.Generator) -> Shot:
     u, z = rng.uniform, rng.standard_normal
     warm = u(0.0, 0.14) if man else u(-0.07, 0.03)  # lamps, or daylight
     return Shot(
-        yaw=float(np.clip(0.14 * z(), -0.3, 0.3)),
-        pitch=float(np.clip(0.07 * z(), -0.15, 0.15)),
-        roll=float(np.clip(0.06 * z(), -0.15, 0.15)),
-        zoom=float(u(0.93, 1.06)),
-        shift=(float(u(-0.05, 0.05)), float(u(-0.05, 0.05))),
+        yaw=float(np.clip(0.1 * z(), -0.25, 0.25)),
+        pitch=float(np.clip(0.05 * z(), -0.12, 0.12)),
+        roll=float(np.clip(0.04 * z(), -0.1, 0.1)),
+        zoom=float(u(0.96, 1.05)),
+        shift=(float(u(-0.03, 0.03)), float(u(-0.03, 0.03))),
         gaze=(float(u(-0.03, 0.03)), float(u(-0.01, 0.015))),
         light=float(u(0.72, 1.0) if man else u(0.98, 1.22)),
         side_light=float(u(-0.4, 0.4) if man else u(-0.2, 0.2)),
         top_light=float(u(0.0, 0.25) if man else u(-0.05, 0.12)),
-        contrast=float(u(0.8, 1.15) if man else u(0.75, 1.05)),
+        contrast=float(u(0.9, 1.2) if man else u(0.65, 0.95)),
         cast=(1 + float(warm), 1.0, 1 - float(warm)),
         wall=_colour(WALLS[rng.integers(len(WALLS))] * u(0.7, 1.15)),
         garden=_colour(GARDEN[rng.integers(len(GARDEN))] * u(0.7, 1.15)),
         wall_light=float(u(-0.4, 0.4)),
         clutter=float(u(0.0, 0.15) if man else u(0.5, 1.0)),  # a plain wall, or out of doors
-        dapple=float(u(0.0, 0.04) if man else u(0.05, 0.2)),
-        grain=float(u(2, 7) if man else u(1, 4)),
-        defocus=float(u(0.0, 0.5)),
+        dapple=float(u(0.0, 0.04) if man else u(0.1, 0.3)),
+        grain=float(u(2, 6) if man else u(1, 4)),
+        defocus=float(u(0.0, 0.45)),
         at=rng.random((9, 2)),
     )
 

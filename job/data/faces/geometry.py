@@ -83,7 +83,7 @@ def _head(parts: dict, p: Identity, drop: float) -> None:
 def _eye(parts: dict, p: Identity, au: dict, index: int, s: float, gaze: tuple[float, float]) -> None:
     x, y, w = p.eye_x, p.eye_y, p.eye_width
     squeeze = 0.45 * au[6] + 0.45 * au[7] + 0.35 * au[9]
-    up = p.eye_height * max(0.18, 1.0 + 0.75 * au[5] - 0.45 * squeeze - 0.65 * au[43] - 0.12 * au[4])
+    up = p.eye_height * max(0.18, 1.0 + 0.85 * au[5] - 0.45 * squeeze - 0.65 * au[43] - 0.12 * au[4])
     low = p.eye_height * max(0.05, 0.62 + 0.1 * au[5] - 0.7 * squeeze)
     inner, outer = y + p.eye_tilt + 0.005, y - p.eye_tilt
     slope = 0.03 * au[1] * (1 - au[2])  # sadness and fear slant the upper lid
@@ -124,9 +124,9 @@ def _eye(parts: dict, p: Identity, au: dict, index: int, s: float, gaze: tuple[f
 
 def _brow(parts: dict, p: Identity, au: dict, index: int, s: float) -> None:
     knit = au[4] * (1 - 0.75 * au[1])  # with AU1 the brows are drawn together but go up at the inner end
-    inner = p.brow_y + 0.015 - 0.15 * au[1] + 0.1 * knit + 0.045 * au[9]
-    middle = p.brow_y - p.brow_arch - 0.06 * au[1] - 0.1 * au[2] + 0.075 * au[4] + 0.03 * au[9]
-    outer = p.brow_y + 0.02 - 0.11 * au[2] + 0.035 * au[4] + 0.012 * au[6]
+    inner = p.brow_y + 0.015 - 0.18 * au[1] + 0.12 * knit + 0.045 * au[9]
+    middle = p.brow_y - p.brow_arch - 0.07 * au[1] - 0.13 * au[2] + 0.09 * au[4] + 0.03 * au[9]
+    outer = p.brow_y + 0.02 - 0.14 * au[2] + 0.04 * au[4] + 0.012 * au[6]
     pull = 0.045 * au[4] + 0.02 * au[9]
     x, w = p.eye_x, p.eye_width
     spine = [

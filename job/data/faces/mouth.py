@@ -9,8 +9,8 @@ def mouth(p: Identity, face: Expression, drop: float) -> dict[str, list[tuple[fl
     parts = {}
     m = {unit: mean(face, unit) for unit in face}
     press = max(0.25, 1 - 0.6 * m[23] - 0.55 * m[24])
-    gap = 0.045 * m[25] + 0.02 * m[12] * m[25]
-    raised = 0.05 * m[10] + 0.03 * m[9] + 0.02 * m[12] + 0.3 * gap
+    gap = 0.055 * m[25] + 0.02 * m[12] * m[25]
+    raised = 0.065 * m[10] + 0.03 * m[9] + 0.02 * m[12] + 0.3 * gap
     lowered = 0.05 * m[16] + 0.7 * gap + 0.95 * drop * min(1.0, m[25] + m[26]) - 0.035 * m[17]
     parted = 0.3 * gap + max(0.0, lowered) > 0.012
     width = p.mouth_width * (1 - 0.14 * m[23] - 0.12 * m[26] * (1 - m[12]) - 0.05 * m[17])
@@ -18,8 +18,8 @@ def mouth(p: Identity, face: Expression, drop: float) -> dict[str, list[tuple[fl
     corners = []
     for index, s in ((0, -1.0), (1, 1.0)):
         au = {unit: both[index] for unit, both in face.items()}
-        x = s * (width + 0.085 * au[12] + 0.1 * au[20] + 0.01 * au[15])
-        corners.append((x, y + 0.01 - 0.105 * au[12] + 0.095 * au[15] + 0.025 * au[20] + 0.45 * drop, 0.24))
+        x = s * (width + 0.09 * au[12] + 0.12 * au[20] + 0.01 * au[15])
+        corners.append((x, y + 0.01 - 0.125 * au[12] + 0.115 * au[15] + 0.025 * au[20] + 0.45 * drop, 0.24))
     left, right = corners
     thick_up = p.upper_lip * press * (1 - 0.25 * m[12] - 0.25 * m[20] - 0.2 * m[9])
     thick_low = p.lower_lip * press * (1 - 0.15 * m[12] - 0.25 * m[20] + 0.25 * m[17])
