@@ -12,7 +12,14 @@ from pathlib import Path
 from typing import Any
 
 _PACKAGES = (
-    "torch", "torchvision", "accelerate", "numpy", "simplejpeg", "webdataset", "opencv-python-headless", "pillow",
+    "torch",
+    "torchvision",
+    "accelerate",
+    "numpy",
+    "simplejpeg",
+    "webdataset",
+    "opencv-python-headless",
+    "pillow",
 )
 
 
@@ -68,8 +75,17 @@ def write_result(out: Path, name: str, result: dict[str, Any], where: dict[str, 
 
 def print_table(rows: Sequence[Sequence[Any]]) -> None:
     """Rows of cells, the first row being the heads; the first column to the left, the others to the right."""
-    cells = [[f"{cell:.3g}" if isinstance(cell, float) and abs(cell) < 100 else
-              f"{cell:,.0f}" if isinstance(cell, float) else str(cell) for cell in row] for row in rows]
+    cells = [
+        [
+            f"{cell:.3g}"
+            if isinstance(cell, float) and abs(cell) < 100
+            else f"{cell:,.0f}"
+            if isinstance(cell, float)
+            else str(cell)
+            for cell in row
+        ]
+        for row in rows
+    ]
     widths = [max(len(row[i]) for row in cells) for i in range(len(cells[0]))]
     for row in cells:
         print("  ".join(cell.ljust(w) if i == 0 else cell.rjust(w) for i, (cell, w) in enumerate(zip(row, widths))))

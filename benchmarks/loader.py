@@ -53,8 +53,16 @@ LAYOUT = Layout("textures", tuple("abcdefg"), records, textured, needs_root=Fals
 def our_stream(folder: Path) -> list[DomainStream]:
     manifest, store = load_manifest(folder), ShardStore(folder)
     return [
-        DomainStream(manifest, domain, store, labelled=domain == SOURCE, seed=0, streams=16, global_batch_size=BATCH,
-                     block_shards=4)
+        DomainStream(
+            manifest,
+            domain,
+            store,
+            labelled=domain == SOURCE,
+            seed=0,
+            streams=16,
+            global_batch_size=BATCH,
+            block_shards=4,
+        )
         for domain in (SOURCE, TARGET)
     ]
 
@@ -116,8 +124,12 @@ def main() -> None:
         few = paths[: WEBDATASET_IMAGES * SHARDS // IMAGES]
         streams = our_stream(folder)
         per_pass = IMAGES // BATCH
-        jpegs = [bytes(s._shards[shard].jpeg(i)) for s in streams for step in range(per_pass)
-                 for shard, i in zip(*(part.tolist() for part in s._order.batch(step, s._streams)))]
+        jpegs = [
+            bytes(s._shards[shard].jpeg(i))
+            for s in streams
+            for step in range(per_pass)
+            for shard, i in zip(*(part.tolist() for part in s._order.batch(step, s._streams)))
+        ]
         rates: dict[str, list[tuple[float, float]]] = {"decoder": [], "ours": [], "cold": [], "webdataset": []}
         for turn in range(ROUNDS):
             rates["decoder"].append(measure(lambda: run_decoder(jpegs)))
@@ -136,13 +148,23 @@ def main() -> None:
         "times_webdataset": round(per_core["ours"] / per_core["webdataset"], 1),
         "targets": {"of_decoder": LEAST_OF_DECODE, "times_webdataset": LEAST_TIMES_WEBDATASET},
     }
-    names = {"decoder": "simplejpeg alone", "ours": "our stream", "cold": "our stream, first pass",
-             "webdataset": "webdataset, PIL"}
-    print_table([("one core, 64 px", "images/s of CPU", "of the decoder", "images/s of wall time"),
-                 *((names[n], per_core[n], per_core[n] / per_core["decoder"], wall[n]) for n in names)])
+    names = {
+        "decoder": "simplejpeg alone",
+        "ours": "our stream",
+        "cold": "our stream, first pass",
+        "webdataset": "webdataset, PIL",
+    }
+    print_table(
+        [
+            ("one core, 64 px", "images/s of CPU", "of the decoder", "images/s of wall time"),
+            *((names[n], per_core[n], per_core[n] / per_core["decoder"], wall[n]) for n in names),
+        ]
+    )
     met = result["of_decoder"] >= LEAST_OF_DECODE and result["times_webdataset"] >= LEAST_TIMES_WEBDATASET
-    print(f"\n{result['of_decoder']} of the decoder (at least {LEAST_OF_DECODE}), {result['times_webdataset']} times "
-          f"webdataset (at least {LEAST_TIMES_WEBDATASET:g}): {'met' if met else 'NOT MET'}")
+    print(
+        f"\n{result['of_decoder']} of the decoder (at least {LEAST_OF_DECODE}), {result['times_webdataset']} times "
+        f"webdataset (at least {LEAST_TIMES_WEBDATASET:g}): {'met' if met else 'NOT MET'}"
+    )
     write_result(out, "loader", {**result, "met": met}, where)
 
 

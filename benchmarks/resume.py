@@ -40,8 +40,16 @@ def make_shards(folder: Path) -> None:
             path = first.with_name(f"{domain}-train-{number:06d}.tar")
             if number:
                 path.hardlink_to(first)
-            infos.append(ShardInfo(path=str(path.relative_to(folder)), samples=SAMPLES, bytes=first.stat().st_size,
-                                   sha256="0" * 64, labelled=True, class_counts=(0, SAMPLES)))
+            infos.append(
+                ShardInfo(
+                    path=str(path.relative_to(folder)),
+                    samples=SAMPLES,
+                    bytes=first.stat().st_size,
+                    sha256="0" * 64,
+                    labelled=True,
+                    class_counts=(0, SAMPLES),
+                )
+            )
         domains[domain] = {"train": tuple(infos)}
     manifest = Manifest(layout="tiny", size=SIZE, class_names=("a", "b"), seed=0, quality=95, domains=domains)
     (folder / NAME).write_text(manifest.model_dump_json())
@@ -52,8 +60,16 @@ def first_batch(folder: Path, step: int) -> float:
     begun = time.perf_counter()
     manifest, store = load_manifest(folder), ShardStore(folder)
     streams = [
-        DomainStream(manifest, domain, store, labelled=domain == SOURCE, seed=0, streams=STREAMS,
-                     global_batch_size=BATCH, block_shards=8)
+        DomainStream(
+            manifest,
+            domain,
+            store,
+            labelled=domain == SOURCE,
+            seed=0,
+            streams=STREAMS,
+            global_batch_size=BATCH,
+            block_shards=8,
+        )
         for domain in DOMAINS
     ]
     with BatchLoader(streams, seed=0, start_step=step, prefetch=2) as loader:
@@ -76,12 +92,23 @@ def main() -> None:
                 found[name].append(first_batch(Path(folder), step))
     seconds = {name: round(statistics.median(times), 3) for name, times in found.items()}
     worst = max(max(times) for times in found.values())
-    print_table([(f"{SHARDS} shards per domain", "step", "seconds to the first batch"),
-                 *((name, steps[name], seconds[name]) for name in steps)])
+    print_table(
+        [
+            (f"{SHARDS} shards per domain", "step", "seconds to the first batch"),
+            *((name, steps[name], seconds[name]) for name in steps),
+        ]
+    )
     met = max(seconds.values()) < MOST_SECONDS
     print(f"\nslowest median {max(seconds.values())} s (below {MOST_SECONDS:g}): {'met' if met else 'NOT MET'}")
-    result = {"seconds": seconds, "slowest": round(worst, 3), "shards_per_domain": SHARDS, "streams": STREAMS,
-              "global_batch_size": BATCH, "target": MOST_SECONDS, "met": met}
+    result = {
+        "seconds": seconds,
+        "slowest": round(worst, 3),
+        "shards_per_domain": SHARDS,
+        "streams": STREAMS,
+        "global_batch_size": BATCH,
+        "target": MOST_SECONDS,
+        "met": met,
+    }
     write_result(out, "resume", result, where)
 
 

@@ -55,6 +55,7 @@ class Data(Section):
     threads: Positive = 2  # decoding threads per rank
     prefetch: Positive = 4  # batches decoded ahead
     on_bad_image: Literal["error", "skip"] = "error"  # an undecodable image: stop, or take the next one and count it
+    max_skipped: int | None = Field(None, ge=1)  # how many images a rank may skip before it stops; null: any number
     cache_dir: str | None = None  # where remote shards are kept; default: ~/.cache/job/shards
     cache_gib: float | None = Field(None, gt=0)  # size of that cache; default: unbounded
     record_keys: bool = False  # write the sample keys of every batch to keys/rank_N.jsonl of the run folder
@@ -208,7 +209,7 @@ class Config(Section):
     def fingerprint(self) -> str:
         """Hash of everything that decides the weights at a given step: a run goes on only under the same one."""
         content = self.model_dump(mode="json", include={"seed", "data", "model", "objective", "optimizer", "train"})
-        for key in ("shards", "threads", "prefetch", "record_keys", "cache_dir", "cache_gib", "allow_pipe"):
+        for key in ("shards", "threads", "prefetch", "record_keys", "max_skipped", "cache_dir", "cache_gib", "allow_pipe"):
             del content["data"][key]  # the manifest's hash stands for the shards themselves
         for key in ("log_every", "eval_every", "checkpoint_every", "keep_last", "timeout_seconds"):
             del content["train"][key]

@@ -61,6 +61,7 @@ def train(config: Config) -> int:
             global_batch_size=config.data.global_batch_size,
             block_shards=config.data.block_shards,
             on_bad_image=config.data.on_bad_image,
+            max_skipped=config.data.max_skipped,
             rank=accelerator.process_index,
             world_size=accelerator.num_processes,
         )

@@ -107,7 +107,8 @@ def _sample(planes: torch.Tensor, affine: torch.Tensor) -> torch.Tensor:
     """Bilinear resampling; edges are continued, so that no frame betrays the change."""
     centres = _centres(planes.shape[-1], planes.device)
     grid = (affine[:, None, :, 0] * centres[:, None])[:, None] + (
-        affine[:, None, :, 1] * centres[:, None] + affine[:, None, :, 2])[:, :, None]
+        affine[:, None, :, 1] * centres[:, None] + affine[:, None, :, 2]
+    )[:, :, None]
     return F.grid_sample(planes, grid, mode="bilinear", padding_mode="border", align_corners=False)
 
 

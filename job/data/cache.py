@@ -176,5 +176,7 @@ def _write(file, chunk: bytes, folder: Path) -> None:
     try:
         file.write(chunk)
     except OSError as error:
-        raise JobError(f"cannot write to the cache {folder} ({error.strerror}): make room, or set data.cache_gib "
-                       "or another data.cache_dir") from None
+        raise JobError(
+            f"cannot write to the cache {folder} ({error.strerror}): make room, or set data.cache_gib "
+            "or another data.cache_dir"
+        ) from None

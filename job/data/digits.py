@@ -37,11 +37,16 @@ def records(
     for part, name in _FILES.items():
         images = _read_idx(_idx_file(folder, f"{name}-images-idx3-ubyte"), 3)
         if images.shape != (len(labels[part]), EDGE, EDGE):
-            raise JobError(f"{folder}/mnist: {name} has images {images.shape} for {len(labels[part])} labels: "
-                           "get the four original files again")
+            raise JobError(
+                f"{folder}/mnist: {name} has images {images.shape} for {len(labels[part])} labels: "
+                "get the four original files again"
+            )
     kept = len(labels["train"]) - val
-    for option, value, most in (("val", val, len(labels["train"]) - 1), ("train", train, kept),
-                                ("test", test, len(labels["test"]))):
+    for option, value, most in (
+        ("val", val, len(labels["train"]) - 1),
+        ("train", train, kept),
+        ("test", test, len(labels["test"])),
+    ):
         if value is not None and not 1 <= value <= most:
             raise JobError(f"layout mnist-m: option {option}={value} must be between 1 and {most}")
     spans = {
@@ -61,8 +66,17 @@ def records(
             pick, down, right = draws[index].tolist()
             photo = backgrounds[int(pick * len(backgrounds))]
             listed.append(Record(subject, SOURCE, split, label, subject, digit, (str(images), index, None, 0.0, 0.0)))
-            listed.append(Record(subject, TARGET, split, label, subject, f"{digit} on {photo.relative_to(folder)}",
-                                 (str(images), index, str(photo), down, right)))
+            listed.append(
+                Record(
+                    subject,
+                    TARGET,
+                    split,
+                    label,
+                    subject,
+                    f"{digit} on {photo.relative_to(folder)}",
+                    (str(images), index, str(photo), down, right),
+                )
+            )
     return listed
 
 
@@ -101,8 +115,9 @@ def _idx_file(folder: Path, name: str) -> Path:
     for path in (folder / "mnist" / name, folder / "mnist" / f"{name}.gz"):
         if path.is_file():
             return path
-    raise JobError(f"{folder}/mnist/{name}[.gz] is missing: --root must hold mnist/ with the four original idx files, "
-                   "and photos/")
+    raise JobError(
+        f"{folder}/mnist/{name}[.gz] is missing: --root must hold mnist/ with the four original idx files, and photos/"
+    )
 
 
 @lru_cache(maxsize=4)

@@ -44,7 +44,11 @@ class DomainStream:
         counts = [shard.samples for shard in manifest.shards(domain, split)]
         self._streams = rank_streams(streams, rank, world_size)
         self._order = DomainOrder(
-            counts, domain=domain, seed=seed, streams=streams, global_batch_size=global_batch_size,
+            counts,
+            domain=domain,
+            seed=seed,
+            streams=streams,
+            global_batch_size=global_batch_size,
             block_shards=block_shards,
         )
         per_stream = self._order.batch_per_stream

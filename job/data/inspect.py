@@ -55,14 +55,22 @@ def _table(manifest: Manifest) -> list[str]:
             size = sum(shard.bytes for shard in shards)
             total += size
             counts = manifest.class_counts(domain, split)
-            rows.append([
-                domain, split, str(len(shards)), str(manifest.samples(domain, split)), f"{size / 1e6:.1f}",
-                "no" if counts is None else "yes",
-                *("-" if counts is None else str(counts[label]) for label in range(len(manifest.class_names))),
-            ])
+            rows.append(
+                [
+                    domain,
+                    split,
+                    str(len(shards)),
+                    str(manifest.samples(domain, split)),
+                    f"{size / 1e6:.1f}",
+                    "no" if counts is None else "yes",
+                    *("-" if counts is None else str(counts[label]) for label in range(len(manifest.class_names))),
+                ]
+            )
     widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
-    table = ["  ".join(cell.ljust(w) if i < 2 else cell.rjust(w) for i, (cell, w) in enumerate(zip(row, widths)))
-             for row in rows]
+    table = [
+        "  ".join(cell.ljust(w) if i < 2 else cell.rjust(w) for i, (cell, w) in enumerate(zip(row, widths)))
+        for row in rows
+    ]
     return [*table, "", f"{total / 1e6:.1f} MB in all"]
 
 
@@ -73,8 +81,10 @@ def _verify(manifest: Manifest, store: ShardStore, domain: str, split: str) -> N
     for number, info in enumerate(shards.infos):
         path = store.open(info)
         if sha256_of(path) != info.sha256:
-            raise JobError(f"shard {path}: its sha256 is not the manifest's, so it was changed: copy it again, "
-                           "or write the shards again")
+            raise JobError(
+                f"shard {path}: its sha256 is not the manifest's, so it was changed: copy it again, "
+                "or write the shards again"
+            )
         shard = shards[number]
         for i in range(info.samples):
             decode_or_fail(shard, i, picture)
@@ -87,8 +97,10 @@ def _verify(manifest: Manifest, store: ShardStore, domain: str, split: str) -> N
 def _verify_counts(path: Path, info: ShardInfo, labels: np.ndarray, classes: int) -> None:
     counts = tuple(np.bincount(labels, minlength=classes).tolist())
     if counts != info.class_counts:
-        raise JobError(f"shard {path} holds {counts} samples of each class but the manifest says {info.class_counts}: "
-                       "write the shards again")
+        raise JobError(
+            f"shard {path} holds {counts} samples of each class but the manifest says {info.class_counts}: "
+            "write the shards again"
+        )
 
 
 def draw_sheet(manifest: Manifest, store: ShardStore) -> Image.Image:

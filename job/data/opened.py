@@ -21,8 +21,10 @@ class OpenShards:
     ):
         self.infos: Sequence[ShardInfo] = manifest.shards(domain, split)
         if labelled and not manifest.labelled(domain, split):
-            raise JobError(f"{domain}/{split} carries no labels, but they are needed here: write the shards again "
-                           "with --keep-target-labels, or choose an objective that does without")
+            raise JobError(
+                f"{domain}/{split} carries no labels, but they are needed here: write the shards again "
+                "with --keep-target-labels, or choose an objective that does without"
+            )
         self._classes = len(manifest.class_names) if labelled else None
         self._store = store
         self._capacity = capacity

@@ -40,15 +40,21 @@ def group_records(layout: Layout, records: Sequence[Record]) -> dict[tuple[str, 
     keys = set()
     for record in records:
         if (record.domain, record.split) not in groups:
-            raise JobError(f"layout {layout.name}: {record.origin} has domain {record.domain!r} and split "
-                           f"{record.split!r}: known are {', '.join(DOMAINS)} and {', '.join(SPLITS)}")
+            raise JobError(
+                f"layout {layout.name}: {record.origin} has domain {record.domain!r} and split "
+                f"{record.split!r}: known are {', '.join(DOMAINS)} and {', '.join(SPLITS)}"
+            )
         if not 0 <= record.label < len(layout.class_names):
-            raise JobError(f"layout {layout.name}: {record.origin} has label {record.label}: "
-                           f"there are {len(layout.class_names)} classes, counted from 0")
+            raise JobError(
+                f"layout {layout.name}: {record.origin} has label {record.label}: "
+                f"there are {len(layout.class_names)} classes, counted from 0"
+            )
         if split_of.setdefault((record.domain, record.subject), record.split) != record.split:
-            raise JobError(f"layout {layout.name}: subject {record.subject} of the {record.domain} is in "
-                           f"{record.split} and in {split_of[record.domain, record.subject]}: splits must be "
-                           "disjoint by subject")
+            raise JobError(
+                f"layout {layout.name}: subject {record.subject} of the {record.domain} is in "
+                f"{record.split} and in {split_of[record.domain, record.subject]}: splits must be "
+                "disjoint by subject"
+            )
         keys.add((record.domain, record.split, record.key))
         groups[record.domain, record.split].append(record)
     if len(keys) != len(records):
@@ -70,8 +76,10 @@ def plan_shards(
     for (domain, split), records in groups.items():
         count = _shard_count(split, len(records), shards)
         if count > len(records):
-            raise JobError(f"--shards {shards} is more than the {len(records)} images of {domain}/{split}: "
-                           f"use {len(records)} or fewer")
+            raise JobError(
+                f"--shards {shards} is more than the {len(records)} images of {domain}/{split}: "
+                f"use {len(records)} or fewer"
+            )
         shuffled = [records[i] for i in permutation(mix(seed, "shards", domain, split), len(records))]
         edges = np.linspace(0, len(records), count + 1).astype(int).tolist()
         labelled = domain != TARGET or split == "test" or keep_target_labels

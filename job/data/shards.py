@@ -59,8 +59,14 @@ def write_shards(
     records = layout.records(str(root) if root is not None else None, seed, **options)
     plans = plan_shards(group_records(layout, records), seed=seed, shards=shards, keep_target_labels=keep_target_labels)
     settings = {
-        "layout": layout.name, "size": size, "class_names": tuple(layout.class_names), "seed": seed, "quality": quality,
-        "keep_target_labels": keep_target_labels, "options": options, "inputs": digest_records(records),
+        "layout": layout.name,
+        "size": size,
+        "class_names": tuple(layout.class_names),
+        "seed": seed,
+        "quality": quality,
+        "keep_target_labels": keep_target_labels,
+        "options": options,
+        "inputs": digest_records(records),
     }
     if (out / NAME).exists():
         return _finished(out, settings, plans, progress)
@@ -82,8 +88,12 @@ def _check(layout, root, size, shards, workers, quality, options) -> dict[str, A
     """The layout's options with the user's in place. Raises JobError for whatever cannot be meant."""
     if layout.needs_root and (root is None or not Path(root).is_dir()):
         raise JobError(f"layout {layout.name} reads files, and --root {root} is not a folder: give the dataset's")
-    for name, value, low, high in (("--size", size, 8, 1024), ("--shards", shards, 1, 999_999),
-                                   ("--workers", workers, 1, 1024), ("--quality", quality, 1, 100)):
+    for name, value, low, high in (
+        ("--size", size, 8, 1024),
+        ("--shards", shards, 1, 999_999),
+        ("--workers", workers, 1, 1024),
+        ("--quality", quality, 1, 100),
+    ):
         if value is not None and not low <= value <= high:
             raise JobError(f"{name} {value} must be between {low} and {high}")
     for name in options:
@@ -104,8 +114,9 @@ def _finished(out: Path, settings: dict[str, Any], plans: list[ShardPlan], progr
             raise JobError(f"{out} already holds other shards ({detail}): choose another --out, or delete that folder")
     held = {shard.path for splits in manifest.domains.values() for infos in splits.values() for shard in infos}
     if held != {plan.path for plan in plans}:
-        raise JobError(f"{out} already holds other shards (another number of them): choose another --out, "
-                       "or delete that folder")
+        raise JobError(
+            f"{out} already holds other shards (another number of them): choose another --out, or delete that folder"
+        )
     if progress:
         print(f"{out} is already complete: {len(held)} shards", file=sys.stderr)
     return manifest
@@ -131,8 +142,10 @@ def _write_all(layout, plans, out, size, quality, fingerprint, workers, progress
         futures = [pool.submit(write_shard, *job) for job in jobs]
         return _follow((future.result() for future in as_completed(futures)), plans, progress)
     except BrokenProcessPool:
-        raise JobError(f"a worker was killed, for want of memory perhaps: run the same command again with fewer than "
-                       f"--workers {workers}; finished shards are kept") from None
+        raise JobError(
+            f"a worker was killed, for want of memory perhaps: run the same command again with fewer than "
+            f"--workers {workers}; finished shards are kept"
+        ) from None
     finally:
         pool.shutdown(cancel_futures=True)
 

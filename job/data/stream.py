@@ -1,11 +1,11 @@
 """What training and evaluation read, in one place.
 
-    manifest = load_manifest("shards/faces")
-    store = ShardStore("shards/faces")
-    source = DomainStream(manifest, "source", store, labelled=True, seed=0, streams=16, global_batch_size=64)
-    target = DomainStream(manifest, "target", store, labelled=False, seed=0, streams=16, global_batch_size=64)
-    with BatchLoader([source, target], seed=0, start_step=1000, stop_step=2000, device="cuda") as loader:
-        for batch in loader: ...
+manifest = load_manifest("shards/faces")
+store = ShardStore("shards/faces")
+source = DomainStream(manifest, "source", store, labelled=True, seed=0, streams=16, global_batch_size=64)
+target = DomainStream(manifest, "target", store, labelled=False, seed=0, streams=16, global_batch_size=64)
+with BatchLoader([source, target], seed=0, start_step=1000, stop_step=2000, device="cuda") as loader:
+    for batch in loader: ...
 """
 
 from job.data.cache import ShardStore
@@ -16,5 +16,12 @@ from job.data.split import read_split
 from job.data.tar import UNLABELLED
 
 __all__ = [
-    "UNLABELLED", "Batch", "BatchLoader", "DomainStream", "Manifest", "ShardStore", "load_manifest", "read_split",
+    "UNLABELLED",
+    "Batch",
+    "BatchLoader",
+    "DomainStream",
+    "Manifest",
+    "ShardStore",
+    "load_manifest",
+    "read_split",
 ]

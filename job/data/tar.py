@@ -85,8 +85,9 @@ def _index(path: Path, mapped: np.ndarray, info: ShardInfo, classes: int | None)
     names, offsets, sizes = plain or _any_members(path)
     images = np.flatnonzero(np.strings.endswith(names, _IMAGES[0]) | np.strings.endswith(names, _IMAGES[1]))
     if len(images) != info.samples:
-        raise JobError(f"shard {path} holds {len(images)} images but the manifest says {info.samples}, so it is "
-                       f"damaged: {_AGAIN}")
+        raise JobError(
+            f"shard {path} holds {len(images)} images but the manifest says {info.samples}, so it is damaged: {_AGAIN}"
+        )
     if classes is None:
         labels = np.full(len(images), UNLABELLED, np.int16)
     else:
@@ -146,8 +147,9 @@ def _labels(path, mapped, names, offsets, sizes, images, classes) -> np.ndarray:
         if text is None:
             raise JobError(f"shard {path}: {_key(name)} has no label (.cls): {_AGAIN}")
         if not text.isdigit() or int(text) >= classes:
-            raise JobError(f"shard {path}: the label of {_key(name)} is {text[:20]!r}, not a number below {classes}: "
-                           f"{_AGAIN}")
+            raise JobError(
+                f"shard {path}: the label of {_key(name)} is {text[:20]!r}, not a number below {classes}: {_AGAIN}"
+            )
         labels[row] = int(text)
     return labels
 

@@ -37,14 +37,20 @@ def write_shard(layout: Layout, plan: ShardPlan, out: Path, size: int, quality: 
         if plan.labelled:
             counts = tuple(sum(r.label == label for r in plan.records) for label in range(len(layout.class_names)))
         info = ShardInfo(
-            path=plan.path, samples=len(plan.records), bytes=partial.stat().st_size, sha256=sha256,
-            labelled=plan.labelled, class_counts=counts,
+            path=plan.path,
+            samples=len(plan.records),
+            bytes=partial.stat().st_size,
+            sha256=sha256,
+            labelled=plan.labelled,
+            class_counts=counts,
         )
         os.replace(partial, path)
         write_atomically(receipt, json.dumps({"fingerprint": fingerprint, "shard": info.model_dump()}))
     except OSError as error:
-        raise JobError(f"cannot write {path} ({error.strerror}): make room or check the permissions, then run the same "
-                       "command again; finished shards are kept") from None
+        raise JobError(
+            f"cannot write {path} ({error.strerror}): make room or check the permissions, then run the same "
+            "command again; finished shards are kept"
+        ) from None
     finally:
         partial.unlink(missing_ok=True)
     return info
@@ -79,12 +85,14 @@ def _write_samples(file, layout: Layout, plan: ShardPlan, size: int, quality: in
             sample = {
                 "__key__": f"{plan.domain}-{plan.split}-{number:07d}",
                 "jpg": _read_and_encode(layout, record, size, quality),
-                "json": json.dumps({
-                    "domain": record.domain,
-                    "subject": record.subject,
-                    # paths often spell the label ("women/joy/017.png"), so an unlabelled sample has a digest of it
-                    "source": record.origin if plan.labelled else "sha256:" + _short_digest(record.origin),
-                }).encode(),
+                "json": json.dumps(
+                    {
+                        "domain": record.domain,
+                        "subject": record.subject,
+                        # paths often spell the label ("women/joy/017.png"), so an unlabelled sample has a digest of it
+                        "source": record.origin if plan.labelled else "sha256:" + _short_digest(record.origin),
+                    }
+                ).encode(),
             }
             if plan.labelled:
                 sample["cls"] = str(record.label).encode()
@@ -98,8 +106,10 @@ def _read_and_encode(layout: Layout, record: Record, size: int, quality: int) ->
         raise
     except Exception as error:  # a layout reads foreign files with any library: whatever it raises is about this file
         reason = " ".join(str(error).split()) or type(error).__name__
-        raise JobError(f"cannot read {record.origin} ({type(error).__name__}: {reason}): "
-                       "replace or remove it, then run the same command again") from error
+        raise JobError(
+            f"cannot read {record.origin} ({type(error).__name__}: {reason}): "
+            "replace or remove it, then run the same command again"
+        ) from error
 
 
 def _kept(path: Path, receipt: Path, fingerprint: str) -> ShardInfo | None:

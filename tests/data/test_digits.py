@@ -85,8 +85,10 @@ def test_pictures(root):
 
 
 def test_test_pictures_have_photos_of_their_own(root):
-    used = {split: {photo_of(r) for r in listed(root) if r.domain == "target" and r.split == split}
-            for split in ("train", "val", "test")}
+    used = {
+        split: {photo_of(r) for r in listed(root) if r.domain == "target" and r.split == split}
+        for split in ("train", "val", "test")
+    }
     assert not used["test"] & (used["train"] | used["val"])
     assert len(used["test"]) == 2
     assert len(used["train"]) > 5
@@ -107,12 +109,18 @@ def test_patches_reach_every_edge():
     assert digits._patch(photo, 0.0, 0.0).shape == (28, 28, 3)
 
 
-@pytest.mark.parametrize(("damage", "says"), [
-    (lambda root: (root / "mnist/t10k-labels-idx1-ubyte").unlink(), r"t10k-labels-idx1-ubyte\[\.gz\] is missing"),
-    (lambda root: (root / "mnist/t10k-labels-idx1-ubyte").write_bytes(b"\0\0\x08\x01\0\0\0\x0c123"), "was cut short"),
-    (lambda root: (root / "mnist/train-images-idx3-ubyte.gz").write_bytes(b"zip"), "cannot read .*train-images"),
-    (lambda root: [path.unlink() for path in (root / "photos").iterdir()], "photos has 0 .jpg files"),
-])
+@pytest.mark.parametrize(
+    ("damage", "says"),
+    [
+        (lambda root: (root / "mnist/t10k-labels-idx1-ubyte").unlink(), r"t10k-labels-idx1-ubyte\[\.gz\] is missing"),
+        (
+            lambda root: (root / "mnist/t10k-labels-idx1-ubyte").write_bytes(b"\0\0\x08\x01\0\0\0\x0c123"),
+            "was cut short",
+        ),
+        (lambda root: (root / "mnist/train-images-idx3-ubyte.gz").write_bytes(b"zip"), "cannot read .*train-images"),
+        (lambda root: [path.unlink() for path in (root / "photos").iterdir()], "photos has 0 .jpg files"),
+    ],
+)
 def test_damaged_input_is_named(root, damage, says):
     damage(root)
     digits._read_idx.cache_clear()

@@ -23,13 +23,16 @@ def test_no_manifest(shards):
     fails(shards, r"has no manifest\.json, so it is unfinished: run the shards command again")
 
 
-@pytest.mark.parametrize(("change", "says"), [
-    (lambda held: "{" + held, "is not JSON"),
-    (lambda held: held.replace('"version": 1', '"version": 2'), "has version 2, this program reads version 1"),
-    (lambda held: held.replace('"samples"', '"sampels"', 1), r"domains\.source\.train\.0\.samp"),
-    (lambda held: held.replace('"samples": 5', '"samples": "five"', 1), r"domains\.source\.train\.0\.samples"),
-    (lambda held: "[]", "has version None"),
-])
+@pytest.mark.parametrize(
+    ("change", "says"),
+    [
+        (lambda held: "{" + held, "is not JSON"),
+        (lambda held: held.replace('"version": 1', '"version": 2'), "has version 2, this program reads version 1"),
+        (lambda held: held.replace('"samples"', '"sampels"', 1), r"domains\.source\.train\.0\.samp"),
+        (lambda held: held.replace('"samples": 5', '"samples": "five"', 1), r"domains\.source\.train\.0\.samples"),
+        (lambda held: "[]", "has version None"),
+    ],
+)
 def test_a_manifest_that_cannot_be_read(shards, change, says):
     path = shards / "manifest.json"
     path.write_text(change(path.read_text()))

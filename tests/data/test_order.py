@@ -11,8 +11,9 @@ PINNED = [(2, 3), (7, 4), (6, 5), (6, 3), (1, 2), (1, 0), (0, 5), (0, 0)]  # bat
 
 
 def order(**settings):
-    return DomainOrder(COUNTS, **{"domain": "source", "seed": 0, "streams": 4, "global_batch_size": 8,
-                                  "block_shards": 2, **settings})
+    return DomainOrder(
+        COUNTS, **{"domain": "source", "seed": 0, "streams": 4, "global_batch_size": 8, "block_shards": 2, **settings}
+    )
 
 
 def samples(made, step, streams):
@@ -96,13 +97,16 @@ def test_the_epoch_counts_samples():
     assert order().epoch(9) == 9 * 8 / sum(COUNTS)
 
 
-@pytest.mark.parametrize(("attempt", "says"), [
-    (lambda: batch_per_stream(10, 4), ["global_batch_size is 10", "streams=4", "8 or 12"]),
-    (lambda: rank_streams(4, 0, 3), ["streams is 4", "3 ranks", "1, 2, 4", "3 or 6"]),
-    (lambda: rank_streams(4, 0, 8), ["streams is 4", "8 ranks", "start 4 ranks or fewer"]),
-    (lambda: order(streams=16, global_batch_size=16), ["12 shards", "streams is 16", "--shards 16"]),
-    (lambda: order(block_shards=0), ["block_shards is 0"]),
-])
+@pytest.mark.parametrize(
+    ("attempt", "says"),
+    [
+        (lambda: batch_per_stream(10, 4), ["global_batch_size is 10", "streams=4", "8 or 12"]),
+        (lambda: rank_streams(4, 0, 3), ["streams is 4", "3 ranks", "1, 2, 4", "3 or 6"]),
+        (lambda: rank_streams(4, 0, 8), ["streams is 4", "8 ranks", "start 4 ranks or fewer"]),
+        (lambda: order(streams=16, global_batch_size=16), ["12 shards", "streams is 16", "--shards 16"]),
+        (lambda: order(block_shards=0), ["block_shards is 0"]),
+    ],
+)
 def test_numbers_that_cannot_work_are_answered_with_ones_that_do(attempt, says):
     with pytest.raises(JobError) as caught:
         attempt()

@@ -140,13 +140,16 @@ def test_an_image_that_cannot_be_read_is_named(tmp_path, workers):
     assert "\n" not in str(caught.value)
 
 
-@pytest.mark.parametrize(("settings", "says"), [
-    ({"shards": 61}, "--shards 61 is more than the 60 images of source/train"),
-    ({"size": 4}, "--size 4 must be between"),
-    ({"quality": 101}, "--quality 101"),
-    ({"workers": 0}, "--workers 0"),
-    ({"options": {"trian": 5}}, "no option 'trian': did you mean train"),
-])
+@pytest.mark.parametrize(
+    ("settings", "says"),
+    [
+        ({"shards": 61}, "--shards 61 is more than the 60 images of source/train"),
+        ({"size": 4}, "--size 4 must be between"),
+        ({"quality": 101}, "--quality 101"),
+        ({"workers": 0}, "--workers 0"),
+        ({"options": {"trian": 5}}, "no option 'trian': did you mean train"),
+    ],
+)
 def test_mistakes_are_answered_in_one_line(tmp_path, settings, says):
     with pytest.raises(JobError, match=says):
         make(tmp_path / "out", **settings)

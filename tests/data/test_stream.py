@@ -99,7 +99,7 @@ def test_resuming_at_a_step_is_as_if_never_interrupted(made):
 
 
 def test_a_batch_is_the_source_rows_then_the_target_rows(made):
-    (step, images, labels, draws), = read(both(made), 4, 5)
+    ((step, images, labels, draws),) = read(both(made), 4, 5)
     assert (step, images.shape, images.dtype) == (4, (16, 16, 16, 3), torch.uint8)
     assert labels.dtype == torch.int64
     assert draws.shape == (16, 16)
@@ -136,10 +136,14 @@ def test_labels_that_are_not_there_cannot_be_asked_for(made, made_with_target_la
 def spoil(folder, content=b"not a jpeg"):
     """Spoil the first image of a shard; returns its key and the step at which it comes up first."""
     path = "source/train/source-train-000004.tar"
-    rewrite(folder, path, lambda members: {
-        name: content if name == sorted(n for n in members if n.endswith(".jpg"))[0] else held
-        for name, held in members.items()
-    })
+    rewrite(
+        folder,
+        path,
+        lambda members: {
+            name: content if name == sorted(n for n in members if n.endswith(".jpg"))[0] else held
+            for name, held in members.items()
+        },
+    )
     key = "source-train-0000020"
     return key, next(step for step in range(100) if key in stream(folder).keys(step))
 
@@ -201,8 +205,11 @@ def test_an_image_of_another_size_says_so(shards, tmp_path):
 
 
 def test_a_shard_without_one_of_its_images_is_an_error(shards):
-    rewrite(shards, "source/train/source-train-000004.tar",
-            lambda members: {name: held for name, held in members.items() if "0000020" not in name})
+    rewrite(
+        shards,
+        "source/train/source-train-000004.tar",
+        lambda members: {name: held for name, held in members.items() if "0000020" not in name},
+    )
     with pytest.raises(JobError, match=r"source-train-000004\.tar holds 4 images but the manifest says 5"):
         read(both(shards), 0, 60)
 
@@ -212,8 +219,9 @@ def test_a_split_is_read_once_over_all_ranks(made, world_size):
     seen = []
     for rank in range(world_size):
         share = {"rank": rank, "world_size": world_size, "batch_size": 3}
-        for images, labels, keys in read_split(load_manifest(made), ShardStore(made), "source", "test", labelled=True,
-                                               **share):
+        for images, labels, keys in read_split(
+            load_manifest(made), ShardStore(made), "source", "test", labelled=True, **share
+        ):
             assert len(images) == len(labels) == len(keys) <= 3
             assert images.shape[1:] == (16, 16, 3)
             for picture, label in zip(images.numpy(), labels.tolist()):
@@ -280,8 +288,16 @@ def test_many_shards_stay_within_the_limit_of_open_files(made, tmp_path):
         (tmp_path / f"source/{i}.tar").write_bytes(content)
         infos.append(ShardInfo(path=f"source/{i}.tar", samples=5, bytes=len(content), sha256="", labelled=False))
     manifest = load_manifest(made).model_copy(update={"domains": {"source": {"train": tuple(infos)}}})
-    many = DomainStream(manifest, "source", ShardStore(tmp_path), labelled=False, seed=0, streams=100,
-                        global_batch_size=300, block_shards=3)
+    many = DomainStream(
+        manifest,
+        "source",
+        ShardStore(tmp_path),
+        labelled=False,
+        seed=0,
+        streams=100,
+        global_batch_size=300,
+        block_shards=3,
+    )
     resource.setrlimit(resource.RLIMIT_NOFILE, (128, limits[1]))
     try:
         for step in range(5):

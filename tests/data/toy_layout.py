@@ -10,8 +10,15 @@ SIZE = 16
 
 def records(root, seed, *, train=60, val=9, test=12):
     return [
-        Record(f"{number:04d}", domain, split, (number * 7 + seed) % 3, f"{domain}-{split}-{number // 2}",
-               f"joy/{domain}/{split}/{number}", number)
+        Record(
+            f"{number:04d}",
+            domain,
+            split,
+            (number * 7 + seed) % 3,
+            f"{domain}-{split}-{number // 2}",
+            f"joy/{domain}/{split}/{number}",
+            number,
+        )
         for domain in (SOURCE, TARGET)
         for split, count in (("train", train), ("val", val), ("test", test))
         for number in range(count)
@@ -31,6 +38,13 @@ def broken_records(root, seed):
     return [*records(root, seed), Record("bad", SOURCE, "train", 0, "nobody", "photos/bad.png", -1)]
 
 
-LAYOUT = Layout("toy", ("red", "green", "blue"), records, read, needs_root=False,
-                options={"train": 60, "val": 9, "test": 12}, size=SIZE)
+LAYOUT = Layout(
+    "toy",
+    ("red", "green", "blue"),
+    records,
+    read,
+    needs_root=False,
+    options={"train": 60, "val": 9, "test": 12},
+    size=SIZE,
+)
 BROKEN = Layout("broken", ("red", "green", "blue"), broken_records, read, needs_root=False, size=SIZE)
