@@ -1,8 +1,8 @@
 """Our training loop with everything on against a bare PyTorch loop: same network, same batches, same optimiser.
 
 The bare loop has its batch in memory, decoded and normalised, and does forward, loss, backward and step. Ours reads,
-decodes and augments JPEGs, measures, logs to metrics.jsonl and W&B (offline), looks for a stop, and writes a checkpoint a
-round, ten times as often as by default. The two take turns within one process; medians over the rounds are compared.
+decodes and augments JPEGs, measures, logs to metrics.jsonl and W&B (offline), looks for a stop, and writes a checkpoint
+a round, ten times as often as by default. The two take turns within one process; medians over the rounds are compared.
 Without a GPU the decoder's threads take their time from the same cores that train, which a small network feels most.
 """
 

@@ -1,0 +1,67 @@
+"""What a configuration is worth: source_only, dann and train_on_target over several seeds, each run as a user runs it.
+
+Finished runs under --output are taken as they are, so an interrupted measurement goes on; delete them to measure anew.
+Checkpoints are chosen as the configuration says, without target labels for source_only and dann.
+"""
+
+import subprocess
+import sys
+from pathlib import Path
+
+from benchmarks.common import arguments, write_result
+from job.config import load_config
+from job.evaluation.compare import compare, table
+
+OBJECTIVES = ("source_only", "dann", "train_on_target")
+KEPT = (
+    "run",
+    "objective",
+    "seed",
+    "selection/chosen_step",
+    "selection/chosen_by",
+    "train/domain_loss",
+    "domain/a_distance",
+)
+PREFIXES = (
+    "test/",
+    "oracle/test_target_accuracy",
+    "oracle/test_target_macro_f1",
+    "selection/infomax",
+    "val/source_acc",
+)
+
+
+def main() -> None:
+    parser = arguments(__doc__.splitlines()[0], "adaptation")
+    parser.add_argument("config", type=Path)
+    parser.add_argument("--seeds", type=int, default=3)
+    parser.add_argument("--output", type=Path, default=Path("runs/adaptation"))
+    parser.add_argument("--objectives", nargs="+", default=list(OBJECTIVES))
+    parser.add_argument("overrides", nargs="*", help="key.sub=value")
+    args = parser.parse_args()
+    stem = args.config.stem
+    folders = []
+    for seed in range(args.seeds):
+        for objective in args.objectives:
+            name = f"{stem}-{objective}-{seed}"
+            folders.append(args.output / name)
+            if (folders[-1] / "summary.json").exists():
+                continue
+            words = [f"objective.name={objective}", f"seed={seed}", f"name={name}", f"output={args.output}"]
+            command = ["launch/local.sh", args.config, *args.overrides, *words]
+            code = subprocess.run([str(word) for word in command]).returncode
+            if code:
+                sys.exit(f"{name} ended in {code}: start again to go on")
+    comparison = compare(folders)
+    print(table(comparison))
+    comparison["runs"] = [
+        {key: value for key, value in run.items() if key in KEPT or key.startswith(PREFIXES)}
+        for run in comparison["runs"]
+    ]
+    config = load_config(args.config, args.overrides).model_dump(mode="json")
+    out = args.out if args.out.name != "adaptation.json" else args.out.with_name(f"adaptation_{stem}.json")
+    write_result(out, "adaptation", comparison | {"configuration": config})
+
+
+if __name__ == "__main__":
+    main()
