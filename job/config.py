@@ -82,7 +82,9 @@ class Data(Section):
 class Model(Section):
     backbone: str = "compact"  # compact, mnist, svhn, or any torchvision classifier (resnet18, vit_b_16, ...)
     weights: str = "none"  # none, a local file, or torchvision's name for them (DEFAULT, IMAGENET1K_V1, ...)
-    bottleneck: int | None = Field(None, gt=0)  # width of a layer between the backbone and both heads; null: none
+    bottleneck: int | None = Field(
+        None, gt=0
+    )  # width of a layer (with BatchNorm) between backbone and heads; null: none
     label_hidden: tuple[Positive, ...] | None = None  # hidden widths of the label predictor; null: the backbone's own
     domain_hidden: tuple[Positive, ...] | None = None  # hidden widths of the domain classifier; likewise
     dropout: float = Field(0.0, ge=0, lt=1)  # before the label predictor
@@ -120,6 +122,7 @@ class Optimizer(Section):
     betas: tuple[float, float] = (0.9, 0.999)
     weight_decay: float = Field(0.0, ge=0)  # not on biases and normalisation layers
     pretrained_lr_factor: float = Field(0.1, ge=0)  # learning rate of loaded layers, relative to the new ones
+    domain_lr_factor: float = Field(1.0, gt=0)  # learning rate of the domain classifier, relative to the rest
     clip_norm: float | None = Field(None, gt=0)  # largest norm of the whole gradient
 
 
@@ -209,7 +212,16 @@ class Config(Section):
     def fingerprint(self) -> str:
         """Hash of everything that decides the weights at a given step: a run goes on only under the same one."""
         content = self.model_dump(mode="json", include={"seed", "data", "model", "objective", "optimizer", "train"})
-        for key in ("shards", "threads", "prefetch", "record_keys", "max_skipped", "cache_dir", "cache_gib", "allow_pipe"):
+        for key in (
+            "shards",
+            "threads",
+            "prefetch",
+            "record_keys",
+            "max_skipped",
+            "cache_dir",
+            "cache_gib",
+            "allow_pipe",
+        ):
             del content["data"][key]  # the manifest's hash stands for the shards themselves
         for key in ("log_every", "eval_every", "checkpoint_every", "keep_last", "timeout_seconds"):
             del content["train"][key]

@@ -41,7 +41,10 @@ def build_model(settings: Model, size: int, classes: int, seed: int) -> DANN:
     width = _width(backbone, size, settings.backbone)
     extractor = FeatureExtractor(backbone)
     if settings.bottleneck:
-        extractor.append(nn.Linear(width, settings.bottleneck)).append(nn.ReLU())
+        extractor.append(nn.Linear(width, settings.bottleneck))
+        if settings.batch_norm != "none":
+            extractor.append(nn.BatchNorm1d(settings.bottleneck))
+        extractor.append(nn.ReLU())
         width = settings.bottleneck
     label_hidden, domain_hidden = HEADS.get(settings.backbone, TORCHVISION_HEADS)
     if settings.label_hidden is not None:

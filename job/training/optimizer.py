@@ -10,19 +10,22 @@ from job.models.dann import DANN
 def build_optimizer(model: DANN, settings: Optimizer) -> torch.optim.Optimizer:
     """SGD with momentum or AdamW over the parameters that require a gradient.
 
-    Loaded (pretrained) layers learn at ``pretrained_lr_factor`` times the rate; biases and normalisation layers are not
-    decayed. Each group keeps its own rate in ``base_lr``, which the schedule multiplies.
+    Loaded (pretrained) layers learn at ``pretrained_lr_factor`` times the rate, the domain classifier at
+    ``domain_lr_factor`` times; biases and normalisation layers are not decayed. Each group keeps its own rate in ``base_lr``, which the schedule multiplies.
     """
     loaded = set()
     if model.feature_extractor.backbone_weights_loaded:
         loaded = set(model.feature_extractor[0].parameters())
-    groups: dict[tuple[bool, bool], list[nn.Parameter]] = {}
+    domain = set(model.domain_classifier.parameters())
+    groups: dict[tuple[float, bool], list[nn.Parameter]] = {}
     for parameter in model.parameters():
         if parameter.requires_grad:
-            groups.setdefault((parameter in loaded, parameter.ndim > 1), []).append(parameter)
+            factor = settings.pretrained_lr_factor if parameter in loaded else 1.0
+            factor = settings.domain_lr_factor if parameter in domain else factor
+            groups.setdefault((factor, parameter.ndim > 1), []).append(parameter)
     parameter_groups = []
-    for (is_loaded, is_decayed), parameters in groups.items():
-        lr = settings.lr * (settings.pretrained_lr_factor if is_loaded else 1.0)
+    for (factor, is_decayed), parameters in groups.items():
+        lr = settings.lr * factor
         decay = settings.weight_decay if is_decayed else 0.0
         parameter_groups.append({"params": parameters, "lr": lr, "base_lr": lr, "weight_decay": decay})
     if settings.name == "sgd":
