@@ -16,7 +16,8 @@ import torch
 from accelerate import Accelerator
 
 from benchmarks.common import arguments, machine, print_table, write_result
-from job.config import Config, build_config
+from job.config import Config
+from job.config_file import build_config
 from job.data.augment import Augmentation, augment, normalise
 from job.data.manifest import Manifest
 from job.data.records import DOMAINS, SOURCE

@@ -32,7 +32,7 @@ def train(config: Path, check: bool, ranks: int | None, overrides: tuple[str, ..
     Example:
       accelerate launch -m job train --config configs/faces.yaml seed=1 name=faces-1
     """
-    from job.config import load_config
+    from job.config_file import load_config
 
     resolved = load_config(config, overrides)
     if check:

@@ -1,20 +1,12 @@
-"""The configuration: YAML, checked by pydantic, overridden by ``key.sub=value`` words of the command line.
+"""The configuration: every key, its default, its limits, and what it does. `job/config_file.py` reads it."""
 
-Every key is documented where it is declared. The resolved configuration is written to the run folder and is itself a
-valid configuration file.
-"""
-
-import difflib
 import hashlib
 import json
-from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
-
-from job.errors import JobError
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
 Fraction = Annotated[float, Field(ge=0, le=1)]
 Positive = Annotated[int, Field(gt=0)]
@@ -229,99 +221,3 @@ class Config(Section):
 
     def to_yaml(self) -> str:
         return yaml.safe_dump(self.model_dump(mode="json"), sort_keys=False)
-
-
-class _UniqueKeys(yaml.SafeLoader):
-    """YAML that refuses a key given twice, where plain YAML lets the last one win in silence."""
-
-    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict:
-        seen = set()
-        for key_node, _ in node.value:
-            if key_node.value in seen:
-                problem = f"key {key_node.value!r} twice"
-                raise yaml.constructor.ConstructorError(None, None, problem, key_node.start_mark)
-            seen.add(key_node.value)
-        return super().construct_mapping(node, deep)
-
-
-def load_config(path: str | Path, overrides: Sequence[str] = ()) -> Config:
-    """Read a configuration file and apply ``key.sub=value`` overrides, whose values are YAML.
-
-    Raises JobError, in one line, when the file is missing or no YAML mapping, or when a key or a value is not allowed.
-    """
-    path = Path(path)
-    try:
-        content = yaml.load(path.read_text(encoding="utf-8"), _UniqueKeys)
-    except FileNotFoundError:
-        known = ", ".join(sorted(str(p) for p in Path("configs").glob("*.yaml")))
-        raise JobError(f"no configuration at {path}: choose one of {known or 'your own YAML files'}") from None
-    except (OSError, UnicodeDecodeError) as error:
-        raise JobError(f"cannot read the configuration {path}: {error}") from None
-    except yaml.YAMLError as error:
-        raise JobError(f"{path} is not valid YAML: {' '.join(str(error).split())}") from None
-    if content is None:
-        content = {}
-    if not isinstance(content, dict):
-        raise JobError(f"{path} is not a configuration: wants `key: value` lines, found a {type(content).__name__}")
-    content.setdefault("name", path.stem)
-    for override in overrides:
-        _apply(content, override)
-    return build_config(content, str(path))
-
-
-def build_config(content: dict, where: str) -> Config:
-    """Check a configuration given as nested dictionaries. Raises JobError that names `where`."""
-    try:
-        return Config.model_validate(content)
-    except ValidationError as error:
-        raise JobError(_describe(error, where)) from None
-
-
-def _apply(content: dict, override: str) -> None:
-    key, equals, value = override.partition("=")
-    if not equals or not key:
-        raise JobError(f"override {override!r} is not of the form key.sub=value, for instance optimizer.lr=0.01")
-    *parents, leaf = key.split(".")
-    node = content
-    for parent in parents:
-        node = node.setdefault(parent, {})
-        if not isinstance(node, dict):
-            raise JobError(f"override {override!r}: {parent} is not a section")
-    try:
-        node[leaf] = yaml.load(value, _UniqueKeys)
-    except yaml.YAMLError:
-        raise JobError(f"override {override!r}: the value is not valid YAML") from None
-
-
-def known_keys(model: type[BaseModel] = Config, prefix: str = "") -> Iterable[str]:
-    """Every dotted key of the configuration, sections included."""
-    for name, field in model.model_fields.items():
-        yield prefix + name
-        if isinstance(field.annotation, type) and issubclass(field.annotation, BaseModel):
-            yield from known_keys(field.annotation, f"{prefix}{name}.")
-
-
-def _describe(error: ValidationError, where: str) -> str:
-    problems = error.errors()
-    first = problems[0]
-    key = ".".join(str(part) for part in first["loc"])
-    if first["type"] == "extra_forbidden":
-        text = f"unknown key {key}{_nearest(key)}"
-    elif key:
-        message = first["msg"].removeprefix("Value error, ")
-        text = f"{key} = {first['input']!r}: {message[0].lower()}{message[1:]}"
-    else:
-        text = first["msg"].removeprefix("Value error, ")
-    more = f" (and {len(problems) - 1} more)" if len(problems) > 1 else ""
-    return f"{where}: {text}{more}"
-
-
-def _nearest(key: str) -> str:
-    known = list(known_keys())
-    section, _, leaf = key.rpartition(".")
-    by_leaf = {name.rpartition(".")[2]: name for name in known}
-    siblings = [name for name in known if name.rpartition(".")[0] == section]
-    close = difflib.get_close_matches(key, siblings, n=1, cutoff=0.75)  # misspelt
-    close = close or ([by_leaf[leaf]] if leaf in by_leaf else [])  # in the wrong section
-    close = close or [by_leaf[match] for match in difflib.get_close_matches(leaf, by_leaf, n=1)]  # both
-    return f": did you mean {close[0]}?" if close else ": `python -m job train --help` lists the sections"

@@ -13,7 +13,7 @@ import torch
 from accelerate.state import AcceleratorState, GradientState, PartialState
 from safetensors.torch import load_file
 
-from job.config import build_config
+from job.config_file import build_config
 from job.data.shards import write_shards
 
 REPO = Path(__file__).parents[1]

@@ -19,7 +19,7 @@ from job.train import train
 def trained(tmp_path_factory, faces):
     from conftest import SMALL, merge
 
-    from job.config import build_config
+    from job.config_file import build_config
 
     output = tmp_path_factory.mktemp("trained")
     content = {

@@ -1,7 +1,8 @@
 import pytest
 import yaml
 
-from job.config import Config, load_config
+from job.config import Config
+from job.config_file import load_config
 from job.errors import JobError
 
 

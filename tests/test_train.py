@@ -12,7 +12,7 @@ import time
 import pytest
 from conftest import SMALL, assert_same_weights, finish, kill_at, merge, rows, start, weights
 
-from job.config import build_config
+from job.config_file import build_config
 from job.errors import EXIT_STOPPED, JobError
 from job.train import train
 

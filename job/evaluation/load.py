@@ -3,7 +3,8 @@
 from dataclasses import dataclass
 from pathlib import Path
 
-from job.config import Config, build_config
+from job.config import Config
+from job.config_file import build_config
 from job.models.build import build_model
 from job.models.dann import DANN
 from job.training.checkpoint import read_checkpoint

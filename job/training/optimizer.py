@@ -11,7 +11,8 @@ def build_optimizer(model: DANN, settings: Optimizer) -> torch.optim.Optimizer:
     """SGD with momentum or AdamW over the parameters that require a gradient.
 
     Loaded (pretrained) layers learn at ``pretrained_lr_factor`` times the rate, the domain classifier at
-    ``domain_lr_factor`` times; biases and normalisation layers are not decayed. Each group keeps its own rate in ``base_lr``, which the schedule multiplies.
+    ``domain_lr_factor`` times; biases and normalisation layers are not decayed. Each group keeps its own rate in
+    ``base_lr``, which the schedule multiplies.
     """
     loaded = set()
     if model.feature_extractor.backbone_weights_loaded:

@@ -8,7 +8,8 @@ from pathlib import Path
 from accelerate import Accelerator
 from accelerate.utils import broadcast_object_list
 
-from job.config import Config, build_config
+from job.config import Config
+from job.config_file import build_config
 from job.data.manifest import Manifest
 from job.data.records import DOMAINS
 from job.errors import JobError
