@@ -20,7 +20,7 @@ from job.monitor.keys import record_keys
 from job.monitor.recorder import Recorder, close_log
 from job.objectives import OBJECTIVES
 from job.training.checkpoint import BEST, Checkpoint, find_checkpoint, read_checkpoint
-from job.training.distributed import build_accelerator
+from job.training.distributed import build_accelerator, share_buffers
 from job.training.inputs import check_data, domain_names, open_store
 from job.training.loop import Callbacks, fit
 from job.training.optimizer import build_optimizer
@@ -104,6 +104,7 @@ def train(config: Config) -> int:
         )
 
     def evaluate(step: int) -> tuple[dict[str, float], float]:
+        share_buffers(network)
         reports = [report(role, "val", config.evaluation.probe_samples) for role in (SOURCE, TARGET)]
         if main:
             write_reports(folder / "evaluation" / f"step_{step:08d}.json", step, reports, manifest.class_names)

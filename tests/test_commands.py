@@ -8,7 +8,7 @@ import sys
 
 import numpy as np
 import pytest
-from conftest import REPO, rows, start
+from conftest import REPO, finish, rows, start
 from PIL import Image
 
 from job.__main__ import run
@@ -236,6 +236,23 @@ def test_evaluation_is_the_same_on_three_ranks_that_cannot_share_equally(job, tr
     for role in ("source", "target"):
         assert one[role]["confusion"] == three[role]["confusion"]
         assert one[role]["mean_entropy"] == pytest.approx(three[role]["mean_entropy"], abs=1e-6)
+
+
+@pytest.mark.slow
+def test_ranks_evaluate_the_network_that_the_checkpoint_holds(job, small, tmp_path):
+    """Each rank's BatchNorm has statistics of its own after a step; the checkpoint has the main rank's."""
+    settings = {"model": {"batch_norm": "mixed"}, "optimizer": {"lr": 0.05}}
+    config = small(name="two", train={"steps": 4, "eval_every": 4}, **settings)
+    finish(start(config, tmp_path, ranks=2))
+    out = tmp_path / "alone.json"
+    checkpoint = config.run_folder / "checkpoints" / "step_00000004"
+    code, _, errors = job("evaluate", "--checkpoint", checkpoint, "--split", "val", "--out", out)
+    assert code == 0, errors
+    during = json.loads((config.run_folder / "evaluation" / "step_00000004.json").read_text())
+    alone = json.loads(out.read_text())
+    for role in ("source", "target"):
+        assert during[role]["mean_entropy"] == pytest.approx(alone[role]["mean_entropy"], abs=1e-6)
+        assert during[role]["confusion"] == alone[role]["confusion"]
 
 
 def test_predict_writes_a_row_per_readable_image(job, trained, tmp_path):

@@ -5,7 +5,7 @@ from datetime import timedelta
 
 import torch
 from accelerate import Accelerator
-from accelerate.utils import DistributedDataParallelKwargs, InitProcessGroupKwargs
+from accelerate.utils import DistributedDataParallelKwargs, InitProcessGroupKwargs, broadcast
 
 from job.config import Config
 from job.errors import JobError
@@ -46,3 +46,13 @@ def build_accelerator(config: Config) -> Accelerator:
     if config.model.batch_norm == "sync" and accelerator.num_processes > 1 and accelerator.device.type != "cuda":
         raise JobError("model.batch_norm=sync needs GPUs when there are several ranks: use mixed")
     return accelerator
+
+
+def share_buffers(model: torch.nn.Module) -> None:
+    """Give every rank the main rank's BatchNorm statistics, as a checkpoint holds them.
+
+    Each rank's own have moved on since the last forward, before which DDP made them equal; without this, ranks would
+    evaluate slightly different networks.
+    """
+    for buffer in model.buffers():
+        buffer.copy_(broadcast(buffer, from_process=0))
