@@ -8,8 +8,8 @@ import sys
 
 import numpy as np
 import pytest
-from conftest import REPO, finish, rows, start
 from PIL import Image
+from running import REPO, finish, rows, start
 
 from job.__main__ import run
 from job.train import train
@@ -17,7 +17,7 @@ from job.train import train
 
 @pytest.fixture(scope="module")
 def trained(tmp_path_factory, faces):
-    from conftest import SMALL, merge
+    from running import SMALL, merge
 
     from job.config_file import build_config
 

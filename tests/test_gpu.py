@@ -2,7 +2,7 @@
 
 import pytest
 import torch
-from conftest import assert_same_weights, weights
+from running import assert_same_weights, weights
 
 from job.data.records import DOMAINS, SOURCE
 from job.data.stream import BatchLoader, DomainStream, ShardStore, load_manifest

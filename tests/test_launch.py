@@ -11,7 +11,7 @@ import time
 from pathlib import Path
 
 import pytest
-from conftest import REPO, assert_same_weights, rows, weights
+from running import REPO, assert_same_weights, rows, weights
 
 from job.data.stream import DomainStream, ShardStore, load_manifest
 

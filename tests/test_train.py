@@ -10,7 +10,7 @@ import threading
 import time
 
 import pytest
-from conftest import SMALL, assert_same_weights, finish, kill_at, merge, rows, start, weights
+from running import SMALL, assert_same_weights, finish, kill_at, merge, rows, start, weights
 
 from job.config_file import build_config
 from job.errors import EXIT_STOPPED, JobError
