@@ -3,7 +3,7 @@ PYTHON ?= python3
 export PATH := $(CURDIR)/.venv/bin:$(PATH)
 FACES := shards/faces
 OBJECTIVES := source_only dann train_on_target
-SCRIPTS = $(shell git ls-files '*.sh' '*.sbatch' .ci/run slurm/cluster/up slurm/cluster/down)
+SCRIPTS = $(shell git ls-files '*.sh' '*.sbatch' .ci/run)
 
 .PHONY: setup train test lint bench clean
 
@@ -26,7 +26,7 @@ train: $(FACES)/manifest.json
 	  launch/local.sh configs/faces.yaml objective.name=$$objective name=faces-$$objective; \
 	done
 	@echo; echo "Accuracy on the held-out faces of both domains:"
-	@python -m job compare $(OBJECTIVES:%=runs/faces-%) --out runs/faces-comparison
+	@python -m job compare $(OBJECTIVES:%=runs/faces-%) --out runs/comparison
 
 test: setup
 	python -m pytest

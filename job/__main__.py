@@ -80,7 +80,10 @@ def shards(layout, root, out, size, shards, workers, seed, quality, keep_target_
         key, equals, value = option.partition("=")
         if not equals:
             raise JobError(f"--option {option!r} is not of the form KEY=VALUE")
-        pairs[key] = yaml.safe_load(value)
+        try:
+            pairs[key] = yaml.safe_load(value)
+        except yaml.YAMLError:
+            raise JobError(f"--option {option!r}: the value is not valid YAML") from None
     write_shards(
         layout,
         root,
@@ -109,6 +112,8 @@ def inspect(shards: str, verify: bool, sheet: Path | None) -> int:
     """
     from job.data.inspect import inspect_shards
 
+    if sheet is not None and not sheet.absolute().parent.is_dir():
+        raise JobError(f"--sheet {sheet}: there is no folder {sheet.parent}")
     click.echo(inspect_shards(shards, verify=verify, sheet=sheet))
     return 0
 
@@ -171,6 +176,8 @@ def compare(runs: tuple[Path, ...], out: Path | None) -> int:
 
     comparison = run(runs)
     if out is not None:
+        if out.exists() and not out.is_dir():
+            raise JobError(f"--out {out} is a file: give a folder")
         out.mkdir(parents=True, exist_ok=True)
         write_atomically(out / "comparison.json", json.dumps(comparison, indent=1) + "\n")
     click.echo(table(comparison))

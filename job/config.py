@@ -9,6 +9,7 @@ import yaml
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
 Fraction = Annotated[float, Field(ge=0, le=1)]
+Momentum = Annotated[float, Field(ge=0, lt=1)]
 Positive = Annotated[int, Field(gt=0)]
 Triple = tuple[float, float, float]
 IMAGENET = {"mean": (0.485, 0.456, 0.406), "std": (0.229, 0.224, 0.225)}
@@ -111,7 +112,7 @@ class Optimizer(Section):
     warmup_steps: int = Field(0, ge=0)  # linear rise of the learning rate from 0
     momentum: float = Field(0.9, ge=0, lt=1)
     nesterov: bool = False
-    betas: tuple[float, float] = (0.9, 0.999)
+    betas: tuple[Momentum, Momentum] = (0.9, 0.999)
     weight_decay: float = Field(0.0, ge=0)  # not on biases and normalisation layers
     pretrained_lr_factor: float = Field(0.1, ge=0)  # learning rate of loaded layers, relative to the new ones
     domain_lr_factor: float = Field(1.0, gt=0)  # learning rate of the domain classifier, relative to the rest
@@ -202,7 +203,11 @@ class Config(Section):
         return Path(self.output) / self.name
 
     def fingerprint(self) -> str:
-        """Hash of everything that decides the weights at a given step: a run goes on only under the same one."""
+        """Hash of what decides the weights at a given step: a run goes on only under the same one."""
+        return hashlib.sha256(json.dumps(self.decisive(), sort_keys=True).encode()).hexdigest()[:16]
+
+    def decisive(self) -> dict[str, Any]:
+        """The keys that decide the weights at a given step."""
         content = self.model_dump(mode="json", include={"seed", "data", "model", "objective", "optimizer", "train"})
         for key in (
             "shards",
@@ -217,7 +222,7 @@ class Config(Section):
             del content["data"][key]  # the manifest's hash stands for the shards themselves
         for key in ("log_every", "eval_every", "checkpoint_every", "keep_last", "timeout_seconds"):
             del content["train"][key]
-        return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:16]
+        return content
 
     def to_yaml(self) -> str:
         return yaml.safe_dump(self.model_dump(mode="json"), sort_keys=False)

@@ -107,4 +107,4 @@ def _nearest(key: str) -> str:
     close = difflib.get_close_matches(key, siblings, n=1, cutoff=0.75)  # misspelt
     close = close or ([by_leaf[leaf]] if leaf in by_leaf else [])  # in the wrong section
     close = close or [by_leaf[match] for match in difflib.get_close_matches(leaf, by_leaf, n=1)]  # both
-    return f": did you mean {close[0]}?" if close else ": `python -m job train --help` lists the sections"
+    return f": did you mean {close[0]}?" if close else ": job/config.py lists them"

@@ -31,6 +31,8 @@ def predict(checkpoint: Path, inputs: Sequence[Path], out: Path, batch_size: int
     loaded.model.to(device)
     unreadable: list[str] = []
     done = 0
+    if out.is_dir():
+        raise JobError(f"--out {out} is a folder: give the name of a CSV file")
     out.parent.mkdir(parents=True, exist_ok=True)
     with open(out, "w", newline="", encoding="utf-8") as file:
         writer = csv.writer(file)
@@ -44,6 +46,7 @@ def predict(checkpoint: Path, inputs: Sequence[Path], out: Path, batch_size: int
                 writer.writerow([path, loaded.class_names[best], f"{row[best]:.4f}", *(f"{p:.4f}" for p in row)])
             done += len(read)
     if not done:
+        out.unlink()
         raise JobError(f"none of {len(paths)} images could be read; the first: {unreadable[0]}")
     return done, unreadable
 
@@ -71,8 +74,16 @@ def _read(paths: Iterable[Path], loaded: Loaded, unreadable: list[str]) -> Itera
     for path in paths:
         try:
             with Image.open(path) as image:
-                pixels = np.asarray(ImageOps.exif_transpose(image).convert("RGB"))
+                pixels = _rgb(ImageOps.exif_transpose(image))
         except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
             unreadable.append(f"{path}: {str(error).splitlines()[0] if str(error) else type(error).__name__}")
             continue
         yield path, simplejpeg.decode_jpeg(encode(pixels, loaded.size, loaded.quality), "RGB")
+
+
+def _rgb(image: Image.Image) -> np.ndarray:
+    """uint8 [height, width, 3]; 16-bit pictures are scaled, which Pillow's own conversion would clip to white."""
+    if image.mode.startswith("I"):
+        grey = np.clip(np.asarray(image, np.int64) // 256, 0, 255).astype(np.uint8)
+        return np.repeat(grey[:, :, None], 3, axis=2)
+    return np.asarray(image.convert("RGB"))

@@ -24,7 +24,17 @@ from job.training.distributed import build_accelerator, share_buffers
 from job.training.inputs import check_data, domain_names, open_store
 from job.training.loop import Callbacks, fit
 from job.training.optimizer import build_optimizer
-from job.training.run_folder import describe, on_main, open_run_folder, read_status, save, write_reports, write_status
+from job.training.run_folder import (
+    describe,
+    on_main,
+    open_run_folder,
+    read_status,
+    save,
+    tell_launcher,
+    unlock,
+    write_reports,
+    write_status,
+)
 from job.training.stop import Stop
 
 log = logging.getLogger("job")
@@ -35,6 +45,19 @@ def train(config: Config) -> int:
 
     Raises JobError for everything that the user can put right.
     """
+    try:
+        exit_code = _train(config)
+    except JobError as error:
+        tell_launcher(EXIT_BAD_INPUT, str(error))
+        raise
+    finally:
+        close_log()
+        unlock(config.run_folder)
+    tell_launcher(exit_code)
+    return exit_code
+
+
+def _train(config: Config) -> int:
     accelerator = build_accelerator(config)
     main = accelerator.is_main_process
     folder = config.run_folder
@@ -172,7 +195,6 @@ def train(config: Config) -> int:
         recorder.close(exit_code)
         if main and exit_code != EXIT_BAD_INPUT and read_status(folder).get("status") != "failed":
             write_status(folder, status, exit_code)
-        close_log()
     accelerator.wait_for_everyone()
     accelerator.end_training()
     return exit_code

@@ -4,11 +4,18 @@
 #   launch/local.sh configs/X.yaml [key.sub=value ...]
 #
 # Ends in 0 when finished, 2 on bad input, 75 when stopped after a checkpoint: the same command goes on.
-# Ctrl-C, SIGTERM and SIGUSR1 ask for such a stop; a second Ctrl-C ends at once.
+# Ctrl-C, SIGTERM, SIGUSR1 and a closed terminal ask for such a stop; a second Ctrl-C ends at once.
 # JOB_RANKS=N starts N processes instead of one for each GPU (or one on a CPU).
 set -euo pipefail
 
-[[ $# -ge 1 ]] || { sed -n '2,9s/^# \{0,1\}//p' "$0" >&2; exit 2; }
+if [[ $# -eq 0 || $1 == -h || $1 == --help ]]; then
+  sed -n '2,9s/^# \{0,1\}//p' "$0"
+  exit $(($# ? 0 : 2))
+fi
+if ! command -v accelerate >/dev/null; then
+  PATH=$(cd "$(dirname "$0")/.." && pwd)/.venv/bin:$PATH # what `make setup` installs
+  command -v accelerate >/dev/null || { echo "error: accelerate is not installed: run make setup" >&2; exit 2; }
+fi
 config=$1
 shift
 
@@ -24,8 +31,9 @@ fi
 export OMP_NUM_THREADS=${OMP_NUM_THREADS:-$(($(nproc) / ranks > 0 ? $(nproc) / ranks : 1))}
 export JOB_EXPECTED_RANKS=$ranks
 
-mkdir -p "$folder"
-rm -f "$folder/status.json"
+JOB_STATUS_FILE=$(mktemp)
+export JOB_STATUS_FILE
+rm -f "$folder/stop" # of an earlier start that ended before it could be served
 setsid accelerate launch "${options[@]}" -m job train --config "$config" "$@" & # its own session: Ctrl-C comes here only
 launcher=$!
 asked=false
@@ -35,20 +43,22 @@ ask_to_stop() {
   else
     asked=true
     echo "stopping after a checkpoint" >&2
+    mkdir -p "$folder"
     touch "$folder/stop"
   fi
 }
-trap ask_to_stop INT TERM USR1
+trap ask_to_stop INT TERM USR1 HUP
 while kill -0 "$launcher" 2>/dev/null; do wait "$launcher" || true; done
 
 # `accelerate launch` ends in 1 whatever went wrong, and buries one rank's message under the others' tracebacks.
-python - "$folder/status.json" "$ranks" <<'END'
-import json, sys
-try:
-    status = json.load(open(sys.argv[1]))
-except FileNotFoundError:
-    sys.exit("the job ended before it began: see the messages above")
-if "message" in status and sys.argv[2] != "1":
+python - "$JOB_STATUS_FILE" "$ranks" <<'END'
+import json, os, sys
+text = open(sys.argv[1]).read()
+os.unlink(sys.argv[1])
+if not text:
+    sys.exit("error: the job ended before it could say why: see the messages above")
+status = json.loads(text)
+if status["message"] and sys.argv[2] != "1":
     print("error:", status["message"], file=sys.stderr)
-sys.exit(1 if status["exit_code"] is None else status["exit_code"])
+sys.exit(status["exit_code"])
 END

@@ -280,6 +280,27 @@ def test_predict_writes_a_row_per_readable_image(job, trained, tmp_path):
         assert row["label"] == max(probabilities, key=probabilities.get)
 
 
+def test_predict_scales_16_bit_pictures(tmp_path):
+    from job.predict import _rgb
+
+    grey = np.arange(0, 65536, 257, dtype=np.uint16).reshape(1, -1)
+    Image.fromarray(grey).save(tmp_path / "deep.png")
+    np.testing.assert_array_equal(_rgb(Image.open(tmp_path / "deep.png"))[0, :, 1], np.arange(256))
+
+
+@pytest.mark.parametrize("option", ["train=abc", "train=", "train=[1", "train=-5", "train=0", "train=1.5"])
+def test_an_option_of_a_layout_that_cannot_be_meant(job, tmp_path, option):
+    fails(job("shards", "faces", "--out", tmp_path / "s", "--option", option), "train=")
+
+
+def test_a_place_to_write_that_cannot_be_written(job, trained, faces, tmp_path):
+    (tmp_path / "file").write_text("")
+    best = trained.run_folder / "checkpoints" / "best"
+    fails(job("predict", "--checkpoint", best, REPO / "docs" / "faces.png", "--out", tmp_path), "is a folder")
+    fails(job("inspect", faces, "--sheet", tmp_path / "no" / "sheet.png"), "there is no folder")
+    fails(job("compare", trained.run_folder, "--out", tmp_path / "file"), "is a file")
+
+
 def test_predict_sees_pictures_exactly_as_training_does(trained, faces, tmp_path):
     """A picture taken out of a shard and one read from the shard give the same probabilities."""
     import simplejpeg
@@ -325,6 +346,10 @@ def test_compare_gives_means_and_the_share_of_the_gap(job, tmp_path):
     assert comparison["source_only"]["target"]["std"] == pytest.approx(0.0707, abs=1e-4)
     assert comparison["dann"]["gap_closed"] == pytest.approx(0.25 / 0.4)
     assert [line.split()[0] for line in table.splitlines()[1:]] == ["source_only", "dann", "train_on_target"]
+    fails(job("compare", *runs, runs[0]), "are both dann with seed 0")
+    other = dict(json.loads((runs[0] / "config.yaml").read_text()), train={"steps": 7})
+    (runs[0] / "config.yaml").write_text(json.dumps(other))
+    fails(job("compare", *runs), "differ in train")
     (runs[0] / "summary.json").unlink()
     fails(job("compare", *runs), "is not finished")
 

@@ -1,5 +1,6 @@
 """What a run promises: exact resume, the same numbers on any number of ranks, no leak, and clear ends."""
 
+import fcntl
 import json
 import os
 import random
@@ -201,6 +202,17 @@ def test_another_configuration_under_the_same_name_is_refused(small, undisturbed
     other = undisturbed.model_copy(update={"seed": 6})
     with pytest.raises(JobError, match=r"started with another configuration \(seed 5 -> 6\)"):
         train(other)
+
+
+def test_a_second_job_in_the_same_run_folder_is_refused(small):
+    config = small(name="shared")
+    config.run_folder.mkdir(parents=True)
+    with open(config.run_folder / "lock", "w") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        file.write("process 1 on elsewhere")
+        file.flush()
+        with pytest.raises(JobError, match="is in use by process 1 on elsewhere: wait for it"):
+            train(config)
 
 
 def test_a_loss_that_is_not_finite_stops_the_run_and_leaves_the_last_checkpoint(small):

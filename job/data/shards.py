@@ -101,6 +101,9 @@ def _check(layout, root, size, shards, workers, quality, options) -> dict[str, A
             near = difflib.get_close_matches(name, layout.options, n=1)
             known = f"did you mean {near[0]}?" if near else f"it has {', '.join(layout.options) or 'none'}"
             raise JobError(f"layout {layout.name} has no option {name!r}: {known}")
+        default = layout.options[name]
+        if isinstance(default, int) and (type(options[name]) is not int or options[name] < 1):
+            raise JobError(f"--option {name}={options[name]}: wants a whole number from 1 up, such as {default}")
     return {**layout.options, **options}
 
 

@@ -32,7 +32,7 @@ def read_runs(folders: Sequence[Path]) -> list[dict]:
                 "run": str(folder),
                 "objective": config["objective"]["name"],
                 "seed": config["seed"],
-                "shards": config["data"]["shards"],
+                "recipe": {key: config.get(key) for key in ("model", "objective", "optimizer", "train")},
                 **summary,
             }
         )
@@ -46,6 +46,7 @@ def compare(folders: Sequence[Path]) -> dict:
     test split. Of 0 gap, nothing can be closed and the share is None.
     """
     runs = read_runs(folders)
+    _check_comparable(runs)
     by_objective = {}
     for objective in sorted({run["objective"] for run in runs}, key=lambda o: (ORDER.index(o) if o in ORDER else 1, o)):
         members = [run for run in runs if run["objective"] == objective]
@@ -59,6 +60,26 @@ def compare(folders: Sequence[Path]) -> dict:
         for row in by_objective.values():
             row["gap_closed"] = (row["target"]["mean"] - low) / (high - low) if high > low else None
     return {"objectives": by_objective, "runs": runs}
+
+
+def _check_comparable(runs: list[dict]) -> None:
+    """Runs of one objective must differ in the seed and in nothing else. Raises JobError."""
+    first: dict[str, dict] = {}
+    seeds: dict[tuple[str, int], str] = {}
+    for run in runs:
+        name = (run["objective"], run["seed"])
+        if name in seeds:
+            raise JobError(f"{run['run']} and {seeds[name]} are both {name[0]} with seed {name[1]}: leave one out")
+        seeds[name] = run["run"]
+        other = first.setdefault(run["objective"], run)
+        for section, recipe in run["recipe"].items():
+            if recipe != other["recipe"][section]:
+                raise JobError(
+                    f"{run['run']} and {other['run']} differ in {section}: their mean would mean nothing; "
+                    "compare runs that differ in seed and objective only"
+                )
+    for run in runs:
+        del run["recipe"]
 
 
 def _spread(values: list[float]) -> dict[str, float]:

@@ -50,7 +50,8 @@ class _AboveTheBar(logging.Handler):
     """Writes to stderr without tearing a progress bar apart."""
 
     def emit(self, record: logging.LogRecord) -> None:
-        tqdm.write(self.format(record), file=sys.stderr)
+        if not getattr(record, "hidden", False):
+            tqdm.write(self.format(record), file=sys.stderr)
 
 
 class Recorder:
@@ -91,8 +92,9 @@ class Recorder:
         if self._bar is not None:
             self._bar.update(step - self._bar.n)
             self._bar.set_postfix_str(shown)
-        elif shown:
-            log.info("step %d/%d  %s", step, self._steps, shown)
+        if shown:
+            hidden = self._bar is not None and "val/source_accuracy" not in row  # the bar shows it
+            log.info("step %d/%d  %s", step, self._steps, shown, extra={"hidden": hidden})
 
     def summarise(self, extra: dict[str, Any]) -> dict[str, Any]:
         """Write ``summary.json``: the last value of every metric, and `extra`. Returns it."""

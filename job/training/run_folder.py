@@ -1,7 +1,10 @@
 """The run folder: opening a run or going on with one, saving into it, and saying how it ended."""
 
+import fcntl
 import json
 import logging
+import os
+import socket
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -21,6 +24,7 @@ from job.monitor.recorder import set_up_log
 from job.training import checkpoint as checkpoints
 
 log = logging.getLogger("job")
+STATUS_FILE = "JOB_STATUS_FILE"  # set by the launch scripts
 
 
 def open_run_folder(config: Config, manifest: Manifest, accelerator: Accelerator) -> checkpoints.Checkpoint | None:
@@ -32,6 +36,7 @@ def open_run_folder(config: Config, manifest: Manifest, accelerator: Accelerator
         try:
             (folder / "checkpoints").mkdir(parents=True, exist_ok=True)
             (folder / "evaluation").mkdir(exist_ok=True)
+            _lock(folder)
             set_up_log(folder, main=True)
             last = checkpoints.find_checkpoint(folder / "checkpoints")
             if last:
@@ -52,14 +57,43 @@ def open_run_folder(config: Config, manifest: Manifest, accelerator: Accelerator
     return checkpoints.read_checkpoint(found[0]) if found[0] else None
 
 
+_locks = {}  # open files: a lock lasts as long as its process
+
+
+def _lock(folder: Path) -> None:
+    """Keep a second job out of the folder, for as long as this process lives."""
+    if folder in _locks:
+        return
+    file = open(folder / "lock", "a+", encoding="utf-8")  # noqa: SIM115
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        file.seek(0)
+        raise JobError(
+            f"{folder} is in use by {file.read().strip() or 'another job'}: wait for it, "
+            f"stop it with `touch {folder}/stop`, or choose another `name`"
+        ) from None
+    except OSError as error:  # a file system without locks
+        log.warning("cannot lock %s (%s): make sure that no other job uses it", folder, error.strerror)
+    file.truncate(0)
+    file.write(f"process {os.getpid()} on {socket.gethostname()}")
+    file.flush()
+    _locks[folder] = file
+
+
+def unlock(folder: Path) -> None:
+    if folder in _locks:
+        _locks.pop(folder).close()
+
+
 def _check_same(config: Config, manifest: Manifest, last: checkpoints.Checkpoint) -> None:
     if last.meta["manifest"] != manifest.hash:
         raise JobError(
             f"{config.run_folder} was started on other shards than {config.data.shards}: choose another `name`"
         )
     if last.meta["fingerprint"] != config.fingerprint():
-        before = _flat(build_config(last.meta["config"], f"{last.path}/meta.json").model_dump(mode="json"))
-        now = _flat(config.model_dump(mode="json"))
+        before = _flat(build_config(last.meta["config"], f"{last.path}/meta.json").decisive())
+        now = _flat(config.decisive())
         changes = [f"{key} {before[key]} -> {now[key]}" for key in now if before.get(key) != now[key]]
         raise JobError(
             f"{config.run_folder} was started with another configuration ({'; '.join(changes)}): "
@@ -113,8 +147,14 @@ def on_main(accelerator: Accelerator, action: Callable[[], None]) -> None:
         raise JobError(outcome[0])
 
 
+def tell_launcher(exit_code: int, message: str | None = None) -> None:
+    """Write the exit code where launch/local.sh looks for it: `accelerate launch` does not pass it on."""
+    if STATUS_FILE in os.environ:
+        write_atomically(Path(os.environ[STATUS_FILE]), json.dumps({"exit_code": exit_code, "message": message}))
+
+
 def write_status(folder: Path, status: str, exit_code: int | None = None, message: str | None = None) -> None:
-    """What the launch scripts read: `accelerate launch` does not pass exit codes on."""
+    """How the run stands, or how it ended, for people and for scripts."""
     content = {"status": status, "exit_code": exit_code} | ({"message": message} if message else {})
     try:
         write_atomically(folder / "status.json", json.dumps(content) + "\n")
