@@ -34,7 +34,7 @@ from job.training.stop import Stop
 SIZE = 64
 LEAST = 0.95
 CASES = {  # backbone -> images per domain, steps a round, rounds; on a CPU and on a GPU
-    "cpu": {"compact": (64, 50, 5), "resnet18": (16, 20, 3)},
+    "cpu": {"compact": (64, 24, 4), "resnet18": (16, 10, 3)},
     "cuda": {"compact": (256, 200, 5), "resnet18": (256, 200, 5), "resnet50": (128, 100, 5)},
 }
 
