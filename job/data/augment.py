@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 
 import cv2
+import numpy as np
 import torch
 import torch.nn.functional as F
 
@@ -49,8 +50,7 @@ def normalise(
 
     `channels_last` chooses the memory format of the result, not its shape.
     """
-    factor, offset = _normalisation(tuple(mean), tuple(std), images.device)
-    return _finish(_planes(images), factor, offset, channels_last)
+    return _finish(images, *_normalisation(tuple(mean), tuple(std), images.device), channels_last)
 
 
 def augment(
@@ -62,15 +62,33 @@ def augment(
     channels_last: bool = False,
 ) -> torch.Tensor:
     """uint8 [n, S, S, 3] and draws float32 [n, 8 or more] in [0, 1) -> augmented, normalised float32 [n, 3, S, S]."""
+    return colour(place(images, draws, augmentation), draws, augmentation, mean, std, channels_last)
+
+
+def place(images: torch.Tensor, draws: torch.Tensor, augmentation: Augmentation) -> torch.Tensor:
+    """The geometry: uint8 [n, S, S, 3] -> the same on a CPU, or where pixels were resampled on a GPU, planes of floats.
+
+    The result may be `images` itself. On a CPU one thread does it all, mostly without the interpreter's lock.
+    """
     if augmentation.resamples:
         affine = _affine(draws, augmentation)
-        planes = _planes(_warp(images, affine)) if images.device.type == "cpu" else _sample(_planes(images), affine)
-    else:
-        planes = _planes(_flip(images, draws) if augmentation.flip else images)
+        return _warp(images, affine) if images.device.type == "cpu" else _sample(_planes(images), affine)
+    return _flip(images, draws) if augmentation.flip else images
+
+
+def colour(
+    images: torch.Tensor,
+    draws: torch.Tensor,
+    augmentation: Augmentation,
+    mean: Sequence[float],
+    std: Sequence[float],
+    channels_last: bool = False,
+) -> torch.Tensor:
+    """What `place` returned -> colours changed and normalised, float32 [n, 3, S, S]."""
     # x -> gain x + bias in [0, 255], then the normalisation, as one factor and one offset
     gain, bias = _colour(draws, augmentation)
     factor, offset = _normalisation(tuple(mean), tuple(std), images.device)
-    return _finish(planes, gain * factor, offset + bias * factor, channels_last)
+    return _finish(images, gain * factor, offset + bias * factor, channels_last)
 
 
 def _planes(images: torch.Tensor) -> torch.Tensor:
@@ -78,14 +96,27 @@ def _planes(images: torch.Tensor) -> torch.Tensor:
     return images.permute(0, 3, 1, 2).to(torch.float32, memory_format=torch.contiguous_format)
 
 
-def _finish(planes: torch.Tensor, factor: torch.Tensor, offset: torch.Tensor, channels_last: bool) -> torch.Tensor:
-    """In place, and in planes: a factor per channel over interleaved channels takes a CPU ten times as long."""
+def _finish(images: torch.Tensor, factor: torch.Tensor, offset: torch.Tensor, channels_last: bool) -> torch.Tensor:
+    """uint8 [n, S, S, 3], or float32 planes to change in place, times factor plus offset ([1 or n, 3, 1, 1]).
+
+    Bytes stay interleaved where that is the order asked for. Factors are then spelled out for a row of pixels, because
+    over an innermost dimension of three a CPU takes ten times as long.
+    """
+    if images.dtype == torch.uint8 and channels_last:
+        n, size = images.shape[:2]
+        rows = images.reshape(n, size, 3 * size).to(torch.float32)
+        factor, offset = (t.flatten(1).repeat(1, size)[:, None] for t in (factor, offset))
+        return rows.mul_(factor).add_(offset).view(n, size, size, 3).permute(0, 3, 1, 2)
+    planes = _planes(images) if images.dtype == torch.uint8 else images
     planes = planes.mul_(factor).add_(offset)
     return planes.contiguous(memory_format=torch.channels_last) if channels_last else planes
 
 
 def _flip(images: torch.Tensor, draws: torch.Tensor) -> torch.Tensor:
-    return torch.where((draws[:, FLIP] < 0.5)[:, None, None, None], images.flip(2), images)
+    flipped = (draws[:, FLIP] < 0.5)[:, None, None, None]
+    if images.device.type == "cpu":  # PyTorch would start threads of its own from each of the loader's
+        return torch.from_numpy(np.where(flipped.numpy(), images.numpy()[:, :, ::-1], images.numpy()))
+    return torch.where(flipped, images.flip(2), images)
 
 
 def _affine(draws: torch.Tensor, a: Augmentation) -> torch.Tensor:

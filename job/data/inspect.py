@@ -3,42 +3,49 @@
 from pathlib import Path
 
 import numpy as np
-from PIL import Image, ImageDraw, ImageFont
 
 from job.data.cache import ShardStore
+from job.data.contents import Contents, read_contents
 from job.data.decode import decode_or_fail
 from job.data.manifest import Manifest, ShardInfo, load_manifest
 from job.data.opened import OpenShards
+from job.data.records import DOMAINS, SPLITS
+from job.data.sheet import draw_sheet
 from job.data.tar import member_names
 from job.data.write_shard import sha256_of
 from job.errors import JobError
-
-_COLUMNS = 8
-_GAP = 2  # pixels between the pictures of a contact sheet
-_NAMES = 84  # pixels for the class names
-_TITLE = 16
-_LOOK = 4000  # samples looked at for a contact sheet
 
 
 def inspect_shards(
     path: str | Path, *, verify: bool = False, sheet: str | Path | None = None, allow_pipe: bool = False
 ) -> str:
-    """A table of samples per domain, split and class, with bytes and whether there are labels.
+    """Samples per domain, split and class; how the classes, the subjects and the pictures of the domains differ.
 
-    With `verify`, every shard's sha256, every member and every image are checked; `sheet` is where a contact sheet goes
-    (PNG: a row for each class, source to the left, target to the right). Raises JobError naming the first shard,
-    and image, that is wrong.
+    With `verify`, every shard's sha256, every member and every image are checked, and that no subject is in two splits;
+    `sheet` is where a contact sheet goes (PNG: a row for each class, source to the left, target to the right). Shards
+    at a URL are looked into only with `verify`, which fetches them all. Raises JobError naming the first shard, and
+    image, that is wrong.
     """
     manifest = load_manifest(path, allow_pipe=allow_pipe)
     store = ShardStore(path, allow_pipe=allow_pipe)
-    lines = [f"{path}: layout {manifest.layout}, {manifest.size} x {manifest.size} pixels, seed {manifest.seed}", ""]
-    lines += _table(manifest)
+    made = f"layout {manifest.layout}, {manifest.size} x {manifest.size} pixels, seed {manifest.seed}"
+    lines = [f"{path}: {made}, crop {manifest.crop}, JPEG quality {manifest.quality}", "", *_table(manifest)]
+    lines += [f"left out: {count} {what}" for what, count in manifest.left_out.items()]
+    lines += ["", *_priors(manifest)]
     if verify:
         shards = images = 0
         for domain, splits in manifest.domains.items():
             for split, infos in splits.items():
                 _verify(manifest, store, domain, split)
                 shards, images = shards + len(infos), images + sum(info.samples for info in infos)
+    if store.remote and not verify:
+        lines += ["", "the samples of remote shards are looked into with --verify"]
+    else:
+        contents = read_contents(manifest, store)
+        lines += ["", *_told(contents)]
+        if verify and contents.subjects_in_two_splits:
+            raise JobError(f"{contents.subjects_in_two_splits[0]} is in two splits: write the shards again")
+    if verify:
         lines += ["", f"verified: {shards} shards, {images} images, every sha256 and every image is right"]
     if sheet is not None:
         draw_sheet(manifest, store).save(sheet)
@@ -66,12 +73,61 @@ def _table(manifest: Manifest) -> list[str]:
                     *("-" if counts is None else str(counts[label]) for label in range(len(manifest.class_names))),
                 ]
             )
+    return [*aligned(rows, left=2), "", f"{total / 1e6:.1f} MB in all"]
+
+
+def aligned(rows: list[list[str]], left: int) -> list[str]:
+    """Rows of cells as lines, the first `left` columns to the left and the others to the right."""
     widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
-    table = [
-        "  ".join(cell.ljust(w) if i < 2 else cell.rjust(w) for i, (cell, w) in enumerate(zip(row, widths)))
+    return [
+        "  ".join(cell.ljust(w) if i < left else cell.rjust(w) for i, (cell, w) in enumerate(zip(row, widths))).rstrip()
         for row in rows
     ]
-    return [*table, "", f"{total / 1e6:.1f} MB in all"]
+
+
+def _priors(manifest: Manifest) -> list[str]:
+    """How the shares of the classes differ, where both domains are labelled (trap 10)."""
+    source, target = (manifest.domains.get(domain, {}) for domain in DOMAINS)
+    rows = [["target minus source, %", "distance", *manifest.class_names]]
+    for split in SPLITS:
+        if split not in source or split not in target:
+            continue
+        counts = [manifest.class_counts(domain, split) for domain in DOMAINS]
+        if None in counts:
+            continue
+        shares = [np.array(count) / sum(count) for count in counts]
+        difference = 100 * (shares[1] - shares[0])
+        rows.append([split, f"{np.abs(difference).sum() / 2:.1f}", *(f"{value:+.1f}" for value in difference)])
+    if len(rows) == 1:
+        return ["class shares: no split is labelled in both domains"]
+    return ["class shares; the distance is how much of a domain would have to change class:", *aligned(rows, left=1)]
+
+
+def _told(contents: Contents) -> list[str]:
+    """Subjects and pixels of every split, and equal images."""
+    rows = [["", "subjects", "of none known", "bytes", "red", "green", "blue", "deviation", "grey"]]
+    for (domain, split), held in contents.splits.items():
+        rows.append(
+            [
+                f"{domain}/{split}",
+                str(len(held.subjects)),
+                str(held.unknown),
+                f"{held.image_bytes:.0f}",
+                *(f"{value:.0f}" for value in held.mean),
+                f"{held.deviation.mean():.0f}",
+                f"{100 * held.grey:.0f} %",
+            ]
+        )
+    shared = contents.subjects_in_two_splits
+    named = ", ".join(shared[:5]) + (" ..." if len(shared) > 5 else "")
+    return [
+        "subjects, and means over the images (0 to 255):",
+        *aligned(rows, left=1),
+        "",
+        f"subjects in two splits: {len(shared)}{named and f': {named}'}",
+        f"equal images: {contents.across_splits} groups across splits, {contents.across_domains} across domains, "
+        f"{contents.within_split} within a split",
+    ]
 
 
 def _verify(manifest: Manifest, store: ShardStore, domain: str, split: str) -> None:
@@ -101,46 +157,3 @@ def _verify_counts(path: Path, info: ShardInfo, labels: np.ndarray, classes: int
             f"shard {path} holds {counts} samples of each class but the manifest says {info.class_counts}: "
             "write the shards again"
         )
-
-
-def draw_sheet(manifest: Manifest, store: ShardStore) -> Image.Image:
-    """Contact sheet: for every domain a block of columns, for every class a row.
-
-    Shows the first split that has labels, which of the target is the test split; pictures without fill any row.
-    """
-    size, classes = manifest.size, len(manifest.class_names)
-    cell = max(size, 32) + _GAP  # small pictures are spaced out rather than enlarged: one sees what is stored
-    block = _COLUMNS * cell
-    sheet = Image.new("RGB", (_NAMES + len(manifest.domains) * (block + 4 * _GAP), _TITLE + classes * cell), "white")
-    pen, font = ImageDraw.Draw(sheet), ImageFont.load_default()
-    for row, name in enumerate(manifest.class_names):
-        pen.text((2, _TITLE + row * cell + size // 2 - 5), name, "black", font)
-    for place, domain in enumerate(manifest.domains):
-        left = _NAMES + place * (block + 4 * _GAP)
-        split, labelled = next(
-            ((split, True) for split in manifest.domains[domain] if manifest.labelled(domain, split)),
-            (next(iter(manifest.domains[domain])), False),
-        )
-        pen.text((left, 2), f"{domain} {split}" + ("" if labelled else " (no labels: any row)"), "black", font)
-        for row, pictures in enumerate(_pick(manifest, store, domain, split, labelled)):
-            for column, picture in enumerate(pictures):
-                sheet.paste(Image.fromarray(picture), (left + column * cell, _TITLE + row * cell))
-    return sheet
-
-
-def _pick(manifest: Manifest, store: ShardStore, domain: str, split: str, labelled: bool) -> list[list[np.ndarray]]:
-    """The first pictures of each class (of any, where there are no labels), uint8 [S, S, 3]."""
-    shards = OpenShards(manifest, domain, split, store, labelled=labelled, capacity=4)
-    rows: list[list[np.ndarray]] = [[] for _ in manifest.class_names]
-    looked = 0
-    for number, info in enumerate(shards.infos):
-        for i in range(info.samples):
-            label = int(shards[number].index.labels[i]) if labelled else looked % len(rows)
-            looked += 1
-            if len(rows[label]) < _COLUMNS:
-                picture = np.empty((manifest.size, manifest.size, 3), np.uint8)
-                decode_or_fail(shards[number], i, picture)
-                rows[label].append(picture)
-        if looked >= _LOOK or all(len(row) == _COLUMNS for row in rows):
-            break
-    return rows

@@ -7,7 +7,7 @@ A thread fills a whole batch, so that they hardly ever meet.
 import itertools
 import time
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 
@@ -51,6 +51,8 @@ class BatchLoader:
     On a CPU a batch is valid until the next but one is asked for; on CUDA for as long as it is held. Errors of the
     streams are raised from the iteration, at their step. Close it, or use it as a context manager.
 
+    `on_host` is called with every batch by the thread that filled it, before it goes to the device.
+
     `wait_seconds` is how long the consumer has waited for batches, `skipped` how many images those replaced that could
     not be decoded, both since the start.
     """
@@ -66,10 +68,12 @@ class BatchLoader:
         prefetch: int = 4,
         device: torch.device | str = "cpu",
         draws: int = 16,
+        on_host: Callable[[Batch], Batch] | None = None,
     ):
         self.wait_seconds = 0.0
         self.skipped = 0
         self._streams = tuple(streams)
+        self._on_host = on_host
         self._places = [places(stream.slots, draws) for stream in self._streams]
         self._seed = seed
         self._device = torch.device(device)
@@ -145,10 +149,13 @@ class BatchLoader:
         return self._to_device(slot, step), skipped
 
     def _to_device(self, slot: _Slot, step: int) -> Batch:
+        batch = Batch(step, slot.images, slot.labels, slot.draws)
+        if self._on_host is not None:
+            batch = self._on_host(batch)
         if not self._cuda:
-            return Batch(step, slot.images, slot.labels, slot.draws)
+            return batch
         with torch.cuda.stream(self._copying):
-            copies = (t.to(self._device, non_blocking=True) for t in (slot.images, slot.labels, slot.draws))
+            copies = (t.to(self._device, non_blocking=True) for t in (batch.images, batch.labels, batch.draws))
             batch = Batch(step, *copies)
             slot.copied = torch.cuda.Event()
             slot.copied.record(self._copying)

@@ -44,8 +44,11 @@ class Manifest(BaseModel):
     seed: int
     quality: int
     keep_target_labels: bool = False
+    crop: str = "center"
+    no_face: str = "keep"  # what became of images in which --crop face found none
     options: dict[str, Any] = {}
     inputs: str = ""  # digest of the records that the shards were written from
+    left_out: dict[str, int] = {}  # images that are not here, by what was wrong with them
     domains: dict[str, dict[str, tuple[ShardInfo, ...]]]
 
     def shards(self, domain: str, split: str) -> tuple[ShardInfo, ...]:

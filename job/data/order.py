@@ -32,7 +32,7 @@ def rank_streams(streams: int, rank: int, world_size: int) -> range:
         fitting = ", ".join(str(n) for n in range(1, streams + 1) if streams % n == 0)
         raise JobError(
             f"data.streams is {streams}, which {world_size} ranks cannot share equally: start one of {fitting} ranks, "
-            f"or set data.streams to {_multiples(world_size, streams)}"
+            f"or set data.streams to {_multiples(world_size, streams)} and data.global_batch_size to a multiple of that"
         )
     share = streams // world_size
     return range(rank * share, (rank + 1) * share)

@@ -49,7 +49,8 @@ def group_records(layout: Layout, records: Sequence[Record]) -> dict[tuple[str, 
                 f"layout {layout.name}: {record.origin} has label {record.label}: "
                 f"there are {len(layout.class_names)} classes, counted from 0"
             )
-        if split_of.setdefault((record.domain, record.subject), record.split) != record.split:
+        known = record.subject is not None
+        if known and split_of.setdefault((record.domain, record.subject), record.split) != record.split:
             raise JobError(
                 f"layout {layout.name}: subject {record.subject} of the {record.domain} is in "
                 f"{record.split} and in {split_of[record.domain, record.subject]}: splits must be "
@@ -93,7 +94,8 @@ def digest_records(records: Sequence[Record]) -> str:
     """sha256 (hex) of what the records say, by which a half-written folder knows that it is continued, not mixed."""
     digest = hashlib.sha256()
     for r in records:
-        digest.update(json.dumps([r.key, r.domain, r.split, r.label, r.subject, r.origin]).encode())
+        said = [r.key, r.domain, r.split, r.label, r.subject, r.origin, *([r.content] if r.content else [])]
+        digest.update(json.dumps(said).encode())
     return digest.hexdigest()
 
 

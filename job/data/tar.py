@@ -6,6 +6,7 @@ through the standard library, at 30 times the cost.
 """
 
 import tarfile
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -78,6 +79,14 @@ def member_names(shard: Shard) -> list[str]:
     """Every member of a shard, images or not."""
     names, _, _ = _plain_members(np.asarray(shard.bytes)) or _any_members(shard.path)
     return [name.decode("utf-8", "replace") for name in names.tolist()]
+
+
+def members(shard: Shard) -> Iterator[tuple[str, bytes]]:
+    """Name and content of every member that is not an image."""
+    names, offsets, sizes = _plain_members(np.asarray(shard.bytes)) or _any_members(shard.path)
+    for name, start, size in zip(names.tolist(), offsets.tolist(), sizes.tolist()):
+        if not name.lower().endswith(_IMAGES):
+            yield name.decode("utf-8", "replace"), bytes(shard.bytes[start : start + size])
 
 
 def _index(path: Path, mapped: np.ndarray, info: ShardInfo, classes: int | None) -> ShardIndex:

@@ -8,7 +8,9 @@ import pytest
 import torch
 
 from job.data import augment as module
-from job.data.augment import Augmentation, augment, normalise
+from job.data.augment import DRAWN, Augmentation, augment, normalise
+from job.data.loader import Batch
+from job.data.prepare import Preparation
 
 NOTHING = Augmentation(flip=False, rotate=0, shift=0, scale=(1, 1), brightness=0, contrast=0)
 PLAIN = {"mean": (0, 0, 0), "std": (1, 1, 1)}
@@ -133,3 +135,24 @@ def test_the_input_is_left_as_it_is_and_torch_randomness_is_not_used(images):
 def _disc(size):
     places = torch.arange(size) - (size - 1) / 2
     return places[:, None].square() + places.square() < (size / 2 - 2 / math.sqrt(2)) ** 2
+
+
+@pytest.mark.parametrize(
+    "augmentation", [Augmentation(invert=0.5), NOTHING, Augmentation(rotate=0, shift=0, scale=(1, 1))]
+)
+def test_the_memory_format_does_not_change_a_bit(images, augmentation):
+    draws = torch.rand(6, 16)
+    planes, interleaved = (
+        augment(images, draws, augmentation, (0.1, 0.2, 0.3), (0.5, 0.6, 0.7), f) for f in (False, True)
+    )
+    assert torch.equal(planes, interleaved)
+
+
+def test_the_second_view_is_the_target_again_with_other_draws(images):
+    draws = torch.rand(6, 2 * DRAWN)
+    batch = Batch(0, images, torch.zeros(6, dtype=torch.int64), draws)
+    preparation = Preparation(Augmentation(), (0, 0, 0), (1, 1, 1), False, torch.device("cpu"), views=2)
+    made = preparation(preparation.on_host(batch))
+    torch.testing.assert_close(made[:6], augment(images, draws, Augmentation(), **PLAIN), rtol=0, atol=0)
+    again = augment(images[3:], draws[3:, DRAWN:], Augmentation(), **PLAIN)
+    torch.testing.assert_close(made[6:], again, rtol=0, atol=0)

@@ -2,12 +2,17 @@
 
 import hashlib
 import json
+import re
+import shutil
 
 import numpy as np
 import pytest
+import trees
 from PIL import Image
+from test_layouts import build
 
 from job.data.inspect import inspect_shards
+from job.data.manifest import load_manifest
 from job.errors import JobError
 
 
@@ -76,3 +81,66 @@ def test_the_contact_sheet(made, tmp_path):
     for channel, colour in enumerate(((220, 40, 40), (40, 220, 40), (40, 40, 220))):
         near = (np.abs(sheet.astype(int) - colour).max(2) < 12).any(1)
         assert near.any(), f"no picture of class {channel}"
+
+
+def test_class_shares_subjects_and_pixels(tmp_path):
+    """Women are shown with joy twice as often, and in brighter pictures."""
+    number = 0
+    for domain, share in (("Male", 1), ("Female", 2)):
+        for emotion in ("joy", "fear"):
+            for i in range(20 * (share if emotion == "joy" else 1)):
+                path = trees.put(tmp_path / "set" / domain / emotion / f"{domain}{i % 10}-{i}.png", number)
+                if domain == "Female":
+                    Image.fromarray(np.asarray(Image.open(path)) // 2 + 120).save(path)
+                number += 1
+    for _ in range(2):
+        shutil.copy(tmp_path / "set/Male/joy/Male0-0.png", tmp_path / f"set/Male/joy/Male0-copy{_}.png")
+    options = {"subject": r"([^/]+)-", "val": 0.25, "test": 0.25}
+    build("folders", tmp_path / "set", tmp_path / "out", options=options)
+    text = inspect_shards(tmp_path / "out", verify=True)
+    lines = {line.split()[0]: line.split() for line in text.splitlines() if line.split()}
+    shares = {split: lines[split][2:] for split in ("train", "val", "test")}
+    joy, fear = (load_manifest(tmp_path / "out").class_names.index(name) for name in ("joy", "fear"))
+    for split, row in shares.items():
+        assert float(row[joy]) == -float(row[fear]) > 5, (split, row)
+        assert lines[split][1] == row[joy].removeprefix("+")
+    for domain in ("source", "target"):
+        assert sum(int(lines[f"{domain}/{split}"][1]) for split in ("train", "val", "test")) == 10
+        assert all(lines[f"{domain}/{split}"][2] == "0" for split in ("train", "val", "test"))
+    for channel in (4, 5, 6):
+        assert float(lines["target/train"][channel]) > float(lines["source/train"][channel]) + 40
+    assert "subjects in two splits: 0" in text
+    assert "equal images: 0 groups across splits, 0 across domains, 1 within a split" in text
+
+
+def test_equal_images_across_splits_and_domains_are_counted(tmp_path):
+    rows = []
+    for i in range(48):
+        trees.put(tmp_path / "set" / f"{i}.png", i)
+        domain, split = ("male", "female")[i % 2], ("train", "val", "test")[i // 2 % 3]
+        rows.append({"path": f"{i}.png", "domain": domain, "emotion": "joy", "split": split})
+    for path, other in ((0, 6), (1, 12)):
+        pixels = Image.open(tmp_path / "set" / f"{path}.png")
+        pixels.save(tmp_path / "set" / f"{other}.png", compress_level=1)  # other bytes, and the same pixels
+    pixels.save(tmp_path / "set" / "14.png", compress_level=3)
+    trees.table(tmp_path / "set", rows)
+    build("csv", tmp_path / "set", tmp_path / "out")
+    text = inspect_shards(tmp_path / "out")
+    assert "equal images: 1 groups across splits, 1 across domains, 1 within a split" in text
+
+
+def test_a_subject_in_two_splits_is_found(shards, made):
+    held = json.loads((shards / "manifest.json").read_text())
+    train, val = held["domains"]["source"]["train"], held["domains"]["source"]["val"]
+    shutil.copy(made / train[0]["path"], shards / val[0]["path"])
+    val[0] |= {key: value for key, value in train[0].items() if key != "path"}
+    (shards / "manifest.json").write_text(json.dumps(held))
+    assert re.search(r"subjects in two splits: [1-5]:", inspect_shards(shards))
+    with pytest.raises(JobError, match=r"source-train-\d+ \(source\) is in two splits"):
+        inspect_shards(shards, verify=True)
+
+
+def test_what_was_left_out_is_told(tmp_path):
+    trees.folders(tmp_path / "set", names=(*trees.EMOTIONS, "contempt"))
+    build("folders", tmp_path / "set", tmp_path / "out")
+    assert "left out: 12 emotion contempt" in inspect_shards(tmp_path / "out")

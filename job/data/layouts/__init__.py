@@ -10,6 +10,16 @@ from job.errors import JobError
 LAYOUTS = {
     "faces": "job.data.faces",
     "mnist-m": "job.data.digits",
+    "folders": "job.data.layouts.folders",
+    "csv": "job.data.layouts.table",
+    "kdef": "job.data.layouts.kdef",
+    "ferg": "job.data.layouts.ferg",
+    "rafdb": "job.data.layouts.rafdb",
+    "fer2013": "job.data.layouts.fer2013",
+    "jaffe": "job.data.layouts.jaffe",
+    "ckplus": "job.data.layouts.ckplus",
+    "webdataset": "job.data.layouts.webdataset_tars",
+    "pair": "job.data.layouts.pair",
 }
 
 

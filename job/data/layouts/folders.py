@@ -1,0 +1,53 @@
+"""Folders that say what is in them: `Male/Joy/*.jpg`, `Female/Joy/*.jpg`, with train, val and test at any level.
+
+`--source` and `--target` name the two folders, whatever they are: any two domains will do. Folders between or below
+those that say something are passed over. `--option subject=REGEX` takes the subject from the path below the root.
+"""
+
+import re
+from collections.abc import Iterator
+from functools import lru_cache
+
+from job.data.emotions import label_of
+from job.data.found import Found, Notes, same_domain, split_of, walk
+from job.data.gather import face_layout
+from job.errors import JobError
+
+
+def find(root: str, notes: Notes, *, source: str | None, target: str | None, subject: str | None) -> Iterator[Found]:
+    """Every image below `root`. Without `source` and `target`, no folder is a domain."""
+    pattern = compiled("subject", subject)
+    read = lru_cache(maxsize=64)(lambda folder: read_folders(folder.split("/")[:-1], (source, target)))
+    for path, origin in walk(root, notes):
+        domain, emotion, split = read(origin[: origin.rfind("/") + 1])
+        person = pattern.search(origin) if pattern else None
+        yield Found(origin, path, domain, emotion, person and (person[1] if pattern.groups else person[0]), split)
+
+
+def read_folders(folders: list[str], domains: tuple[str | None, ...] = ()) -> tuple[str | None, str, str | None]:
+    """Domain, emotion and split by the names of the folders; an emotion that is not known under its own name."""
+    domain = split = None
+    rest = []
+    for name in folders:
+        if domain is None and any(same_domain(name, wanted) for wanted in domains):
+            domain = name
+        elif split is None and split_of(name) is not None:
+            split = split_of(name)
+        else:
+            rest.append(name)
+    known = [name for name in rest if label_of(name) is not None]
+    emotion = known[0] if known else rest[-1] if rest else "of no folder"
+    if domain is None and rest:
+        domain = next((name for name in rest if name != emotion), None)
+    return domain, emotion, split
+
+
+def compiled(option: str, pattern: str | None) -> re.Pattern | None:
+    """A regular expression of the user's. Raises JobError when it is none."""
+    try:
+        return None if pattern is None else re.compile(pattern)
+    except re.error as error:
+        raise JobError(f"--option {option}={pattern} is not a regular expression: {error}") from None
+
+
+LAYOUT = face_layout("folders", find, subject=None)

@@ -1,0 +1,47 @@
+"""Two data sets of any layouts as the two domains: `--source ckplus:/data/CK+ --target jaffe:/data/jaffe`.
+
+Everything in a data set belongs to its domain, whatever genders or domains it has of its own.
+"""
+
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+from job.data.found import Found, Notes
+from job.data.gather import OPTIONS, face_layout
+from job.data.records import SOURCE, TARGET
+from job.errors import JobError
+
+
+def find(root: str | None, notes: Notes, *, source: str | None, target: str | None) -> Iterator[Found]:
+    """The images of both; no subject of one is taken for one of the other."""
+    for role, said in ((SOURCE, source), (TARGET, target)):
+        for found in _one(role, said, notes):
+            subject = None if found.subject is None else f"{role}-{found.subject}"
+            yield replace(found, domain=role, subject=subject, origin=f"{role}/{found.origin}")
+
+
+def _one(role: str, said: str | None, notes: Notes) -> Iterator[Found]:
+    from job.data.layouts import find_layout
+
+    name, _, folder = (said or "").partition(":")
+    if not name or not folder:
+        raise JobError(f"layout pair wants --{role} LAYOUT:DIR, such as jaffe:/data/jaffe, and not {said!r}")
+    layout = find_layout(name)
+    if layout.find is None or name == "pair":
+        raise JobError(f"--{role} {said}: {name} is not a layout of one data set on disk: choose another")
+    if not Path(folder).is_dir():
+        raise JobError(f"--{role} {said}: there is no folder {folder}")
+    own = {option: value for option, value in layout.options.items() if option not in OPTIONS}
+    return layout.find(folder, notes, source=None, target=None, **own)
+
+
+def only_in_a_pair(name: str, root: str, source: str | None) -> None:
+    """Raise JobError where a data set that is one domain is asked for alone: then the user has named two of it."""
+    if source is not None:
+        raise JobError(
+            f"{name} is one domain and wants another: job shards pair --source {name}:{root} --target LAYOUT:DIR"
+        )
+
+
+LAYOUT = face_layout("pair", find, needs_root=False)

@@ -1,0 +1,96 @@
+"""Tasks on as many processes, and a bar that says how far they are."""
+
+import multiprocessing
+import os
+import sys
+import time
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from concurrent.futures.process import BrokenProcessPool
+from typing import Any
+
+from tqdm import tqdm
+
+from job.errors import JobError
+
+_LINE_SECONDS = 5.0  # between two lines of progress where there is no terminal
+
+
+class Pool:
+    """Processes that are started when there is work for more than one, and kept for the next kind of work."""
+
+    def __init__(self, workers: int) -> None:
+        self.workers = workers
+        self._executor: ProcessPoolExecutor | None = None
+
+    def __enter__(self) -> "Pool":
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        if self._executor is not None:
+            self._executor.shutdown(cancel_futures=True)
+
+    def run(self, work: Callable, tasks: Sequence[tuple]) -> Iterator[Any]:
+        """Yield `work(*task)` of every task as they finish, in any order. Raises JobError when a process is killed."""
+        if min(self.workers, len(tasks)) <= 1:
+            yield from (work(*task) for task in tasks)
+            return
+        if self._executor is None:
+            self._executor = ProcessPoolExecutor(self.workers, _context(), initializer=_start_worker)
+        try:
+            futures = [self._executor.submit(work, *task) for task in tasks]
+            for future in as_completed(futures):
+                yield future.result()
+        except BrokenProcessPool:
+            raise JobError(
+                f"a worker was killed, for want of memory perhaps: run the same command again with fewer than "
+                f"--workers {self.workers}; finished shards are kept"
+            ) from None
+
+
+def _context() -> multiprocessing.context.BaseContext:
+    """How processes are started. Not by fork: a copy of a process in which torch or OpenCV has threads may hang.
+
+    A fork server is a fresh process without threads that imports what the work needs once, for all of them.
+    """
+    if "forkserver" not in multiprocessing.get_all_start_methods():
+        return multiprocessing.get_context("spawn")
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(["job.data.write_shard", "job.data.gather"])
+    return context
+
+
+def _start_worker() -> None:
+    import cv2
+
+    cv2.setNumThreads(1)  # one process a core already
+
+
+def follow(finished: Iterator[Any], total: int, count: Callable[[Any], int], doing: str, progress: bool) -> list[Any]:
+    """Collect results as they come: a bar on a terminal, a line now and then elsewhere, and the rate at the end.
+
+    `total` and `count(result)` are in images; `doing` says what happens to them.
+    """
+    results, done = [], 0
+    begun = said = time.monotonic()
+
+    def say() -> None:
+        rate = done / max(time.monotonic() - begun, 1e-9)
+        print(f"{doing}: {done} of {total} images, {rate:.0f} images/s", file=sys.stderr, flush=True)
+
+    with tqdm(total=total, unit="image", desc=doing, disable=not (progress and sys.stderr.isatty())) as bar:
+        for result in finished:
+            results.append(result)
+            done += count(result)
+            bar.update(count(result))
+            if progress and bar.disable and time.monotonic() - said >= _LINE_SECONDS:
+                said = time.monotonic()
+                say()
+    if progress:
+        say()
+    return results
+
+
+def cores() -> int:
+    """How many cores this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

@@ -1,0 +1,116 @@
+"""Splits are disjoint by subject and by content, stratified, and a function of the seed alone."""
+
+import csv
+import shutil
+from collections import Counter
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import trees
+from test_layouts import build, samples
+
+from job.data.assign import Item, assign_splits, repeats_of_held_out
+from job.errors import JobError
+
+
+def items(people=40, photos=25, classes=7, seed=0, known=True):
+    """People with unequal numbers of photos, and classes of very unequal frequency."""
+    rng = np.random.default_rng(seed)
+    frequency = 0.6 ** np.arange(classes)
+    listed = []
+    for domain in ("source", "target"):
+        for person in range(people):
+            for photo in range(int(rng.integers(3, photos))):
+                label = int(rng.choice(classes, p=frequency / frequency.sum()))
+                subject = f"{domain}{person}" if known else None
+                listed.append(Item(domain, label, subject, f"{domain}-{person}-{photo}", None))
+    return listed
+
+
+def assign(listed, **settings):
+    return assign_splits(listed, **{"seed": 0, "val": 0.1, "test": 0.15, "name": "x", **settings})
+
+
+def test_no_subject_is_in_two_splits():
+    listed = items()
+    splits = assign(listed)
+    assert len({(item.subject, split) for item, split in zip(listed, splits)}) == 80
+
+
+@pytest.mark.parametrize(("known", "tolerance"), [(True, 0.05), (False, 0.01)])
+def test_every_class_is_shared_out_alike(known, tolerance):
+    listed = items(known=known)
+    splits = assign(listed)
+    for domain in ("source", "target"):
+        for label in range(7):
+            held = Counter(s for item, s in zip(listed, splits) if (item.domain, item.label) == (domain, label))
+            total = sum(held.values())
+            for split, share in (("val", 0.1), ("test", 0.15)):
+                assert abs(held[split] - share * total) <= max(2, tolerance * total), (domain, label, held)
+
+
+def test_the_seed_and_nothing_else_decides():
+    listed = items()
+    assert assign(listed) == assign(listed)
+    assert assign(listed) != assign(listed, seed=1)
+
+
+def test_equal_images_stay_together_even_across_subjects():
+    listed = items()
+    other = next(i for i, item in enumerate(listed) if item.subject == "source7")
+    listed[other] = Item("source", 0, "source7", listed[0].content, None)
+    splits = assign(listed)
+    of = {item.subject: split for item, split in zip(listed, splits)}
+    for seed in range(10):
+        splits = assign(listed, seed=seed)
+        of = {item.subject: split for item, split in zip(listed, splits)}
+        assert of["source0"] == of["source7"]
+
+
+def test_three_subjects_are_one_for_each_split_and_two_are_too_few():
+    listed = items(people=3, photos=200)
+    of = {(item.domain, split) for item, split in zip(listed, assign(listed))}
+    assert len(of) == 6
+    with pytest.raises(JobError, match="2 subjects or different images of the source are too few"):
+        assign(items(people=2))
+
+
+def test_splits_of_the_data_set_are_kept_and_lacking_ones_come_out_of_train():
+    listed = [replace(item, given=("train", "test")[n % 2]) for n, item in enumerate(items(known=False))]
+    splits = assign(listed)
+    for item, split in zip(listed, splits):
+        assert split == "test" if item.given == "test" else split in ("train", "val")
+    assert splits.count("val") == pytest.approx(0.1 * splits.count("train") / 0.9, abs=3)
+
+
+def test_an_image_of_the_test_split_is_not_trained_on():
+    given = [("a", "train"), ("a", "train"), ("a", "test"), ("b", "val"), ("b", "train"), ("c", "train"), ("d", None)]
+    listed = [Item("source", 0, None, content, split) for content, split in given]
+    assert repeats_of_held_out(listed) == {0, 1, 4}
+
+
+def test_duplicates_are_reported_and_stay_in_one_split(tmp_path):
+    root = trees.folders(tmp_path / "set", each=8)
+    for i in range(1, 6):
+        shutil.copy(root / "Male/joy/0.jpg", root / f"Male/joy/copy{i}.jpg")
+    shutil.copy(root / "Male/joy/0.jpg", root / "Male/fear/wrong.jpg")
+    for seed in range(3):
+        build("folders", root, tmp_path / f"out{seed}", seed=seed)
+        with open(tmp_path / f"out{seed}/duplicates.csv", newline="") as file:
+            rows = list(csv.DictReader(file))
+        assert len(rows) == 7
+        assert len({row["split"] for row in rows}) == 1
+        assert {row["path"] for row in rows} >= {"Male/joy/0.jpg", "Male/fear/wrong.jpg"}
+        held = {s["source"]: s["split"] for s in samples(tmp_path / f"out{seed}")}
+        assert all(held[row["path"]] == row["split"] for row in rows)
+
+
+def test_official_splits_that_share_images_lose_them_from_train(tmp_path):
+    root = trees.folders(tmp_path / "set", splits=("train", "val", "test"), each=4)
+    shutil.copy(root / "test/Male/joy/0.jpg", root / "train/Male/joy/again.jpg")
+    manifest = build("folders", root, tmp_path / "out")
+    assert manifest.left_out == {"images that equal one of a later split": 1}
+    held = {s["source"]: s["split"] for s in samples(tmp_path / "out")}
+    assert held["test/Male/joy/0.jpg"] == "test"
+    assert "train/Male/joy/again.jpg" not in held
