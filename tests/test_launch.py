@@ -11,6 +11,7 @@ import time
 from pathlib import Path
 
 import pytest
+from accelerate.commands.config.config_args import load_config_from_file
 from running import REPO, assert_same_weights, rows, weights
 
 from job.data.stream import DomainStream, ShardStore, load_manifest
@@ -112,3 +113,20 @@ def test_fewer_ranks_than_asked_for_is_noticed(small, tmp_path):
     done = subprocess.run([*command, "--config", path], cwd=REPO, env=environment, capture_output=True, text=True)
     assert done.returncode != 0
     assert "error: 2 ranks were asked for and 1 started" in done.stderr
+
+
+def test_the_settings_for_starting_cpu_ranks_by_hand(small, tmp_path):
+    config = small(name="by-hand", train={"steps": 2})
+    path = tmp_path / "c.yaml"
+    path.write_text(config.to_yaml())
+    command = [sys.executable, "-m", "accelerate.commands.launch", "--config_file", "launch/accelerate/cpus.yaml"]
+    environment = os.environ | {"ACCELERATE_USE_CPU": "true"}
+    subprocess.run([*command, "-m", "job", "train", "--config", path], cwd=REPO, env=environment, check=True)
+    assert "on 2 rank(s)" in (config.run_folder / "log.txt").read_text()
+
+
+@pytest.mark.parametrize("name", ["gpus", "cpus", "nodes"])
+def test_accelerate_reads_the_settings(name):
+    settings = load_config_from_file(str(REPO / "launch" / "accelerate" / f"{name}.yaml"))
+    assert settings.distributed_type == "MULTI_GPU"
+    assert settings.num_processes == 2

@@ -1,0 +1,1 @@
+"""`python -m job doctor`: whether these machines are fit for a run, and what to do where they are not."""

@@ -1,0 +1,115 @@
+#!/usr/bin/env bash
+# What every node of a run executes: by srun, one task for each node or one for each rank, or once by launch/local.sh.
+#
+#   launch/node.sh train --config configs/X.yaml [key.sub=value ...]
+#   launch/node.sh evaluate --checkpoint runs/X/checkpoints/best
+#
+# Ends in 0 when done, 2 on bad input, 75 when stopped after a checkpoint (0 where the caller gave JOB_STATUS_FILE and
+# reads it there), else after a crash. SIGTERM, SIGUSR1 and Ctrl-C ask for a stop. Settable, or found:
+#   JOB_RANKS  ranks on each node           JOB_HOSTS  names of the nodes, the head first
+#   JOB_GPUS   GPUs on each node; 0: CPU    JOB_PORT   port on the head
+#   JOB_RUN_FOLDER   where to put the stop file         JOB_STATUS_FILE  where ranks say how it ended
+#   OMP_NUM_THREADS, GLOO_SOCKET_IFNAME, NCCL_SOCKET_IFNAME
+set -euo pipefail
+
+if [[ $# -eq 0 || $1 == -h || $1 == --help ]]; then
+  sed -n '2,13s/^# \{0,1\}//p' "$0"
+  exit $(($# ? 0 : 2))
+fi
+here=$(dirname "$0")
+fail() {
+  echo "error: $1" >&2
+  [[ -z ${JOB_STATUS_FILE:-} ]] || printf '2\n%s\n' "$1" >"$JOB_STATUS_FILE"
+  exit 2
+}
+
+if [[ -z ${JOB_HOSTS:-} ]]; then
+  [[ -n ${SLURM_STEP_NODELIST:-} ]] || fail "no nodes: start it with srun or with launch/local.sh"
+  JOB_HOSTS=$(scontrol show hostnames "$SLURM_STEP_NODELIST") || fail "cannot list $SLURM_STEP_NODELIST: set JOB_HOSTS"
+fi
+read -ra hosts <<<"${JOB_HOSTS//$'\n'/ }"
+nodes=${#hosts[@]}
+head=${hosts[0]}
+tasks=1 node=0
+if [[ -n ${SLURM_STEP_NODELIST:-} && $nodes -eq ${SLURM_STEP_NUM_NODES:-0} ]]; then
+  tasks=$((SLURM_STEP_NUM_TASKS / nodes))
+  node=$SLURM_NODEID
+fi
+gpus=${JOB_GPUS:-${SLURM_GPUS_ON_NODE:-0}}
+ranks=${JOB_RANKS:-$((tasks > 1 ? tasks : gpus > 0 ? gpus : 1))}
+port=${JOB_PORT:-$((20000 + ${SLURM_JOB_ID:-0} % 20000))}
+[[ $tasks -eq 1 || $tasks -eq $ranks ]] ||
+  fail "$tasks tasks and JOB_RANKS=$ranks on each node: start one task for each node, or one for each rank"
+
+export JOB_EXPECTED_RANKS=$((nodes * ranks))
+cpus=${SLURM_CPUS_ON_NODE:-$(nproc)}
+export OMP_NUM_THREADS=${OMP_NUM_THREADS:-$((cpus / ranks > 0 ? cpus / ranks : 1))}
+if [[ $gpus -eq 0 ]]; then
+  export ACCELERATE_USE_CPU=true # with --multi_gpu: `--cpu` would start one process whatever was asked for
+fi
+if [[ $nodes -gt 1 ]]; then
+  if [[ $node -eq 0 && ${SLURM_LOCALID:-0} -eq 0 ]]; then
+    python -c 'import socket, sys; socket.create_server(("", int(sys.argv[1])))' "$port" 2>/dev/null ||
+      fail "port $port is taken on $head: set JOB_PORT to a free one, or unset it"
+  fi
+  if [[ -z ${GLOO_SOCKET_IFNAME:-} ]]; then
+    GLOO_SOCKET_IFNAME=$(python "$here/interface.py" "${hosts[$((node == 0 ? 1 : 0))]}" 2>&1) ||
+      fail "${GLOO_SOCKET_IFNAME#error: }"
+  fi
+  export GLOO_SOCKET_IFNAME NCCL_SOCKET_IFNAME=${NCCL_SOCKET_IFNAME:-$GLOO_SOCKET_IFNAME}
+fi
+
+if [[ $tasks -gt 1 ]]; then # srun has started every rank
+  export RANK=$SLURM_PROCID WORLD_SIZE=$JOB_EXPECTED_RANKS LOCAL_RANK=$SLURM_LOCALID LOCAL_WORLD_SIZE=$ranks
+  export MASTER_ADDR=$head MASTER_PORT=$port
+  [[ ${CUDA_VISIBLE_DEVICES:-,} == *,* ]] || LOCAL_RANK=0 # --gpus-per-task shows each rank its own GPU only
+  launch=(python)
+else
+  launch=(accelerate launch --num_processes "$JOB_EXPECTED_RANKS" --num_machines "$nodes" --machine_rank "$node"
+    --mixed_precision no --dynamo_backend no --quiet)
+  if [[ $nodes -gt 1 ]]; then
+    launch+=(--multi_gpu --rdzv_backend static --main_process_ip "$head" --main_process_port "$port"
+      --rdzv_conf timeout=300)
+  elif [[ $ranks -gt 1 ]]; then
+    launch+=(--multi_gpu --main_process_port 0)
+  fi
+fi
+
+own=
+if [[ -z ${JOB_STATUS_FILE:-} ]]; then
+  own=$(mktemp)
+  export JOB_STATUS_FILE=$own
+fi
+launcher='' asked=false
+# shellcheck disable=SC2329 # the trap calls it
+ask_to_stop() {
+  if $asked && [[ -n $own && -n $launcher ]]; then # a second Ctrl-C
+    pkill -KILL -P "$launcher" || true
+    kill -KILL "$launcher" 2>/dev/null || true
+  fi
+  $asked || echo "stopping after a checkpoint" >&2
+  asked=true
+  [[ -z ${JOB_RUN_FOLDER:-} ]] || { mkdir -p "$JOB_RUN_FOLDER" && touch "$JOB_RUN_FOLDER/stop"; }
+}
+trap ask_to_stop INT TERM USR1 HUP
+# In a session of its own, so that Ctrl-C comes here only; USR1 would end `accelerate launch`, and a rank that has not
+# come to listen to signals.
+(trap '' USR1; exec setsid "${launch[@]}" -m job "$@") &
+launcher=$!
+while kill -0 "$launcher" 2>/dev/null; do wait "$launcher" || true; done
+
+# `accelerate launch` ends in 1 whatever went wrong, and buries one rank's message under the others' tracebacks.
+told='' message=''
+{ read -r told && read -r message; } 2>/dev/null <"$JOB_STATUS_FILE" || true
+if [[ -z $told ]]; then # a crash, which makes srun ask the other nodes to stop; or else a request that came before any
+  told=1                # rank could listen to it
+  if $asked; then told=75 message='before it could save'; fi
+  printf '%s\n%s\n' "$told" "$message" >"$JOB_STATUS_FILE" || true
+fi
+if [[ -n $own ]]; then
+  rm -f "$own"
+  [[ $told != 1 ]] || echo "error: the job ended before it could say why: see the messages above" >&2
+  [[ $told != 2 || $JOB_EXPECTED_RANKS -eq 1 ]] || echo "error: $message" >&2
+fi
+[[ $told != 75 || -n $own ]] || exit 0 # to srun a stop is no bad exit; the status file says it
+exit "$told"

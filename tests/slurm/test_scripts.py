@@ -1,0 +1,127 @@
+"""The scripts themselves, and the smaller of them at work."""
+
+import json
+import os
+import signal
+import subprocess
+from pathlib import Path
+
+import pytest
+from running import REPO, SMALL, merge
+from slurm_cluster import SCRIPTS, eventually
+
+from job.config_file import build_config
+from job.train import train
+
+pytestmark = [pytest.mark.slurm, pytest.mark.slow]
+SHELL = [*REPO.glob("launch/*.sh"), *REPO.glob("slurm/*.sh"), *REPO.glob("slurm/*.sbatch"), *SCRIPTS.iterdir()]
+SBATCH = sorted(REPO.glob("slurm/*.sbatch"))
+
+
+@pytest.mark.parametrize("path", SHELL, ids=lambda path: path.name)
+def test_bash_can_parse(path):
+    subprocess.run(["bash", "-n", path], check=True)
+
+
+def test_shellcheck_has_nothing_to_say():
+    subprocess.run(["shellcheck", *SHELL], check=True, cwd=REPO)
+
+
+@pytest.mark.parametrize("path", SBATCH, ids=lambda path: path.name)
+def test_slurm_would_accept(cluster, path):
+    done = cluster.call("sbatch", "--test-only", path, "configs/faces.yaml")
+    assert "to start at" in done.stderr
+
+
+def test_shards_are_written_and_a_checkpoint_is_evaluated_on_two_nodes(cluster, tmp_path):
+    out = tmp_path / "shards"
+    sizes = ("train=32", "val=16", "test=19")
+    options = [word for size in sizes for word in ("--option", size)]
+    job = cluster.submit(
+        "slurm/shards.sbatch", "faces", "--out", out, "--size", "48", "--shards", "4", "--keep-target-labels", *options
+    )
+    assert job.wait() == 0, job.output()
+    settings = {"output": str(tmp_path), "data": {"shards": str(out)}, "train": {"steps": 2}}
+    config = build_config(merge(SMALL, settings), "test")
+    assert train(config) == 0
+    figures = tmp_path / "figures.json"
+    checkpoint = config.run_folder / "checkpoints" / "best"
+    job = cluster.submit(
+        "--nodes=2", "slurm/evaluate.sbatch", "--checkpoint", checkpoint, "--out", figures, JOB_RANKS="1"
+    )
+    assert job.wait() == 0, job.output()
+    summary = json.loads((config.run_folder / "summary.json").read_text())
+    found = json.loads(figures.read_text())
+    assert found["source"]["accuracy"] == pytest.approx(summary["test/source_accuracy"])
+    assert found["target"]["accuracy"] == pytest.approx(summary["oracle/test_target_accuracy"])
+    job = cluster.submit("--nodes=2", "slurm/evaluate.sbatch", "--checkpoint", tmp_path / "none", JOB_RANKS="1")
+    assert job.wait() == 2
+    assert job.output().splitlines()[-1].startswith(f"error: no checkpoint at {tmp_path}/none: give a folder such as")
+
+
+def test_a_comparison_is_an_array_and_a_job_that_waits_for_it(cluster, on_slurm):
+    config, path = on_slurm(name="compared", train={"steps": 2}, data={"record_keys": False})
+    settings = {"OBJECTIVES": "source_only dann", "SEEDS": "3 4", "SBATCH_OUTPUT": f"{cluster.scratch}/%x-%j.out"}
+    done = cluster.call("slurm/compare.sbatch", "--cpus-per-task=2", path, "optimizer.lr=0.002", **settings)
+    assert "4 runs" in done.stdout
+    result = config.run_folder.with_name("compared-comparison") / "comparison.json"
+    eventually(result.exists, lambda: cluster.call("squeue").stdout, seconds=400)
+    comparison = json.loads(result.read_text())
+    assert {name: row["seeds"] for name, row in comparison["objectives"].items()} == {
+        "source_only": [3, 4],
+        "dann": [3, 4],
+    }
+
+
+def test_an_array_in_a_container_by_the_site_file(cluster, on_slurm):
+    """The site file puts a command before what runs on the nodes; scontrol, outside of it, queues the task again."""
+    config, path = on_slurm(name="contained-7", train={"steps": 5000, "eval_every": 5000})
+    wrapper = cluster.scratch / "container"
+    wrapper.write_text(
+        f'#!/bin/bash\necho "$SLURM_PROCID: $1" >>{cluster.scratch}/inside\nPATH={only_python(cluster)} exec "$@"\n'
+    )
+    wrapper.chmod(0o755)
+    site = cluster.scratch / "container.env"
+    site.write_text(f'JOB_CONTAINER=("{wrapper}")\nJOB_SRUN_OPTIONS=(--export=ALL,IN_CONTAINER=1)\n')
+    words = ("--nodes=2", "--array=7", "slurm/train.sbatch", path, "name=contained-%a")
+    job = cluster.submit(*words, JOB_RANKS="1", JOB_SITE=str(site))
+    eventually((config.run_folder / "checkpoints" / "latest").exists, job.output)
+    (config.run_folder / "stop").touch()
+    eventually(lambda: "queued again" in job.output(), job.output)
+    eventually(lambda: job.restarts == 1, lambda: str(job.show()))
+    cluster.call("scancel", job.number)
+    assert {"0: python", "0: launch/node.sh", "1: launch/node.sh"} <= set(
+        (cluster.scratch / "inside").read_text().splitlines()
+    )
+
+
+def only_python(cluster) -> str:
+    """A PATH as in a container: the programs that node.sh needs, and no Slurm."""
+    folder = cluster.scratch / "bin"
+    folder.mkdir()
+    for name in ("bash", "dirname", "env", "mkdir", "nproc", "rm", "setsid", "touch"):
+        (folder / name).symlink_to(Path("/usr/bin") / name)
+    return f"{folder}:{Path(cluster.environment['PATH'].partition(':')[0])}"
+
+
+def test_what_a_killed_up_leaves_is_taken_away(cluster, tmp_path):
+    """SIGKILL when it has made namespaces and a daemon, and is about to start the next one."""
+    fake = tmp_path / "slurmctld"
+    fake.write_text("#!/bin/bash\nkill -KILL $PPID\n")
+    fake.chmod(0o755)
+    before = traces()
+    done = cluster.call(SCRIPTS / "up", check=False, PATH=f"{tmp_path}:{os.environ['PATH']}")
+    assert done.returncode == -signal.SIGKILL
+    (folder,) = {trace for trace in traces() - before if trace.startswith("/tmp/slurm-cluster.")}
+    assert len(traces() - before) >= 5  # the folder, three namespaces, munged
+    several = cluster.call(SCRIPTS / "down", check=False)  # it could be somebody else's
+    assert several.returncode == 2
+    assert "name yours" in several.stderr
+    cluster.call(SCRIPTS / "down", folder)
+    assert traces() == before
+
+
+def traces() -> set[str]:
+    """Namespaces, folders and daemons of all test clusters on this machine."""
+    daemons = subprocess.run(["pgrep", "-af", "/tmp/slurm-cluster"], capture_output=True, text=True).stdout.splitlines()
+    return {*os.listdir("/run/netns"), *map(str, Path("/tmp").glob("slurm-cluster.*")), *daemons}

@@ -1,0 +1,76 @@
+"""The same run on other numbers of nodes and ranks."""
+
+import json
+import signal
+
+import pytest
+from running import assert_same_weights, rows, weights
+from slurm_cluster import eventually, signal_all
+
+from job.train import train
+
+pytestmark = [pytest.mark.slurm, pytest.mark.slow]
+TRAIN = "slurm/train.sbatch"
+STEPS = 60
+LOSSES = ("train/class_loss", "train/domain_loss", "domain/confusion", "domain/reversed_gradient_norm")
+
+
+@pytest.fixture(scope="module")
+def one_rank(on_slurm):
+    config, _ = on_slurm(name="1x1", train={"steps": STEPS})
+    assert train(config) == 0
+    return config
+
+
+def keys(config) -> dict[int, set[str]]:
+    """Sample keys of each step, both domains'. A step that was done again must have seen the same ones."""
+    steps: dict[int, set[str]] = {}
+    for path in (config.run_folder / "keys").glob("rank_*.jsonl"):
+        for line in path.read_text().splitlines():
+            row = json.loads(line)
+            steps.setdefault(row["step"], set()).update(row["source"], row["target"])
+    return steps
+
+
+def assert_same_training(config, other) -> None:
+    assert keys(config) == keys(other)
+    assert all(len(step) == 32 for step in keys(config).values())
+    for one, two in zip(rows(config), rows(other), strict=True):
+        for name in LOSSES:
+            assert one[name] == pytest.approx(two[name], abs=1e-4), (one["trainer/step"], name)
+    assert_same_weights(weights(config), weights(other), tolerance=1e-4)
+
+
+def test_two_nodes_of_two_ranks(cluster, on_slurm, one_rank):
+    config, path = on_slurm(name="2x2", train={"steps": STEPS})
+    job = cluster.submit("--nodes=2", TRAIN, path, "name=2x2", JOB_RANKS="2")
+    assert job.wait() == 0, job.output()
+    assert "on 4 rank(s)" in job.output()
+    assert_same_training(config, one_rank)
+
+
+def test_one_node_of_four_ranks_each_started_by_srun(cluster, on_slurm, one_rank):
+    """The second way: --ntasks-per-node ranks without `accelerate launch`."""
+    config, path = on_slurm(name="1x4", train={"steps": STEPS})
+    job = cluster.submit("--ntasks-per-node=4", "--cpus-per-task=1", TRAIN, path, "name=1x4")
+    assert job.wait() == 0, job.output()
+    assert "on 4 rank(s)" in job.output()
+    assert_same_training(config, one_rank)
+
+
+def test_begun_on_two_nodes_cancelled_and_finished_on_four_ranks_of_one(cluster, on_slurm, one_rank):
+    config, path = on_slurm(name="reshaped", train={"steps": STEPS})
+    job = cluster.submit("--nodes=2", TRAIN, path, "name=reshaped", JOB_RANKS="1")
+    eventually(lambda: "on 2 rank(s)" in job.output(), job.output)
+    ranks = [*cluster.ranks("node1"), *cluster.ranks("node2")]
+    eventually(lambda: (config.run_folder / "checkpoints" / "latest").exists(), job.output)
+    signal_all(ranks, signal.SIGSTOP)
+    cluster.call("scancel", job.number)
+    signal_all(ranks, signal.SIGCONT)
+    job.wait()
+    assert job.state == "CANCELLED"
+    assert rows(config)[-1]["trainer/step"] < STEPS, "the job was over before it was cancelled"
+    job = cluster.submit("--nodes=1", TRAIN, path, "name=reshaped", JOB_RANKS="4")
+    assert job.wait() == 0, job.output()
+    assert "going on from step" in job.output()
+    assert_same_training(config, one_rank)
