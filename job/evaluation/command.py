@@ -9,22 +9,27 @@ from job.data.augment import normalise
 from job.data.manifest import load_manifest
 from job.data.records import DOMAINS
 from job.errors import JobError
+from job.evaluation.card import model_card
 from job.evaluation.evaluate import DomainReport, evaluate_domain
 from job.evaluation.load import load_model
 from job.evaluation.metrics import accuracy, macro_f1, recall
 from job.evaluation.selection import mutual_information
 from job.evaluation.validate import as_json
 from job.monitor.files import write_atomically
+from job.training.distributed import check_gpus, check_ranks
 from job.training.inputs import domain_names, open_store
 
 
 def evaluate_checkpoint(path: Path, split: str, shards: str | None, out: Path | None) -> str:
     """Evaluate on every rank that was launched; returns a table and writes the figures as JSON where `out` says.
 
+    A model card goes to `evaluation/` of the checkpoint's run folder, or beside `out` where there is no such folder.
     `shards` replaces the folder that the model was trained on. Raises JobError for a broken checkpoint or shards of
     other classes or another image size.
     """
+    check_gpus()
     accelerator = Accelerator()
+    check_ranks(accelerator)
     loaded = load_model(path)
     config = loaded.config
     place = shards or config.data.shards
@@ -58,7 +63,22 @@ def evaluate_checkpoint(path: Path, split: str, shards: str | None, out: Path | 
         content |= {"class_names": manifest.class_names}
         content |= {role: as_json(report) | _figures(report) for role, report in zip(DOMAINS, reports, strict=True)}
         write_atomically(out, json.dumps(content, indent=1) + "\n")
-    return _table(reports, manifest.class_names)
+    table = _table(reports, manifest.class_names)
+    place = _card_place(path, split, out)
+    if place is not None:
+        by_role = dict(zip(DOMAINS, reports, strict=True))
+        write_atomically(place, model_card(config, manifest, str(path), loaded.step, split, by_role))
+        table += f"\n\nmodel card: {place}"
+    return table
+
+
+def _card_place(checkpoint: Path, split: str, out: Path | None) -> Path | None:
+    """Where the model card goes: one for each split."""
+    name = "model_card.md" if split == "test" else f"model_card_{split}.md"
+    evaluation = checkpoint.absolute().parent.parent / "evaluation"
+    if evaluation.is_dir():
+        return evaluation / name
+    return None if out is None else out.parent / name
 
 
 def _figures(report: DomainReport) -> dict[str, float]:

@@ -8,6 +8,8 @@ from pathlib import Path
 import yaml
 
 from job.errors import JobError
+from job.evaluation.curves import Curve, mean_curve
+from job.monitor.files import read_metrics
 
 LOWER, UPPER = "source_only", "train_on_target"
 SOURCE, TARGET = "test/source_accuracy", "oracle/test_target_accuracy"
@@ -23,7 +25,13 @@ def read_runs(folders: Sequence[Path]) -> list[dict]:
             summary = json.loads((folder / "summary.json").read_text(encoding="utf-8"))
         except FileNotFoundError as error:
             name = Path(error.filename).name
-            hint = "is not finished: start it again" if name == "summary.json" else "is no run folder"
+            hint = (
+                "is not finished: start it again"
+                if name == "summary.json"
+                else "is no run folder"
+                if folder.is_dir()
+                else "does not exist"
+            )
             raise JobError(f"{folder} {hint} (it has no {name})") from None
         if TARGET not in summary:
             raise JobError(f"{folder} has no {TARGET}: the target's test split has no labels to compare by")
@@ -84,6 +92,20 @@ def _check_comparable(runs: list[dict]) -> None:
 
 def _spread(values: list[float]) -> dict[str, float]:
     return {"mean": statistics.mean(values), "std": statistics.stdev(values) if len(values) > 1 else 0.0}
+
+
+def curves(comparison: dict, metrics: Sequence[str]) -> dict[str, dict[str, Curve]]:
+    """Metric -> objective -> curve, from the metrics.jsonl of the runs compared; without those that nobody logged."""
+    rows: dict[str, list[list[dict]]] = {}
+    for run in comparison["runs"]:
+        rows.setdefault(run["objective"], []).append(read_metrics(Path(run["run"]) / "metrics.jsonl"))
+    found: dict[str, dict[str, Curve]] = {}
+    for metric in metrics:
+        for objective in comparison["objectives"]:
+            curve = mean_curve(rows[objective], metric)
+            if curve.steps:
+                found.setdefault(metric, {})[objective] = curve
+    return found
 
 
 def table(comparison: dict) -> str:

@@ -6,12 +6,12 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 from accelerate import Accelerator
-from accelerate.utils import gather_object
 from torch import Tensor
 
 from job.data.cache import ShardStore
 from job.data.manifest import Manifest
 from job.data.stream import read_split
+from job.evaluation.samples import Sample, Sampler
 from job.models.dann import DANN
 
 
@@ -26,7 +26,7 @@ class DomainReport:
     predicted: np.ndarray  # int64 [C], how often each class was predicted
     mean_probability: np.ndarray  # float64 [C], mean predicted distribution
     mean_entropy: float  # nats, mean entropy of the single predictions
-    features: np.ndarray  # float32 [at most probe_samples, width], of the first samples of every rank
+    sample: Sample | None = None  # the first samples of every rank
 
 
 @torch.no_grad()
@@ -40,8 +40,11 @@ def evaluate_domain(
     normalise: Callable[[Tensor], Tensor],
     batch_size: int,
     probe_samples: int = 0,
+    pictures: int = 0,
 ) -> DomainReport:
     """Run the model in evaluation mode over `split`; uses labels where the shards carry them.
+
+    The report holds `probe_samples` samples and, for figures, `pictures` pictures and as many confident mistakes.
 
     `normalise` maps uint8 [n, height, width, 3] to network input; `batch_size` is per rank. Each rank takes its own
     range of the samples and the sums are reduced once, so that nothing is padded, dropped or counted twice; the total
@@ -52,8 +55,7 @@ def evaluate_domain(
     device = accelerator.device
     counts = torch.zeros(classes * classes + classes + 1, dtype=torch.int64, device=device)
     sums = torch.zeros(classes + 1, dtype=torch.float64, device=device)
-    features: list[Tensor] = []
-    wanted = -(-probe_samples // accelerator.num_processes)
+    sampler = Sampler(probe_samples, pictures, pictures, accelerator.num_processes) if probe_samples else None
     was_training = model.training
     model.eval()
     batches = read_split(
@@ -66,7 +68,7 @@ def evaluate_domain(
         world_size=accelerator.num_processes,
         batch_size=batch_size,
     )
-    for images, labels, _ in batches:
+    for images, labels, keys in batches:
         with accelerator.autocast():
             output = model(normalise(images.to(device, non_blocking=True)))
         log_probabilities = output.class_logits.float().log_softmax(1)
@@ -79,16 +81,14 @@ def evaluate_domain(
         counts[-1] += len(predicted)
         sums[:classes] += probabilities.sum(0)
         sums[classes] -= (probabilities * log_probabilities).sum()
-        if wanted > 0:
-            features.append(output.features[:wanted].float().cpu())
-            wanted -= len(features[-1])
+        if sampler is not None:
+            sampler.add(images, labels, keys, output, probabilities)
     model.train(was_training)
     counts = accelerator.reduce(counts, "sum").cpu().numpy()
     sums = accelerator.reduce(sums, "sum").cpu().numpy()
     total, expected = int(counts[-1]), manifest.samples(domain, split)
     if total != expected:
         raise RuntimeError(f"evaluated {total} samples of {domain}/{split} and the manifest counts {expected}")
-    gathered = gather_object(features) if probe_samples else []
     return DomainReport(
         domain=domain,
         split=split,
@@ -97,5 +97,5 @@ def evaluate_domain(
         predicted=counts[classes * classes : -1],
         mean_probability=sums[:classes] / total,
         mean_entropy=float(sums[classes] / total),
-        features=torch.cat(gathered).numpy()[:probe_samples] if gathered else np.zeros((0, 0), np.float32),
+        sample=sampler.gather() if sampler is not None else None,
     )

@@ -19,6 +19,7 @@ class Loaded:
     class_names: tuple[str, ...]
     size: int  # px
     quality: int  # of the JPEGs that it was trained on
+    crop: str  # how pictures become such JPEGs, see job.data.crop
     step: int
 
 
@@ -30,4 +31,5 @@ def load_model(path: Path) -> Loaded:
     without_weights = config.model.model_copy(update={"weights": "none"})  # they are in the checkpoint
     model = build_model(without_weights, meta["size"], len(meta["class_names"]), config.seed)
     model.load_state_dict(checkpoint.weights())
-    return Loaded(model.eval(), config, tuple(meta["class_names"]), meta["size"], meta["quality"], checkpoint.step)
+    names, crop = tuple(meta["class_names"]), meta.get("crop", "center")
+    return Loaded(model.eval(), config, names, meta["size"], meta["quality"], crop, checkpoint.step)

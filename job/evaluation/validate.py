@@ -18,8 +18,11 @@ def validation_metrics(source: DomainReport, target: DomainReport, class_names, 
         "val/source_accuracy": accuracy(source.confusion),
         "val/source_macro_f1": macro_f1(source.confusion),
     }
-    if min(len(source.features), len(target.features)) >= 20:
-        metrics["domain/a_distance"] = proxy_a_distance(source.features, target.features)
+    for name, value in zip(class_names, recall(source.confusion), strict=True):
+        if np.isfinite(value):
+            metrics[f"val/source_recall/{name}"] = float(value)
+    if source.sample and target.sample and min(len(source.sample.features), len(target.sample.features)) >= 20:
+        metrics["domain/a_distance"] = proxy_a_distance(source.sample.features, target.sample.features)
     for name, value in scores(source, target).items():
         if name != "target_accuracy" or name == score:  # else it is the oracle's
             metrics[f"selection/{name}"] = value

@@ -1,57 +1,29 @@
-"""Where the numbers of a run go: metrics.jsonl, W&B, the log. On rank 0; elsewhere every call does nothing."""
+"""Where the numbers of a run go: metrics.jsonl, W&B, the log, figures. On rank 0; elsewhere every call does nothing."""
 
 import json
 import logging
-import sys
+import os
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from tqdm import tqdm
-
 from job.config import Config
+from job.errors import EXIT_OK, EXIT_STOPPED
+from job.evaluation.samples import Sample
+from job.monitor import alerts
+from job.monitor.alerts import Alert, Watch
+from job.monitor.drawing import Drawing
+from job.monitor.facts import facts
 from job.monitor.files import MetricsFile, finite, read_metrics, write_atomically
-from job.monitor.wandb_run import WandbRun, run_id
+from job.monitor.run_view import write_sample
+from job.monitor.secrets import scrub, scrub_all
+from job.monitor.terminal import Progress
+from job.monitor.wandb_key import run_id
+from job.monitor.wandb_media import Samples
+from job.monitor.wandb_run import WandbRun
 
 log = logging.getLogger("job")
-SHOWN = {  # name in metrics -> short name in the terminal
-    "train/class_loss": "class",
-    "train/domain_loss": "domain",
-    "domain/confusion": "confusion",
-    "train/source_accuracy": "source",
-    "train/target_accuracy": "target",
-    "val/source_accuracy": "val source",
-    "oracle/target_accuracy": "oracle target",
-    "speed/images_per_second": "img/s",
-    "speed/data_wait_fraction": "wait",
-}
-
-
-def set_up_log(folder: Path | None, main: bool) -> None:
-    """Plain lines on stderr, and in ``log.txt`` of the run folder; from the main process only."""
-    logging.raiseExceptions = False  # a full disk under log.txt is not worth a traceback at every line
-    close_log()
-    log.propagate = False
-    log.setLevel(logging.INFO if main else logging.ERROR)
-    handlers: list[logging.Handler] = [_AboveTheBar()]
-    if main and folder is not None:
-        handlers.append(logging.FileHandler(folder / "log.txt", encoding="utf-8"))
-    for handler in handlers:
-        handler.setFormatter(logging.Formatter("%(asctime)s %(message)s", "%H:%M:%S"))
-        log.addHandler(handler)
-
-
-def close_log() -> None:
-    for handler in log.handlers:
-        handler.close()
-    log.handlers.clear()
-
-
-class _AboveTheBar(logging.Handler):
-    """Writes to stderr without tearing a progress bar apart."""
-
-    def emit(self, record: logging.LogRecord) -> None:
-        if not getattr(record, "hidden", False):
-            tqdm.write(self.format(record), file=sys.stderr)
+STATUS = {EXIT_OK: "finished", EXIT_STOPPED: "stopped"}  # exit code -> how a run ended
 
 
 class Recorder:
@@ -61,40 +33,86 @@ class Recorder:
         self, config: Config, folder: Path, step: int, wandb_id: str | None, extra: dict[str, Any], main: bool
     ) -> None:
         self.wandb_id = wandb_id
+        self.wandb_mode = "disabled"
         self._main = main
         if not main:
             return
         self._folder = folder
-        self._steps = config.train.steps
+        self._config = config
+        before = read_metrics(folder / "metrics.jsonl")
         self._file = MetricsFile(folder / "metrics.jsonl", step)
         self._last: dict[str, Any] = {}
+        self._watch = Watch(config.objective.name == "dann")
         for row in read_metrics(folder / "metrics.jsonl"):
             self._last |= row
+            self._watch.look(row)
+        self._step = step
+        self._evaluated: int | None = None  # the last step with an evaluation
+        self._passed_on: int | None = None  # the last step of which W&B has figures
+        self._drawing = Drawing(folder) if config.evaluation.figures else None
+        known = facts() | extra
+        try:
+            write_atomically(folder / "facts.json", json.dumps(scrub_all(known), indent=1) + "\n")
+        except OSError as error:
+            log.warning("cannot write facts.json: %s", error)
         self.wandb_id = run_id(folder, wandb_id)
-        self._wandb = WandbRun(config, folder, self.wandb_id, extra)
-        if self._wandb.mode != "disabled":
-            log.info("W&B: %s, run id %s", self._wandb.mode, self.wandb_id)
-        self._bar = None
-        if sys.stderr.isatty():
-            self._bar = tqdm(total=self._steps, initial=step, unit="step", dynamic_ncols=True, file=sys.stderr)
+        self._wandb = WandbRun(config, folder, self.wandb_id, known)
+        self.wandb_mode = self._wandb.mode
+        self._progress = Progress(config.train.steps, step)
+        if step and step < config.train.steps:
+            logged = before[-1]["trainer/step"] if before else step
+            restarts = os.environ.get("SLURM_RESTART_COUNT")
+            self.alert(alerts.resumed(step, config.train.steps, logged, restarts))
+
+    def evaluated(self, step: int, samples: Sequence[Sample], class_names: Sequence[str]) -> None:
+        """Take what the evaluation at `step` kept of source and target: figures are drawn of it once it is logged."""
+        if self._main and self._drawing is not None:
+            try:
+                write_sample(self._folder, step, samples, self._config.evaluation.map_samples)
+            except OSError as error:
+                log.warning("cannot write figures: %s", error)
+            self._wandb.samples(Samples(step, samples, class_names))
 
     def log(self, step: int, metrics: dict[str, Any]) -> None:
         if not self._main:
             return
+        found = self._watch.look(metrics)
         row = finite({"trainer/step": step, **metrics})
         self._last |= row
+        self._step = step
         try:
             self._file.write(row)
         except OSError as error:
             log.warning("cannot write metrics.jsonl: %s", error)
         self._wandb.log(row)
-        shown = "  ".join(f"{short} {row[name]:.4g}" for name, short in SHOWN.items() if name in row)
-        if self._bar is not None:
-            self._bar.update(step - self._bar.n)
-            self._bar.set_postfix_str(shown)
-        if shown:
-            hidden = self._bar is not None and "val/source_accuracy" not in row  # the bar shows it
-            log.info("step %d/%d  %s", step, self._steps, shown, extra={"hidden": hidden})
+        self._progress.show(step, row)
+        for alert in found:
+            self.alert(alert)
+        if self._drawing is not None:
+            self._pass_on(self._drawing.collect())
+            if "val/source_accuracy" in row:
+                self._evaluated = step
+                self._drawing.start(step)
+
+    def alert(self, alert: Alert) -> None:
+        """Tell somebody: the log, ``alerts.jsonl``, and W&B, which may send a message."""
+        if not self._main:
+            return
+        text = scrub(alert.text)
+        log.warning("%s: %s", alert.title, text)
+        row = {"trainer/step": self._step, "title": alert.title, "text": text, "level": alert.level}
+        try:
+            with open(self._folder / "alerts.jsonl", "a", encoding="utf-8") as file:
+                file.write(json.dumps(row) + "\n")
+        except OSError as error:
+            log.warning("cannot write alerts.jsonl: %s", error)
+        self._wandb.alert(alert.title, text, alert.level)
+
+    def artifacts(self, checkpoint: Path, meta: dict[str, Any], shards: str) -> None:
+        """Hand the chosen checkpoint to W&B, and the manifest of its data where that is a local file."""
+        if self._main:
+            manifest = Path(shards) / "manifest.json"
+            self._wandb.artifacts(checkpoint, meta, manifest if manifest.is_file() else None)
 
     def summarise(self, extra: dict[str, Any]) -> dict[str, Any]:
         """Write ``summary.json``: the last value of every metric, and `extra`. Returns it."""
@@ -106,8 +124,20 @@ class Recorder:
         return summary
 
     def close(self, exit_code: int) -> None:
+        """Draw the figures of the end, and let W&B write what it has; waits for both."""
         if not self._main:
             return
-        if self._bar is not None:
-            self._bar.close()
+        self._progress.close()
+        if self._drawing is not None:
+            stopped = exit_code == EXIT_STOPPED
+            seconds = 10 if stopped else min(60, self._config.train.timeout_seconds / 4)  # somebody waits: Slurm, ranks
+            self._pass_on(self._drawing.wait(seconds))
+            missing = self._passed_on != self._evaluated  # then they were left out, the one before being slow
+            self._drawing.start(self._evaluated, STATUS.get(exit_code, "failed"), figures=missing)
+            self._pass_on(self._drawing.wait(seconds))
         self._wandb.finish(exit_code)
+
+    def _pass_on(self, drawn: tuple[int, dict[str, Path]] | None) -> None:
+        if drawn is not None and drawn[1]:
+            self._passed_on = drawn[0]
+            self._wandb.figures(*drawn)

@@ -1,0 +1,116 @@
+"""A few samples of an evaluated split, kept for figures: what the model made of them, and small pictures of some.
+
+They come out of the forward passes that the evaluation makes anyway. Every rank keeps its first ones; the pictures of
+the most confident mistakes are chosen among all ranks', by comparing confidences before any picture travels.
+"""
+
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+from accelerate.utils import gather_object
+from torch import Tensor
+
+from job.models.dann import Output
+
+THUMBNAIL = 96  # px, the longest edge of a kept picture
+
+
+@dataclass(frozen=True)
+class Sample:
+    """The first n samples of a split, `faces` of them with a picture, and its k most confident mistakes."""
+
+    features: np.ndarray  # float32 [n, width]
+    labels: np.ndarray  # int64 [n]; -1: not labelled
+    predicted: np.ndarray  # int64 [n]
+    target_probability: np.ndarray  # float32 [n], what the domain classifier says
+    faces: "Faces"
+    mistakes: "Faces"  # none where there are no labels
+
+
+@dataclass(frozen=True)
+class Faces:
+    """Pictures uint8 [k, height, width, 3] with what was predicted, how surely, and the truth (-1: not known)."""
+
+    images: np.ndarray
+    keys: list[str]
+    labels: np.ndarray  # int64 [k]
+    predicted: np.ndarray  # int64 [k]
+    confidence: np.ndarray  # float32 [k]
+
+
+class Sampler:
+    """Collects a rank's part of a Sample. `samples`, `faces` and `mistakes` count over all ranks."""
+
+    def __init__(self, samples: int, faces: int, mistakes: int, ranks: int) -> None:
+        self._samples, self._faces, self._mistakes = samples, faces, mistakes
+        self._wanted, self._wanted_faces = -(-samples // ranks), -(-faces // ranks)
+        self._rows: dict[str, list[np.ndarray]] = {"features": [], "labels": [], "predicted": [], "target": []}
+        self._first: list[tuple] = []  # picture, key, label, predicted, confidence
+        self._worst: list[tuple] = []
+
+    def add(self, images: Tensor, labels: Tensor, keys: list[str], output: Output, probabilities: Tensor) -> None:
+        """A batch: `images` uint8 [n, height, width, 3] and `labels` on the CPU, the rest on any device."""
+        if self._wanted > 0:
+            predicted = probabilities[: self._wanted].argmax(1)
+            self._rows["features"].append(output.features[: self._wanted].float().cpu().numpy())
+            self._rows["labels"].append(labels[: self._wanted].numpy())
+            self._rows["predicted"].append(predicted.cpu().numpy())
+            self._rows["target"].append(output.domain_logits[: self._wanted].float().sigmoid().cpu().numpy())
+            self._wanted -= len(predicted)
+        if not (self._wanted_faces > 0 or (self._mistakes and labels[0] >= 0)):
+            return
+        confidence, predicted = (part.cpu().numpy() for part in probabilities.max(1))
+        truth = labels.numpy()
+
+        def picture(row: int) -> tuple:
+            return _small(images[row].numpy()), keys[row], truth[row], predicted[row], confidence[row]
+
+        self._first += [picture(row) for row in range(min(self._wanted_faces, len(keys)))]
+        self._wanted_faces -= min(self._wanted_faces, len(keys))
+        if self._mistakes and truth[0] >= 0:
+            wrong = np.flatnonzero(predicted != truth)
+            wrong = wrong[np.argsort(-confidence[wrong], kind="stable")[: self._mistakes]]
+            least = self._worst[-1][4] if len(self._worst) == self._mistakes else -1.0
+            self._worst += [picture(row) for row in wrong if confidence[row] > least]
+            self._worst = sorted(self._worst, key=_by_confidence)[: self._mistakes]
+
+    def gather(self) -> Sample:
+        """All ranks' parts together, the same on every rank. All ranks take part."""
+        parts = gather_object([{name: np.concatenate(rows) for name, rows in self._rows.items() if rows}])
+        parts = [part for part in parts if part]
+        joined = {name: np.concatenate([part[name] for part in parts])[: self._samples] for name in self._rows}
+        confidences = sorted(gather_object([-float(worst[4]) for worst in self._worst]))[: self._mistakes]
+        worst = [mistake for mistake in self._worst if confidences and -mistake[4] <= confidences[-1]]
+        worst = sorted(gather_object(worst), key=_by_confidence)[: self._mistakes]
+        return Sample(
+            features=joined["features"],
+            labels=joined["labels"],
+            predicted=joined["predicted"],
+            target_probability=joined["target"],
+            faces=_faces(gather_object(self._first)[: self._faces]),
+            mistakes=_faces(worst),
+        )
+
+
+def _by_confidence(mistake: tuple) -> tuple:
+    return -mistake[4], mistake[1]
+
+
+def _faces(rows: list[tuple]) -> Faces:
+    images, keys, labels, predicted, confidence = zip(*rows) if rows else ([], [], [], [], [])
+    return Faces(
+        np.stack(images) if images else np.zeros((0, 1, 1, 3), np.uint8),
+        list(keys),
+        np.array(labels, np.int64),
+        np.array(predicted, np.int64),
+        np.array(confidence, np.float32),
+    )
+
+
+def _small(image: np.ndarray) -> np.ndarray:
+    height, width = image.shape[:2]
+    if max(height, width) <= THUMBNAIL:
+        return image.copy()
+    scale = THUMBNAIL / max(height, width)
+    return cv2.resize(image, (round(width * scale), round(height * scale)), interpolation=cv2.INTER_AREA)

@@ -1,0 +1,53 @@
+"""Where and with what a run runs: for its report, and for whoever looks at it in W&B."""
+
+import importlib.metadata
+import os
+import platform
+import subprocess
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+SLURM = {  # environment variable -> name
+    "SLURM_JOB_ID": "job_id",
+    "SLURM_ARRAY_JOB_ID": "array_job_id",
+    "SLURM_ARRAY_TASK_ID": "array_task_id",
+    "SLURM_JOB_NAME": "job_name",
+    "SLURM_JOB_PARTITION": "partition",
+    "SLURM_JOB_NODELIST": "nodes",
+    "SLURM_RESTART_COUNT": "restarts",
+}
+
+
+@lru_cache
+def code_version() -> str | None:
+    """The commit of the code, with ``+changes`` where the working tree has some; None outside of a repository."""
+    folder = Path(__file__).parent
+
+    def git(*arguments: str) -> str:
+        command = ["git", "-C", str(folder), *arguments]
+        return subprocess.run(command, capture_output=True, text=True, check=True, timeout=10).stdout.strip()
+
+    try:
+        commit = git("rev-parse", "--short=12", "HEAD")
+        return commit + ("+changes" if git("status", "--porcelain", "--untracked-files=no") else "")
+    except (OSError, subprocess.SubprocessError):
+        return None
+
+
+def slurm() -> dict[str, str]:
+    """What Slurm says of the job; empty outside of one."""
+    return {name: os.environ[variable] for variable, name in SLURM.items() if os.environ.get(variable)}
+
+
+def facts() -> dict[str, Any]:
+    """Code version, host, versions and Slurm's names of the job, under plain names."""
+    found: dict[str, Any] = {
+        "code_version": code_version(),
+        "host": platform.node(),
+        "python": platform.python_version(),
+    }
+    for package in ("torch", "accelerate", "wandb"):
+        found[package] = importlib.metadata.version(package)
+    found |= {f"slurm_{name}": value for name, value in slurm().items()}
+    return {name: value for name, value in found.items() if value is not None}

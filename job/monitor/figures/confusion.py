@@ -1,0 +1,39 @@
+"""Confusion matrices: rows are true classes, each cell the share of its row."""
+
+import numpy as np
+from matplotlib.figure import Figure
+
+from job.evaluation.metrics import accuracy
+from job.monitor.figures.style import FAINT, INK, new_figure
+from job.monitor.run_view import RunView
+
+
+def draw_source(run: RunView) -> Figure | None:
+    return _draw(run, "source")
+
+
+def draw_target(run: RunView) -> Figure | None:
+    return _draw(run, "target")
+
+
+def _draw(run: RunView, role: str) -> Figure | None:
+    counts = run.confusion(role)
+    return None if counts is None else confusion_figure(counts, run.class_names, f"{role}, validation")
+
+
+def confusion_figure(counts: np.ndarray, names: list[str], title: str) -> Figure:
+    """`counts` is int [C, C]. Classes that do not occur have an empty row."""
+    shares = counts / np.maximum(counts.sum(1, keepdims=True), 1)
+    figure = new_figure(5.4, 4.8)
+    axes = figure.add_subplot()
+    axes.imshow(shares, cmap="Blues", vmin=0, vmax=1)
+    axes.set_xticks(range(len(names)), names, rotation=40, ha="right")
+    axes.set_yticks(range(len(names)), names)
+    axes.set(title=f"{title}: accuracy {accuracy(counts):.3f} of {counts.sum()}", xlabel="predicted", ylabel="true")
+    axes.spines[:].set_visible(False)
+    if len(names) <= 20:
+        for (row, column), share in np.ndenumerate(shares):
+            if counts[row, column]:
+                colour = "white" if share > 0.55 else INK if share >= 0.05 else FAINT
+                axes.text(column, row, f"{100 * share:.0f}", ha="center", va="center", color=colour, fontsize=8)
+    return figure

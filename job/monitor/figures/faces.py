@@ -1,0 +1,47 @@
+"""Sample faces with what was predicted for them, and the mistakes that were made most confidently."""
+
+import numpy as np
+from matplotlib.figure import Figure
+
+from job.monitor.figures.style import FAINT, INK, new_figure
+from job.monitor.run_view import RunView
+
+COLUMNS = 8
+RIGHT, WRONG = "#2e8b46", "#d03b30"
+
+
+def draw_target_faces(run: RunView) -> Figure | None:
+    return _draw(run, "target_faces", "target faces: prediction and confidence", truth=False)
+
+
+def draw_source_mistakes(run: RunView) -> Figure | None:
+    return _draw(run, "source_mistakes", "source: most confident mistakes", truth=True)
+
+
+def draw_target_mistakes(run: RunView) -> Figure | None:
+    return _draw(run, "target_mistakes", "target: most confident mistakes (oracle)", truth=True)
+
+
+def _draw(run: RunView, which: str, title: str, truth: bool) -> Figure | None:
+    images = run.sample.get(f"{which}_images", np.zeros((0, 1, 1, 3)))
+    if not len(images):
+        return None
+    rows = -(-len(images) // COLUMNS)
+    figure = new_figure(1.05 * COLUMNS, 1.5 * rows + 0.4)
+    figure.suptitle(title, x=0.01, ha="left", fontsize=10, fontweight="bold")
+    grid = figure.subplots(rows, COLUMNS, squeeze=False).flat
+    names = run.class_names
+    part = {name: run.sample[f"{which}_{name}"] for name in ("labels", "predicted", "confidence")}
+    for number, axes in enumerate(grid):
+        axes.axis("off")
+        if number >= len(images):
+            continue
+        axes.imshow(images[number])
+        told = f"{names[part['predicted'][number]]} {part['confidence'][number]:.2f}"
+        if truth:
+            axes.set_title(f"{told}\n", fontsize=8, color=WRONG, loc="center", fontweight="normal", pad=2)
+            text = f"is {names[part['labels'][number]]}"
+            axes.text(0.5, 1.03, text, transform=axes.transAxes, ha="center", va="bottom", fontsize=8, color=FAINT)
+        else:
+            axes.set_title(told, fontsize=8, color=INK, loc="center", fontweight="normal", pad=3)
+    return figure

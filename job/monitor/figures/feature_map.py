@@ -1,0 +1,64 @@
+"""Features of both domains in two dimensions, of a fixed sample: once by domain, once by emotion."""
+
+import numpy as np
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+
+from job.monitor.colours import ROLE, class_colours
+from job.monitor.figures.style import FAINT, new_figure
+from job.monitor.run_view import ROLES, RunView
+
+MARKER = {"source": "o", "target": "^"}
+
+
+def draw_by_domain(run: RunView) -> Figure | None:
+    where = run.feature_map
+    if where is None:
+        return None
+    figure, axes = _axes(run, "features by domain")
+    points = np.concatenate([where[role] for role in ROLES])
+    colours = np.repeat([ROLE[role] for role in ROLES], [len(where[role]) for role in ROLES])
+    order = np.random.default_rng(0).permutation(len(points))  # neither domain covers the other
+    axes.scatter(*points[order].T, c=colours[order], s=12, alpha=0.7, linewidths=0)
+    _legend(figure, ROLES, [ROLE[role] for role in ROLES], "o")
+    return figure
+
+
+def draw_by_emotion(run: RunView) -> Figure | None:
+    return _by_emotion(run, "target_predicted", "features by emotion (target: predicted)")
+
+
+def draw_by_emotion_oracle(run: RunView) -> Figure | None:
+    return _by_emotion(run, "target_labels", "features by emotion (target: true)") if run.target_labels_known else None
+
+
+def _by_emotion(run: RunView, target_classes: str, title: str) -> Figure | None:
+    where = run.feature_map
+    if where is None:
+        return None
+    figure, axes = _axes(run, title)
+    colours = np.array(class_colours(run.class_names))
+    for role, classes in zip(ROLES, ("source_labels", target_classes), strict=True):
+        axes.scatter(
+            *where[role].T, c=colours[run.sample[classes]], s=14, alpha=0.75, linewidths=0, marker=MARKER[role]
+        )
+    _legend(figure, run.class_names, colours, "s")
+    axes.set_xlabel(axes.get_xlabel() + "      o source   \u25b2 target", color=FAINT)
+    return figure
+
+
+def _axes(run: RunView, title: str):
+    figure = new_figure(6, 4.6)
+    axes = figure.add_subplot()
+    name = "t-SNE" if run.config["evaluation"]["feature_map"] == "tsne" else "principal components"
+    axes.set_title(f"{title}, step {int(run.sample['step'])}")
+    axes.set_xlabel(name, color=FAINT)
+    axes.set_xticks([])
+    axes.set_yticks([])
+    axes.spines[:].set_visible(False)
+    return figure, axes
+
+
+def _legend(figure: Figure, names, colours, marker: str) -> None:
+    handles = [Line2D([], [], color=colour, marker=marker, linestyle="") for colour in colours]
+    figure.legend(handles, names, loc="outside right upper")

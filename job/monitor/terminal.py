@@ -1,0 +1,87 @@
+"""How a run is shown while it goes on: a live line on a terminal, plain lines elsewhere; all of it in log.txt."""
+
+import logging
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+from tqdm import tqdm
+
+from job.monitor.secrets import ScrubbingFormatter
+
+log = logging.getLogger("job")
+SHOWN = {  # name in metrics -> short name
+    "train/class_loss": "class",
+    "train/domain_loss": "domain",
+    "train/source_accuracy": "source",
+    "train/target_accuracy": "target",
+    "domain/confusion": "confusion",
+    "val/source_accuracy": "val source",
+    "oracle/target_accuracy": "oracle target",
+    "speed/images_per_second": "img/s",
+    "speed/data_wait_fraction": "wait",
+}
+FORMATS = {"speed/images_per_second": ",.0f", "speed/data_wait_fraction": ".1%"}
+
+
+def set_up_log(folder: Path | None, main: bool) -> None:
+    """Plain lines on stderr, and in ``log.txt`` of the run folder; from the main process only."""
+    logging.raiseExceptions = False  # a full disk under log.txt is not worth a traceback at every line
+    close_log()
+    log.propagate = False
+    log.setLevel(logging.INFO if main else logging.ERROR)
+    handlers: list[logging.Handler] = [_AboveTheLine()]
+    if main and folder is not None:
+        handlers.append(logging.FileHandler(folder / "log.txt", encoding="utf-8"))
+    for handler in handlers:
+        handler.setFormatter(ScrubbingFormatter("%(asctime)s %(message)s", "%H:%M:%S"))
+        log.addHandler(handler)
+
+
+def close_log() -> None:
+    for handler in log.handlers:
+        handler.close()
+    log.handlers.clear()
+
+
+def shown(row: dict[str, Any]) -> str:
+    """The few metrics that tell how it goes, as text."""
+    return "  ".join(
+        f"{short} {format(row[name], FORMATS.get(name, '.4g'))}" for name, short in SHOWN.items() if name in row
+    )
+
+
+class Progress:
+    """Steps done, time left and the metrics of the last log step."""
+
+    def __init__(self, steps: int, step: int) -> None:
+        self._steps, self._first, self._began = steps, step, time.monotonic()
+        self._bar = None
+        if sys.stderr.isatty():
+            layout = "step {n_fmt}/{total_fmt}  {desc}"
+            self._bar = tqdm(total=steps, initial=step, bar_format=layout, dynamic_ncols=True, file=sys.stderr)
+
+    def show(self, step: int, row: dict[str, Any]) -> None:
+        metrics = shown(row)
+        if not metrics:
+            return
+        left = (time.monotonic() - self._began) * (self._steps - step) / max(step - self._first, 1)
+        text = f"eta {tqdm.format_interval(left)}  {metrics}"
+        if self._bar is not None:
+            self._bar.update(step - self._bar.n)
+            self._bar.set_description_str(text)
+        hidden = self._bar is not None and "val/source_accuracy" not in row  # the live line shows it
+        log.info("step %d/%d  %s", step, self._steps, text, extra={"hidden": hidden})
+
+    def close(self) -> None:
+        if self._bar is not None:
+            self._bar.close()
+
+
+class _AboveTheLine(logging.Handler):
+    """Writes to stderr without tearing the live line apart."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        if not getattr(record, "hidden", False):
+            tqdm.write(self.format(record), file=sys.stderr)

@@ -1,0 +1,57 @@
+"""Pictures, tables and histograms in the shape that W&B shows."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from job.evaluation.samples import Faces, Sample
+
+
+@dataclass(frozen=True)
+class Samples:
+    """What an evaluation at `step` kept of source and target, in this order."""
+
+    step: int
+    domains: Sequence[Sample]
+    class_names: Sequence[str]
+
+
+def images(paths: dict[str, Path]) -> dict[str, Any]:
+    import wandb
+
+    return {name: wandb.Image(str(path)) for name, path in paths.items() if path.exists()}
+
+
+def face_table(samples: Samples) -> dict[str, Any]:
+    """Target faces with prediction and confidence; the mistakes, with the truth, where it is known."""
+    source, target = samples.domains
+    class_names = samples.class_names
+    tables = {"figures/target_face_table": _table(target.faces, class_names, truth=False)}
+    for name, faces in (("figures/mistake_table_source", source.mistakes), ("oracle/mistake_table", target.mistakes)):
+        if len(faces.keys):
+            tables[name] = _table(faces, class_names, truth=True)
+    return tables
+
+
+def domain_predictions(samples: Samples) -> dict[str, Any]:
+    """Histograms of the probability of being target, of each domain's samples."""
+    import wandb
+
+    found = {}
+    for role, sample in zip(("source", "target"), samples.domains, strict=True):
+        counts = np.histogram(sample.target_probability, bins=np.linspace(0, 1, 33))
+        found[f"figures/domain_histogram_{role}"] = wandb.Histogram(np_histogram=counts)
+    return found
+
+
+def _table(faces: Faces, names: Sequence[str], truth: bool):
+    import wandb
+
+    table = wandb.Table(columns=["face", "key", "prediction", "confidence", *(["truth"] if truth else [])])
+    for number, key in enumerate(faces.keys):
+        row = [wandb.Image(faces.images[number]), key, names[faces.predicted[number]], float(faces.confidence[number])]
+        table.add_data(*row, *([names[faces.labels[number]]] if truth else []))
+    return table

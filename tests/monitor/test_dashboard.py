@@ -1,0 +1,68 @@
+"""The W&B dashboard, as far as it can be tested without a server: what would be sent, and how it fails."""
+
+import json
+import re
+import sys
+
+import pytest
+from click.testing import CliRunner
+
+from job.__main__ import main
+from job.errors import JobError
+from job.monitor import dashboard
+
+DESIGN = {
+    *("train/class_loss", "train/domain_loss", "train/source_accuracy"),
+    *("domain/accuracy", "domain/confusion", "domain/a_distance", "domain/reversed_gradient_norm"),
+    *("schedule/lambda", "schedule/lr", "val/source_accuracy", "selection/infomax"),
+    *("oracle/target_accuracy", "oracle/target_macro_f1", "oracle/target_recall/joy"),
+    *("speed/images_per_second", "speed/data_wait_fraction", "speed/step_p50_ms", "speed/step_p95_ms"),
+    *("speed/checkpoint_seconds", "data/skipped_samples", "test/source_accuracy", "oracle/test_target_accuracy"),
+}
+
+
+def test_every_metric_of_the_design_has_a_panel():
+    exact = {
+        name for panels in dashboard.LINES.values() for y in panels.values() if not isinstance(y, str) for name in y
+    }
+    exact |= set(dashboard.COMPARED.values()) | set(dashboard.OVER_SEEDS.values())
+    patterns = [y for panels in dashboard.LINES.values() for y in panels.values() if isinstance(y, str)]
+    assert not [name for name in DESIGN - exact if not any(re.search(pattern, name) for pattern in patterns)]
+
+
+def test_the_media_panels_show_figures_that_are_drawn():
+    from job.monitor.figures.draw import FIGURES
+
+    assert {name for names in dashboard.MEDIA.values() for name in names} <= set(FIGURES)
+
+
+def test_a_dry_run_prints_json_without_network_or_key(monkeypatch, tmp_path):
+    pytest.importorskip("wandb_workspaces", reason="an extra: pip install --requirement requirements-dashboard.txt")
+    monkeypatch.delenv("WANDB_API_KEY", raising=False)
+    monkeypatch.setenv("NETRC", str(tmp_path / "none"))
+    monkeypatch.setenv("WANDB_BASE_URL", "http://127.0.0.1:9")
+    result = CliRunner().invoke(main, ["dashboard", "--entity", "me", "--dry-run"], standalone_mode=False)
+    assert result.exception is None
+    content = json.loads(result.output)
+    spec = content["workspace"]["spec"]
+    sections = {section["name"]: section for section in spec["section"]["panelBankConfig"]["sections"]}
+    assert list(sections) == ["Overview", "Adaptation", "Per emotion", "Speed", "Compare by objective"]
+    assert all(len(section["panels"]) >= 4 for section in sections.values())
+    lines = [p["config"] for s in sections.values() for p in s["panels"] if p["viewType"] == "Run History Line Plot"]
+    assert lines
+    assert {line["xAxis"] for line in lines} == {"trainer/step"}
+    assert "Compare by objective" in json.dumps(content["report"])
+
+
+def test_without_the_extra_there_is_one_clear_line(monkeypatch):
+    monkeypatch.setitem(sys.modules, "wandb_workspaces.reports.v2", None)
+    with pytest.raises(JobError, match=r"pip install --requirement requirements-dashboard\.txt"):
+        dashboard.build("me", "p")
+
+
+def test_a_server_that_refuses_is_one_clear_line(monkeypatch, tmp_path):
+    pytest.importorskip("wandb_workspaces", reason="an extra: pip install --requirement requirements-dashboard.txt")
+    monkeypatch.delenv("WANDB_API_KEY", raising=False)
+    monkeypatch.setenv("NETRC", str(tmp_path / "none"))
+    with pytest.raises(JobError, match=r"cannot write the dashboard of me/p \(.*\): check the names"):
+        dashboard.save("me", "p")

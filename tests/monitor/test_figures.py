@@ -1,0 +1,242 @@
+"""What is drawn of a run, and that target labels go nowhere but into what is called oracle."""
+
+import json
+import re
+import shutil
+import subprocess
+
+import numpy as np
+import pytest
+from click.testing import CliRunner
+from PIL import Image
+from running import finish, merge, rows, start
+
+from job.__main__ import main
+from job.config_file import build_config
+from job.data.shards import write_shards
+from job.errors import JobError
+from job.evaluation.samples import Faces, Sample, Sampler
+from job.models.dann import Output
+from job.monitor.feature_layout import lay_out
+from job.monitor.figures.draw import FIGURES, draw_figures, figure_path
+from job.monitor.report.write import write_report
+from job.monitor.run_view import read_run
+from job.train import train
+
+DRAWN = {"train": {"steps": 8, "eval_every": 4}, "evaluation": {"figures": True, "probe_samples": 30, "pictures": 6}}
+
+
+@pytest.fixture(scope="module")
+def drawn(tmp_path_factory, faces):
+    """A short run with figures."""
+    from running import SMALL
+
+    output = tmp_path_factory.mktemp("drawn")
+    content = merge(merge(SMALL, DRAWN), {"name": "drawn", "output": str(output), "data": {"shards": str(faces)}})
+    config = build_config(content, "test")
+    assert train(config) == 0
+    return config
+
+
+def test_every_figure_is_drawn(drawn):
+    for name in FIGURES:
+        with Image.open(figure_path(drawn.run_folder, name)) as picture:
+            assert min(picture.size) > 200, name
+            assert np.asarray(picture.convert("L")).std() > 5, f"{name} is blank"
+    assert {path.name for path in (drawn.run_folder / "figures" / "oracle").iterdir()} == {
+        f"{name.removeprefix('oracle/')}.png" for name in FIGURES if name.startswith("oracle/")
+    }
+
+
+def test_no_half_written_file_is_left(drawn):
+    assert not [path.name for path in drawn.run_folder.rglob(".*")]
+
+
+def test_without_target_labels_there_is_no_oracle(small, tmp_path):
+    shards = tmp_path / "unlabelled"
+    write_shards("faces", None, shards, size=48, shards=8, workers=1, options={"train": 96, "val": 33, "test": 35},
+                 progress=False)  # fmt: skip
+    config = small(**merge(DRAWN, {"name": "blind", "data": {"shards": str(shards)}}))
+    assert train(config) == 0
+    assert (config.run_folder / "figures" / "features_by_emotion.png").exists()
+    assert not (config.run_folder / "figures" / "oracle").exists()
+    page = (config.run_folder / "report.html").read_text()
+    # the test split is labelled: its confusion matrix alone may be there
+    assert page.count('<span class="oracle"') == 1
+    assert "By emotion, true classes" not in page
+
+
+def test_the_report_asks_nobody_for_anything(drawn):
+    page = (drawn.run_folder / "report.html").read_text()
+    assert not re.findall(r'(?:src|href)="(?!data:)[^"]*"', page)
+    assert not re.search(r"https?://(?!www\.w3\.org/2000/svg)", page)
+    assert "@import" not in page
+    for word in ("Confusion, source", "By domain", "Target faces", "most confident mistakes", "Reproduce", "finished"):
+        assert word in page, word
+    assert "launch/local.sh" in page
+    assert 'http-equiv="refresh"' not in page  # the run is over
+
+
+def test_the_report_of_a_running_run_refreshes_itself(drawn, tmp_path):
+    folder = tmp_path / "copy"
+    shutil.copytree(drawn.run_folder, folder)
+    (folder / "status.json").write_text('{"status": "running", "exit_code": null}')
+    (folder / "summary.json").unlink()
+    assert 'http-equiv="refresh"' in write_report(read_run(folder)).read_text()
+
+
+def test_a_run_without_an_evaluation_yet_has_a_report(drawn, tmp_path):
+    folder = tmp_path / "young"
+    folder.mkdir()
+    shutil.copy(drawn.run_folder / "config.yaml", folder)
+    run = read_run(folder)
+    assert draw_figures(run) == {}
+    assert "step 0 of 8" in write_report(run).read_text()
+    lines = (drawn.run_folder / "metrics.jsonl").read_text().splitlines(keepends=True)
+    (folder / "metrics.jsonl").write_text(lines[0])
+    assert set(draw_figures(read_run(folder))) == {"figures/speed"}
+    with pytest.raises(JobError, match=r"is no run folder \(it has no config.yaml\)"):
+        read_run(tmp_path / "nowhere")
+
+
+def test_evaluations_after_the_step_that_a_run_went_back_to_do_not_count(drawn, tmp_path):
+    folder = tmp_path / "back"
+    shutil.copytree(drawn.run_folder, folder)
+    lines = (folder / "metrics.jsonl").read_text().splitlines(keepends=True)
+    (folder / "metrics.jsonl").write_text("".join(lines[:5]))
+    assert [evaluation["step"] for evaluation in read_run(folder).evaluations] == [4]
+
+
+def test_the_command_draws_them_again(drawn, tmp_path):
+    folder = tmp_path / "again"
+    shutil.copytree(drawn.run_folder, folder)
+    (folder / "report.html").unlink()
+    result = CliRunner().invoke(main, ["report", str(folder)], standalone_mode=False)
+    assert result.exception is None
+    assert result.output.strip() == str(folder / "report.html")
+    assert (folder / "report.html").exists()
+
+
+def test_figures_do_not_touch_the_training(small, drawn):
+    from running import assert_same_weights, weights
+
+    without = small(**merge(DRAWN, {"name": "without", "evaluation": {"figures": False}}))
+    assert train(without) == 0
+    assert not (without.run_folder / "report.html").exists()
+    assert_same_weights(weights(without), weights(drawn))
+
+
+def test_a_drawing_that_fails_is_told_once_and_the_training_goes_on(small, monkeypatch):
+    monkeypatch.setattr("job.monitor.drawing.ROOT", "/nowhere")
+    monkeypatch.setenv("PYTHONSAFEPATH", "1")
+    config = small(**merge(DRAWN, {"name": "undrawn"}))
+    assert train(config) == 0
+    told = [line for line in (config.run_folder / "log.txt").read_text().splitlines() if "cannot draw figures" in line]
+    assert len(told) == 1
+    assert len(rows(config)) == 8
+
+
+def sampler_of(n: int, samples=10, faces=4, mistakes=3) -> tuple[Sampler, Output, np.ndarray]:
+    import torch
+
+    generator = torch.Generator().manual_seed(0)
+    sampler = Sampler(samples, faces, mistakes, ranks=1)
+    labels = torch.randint(0, 3, (n,), generator=generator)
+    logits = torch.randn(n, 3, generator=generator)
+    images = torch.randint(0, 256, (n, 200, 160, 3), generator=generator, dtype=torch.uint8)
+    output = Output(torch.randn(n, 5, generator=generator), logits, torch.randn(n, generator=generator))
+    for first in range(0, n, 7):
+        part = slice(first, first + 7)
+        keys = [f"k{i:03d}" for i in range(n)][part]
+        sampler.add(images[part], labels[part], keys, Output(*(p[part] for p in output)), logits[part].softmax(1))
+    return sampler, output, labels.numpy()
+
+
+def test_the_sample_is_the_first_ones_and_the_most_confident_mistakes():
+    sampler, output, labels = sampler_of(40)
+    sample = sampler.gather()
+    assert isinstance(sample, Sample)
+    np.testing.assert_array_equal(sample.features, output.features[:10].numpy())
+    np.testing.assert_array_equal(sample.labels, labels[:10])
+    assert sample.faces.keys == ["k000", "k001", "k002", "k003"]
+    assert sample.faces.images.shape == (4, 96, 77, 3)  # small ones
+    confidence, predicted = (part.numpy() for part in output.class_logits.softmax(1).max(1))
+    wrong = [i for i in np.argsort(-confidence) if predicted[i] != labels[i]][:3]
+    assert sample.mistakes.keys == [f"k{i:03d}" for i in wrong]
+    np.testing.assert_allclose(sample.mistakes.confidence, confidence[wrong])
+
+
+def test_a_feature_map_is_the_same_every_time():
+    features = np.random.default_rng(0).normal(size=(60, 12))
+    for method in ("pca", "tsne"):
+        positions = lay_out(features, method)
+        assert positions.shape == (60, 2)
+        np.testing.assert_array_equal(positions, lay_out(features, method))
+    apart = lay_out(np.concatenate([features, features + 20]), "pca")
+    assert abs(apart[:60, 0].mean() - apart[60:, 0].mean()) > 20
+    assert lay_out(np.ones((1, 1)), "pca").shape == (1, 2)
+
+
+@pytest.mark.slow
+def test_the_sample_of_two_ranks_is_the_whole_ones_size(small, tmp_path):
+    config = small(**merge(DRAWN, {"name": "two"}))
+    finish(start(config, tmp_path, ranks=2))
+    run = read_run(config.run_folder)
+    assert len(run.sample["source_features"]) == len(run.sample["target_features"]) == 30
+    assert len(run.sample["target_faces_keys"]) == 6
+    assert len(set(run.sample["target_faces_keys"])) == 6
+    confidence = run.sample["target_mistakes_confidence"]
+    assert 0 < len(confidence) <= 6
+    assert list(confidence) == sorted(confidence, reverse=True)
+    with np.load(config.run_folder / "figures" / "sample.npz", allow_pickle=False) as content:
+        assert "target_faces_images" in content.files
+
+
+# In a browser ------------------------------------------------------------------------------------------------------
+
+
+def browser() -> str:
+    found = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
+    if found is None:
+        pytest.skip("no browser: install chromium to look at the report")
+    return found
+
+
+def screenshot(page, out, tmp_path, scheme: str, width: int = 1280) -> np.ndarray:
+    flags = ["--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--hide-scrollbars"]
+    flags += ["--disable-background-networking", "--disable-component-update", "--disable-sync"]
+    command = [browser(), *flags, f"--user-data-dir={tmp_path / 'profile'}", f"--window-size={width},2400"]
+    command += [f"--blink-settings=preferredColorScheme={0 if scheme == 'dark' else 1}", "--enable-logging=stderr"]
+    done = subprocess.run([*command, f"--screenshot={out}", page.as_uri()], capture_output=True, text=True, timeout=120)
+    errors = [line for line in done.stderr.splitlines() if "CONSOLE" in line]
+    assert not errors
+    with Image.open(out) as picture:
+        return np.asarray(picture.convert("L")).astype(float)
+
+
+@pytest.mark.slow
+def test_the_report_in_a_browser_light_and_dark(drawn, tmp_path):
+    page = drawn.run_folder / "report.html"
+    light = screenshot(page, tmp_path / "light.png", tmp_path, "light")
+    dark = screenshot(page, tmp_path / "dark.png", tmp_path, "dark")
+    assert np.median(light) > 230
+    assert np.median(dark) < 50
+    for picture in (light, dark):
+        for top in range(0, 2400, 600):  # something is drawn in every part of the page
+            assert picture[top : top + 600].std() > 8
+    assert json.dumps(light.shape) == json.dumps(dark.shape)
+    narrow = screenshot(page, tmp_path / "narrow.png", tmp_path, "light", width=500)
+    assert narrow[:, -8:].std() < 3  # nothing runs over the edge of a narrow window
+
+
+def test_pictures_are_none_where_there_are_no_labels():
+    import torch
+
+    sampler = Sampler(4, 2, 2, ranks=1)
+    output = Output(torch.zeros(4, 2), torch.eye(4, 3), torch.zeros(4))
+    sampler.add(torch.zeros(4, 8, 8, 3, dtype=torch.uint8), torch.full((4,), -1), list("abcd"), output,
+                output.class_logits.softmax(1))  # fmt: skip
+    sample = sampler.gather()
+    assert isinstance(sample.mistakes, Faces)
+    assert len(sample.mistakes.keys) == 0
+    assert set(sample.faces.labels) == {-1}

@@ -1,0 +1,102 @@
+"""launch/sync.sh against a server of our own: everything once, in order, however often it is called."""
+
+import json
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+from fake_wandb import FakeWandb
+from running import REPO
+
+pytestmark = pytest.mark.slow
+KEY = "0123456789abcdef0123456789abcdef01234567"
+RECORD = """
+import sys, time, wandb
+folder, first, wait = sys.argv[1], int(sys.argv[2]), float(sys.argv[3])
+settings = wandb.Settings(silent=True, x_transaction_log_flush_interval=0.2)
+run = wandb.init(dir=folder, id="abc", resume="allow", mode="offline", project="p", settings=settings)
+for step in range(first, first + 5):
+    run.log({"trainer/step": step})
+time.sleep(wait)
+"""
+
+
+def record(folder: Path, first: int, wait: float = 0.0) -> subprocess.Popen:
+    """A segment of five steps, in a process of its own, which ends after `wait` seconds more."""
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("WANDB_")}
+    return subprocess.Popen([sys.executable, "-c", RECORD, str(folder), str(first), str(wait)], env=environment)
+
+
+def sync(server: FakeWandb, *arguments) -> subprocess.CompletedProcess:
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("WANDB_")}
+    environment |= {"WANDB_BASE_URL": server.url, "WANDB_API_KEY": KEY}
+    environment["PATH"] = f"{Path(sys.executable).parent}{os.pathsep}{environment['PATH']}"
+    command = [str(REPO / "launch" / "sync.sh"), *map(str, arguments)]
+    return subprocess.run(command, env=environment, capture_output=True, text=True, timeout=120)
+
+
+def steps(server: FakeWandb) -> list[int]:
+    return [row["trainer/step"] for row in server.history if "trainer/step" in row]
+
+
+@pytest.fixture
+def run(tmp_path) -> Path:
+    """A run folder with two segments that are over."""
+    folder = tmp_path / "run"
+    (folder / "wandb").mkdir(parents=True)
+    for first in (1, 6):
+        assert record(folder, first).wait(120) == 0
+        time.sleep(1.1)  # segments are told apart by the second
+    (folder / "status.json").write_text(json.dumps({"status": "finished"}))
+    return folder
+
+
+def test_finished_segments_are_uploaded_once(run):
+    with FakeWandb() as server:
+        first = sync(server, run)
+        assert first.returncode == 0, first.stderr
+        assert steps(server) == list(range(1, 11))
+        again = sync(server, run)
+        assert again.returncode == 0
+        assert steps(server) == list(range(1, 11))
+        assert KEY not in first.stdout + first.stderr
+
+
+def test_a_segment_that_is_being_written_waits_or_is_followed(run):
+    (run / "status.json").write_text(json.dumps({"status": "running"}))
+    process = record(run, 11, wait=25)
+    try:
+        deadline = time.monotonic() + 60
+        while len(list((run / "wandb").glob("offline-run-*/*.wandb"))) < 3 and time.monotonic() < deadline:
+            time.sleep(0.2)
+        with FakeWandb() as server:
+            first = sync(server, run)
+            assert "goes on: its newest segment is uploaded once it is over, or now with --live" in first.stdout
+            assert steps(server) == list(range(1, 11))
+            assert process.poll() is None
+            live = sync(server, "--live", run)
+            assert live.returncode == 0, live.stderr
+            assert steps(server) == list(range(1, 16))
+            assert sync(server, run).returncode == 0
+            assert steps(server) == list(range(1, 16))
+    finally:
+        process.kill()
+        process.wait()
+
+
+def test_without_a_server_it_fails_and_can_be_repeated(run):
+    with FakeWandb(refuse=True) as refusing:
+        assert sync(refusing, run).returncode == 1
+    with FakeWandb() as server:
+        assert sync(server, run).returncode == 0
+        assert steps(server) == list(range(1, 11))
+
+
+def test_a_folder_that_is_no_run_is_refused(tmp_path):
+    with FakeWandb() as server:
+        done = sync(server, tmp_path)
+    assert done.returncode == 2
+    assert "give run folders such as runs/NAME" in done.stderr

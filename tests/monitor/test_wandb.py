@@ -1,0 +1,303 @@
+"""W&B online and offline, and that nothing it does or fails to do reaches the training."""
+
+import contextlib
+import itertools
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+from fake_wandb import FakeWandb
+from running import REPO, finish, kill_at, rows, start
+
+from job.monitor.recorder import Recorder
+from job.monitor.terminal import close_log, set_up_log
+from job.monitor.wandb_key import mode, run_id
+from job.monitor.wandb_node import NodeMonitor
+from job.train import train
+
+KEY = "0123456789abcdef0123456789abcdef01234567"
+SHORT = {"train": {"steps": 8, "eval_every": 4}}
+pytestmark = pytest.mark.slow
+
+
+@pytest.fixture(autouse=True)
+def wandb_alone(monkeypatch, tmp_path):
+    """No key, address or mode of this machine; no settings or service process left over from or for another test."""
+    import wandb
+
+    with contextlib.suppress(OSError):
+        wandb.teardown()
+    for name in [name for name in os.environ if name.startswith("WANDB_")]:
+        monkeypatch.delenv(name)
+    monkeypatch.setenv("NETRC", str(tmp_path / "no-netrc"))
+    monkeypatch.setenv("WANDB_DATA_DIR", str(tmp_path / "data"))
+    yield
+    with contextlib.suppress(OSError):  # of a service that a test has killed
+        wandb.teardown()
+
+
+def online(monkeypatch, url: str) -> dict:
+    monkeypatch.setenv("WANDB_API_KEY", KEY)
+    monkeypatch.setenv("WANDB_BASE_URL", url)
+    return {"mode": "auto"}
+
+
+def told(config) -> list[str]:
+    """Lines of the log about W&B that are warnings."""
+    lines = (config.run_folder / "log.txt").read_text().splitlines()
+    return [line for line in lines if "W&B" in line and "run id" not in line]
+
+
+def inspect(segment: Path) -> list[dict]:
+    command = [str(Path(sys.prefix) / "bin" / "wandb"), "leet", "inspect", "--json", str(segment)]
+    text = subprocess.run(command, capture_output=True, text=True, check=True).stdout
+    return [json.loads(line, parse_constant=pytest.fail) for line in text.splitlines()]  # no NaN, no Infinity
+
+
+def history(records: list[dict]) -> list[dict]:
+    return [record["history"]["item"] for record in records if record["type"] == "history"]
+
+
+def segments(config) -> list[Path]:
+    return sorted((config.run_folder / "wandb").glob("offline-run-*"))
+
+
+def test_online_the_server_is_sent_everything_and_no_key(small, monkeypatch):
+    monkeypatch.setenv("SLURM_JOB_ID", "4711")
+    with FakeWandb() as server:
+        wandb = online(monkeypatch, server.url) | {"tags": ["mine"], "notes": "a note"}
+        config = small(name="online", wandb=wandb, evaluation={"figures": True, "pictures": 4}, **SHORT)
+        assert train(config) == 0
+    sent = {name for row in server.history for name in row}
+    assert not set().union(*rows(config)) - sent
+    assert {"figures/confusion_source", "oracle/confusion_target", "figures/target_face_table"} <= sent
+    assert all("trainer/step" in row for row in server.history)
+    assert told(config) == []
+    for word in ('"groupName":"dann"', '"jobType":"train"', "slurm-4711", "mine", "a note", "Slurm job 4711"):
+        assert word in server.text, word
+    assert KEY not in server.text
+
+
+@pytest.mark.parametrize("trouble", ["wrong key", "malformed key", "nobody there"])
+def test_a_server_that_does_not_take_the_run_makes_it_an_offline_one(small, monkeypatch, trouble):
+    with FakeWandb(refuse=True) as server:
+        wandb = online(monkeypatch, "http://127.0.0.1:9" if trouble == "nobody there" else server.url)
+        if trouble == "malformed key":
+            monkeypatch.setenv("WANDB_API_KEY", "too-short-a-key")
+        config = small(name="refused", wandb=wandb, train={**SHORT["train"], "timeout_seconds": 30})
+        assert train(config) == 0
+    assert [row["trainer/step"] for row in rows(config)] == list(range(1, 9))
+    (line,) = told(config)
+    assert "recording offline; upload later with launch/sync.sh" in line
+    assert KEY not in (config.run_folder / "log.txt").read_text()
+    assert [row["trainer/step"] for row in history(inspect(segments(config)[0]))] == list(range(1, 9))
+
+
+def recorder_of(config) -> Recorder:
+    config.run_folder.mkdir(parents=True, exist_ok=True)
+    set_up_log(config.run_folder, main=True)
+    return Recorder(config, config.run_folder, 0, None, {}, main=True)
+
+
+def log_steps(recorder: Recorder, first: int, last: int, wait: float = 0.02) -> None:
+    for step in range(first, last + 1):
+        recorder.log(step, {"train/class_loss": 1 / step})
+        time.sleep(wait)
+
+
+def check_whole(config, steps: int) -> None:
+    close_log()
+    assert [row["trainer/step"] for row in rows(config)] == list(range(1, steps + 1))
+    assert len(told(config)) == 1, told(config)
+
+
+def test_the_network_cut_in_the_middle(small, monkeypatch):
+    with FakeWandb() as server:
+        config = small(name="cut", wandb=online(monkeypatch, server.url), train={"timeout_seconds": 12})
+        recorder = recorder_of(config)
+        log_steps(recorder, 1, 10)
+        server.cut()
+        log_steps(recorder, 11, 30)
+        began = time.monotonic()
+        recorder.close(0)
+        assert time.monotonic() - began < 12  # the other ranks are waiting
+    check_whole(config, 30)
+    assert "upload it with launch/sync.sh" in told(config)[0]
+
+
+def test_the_service_process_dies(small):
+    config = small(name="dead", wandb={"mode": "offline"})
+    recorder = recorder_of(config)
+    log_steps(recorder, 1, 5)
+    os.kill(service(), signal.SIGKILL)
+    log_steps(recorder, 6, 30, wait=0.05)
+    recorder.close(0)
+    check_whole(config, 30)
+    assert "going on without it" in told(config)[0]
+
+
+def service() -> int:
+    """Process id of the wandb-core that this process has started."""
+    for folder in Path("/proc").glob("[0-9]*"):
+        try:
+            stat = (folder / "stat").read_text().rsplit(")", 1)[1].split()
+            if int(stat[1]) == os.getpid() and b"wandb-core" in (folder / "cmdline").read_bytes():
+                return int(folder.name)
+        except OSError:
+            continue
+    raise AssertionError("no service process")
+
+
+@pytest.mark.parametrize("when", ["from the start", "in the middle"])
+def test_the_disk_of_the_wandb_folder_is_full(small, tmp_path, monkeypatch, when):
+    monkeypatch.setenv("WANDB__TRANSACTION_LOG_FLUSH_INTERVAL", "0.1")
+    monkeypatch.setattr("job.monitor.wandb_run.LOOK_EVERY", 0.0)
+    config = small(name="full", wandb={"mode": "offline"})
+    disk = config.run_folder / "wandb"
+    disk.mkdir(parents=True)
+    if subprocess.run(["mount", "-t", "tmpfs", "-o", "size=2m", "tmpfs", str(disk)], capture_output=True).returncode:
+        pytest.skip("a small file system to fill up needs root")
+    try:
+        if when == "from the start":
+            fill(disk)
+        recorder = recorder_of(config)
+        log_steps(recorder, 1, 10)
+        if when == "in the middle":
+            fill(disk)
+        log_steps(recorder, 11, 40)
+        recorder.close(0)
+    finally:
+        subprocess.run(["umount", "-l", str(disk)], check=True)
+    close_log()
+    assert [row["trainer/step"] for row in rows(config)] == list(range(1, 41))
+    assert 1 <= len(told(config)) <= (2 if when == "from the start" else 1), told(config)
+
+
+def fill(disk: Path) -> None:
+    with open(disk / "filler", "wb", buffering=0) as file:
+        try:
+            while True:
+                file.write(bytes(1024))
+        except OSError:
+            pass
+
+
+def test_one_id_and_every_metric_over_three_segments_after_two_kills(small, tmp_path, monkeypatch):
+    monkeypatch.setenv("WANDB_MODE", "offline")
+    monkeypatch.setenv("WANDB__TRANSACTION_LOG_FLUSH_INTERVAL", "0.05")
+    config = small(
+        name="killed", wandb={"mode": "offline"}, train={"steps": 60, "checkpoint_every": 5, "eval_every": 8}
+    )
+    for step in (20, 40):
+        kill_at(start(config, tmp_path), config, step)
+    finish(start(config, tmp_path))
+    parts = segments(config)
+    identity = (config.run_folder / "wandb" / "run_id").read_text()
+    assert len(parts) == 3
+    records = [inspect(part) for part in parts]
+    found = [history(part) for part in records]
+    for part in records:
+        (run,) = [record["run"] for record in part if record["type"] == "run"]
+        assert run["run_id"] == identity
+        axes = {
+            record["metric"].get("glob_name"): record["metric"].get("step_metric")
+            for record in part
+            if record["type"] == "metric"
+        }
+        assert axes["*"] == "trainer/step"
+    logged = [[row["trainer/step"] for row in part] for part in found]
+    assert all(steps == list(range(steps[0], steps[-1] + 1)) for steps in logged)  # no step twice or left out
+    assert logged[0][0] == 1
+    assert logged[-1][-1] == 60
+    assert all(later[0] <= earlier[-1] + 6 for earlier, later in itertools.pairwise(logged))
+    wanted = set().union(*rows(config))
+    assert not wanted - {name for part in found for row in part for name in row}
+    assert [row["trainer/step"] for row in rows(config)] == list(range(1, 61))
+
+
+def test_an_offline_run_holds_artifacts_alerts_and_figures(small):
+    config = small(
+        name="rich", wandb={"mode": "offline"}, evaluation={"figures": True, "pictures": 4}, train=SHORT["train"]
+    )
+    config.run_folder.mkdir(parents=True)
+    (config.run_folder / "stop").touch()
+    assert train(config) == 75
+    assert train(config) == 0
+    first, second = (inspect(segment) for segment in segments(config))
+    alerts = [record["alert"]["title"] for part in (first, second) for record in part if record["type"] == "alert"]
+    assert alerts == ["preempted or stopped", "preempted and resumed"]
+    artifacts = {r["artifact"]["type"]: r["artifact"] for r in second if r["type"] == "artifact"}
+    assert {"model", "dataset"} <= set(artifacts)
+    model = artifacts["model"]
+    assert {entry["path"] for entry in model["manifest"]["contents"]} == {"model.safetensors", "meta.json"}
+    assert "best" in model["aliases"]
+    metadata = json.loads(model["metadata"])
+    assert {"step", "scores", "manifest", "class_names"} <= set(metadata)
+    for entry in model["manifest"]["contents"]:
+        assert Path(entry["local_path"]).is_file()  # for a later sync
+    names = {name for row in history(second) for name in row}
+    assert any(name.startswith("figures/features_by_emotion") for name in names)
+    assert any(name.startswith("oracle/confusion_target") for name in names)
+
+
+def test_modes(small, monkeypatch, tmp_path):
+    settings = small().wandb.model_copy(update={"mode": "auto"})
+    assert mode(settings) == "offline"
+    (tmp_path / "netrc").write_text(f"machine api.wandb.ai\n login user\n password {KEY}\n")
+    monkeypatch.setenv("NETRC", str(tmp_path / "netrc"))
+    assert mode(settings) == "online"
+    monkeypatch.setenv("WANDB_BASE_URL", "http://elsewhere.example")
+    assert mode(settings) == "offline"
+    monkeypatch.setenv("WANDB_MODE", "disabled")
+    assert mode(settings) == "disabled"
+
+
+def test_the_id_is_the_folders_else_the_checkpoints(tmp_path):
+    assert run_id(tmp_path / "a", "from-checkpoint") == "from-checkpoint"
+    assert run_id(tmp_path / "a", "another") == "from-checkpoint"
+    assert run_id(tmp_path / "b", None) == run_id(tmp_path / "b", None)
+
+
+SECOND_NODE = """
+import platform, sys, time
+platform.node = lambda: "second-node"
+from job.config_file import load_config
+from job.monitor.wandb_node import NodeMonitor
+
+class Accelerator:
+    is_main_process, is_local_main_process = False, True
+
+node = NodeMonitor(load_config(sys.argv[1]), Accelerator(), sys.argv[2], "online")
+assert node._run is not None
+time.sleep(4)
+node.close()
+"""
+
+
+def test_every_node_sends_its_system_metrics_under_its_own_name(small, monkeypatch, tmp_path):
+    """The main rank's run, and a second node's process that joins it: this machine by another name."""
+    monkeypatch.setenv("WANDB__STATS_SAMPLING_INTERVAL", "0.5")
+    with FakeWandb() as server:
+        wandb = online(monkeypatch, server.url) | {"every_node": True}
+        config = small(name="nodes", wandb=wandb, train={"timeout_seconds": 60})
+        recorder = recorder_of(config)
+        log_steps(recorder, 1, 3)
+        (tmp_path / "c.yaml").write_text(config.to_yaml())
+        command = [sys.executable, "-c", SECOND_NODE, str(tmp_path / "c.yaml"), recorder.wandb_id]
+        environment = {name: value for name, value in os.environ.items() if name != "WANDB_SERVICE"}
+        subprocess.run(command, check=True, cwd=REPO, env=environment, timeout=120)
+        recorder.close(0)
+    close_log()
+    assert told(config) == []
+    assert "/l:second-node" in server.text  # how W&B labels the readings of a node
+    assert sorted(row["trainer/step"] for row in server.history if "trainer/step" in row) == [1, 2, 3]
+
+
+def test_without_every_node_other_ranks_start_nothing(small):
+    node = NodeMonitor(small(), None, None, "online")
+    node.close()
