@@ -3,7 +3,7 @@ PYTHON ?= python3
 export PATH := $(CURDIR)/.venv/bin:$(PATH)
 FACES := shards/faces
 OBJECTIVES := source_only dann train_on_target
-SCRIPTS = $(shell git ls-files '*.sh' '*.sbatch' .ci/run)
+SCRIPTS = $(shell git ls-files '*.sh' '*.sbatch' .ci/run slurm/cluster)
 
 .PHONY: setup train test lint bench clean
 
@@ -28,8 +28,12 @@ train: $(FACES)/manifest.json
 	@echo; echo "Accuracy on the held-out faces of both domains:"
 	@python -m job compare $(OBJECTIVES:%=runs/faces-%) --out runs/comparison
 
+# The tests on Slurm mostly wait, so they run beside the others; what they print follows at the end.
 test: setup
-	python -m pytest
+	@log=$$(mktemp) && { python -m pytest -m slurm >$$log 2>&1 & } && slurm=$$!; \
+	trap 'kill $$slurm; exit 130' INT TERM; \
+	code=0; python -m pytest -m "not slurm" || code=$$?; \
+	wait $$slurm || code=$$?; cat $$log; rm $$log; exit $$code
 
 lint: setup
 	ruff check .
@@ -40,6 +44,7 @@ bench: setup
 	python -m benchmarks.loader
 	python -m benchmarks.resume
 	python -m benchmarks.step
+	python -m benchmarks.shards
 
 clean:
 	rm -rf .venv runs shards

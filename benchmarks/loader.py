@@ -17,10 +17,10 @@ import numpy as np
 import simplejpeg
 import torch
 
-from benchmarks.common import arguments, machine, print_table, write_result
+from benchmarks.common import arguments, domain_streams, machine, print_table, write_result
 from job.data.records import SOURCE, TARGET, Layout, Record
 from job.data.shards import write_shards
-from job.data.stream import BatchLoader, DomainStream, ShardStore, load_manifest
+from job.data.stream import BatchLoader, DomainStream, load_manifest
 
 SIZE, IMAGES, SHARDS, BATCH, ROUNDS = 64, 8192, 64, 64, 7
 WEBDATASET_IMAGES = 2048  # it is slow
@@ -48,23 +48,6 @@ def records(root, seed) -> list[Record]:
 
 
 LAYOUT = Layout("textures", tuple("abcdefg"), records, textured, needs_root=False, size=SIZE)
-
-
-def our_stream(folder: Path) -> list[DomainStream]:
-    manifest, store = load_manifest(folder), ShardStore(folder)
-    return [
-        DomainStream(
-            manifest,
-            domain,
-            store,
-            labelled=domain == SOURCE,
-            seed=0,
-            streams=16,
-            global_batch_size=BATCH,
-            block_shards=4,
-        )
-        for domain in (SOURCE, TARGET)
-    ]
 
 
 def run_ours(streams: list[DomainStream], first: int) -> int:
@@ -122,7 +105,7 @@ def main() -> None:
         manifest = load_manifest(folder)
         paths = [info.path for info in manifest.shards(SOURCE, "train")]
         few = paths[: WEBDATASET_IMAGES * SHARDS // IMAGES]
-        streams = our_stream(folder)
+        streams = domain_streams(folder, 16, BATCH)[1]
         per_pass = IMAGES // BATCH
         jpegs = [
             bytes(s._shards[shard].jpeg(i))
@@ -134,7 +117,7 @@ def main() -> None:
         for turn in range(ROUNDS):
             rates["decoder"].append(measure(lambda: run_decoder(jpegs)))
             rates["ours"].append(measure(lambda turn=turn: run_ours(streams, turn * per_pass)))
-            rates["cold"].append(measure(lambda: run_ours(our_stream(folder), 0)))
+            rates["cold"].append(measure(lambda: run_ours(domain_streams(folder, 16, BATCH)[1], 0)))
             rates["webdataset"].append(measure(lambda: run_webdataset(folder, few)))
 
     per_core = {name: statistics.median(cpu for cpu, _ in found) for name, found in rates.items()}

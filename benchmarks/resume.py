@@ -13,10 +13,10 @@ from pathlib import Path
 import numpy as np
 import simplejpeg
 
-from benchmarks.common import arguments, machine, print_table, write_result
+from benchmarks.common import arguments, domain_streams, machine, print_table, write_result
 from job.data.manifest import NAME, Manifest, ShardInfo
-from job.data.records import DOMAINS, SOURCE
-from job.data.stream import BatchLoader, DomainStream, ShardStore, load_manifest
+from job.data.records import DOMAINS
+from job.data.stream import BatchLoader
 
 SHARDS, SAMPLES, SIZE, STREAMS, BATCH, ROUNDS = 10_000, 4, 64, 64, 128, 5
 MOST_SECONDS = 1.0
@@ -58,20 +58,7 @@ def make_shards(folder: Path) -> None:
 def first_batch(folder: Path, step: int) -> float:
     """Seconds until the batch of `step` is there."""
     begun = time.perf_counter()
-    manifest, store = load_manifest(folder), ShardStore(folder)
-    streams = [
-        DomainStream(
-            manifest,
-            domain,
-            store,
-            labelled=domain == SOURCE,
-            seed=0,
-            streams=STREAMS,
-            global_batch_size=BATCH,
-            block_shards=8,
-        )
-        for domain in DOMAINS
-    ]
+    streams = domain_streams(folder, STREAMS, BATCH, block_shards=8)[1]
     with BatchLoader(streams, seed=0, start_step=step, prefetch=2) as loader:
         batch = next(loader)
         seconds = time.perf_counter() - begun

@@ -1,12 +1,14 @@
 """The command line: ``python -m job COMMAND``. Every command imports what it needs when it runs, so --help is quick."""
 
 import os
+import socket
 import sys
 from pathlib import Path
 
 import click
 
 from job.errors import EXIT_BAD_INPUT, JobError
+from job.launcher import process_exit_code, tell_launcher
 
 CONTEXT = {"help_option_names": ["-h", "--help"], "max_content_width": 110}
 
@@ -19,10 +21,11 @@ def main() -> None:
 
 @main.command(context_settings={"ignore_unknown_options": True})
 @click.option("--config", required=True, type=Path, help="YAML file; see configs/.")
-@click.option("--check", is_flag=True, help="Check configuration and shards; print ranks, GPUs and the run folder.")
-@click.option("--ranks", type=click.IntRange(1), help="With --check: how many; default: one for each GPU, or one.")
+@click.option("--check", is_flag=True, help="Only check configuration and shards; print ranks and GPUs, run folder.")
+@click.option("--nodes", type=click.IntRange(1), default=1, help="With --check: how many; default: one.")
+@click.option("--ranks", type=click.IntRange(1), help="With --check: on each node; default: one for each GPU, or one.")
 @click.argument("overrides", nargs=-1)
-def train(config: Path, check: bool, ranks: int | None, overrides: tuple[str, ...]) -> int:
+def train(config: Path, check: bool, nodes: int, ranks: int | None, overrides: tuple[str, ...]) -> int:
     """Train, or go on with a run that was stopped.
 
     OVERRIDES are key.sub=value words. Ends in 0 when finished, in 75 when stopped after a checkpoint: the same command
@@ -39,12 +42,14 @@ def train(config: Path, check: bool, ranks: int | None, overrides: tuple[str, ..
         from torch.cuda import device_count
 
         from job.data.manifest import load_manifest
+        from job.models.build import build_model
         from job.training.inputs import check_data
 
         manifest = load_manifest(resolved.data.shards, allow_pipe=resolved.data.allow_pipe)
         gpus = device_count()
         ranks = ranks or gpus or 1
-        check_data(resolved, manifest, ranks)
+        check_data(resolved, manifest, nodes * ranks)
+        build_model(resolved.model, manifest.size, len(manifest.class_names), resolved.seed)
         click.echo(f"{ranks} {gpus} {resolved.run_folder}")
         return 0
     from job.train import train as run
@@ -62,14 +67,22 @@ def train(config: Path, check: bool, ranks: int | None, overrides: tuple[str, ..
 @click.option("--seed", default=0, show_default=True, help="Of splits, shuffling and generated images.")
 @click.option("--quality", default=95, show_default=True, help="JPEG quality, 1 to 100.")
 @click.option("--keep-target-labels", is_flag=True, help="For the train-on-target upper bound and oracle curves.")
+@click.option("--source", help="Name of the labelled domain in the dataset; default: the men.")
+@click.option("--target", help="Name of the other; default: the women.")
+@click.option("--crop", default="center", show_default=True, help="none, center, or face: the largest one found.")
+@click.option("--no-face", default="keep", show_default=True, help="keep (its centre) or drop images without a face.")
+@click.option("--max-skipped", default="1%", show_default=True, help="Unreadable images allowed: a share or a number.")
+@click.option("--strict", is_flag=True, help="Refuse emotions that are none of the seven, instead of leaving them out.")
 @click.option("--option", "options", multiple=True, metavar="KEY=VALUE", help="Of the layout, for instance train=6000.")
-def shards(layout, root, out, size, shards, workers, seed, quality, keep_target_labels, options) -> int:
+def shards(layout, root, out, source, target, options, **settings) -> int:
     """Write a dataset as WebDataset shards.
 
     \b
     Examples:
       python -m job shards faces --out shards/faces --size 48 --option train=6000
       python -m job shards mnist-m --root DIR --out shards/mnist-m
+      python -m job shards kdef --root KDEF --out shards/kdef --crop face
+      python -m job shards folders --root DIR --source photos --target cartoons --out shards/cartoons
     """
     import yaml
 
@@ -84,18 +97,8 @@ def shards(layout, root, out, size, shards, workers, seed, quality, keep_target_
             pairs[key] = yaml.safe_load(value)
         except yaml.YAMLError:
             raise JobError(f"--option {option!r}: the value is not valid YAML") from None
-    write_shards(
-        layout,
-        root,
-        out,
-        size=size,
-        shards=shards,
-        workers=workers,
-        seed=seed,
-        quality=quality,
-        keep_target_labels=keep_target_labels,
-        options=pairs,
-    )
+    pairs |= {name: value for name, value in (("source", source), ("target", target)) if value is not None}
+    write_shards(layout, root, out, options=pairs, **settings)
     return 0
 
 
@@ -160,7 +163,7 @@ def predict(checkpoint: Path, out: Path, images: tuple[Path, ...]) -> int:
 
 @main.command()
 @click.argument("runs", nargs=-1, required=True, type=Path)
-@click.option("--out", type=Path, help="Folder for comparison.json.")
+@click.option("--out", type=Path, help="Folder for comparison.json, comparison.png and comparison.html.")
 def compare(runs: tuple[Path, ...], out: Path | None) -> int:
     """Compare finished runs: accuracy by objective, over seeds, and the share of the gap closed.
 
@@ -176,27 +179,122 @@ def compare(runs: tuple[Path, ...], out: Path | None) -> int:
 
     comparison = run(runs)
     if out is not None:
+        from job.evaluation.compare import curves
+        from job.monitor.figures.comparison import draw_comparison
+        from job.monitor.report.comparison import CURVES, write_comparison
+
         if out.exists() and not out.is_dir():
             raise JobError(f"--out {out} is a file: give a folder")
         out.mkdir(parents=True, exist_ok=True)
         write_atomically(out / "comparison.json", json.dumps(comparison, indent=1) + "\n")
+        lines = curves(comparison, list(CURVES))
+        draw_comparison(comparison, lines, out / "comparison.png")
+        write_comparison(comparison, lines, out / "comparison.html")
     click.echo(table(comparison))
     return 0
+
+
+@main.command()
+@click.option(
+    "--config", type=Path, help="Whose shards, run folder and W&B settings to look at; default: the defaults."
+)
+@click.argument("overrides", nargs=-1)
+def doctor(config: Path | None, overrides: tuple[str, ...]) -> int:
+    """Say whether this machine, or under srun every node of the job, is fit for a run, and what to do where it is not.
+
+    Versions, GPUs and driver, shards and the speed of reading them, disk, W&B, limits; between nodes an all-reduce of
+    every pair, and the clocks. Ends in 0, or in 2 when something failed.
+
+    \b
+    Examples:
+      python -m job doctor --config configs/faces.yaml
+      srun --nodes=2 --ntasks-per-node=1 python -m job doctor --config configs/faces.yaml
+    """
+    os.environ.setdefault("TORCH_CPP_LOG_LEVEL", "ERROR")  # torch's warnings about host names without a reverse entry
+    from job.config_file import build_config, load_config
+    from launch.doctor.command import doctor as examine
+    from launch.doctor.nodes import find_nodes
+
+    nodes = find_nodes()
+    table, exit_code = examine(load_config(config, overrides) if config else build_config({}, "defaults"), nodes)
+    if table:
+        click.echo(table)
+    return exit_code
+
+
+@main.command()
+@click.argument("runs", nargs=-1, required=True, type=Path)
+def report(runs: tuple[Path, ...]) -> int:
+    """Draw figures/ and report.html of runs anew, from what their folders hold.
+
+    Training does it after every evaluation; this is for a run that was killed, copied, or trained without figures.
+
+    \b
+    Example:
+      python -m job report runs/faces-dann
+    """
+    from job.monitor.figures.draw import draw_figures
+    from job.monitor.report.write import write_report
+    from job.monitor.run_view import read_run
+
+    for folder in runs:
+        view = read_run(folder)
+        draw_figures(view)
+        click.echo(write_report(view))
+    return 0
+
+
+@main.command()
+@click.option("--entity", default="", help="W&B user or team; default: that of your key.")
+@click.option("--project", default="emotion-dann", show_default=True, help="W&B project, as wandb.project.")
+@click.option("--dry-run", is_flag=True, help="Print the JSON instead of sending it; needs no network.")
+def dashboard(entity: str, project: str, dry_run: bool) -> int:
+    """Write the project's W&B workspace and a report to start from, laid out for this job.
+
+    Needs wandb-workspaces: pip install --requirement requirements-dashboard.txt
+
+    \b
+    Example:
+      python -m job dashboard --entity my-team --project emotion-dann
+    """
+    from job.monitor.dashboard import as_json, save
+
+    if dry_run:
+        click.echo(as_json(entity, project))
+        return 0
+    for address in save(entity or _default_entity(), project):
+        click.echo(address)
+    return 0
+
+
+def _default_entity() -> str:
+    import wandb
+
+    try:
+        return wandb.Api(timeout=20).default_entity or ""
+    except Exception as error:
+        why = (str(error).strip().splitlines() or [type(error).__name__])[0]
+        raise JobError(f"W&B does not say who you are ({why}): `wandb login`, or give --entity") from None
 
 
 def run() -> int:
     """Run a command; a JobError becomes one line on stderr and exit code 2."""
     try:
-        return main(standalone_mode=False) or 0
+        exit_code = main(standalone_mode=False) or 0
+        tell_launcher(exit_code)
+        return process_exit_code(exit_code)
     except click.ClickException as error:
         error.show()
+        tell_launcher(EXIT_BAD_INPUT, error.format_message())
         return EXIT_BAD_INPUT
     except (click.Abort, KeyboardInterrupt):
         click.echo("interrupted", err=True)
         return 130
     except JobError as error:
         rank = int(os.environ.get("RANK", 0))
-        click.echo(f"error: {error}" if rank == 0 else f"error on rank {rank}: {error}", err=True)
+        where = f" (rank {rank} on {socket.gethostname()})" if rank else ""
+        click.echo(f"error: {error}{where}", err=True)
+        tell_launcher(EXIT_BAD_INPUT, f"{error}{where}")
         return EXIT_BAD_INPUT
 
 

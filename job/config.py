@@ -139,6 +139,10 @@ class Train(Section):
 class Evaluation(Section):
     batch_size: Positive = 256  # per rank
     probe_samples: Positive = 1000  # per domain, for the proxy A-distance
+    figures: bool = True  # figures/ and report.html, drawn by a process of their own after every evaluation
+    feature_map: Literal["pca", "tsne"] = "pca"  # how features are laid out in two dimensions
+    map_samples: Positive = 300  # per domain, in the feature map; at most probe_samples
+    pictures: Positive = 24  # per domain, sample faces and confident mistakes
 
 
 class Selection(Section):
@@ -150,10 +154,12 @@ class Wandb(Section):
     mode: Literal["auto", "online", "offline", "disabled"] = "auto"  # auto: online with a key, offline without
     project: str = "emotion-dann"
     entity: str | None = None
-    group: str | None = None
-    job_type: str | None = None
-    tags: tuple[str, ...] = ()
+    group: str | None = None  # null: the objective
+    job_type: str | None = None  # null: train
+    tags: tuple[str, ...] = ()  # more than those of the method, the network and the Slurm job
     notes: str | None = None
+    artifacts: bool = True  # hand over the chosen checkpoint and the manifest when the run has finished
+    every_node: bool = False  # system metrics of all nodes, not of the first alone; online only
 
 
 class Config(Section):

@@ -12,6 +12,7 @@ from pydantic import BaseModel, ValidationError
 
 from job.config import Config
 from job.errors import JobError
+from job.monitor.secrets import refuse_secrets
 
 
 class _UniqueKeys(yaml.SafeLoader):
@@ -49,7 +50,9 @@ def load_config(path: str | Path, overrides: Sequence[str] = ()) -> Config:
     content.setdefault("name", path.stem)
     for override in overrides:
         _apply(content, override)
-    return build_config(content, str(path))
+    config = build_config(content, str(path))
+    refuse_secrets(config.to_yaml(), "the configuration")
+    return config
 
 
 def build_config(content: dict, where: str) -> Config:

@@ -11,3 +11,7 @@ class JobError(Exception):
     The message is one line that says what is wrong, where, and what to do now. The command line prints it as
     ``error: MESSAGE`` on stderr, without a traceback, and ends in 2.
     """
+
+
+class NotFinite(JobError):
+    """The loss was NaN or infinite."""

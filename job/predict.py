@@ -7,10 +7,13 @@ from pathlib import Path
 import numpy as np
 import simplejpeg
 import torch
-from PIL import Image, ImageOps
 
 from job.data.augment import normalise
+from job.data.crop import crop_to, find_face
 from job.data.encode import encode
+from job.data.fetch import fetch
+from job.data.picture import read_picture
+from job.data.survey import why
 from job.errors import JobError
 from job.evaluation.load import Loaded, load_model
 
@@ -73,17 +76,11 @@ def _read(paths: Iterable[Path], loaded: Loaded, unreadable: list[str]) -> Itera
     """Pixels exactly as the shards hold them: same crop, filter, JPEG quality and decoder."""
     for path in paths:
         try:
-            with Image.open(path) as image:
-                pixels = _rgb(ImageOps.exif_transpose(image))
-        except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
-            unreadable.append(f"{path}: {str(error).splitlines()[0] if str(error) else type(error).__name__}")
+            pixels = read_picture(fetch(str(path)))
+        except (OSError, ValueError) as error:
+            unreadable.append(f"{path}: {why(error)}")
             continue
-        yield path, simplejpeg.decode_jpeg(encode(pixels, loaded.size, loaded.quality), "RGB")
-
-
-def _rgb(image: Image.Image) -> np.ndarray:
-    """uint8 [height, width, 3]; 16-bit pictures are scaled, which Pillow's own conversion would clip to white."""
-    if image.mode.startswith("I"):
-        grey = np.clip(np.asarray(image, np.int64) // 256, 0, 255).astype(np.uint8)
-        return np.repeat(grey[:, :, None], 3, axis=2)
-    return np.asarray(image.convert("RGB"))
+        if loaded.crop == "face":
+            pixels = crop_to(pixels, find_face(pixels))
+        jpeg = encode(pixels, loaded.size, loaded.quality, loaded.crop)
+        yield path, simplejpeg.decode_jpeg(jpeg, "RGB")

@@ -7,17 +7,21 @@ from datetime import timedelta
 import torch
 
 from job.config import Config
-from job.data.augment import DRAWN, Augmentation, augment, normalise
+from job.data.augment import Augmentation, normalise
 from job.data.manifest import Manifest, load_manifest
+from job.data.prepare import Preparation
 from job.data.records import SOURCE, TARGET
 from job.data.stream import Batch, BatchLoader, DomainStream
-from job.errors import EXIT_BAD_INPUT, EXIT_OK, EXIT_STOPPED, JobError
+from job.errors import EXIT_BAD_INPUT, EXIT_OK, EXIT_STOPPED, JobError, NotFinite
 from job.evaluation.evaluate import DomainReport, evaluate_domain
 from job.evaluation.validate import held_out_metrics, validation_metrics
 from job.models.build import build_model, memory_format
 from job.models.dann import DANN
+from job.monitor import alerts
 from job.monitor.keys import record_keys
-from job.monitor.recorder import Recorder, close_log
+from job.monitor.recorder import Recorder
+from job.monitor.terminal import close_log
+from job.monitor.wandb_node import NodeMonitor
 from job.objectives import OBJECTIVES
 from job.training.checkpoint import BEST, Checkpoint, find_checkpoint, read_checkpoint
 from job.training.distributed import build_accelerator, share_buffers
@@ -26,11 +30,11 @@ from job.training.loop import Callbacks, fit
 from job.training.optimizer import build_optimizer
 from job.training.run_folder import (
     describe,
+    holds_lock,
     on_main,
     open_run_folder,
     read_status,
     save,
-    tell_launcher,
     unlock,
     write_reports,
     write_status,
@@ -46,15 +50,14 @@ def train(config: Config) -> int:
     Raises JobError for everything that the user can put right.
     """
     try:
-        exit_code = _train(config)
+        return _train(config)
     except JobError as error:
-        tell_launcher(EXIT_BAD_INPUT, str(error))
+        if holds_lock(config.run_folder) and read_status(config.run_folder).get("status") == "running":
+            write_status(config.run_folder, "failed", EXIT_BAD_INPUT, str(error))  # before the first step
         raise
     finally:
         close_log()
         unlock(config.run_folder)
-    tell_launcher(exit_code)
-    return exit_code
 
 
 def _train(config: Config) -> int:
@@ -90,6 +93,16 @@ def _train(config: Config) -> int:
         )
         for role in objective.DOMAINS
     ]
+    mean, std = config.data.mean, config.data.std
+    channels_last = memory_format(config.model, accelerator.device) == torch.channels_last
+    preparation = Preparation(
+        Augmentation(**config.data.augment.model_dump()),
+        mean,
+        std,
+        channels_last,
+        accelerator.device,
+        objective.views(config.objective),
+    )
     batches = BatchLoader(
         streams,
         seed=config.seed,
@@ -98,22 +111,15 @@ def _train(config: Config) -> int:
         threads=config.data.threads,
         prefetch=config.data.prefetch,
         device=accelerator.device,
+        on_host=preparation.on_host,
     )
-    mean, std = config.data.mean, config.data.std
-    channels_last = memory_format(config.model, accelerator.device) == torch.channels_last
-    augmentation = Augmentation(**config.data.augment.model_dump())
 
     def prepare(batch: Batch) -> torch.Tensor:
         if config.data.record_keys:
             record_keys(folder, accelerator.process_index, batch.step, streams)
-        images, draws = batch.images, batch.draws
-        if objective.views(config.objective) == 2:  # the target once more, with draws that the first view leaves over
-            target = len(images) // 2
-            images = torch.cat([images, images[target:]])
-            draws = torch.cat([draws, draws[target:].roll(DRAWN, 1)])
-        return augment(images, draws, augmentation, mean, std, channels_last)
+        return preparation(batch)
 
-    def report(role: str, split: str, probe_samples: int = 0) -> DomainReport:
+    def report(role: str, split: str, probe_samples: int = 0, pictures: int = 0) -> DomainReport:
         return evaluate_domain(
             network,
             accelerator,
@@ -124,11 +130,15 @@ def _train(config: Config) -> int:
             normalise=lambda images: normalise(images, mean, std, channels_last),
             batch_size=config.evaluation.batch_size,
             probe_samples=probe_samples,
+            pictures=pictures,
         )
 
     def evaluate(step: int) -> tuple[dict[str, float], float]:
         share_buffers(network)
-        reports = [report(role, "val", config.evaluation.probe_samples) for role in (SOURCE, TARGET)]
+        settings = config.evaluation
+        pictures = settings.pictures if settings.figures else 0
+        reports = [report(role, "val", settings.probe_samples, pictures) for role in (SOURCE, TARGET)]
+        recorder.evaluated(step, [report.sample for report in reports], manifest.class_names)
         if main:
             write_reports(folder / "evaluation" / f"step_{step:08d}.json", step, reports, manifest.class_names)
         metrics = validation_metrics(*reports, manifest.class_names, config.score)
@@ -140,7 +150,11 @@ def _train(config: Config) -> int:
             best.update(step=step, score=metrics[f"selection/{config.score}"])
         meta = describe(config, manifest, accelerator, recorder.wandb_id)
         meta |= {"step": step, "best": best, "scores": metrics}
-        on_main(accelerator, lambda: save(folder, config, meta, network, optimizer, accelerator, is_best))
+        try:
+            on_main(accelerator, lambda: save(folder, config, meta, network, optimizer, accelerator, is_best))
+        except JobError as error:
+            recorder.alert(alerts.checkpoint_failed(str(error)))
+            raise
         return time.perf_counter() - began
 
     def last_checkpoint() -> str:
@@ -152,6 +166,7 @@ def _train(config: Config) -> int:
 
     facts = {"ranks": accelerator.num_processes, "device": str(accelerator.device), "manifest": manifest.hash}
     recorder = Recorder(config, folder, start_step, last and last.meta["wandb_id"], facts, main)
+    node = NodeMonitor(config, accelerator, recorder.wandb_id, recorder.wandb_mode)
     stop = Stop(folder / "stop", timedelta(seconds=config.train.timeout_seconds))
     status, exit_code = "failed", 1
     try:
@@ -179,19 +194,24 @@ def _train(config: Config) -> int:
             choice = {"selection/chosen_step": chosen.step, "selection/chosen_by": config.score}
             held_out = held_out_metrics(*reports, manifest.class_names)
             recorder.summarise(held_out | choice)
+            recorder.artifacts(chosen.path, chosen.meta, config.data.shards)
             log.info("finished; step %d, chosen by %s: %s", chosen.step, config.score, _headline(held_out))
             status, exit_code = "finished", EXIT_OK
         else:
             log.info("stopped (%s) after %s: start again to go on", stop.reason or "another rank", last_checkpoint())
+            recorder.alert(alerts.stopped(stop.reason or "another rank"))
             status, exit_code = "stopped", EXIT_STOPPED
     except JobError as error:
         exit_code = EXIT_BAD_INPUT
+        if isinstance(error, NotFinite):
+            recorder.alert(alerts.not_finite(str(error)))
         write_status(
             folder, status, exit_code, str(error)
         )  # whichever rank it is: the others break off with less to say
         raise
     finally:
         stop.close()
+        node.close()
         recorder.close(exit_code)
         if main and exit_code != EXIT_BAD_INPUT and read_status(folder).get("status") != "failed":
             write_status(folder, status, exit_code)

@@ -18,7 +18,7 @@ SMALL = {
     "model": {"backbone": "compact", "batch_norm": "none", "domain_hidden": [16]},
     "optimizer": {"lr": 0.005},
     "train": {"steps": 24, "log_every": 1, "eval_every": 8, "checkpoint_every": 5},
-    "evaluation": {"batch_size": 32, "probe_samples": 40},
+    "evaluation": {"batch_size": 32, "probe_samples": 40, "figures": False},
     "wandb": {"mode": "disabled"},
 }
 

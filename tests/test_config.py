@@ -1,3 +1,5 @@
+from pathlib import Path
+
 import pytest
 import yaml
 
@@ -80,3 +82,17 @@ def test_every_shipped_configuration_is_valid():
     assert paths
     for path in paths:
         assert yaml.safe_load(load_config(path).to_yaml())
+
+
+RECIPES = sorted((Path(__file__).parents[1] / "configs").glob("*.yaml"))
+
+
+@pytest.mark.parametrize("path", RECIPES, ids=lambda path: path.stem)
+def test_every_recipe_loads_and_names_the_command_that_makes_its_shards(path):
+    config = load_config(path)
+    assert config.name == path.stem
+    assert config.data.global_batch_size % config.data.streams == 0
+    said = [line for line in path.read_text().splitlines() if line.startswith("#   python -m job shards ")]
+    for line in said:
+        assert f"--out {config.data.shards}" in line
+    assert said or path.stem.endswith("_modern")

@@ -9,7 +9,7 @@ from job.evaluation.selection import mutual_information, scores
 from job.evaluation.validate import validation_metrics
 
 
-def report(probabilities, labels=None, features=None):
+def report(probabilities, labels=None):
     p = np.asarray(probabilities, float)
     predicted = p.argmax(1)
     classes = p.shape[1]
@@ -22,7 +22,6 @@ def report(probabilities, labels=None, features=None):
         predicted=np.bincount(predicted, minlength=classes),
         mean_probability=p.mean(0),
         mean_entropy=float(-(p * np.log(np.maximum(p, 1e-12))).sum(1).mean()),
-        features=np.zeros((0, 0)) if features is None else features,
     )
 
 

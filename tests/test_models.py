@@ -101,7 +101,7 @@ def test_frozen_batch_norm_keeps_its_statistics_and_mixed_does_not():
         ({"backbone": "resnet19"}, "unknown model.backbone resnet19: did you mean resnet1"),
         ({"backbone": "resnet18", "weights": "/nowhere/w.pth"}, "no file at model.weights=/nowhere/w.pth"),
         ({"backbone": "resnet18", "weights": "IMAGENET21K"}, "for resnet18 torchvision has only IMAGENET1K_V1"),
-        ({"backbone": "compact", "weights": "DEFAULT"}, "has no published weights"),
+        ({"backbone": "compact", "weights": "DEFAULT"}, "only torchvision's backbones load weights"),
         ({"backbone": "vit_b_32"}, "patches of 32 px, which 48 px is no multiple of"),
         ({"backbone": "resnet18", "batch_norm": "none"}, "has BatchNorm built in"),
         ({"backbone": "squeezenet1_0"}, "has no linear layer at its end"),

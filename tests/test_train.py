@@ -215,6 +215,15 @@ def test_a_second_job_in_the_same_run_folder_is_refused(small):
             train(config)
 
 
+def test_a_mistake_found_before_the_first_step_is_how_the_run_ended(small):
+    config = small(name="mistake", model={"backbone": "resnet19"})
+    with pytest.raises(JobError, match="resnet19"):
+        train(config)
+    status = json.loads((config.run_folder / "status.json").read_text())
+    assert (status["status"], status["exit_code"]) == ("failed", 2)
+    assert "resnet19" in status["message"]
+
+
 def test_a_loss_that_is_not_finite_stops_the_run_and_leaves_the_last_checkpoint(small):
     config = small(name="nan", optimizer={"lr": 1e12, "schedule": "constant"}, train={"log_every": 4, "eval_every": 50})
     with pytest.raises(
@@ -222,6 +231,7 @@ def test_a_loss_that_is_not_finite_stops_the_run_and_leaves_the_last_checkpoint(
     ):
         train(config)
     assert json.loads((config.run_folder / "status.json").read_text())["exit_code"] == 2
+    assert json.loads((config.run_folder / "alerts.jsonl").read_text().splitlines()[-1])["title"].startswith("NaN")
 
 
 def test_accumulation_gives_the_same_weights(small, undisturbed):
@@ -290,6 +300,7 @@ def test_a_full_disk_at_a_checkpoint_loses_nothing(small, tmp_path, undisturbed)
             file.write(bytes(shutil.disk_usage(disk).free - 64 * 1024))
         with pytest.raises(JobError, match="No space left on device; the last good one is step_00000001; free space"):
             train(config)
+        assert "checkpoint cannot be written" in (config.run_folder / "log.txt").read_text()  # the alert
         (disk / "filler").unlink()
         assert train(config) == 0
         assert_same_weights(weights(config), weights(undisturbed))

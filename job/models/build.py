@@ -74,7 +74,9 @@ def _backbone(settings: Model, size: int) -> nn.Module:
     }
     if name in own:
         if settings.weights != "none":
-            raise JobError(f"model.weights={settings.weights}: backbone {name} has no published weights, wants none")
+            raise JobError(
+                f"model.weights={settings.weights}: only torchvision's backbones load weights, {name} wants none"
+            )
         return own[name]()
     known = [*own, *backbones.torchvision_names()]
     if name not in known:

@@ -102,6 +102,8 @@ def read_checkpoint(path: Path) -> Checkpoint:
         raise JobError(f"no checkpoint at {path}: give a folder such as runs/NAME/checkpoints/best")
     if (path / "checkpoints").is_dir():
         raise JobError(f"{path} is a run folder: give one of its checkpoints, for instance {path}/checkpoints/best")
+    if path.name == "checkpoints" and (path / LATEST).exists():
+        raise JobError(f"{path} holds several checkpoints: give one, for instance {path}/{BEST}")
     try:
         meta = json.loads((path / _META).read_text())
         for name, size in meta["bytes"].items():

@@ -1,6 +1,7 @@
 """Accelerate, set up once: ranks, precision, time-outs, and what the machine needs to be told."""
 
 import os
+import socket
 from datetime import timedelta
 
 import torch
@@ -9,8 +10,7 @@ from accelerate.utils import DistributedDataParallelKwargs, InitProcessGroupKwar
 
 from job.config import Config
 from job.errors import JobError
-
-EXPECTED_RANKS = "JOB_EXPECTED_RANKS"  # set by the launch scripts
+from job.launcher import EXPECTED_RANKS
 
 
 def build_accelerator(config: Config) -> Accelerator:
@@ -24,7 +24,8 @@ def build_accelerator(config: Config) -> Accelerator:
         torch.use_deterministic_algorithms(True, warn_only=True)
     torch.backends.cudnn.benchmark = not config.train.deterministic
     torch.set_float32_matmul_precision("high")
-    has_gpu = torch.cuda.is_available() and os.environ.get("ACCELERATE_USE_CPU", "false").lower() not in ("true", "1")
+    check_gpus()
+    has_gpu = torch.cuda.is_available() and not _on_cpu()
     if config.train.precision == "fp16" and not has_gpu:
         raise JobError("train.precision=fp16 needs a GPU and there is none here: use no, or bf16")
     if config.train.precision == "bf16" and has_gpu and not torch.cuda.is_bf16_supported():
@@ -37,15 +38,34 @@ def build_accelerator(config: Config) -> Accelerator:
             DistributedDataParallelKwargs(gradient_as_bucket_view=True),
         ],
     )
+    check_ranks(accelerator)
+    if config.model.batch_norm == "sync" and accelerator.num_processes > 1 and accelerator.device.type != "cuda":
+        raise JobError("model.batch_norm=sync needs GPUs when there are several ranks: use mixed")
+    return accelerator
+
+
+def check_ranks(accelerator: Accelerator) -> None:
+    """Raise JobError unless as many ranks started as the launch script asked for."""
     wanted = int(os.environ.get(EXPECTED_RANKS, accelerator.num_processes))
     if accelerator.num_processes != wanted:
         raise JobError(
             f"{wanted} ranks were asked for and {accelerator.num_processes} started: with `accelerate launch` on CPUs "
             "use ACCELERATE_USE_CPU=true and --multi_gpu, or start it with launch/local.sh"
         )
-    if config.model.batch_norm == "sync" and accelerator.num_processes > 1 and accelerator.device.type != "cuda":
-        raise JobError("model.batch_norm=sync needs GPUs when there are several ranks: use mixed")
-    return accelerator
+
+
+def check_gpus() -> None:
+    """Raise JobError where a launch script started more ranks on this node than it has GPUs."""
+    rank, gpus = int(os.environ.get("LOCAL_RANK", 0)), torch.cuda.device_count()
+    if EXPECTED_RANKS in os.environ and not _on_cpu() and 0 < rank >= gpus:
+        raise JobError(
+            f"{socket.gethostname()} has {gpus} GPU(s) for {os.environ.get('LOCAL_WORLD_SIZE', rank + 1)} ranks: "
+            "ask for as many on each node (--gpus-per-node), or set JOB_RANKS to how many there are"
+        )
+
+
+def _on_cpu() -> bool:
+    return os.environ.get("ACCELERATE_USE_CPU", "false").lower() in ("true", "1")
 
 
 def share_buffers(model: torch.nn.Module) -> None:

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from job.config import Config
 from job.data.stream import Batch
-from job.errors import JobError
+from job.errors import NotFinite
 from job.models.dann import DANN
 from job.training.meter import Meter
 from job.training.optimizer import set_learning_rate
@@ -56,8 +56,8 @@ def fit(
     """Train from the loader's first step to its last. True: done; False: stopped early, after a checkpoint.
 
     A step is one update of the weights: ``train.accumulate`` forward passes, each over as many source as target rows.
-    `prepare` makes network input, augmented and normalised, of a
-    batch. The device is waited for at log steps only. Raises JobError when the loss was not finite, with the step.
+    `prepare` makes network input, augmented and normalised, of a batch. The device is waited for at log steps only.
+    Raises NotFinite, a JobError, with the step.
     """
     network: DANN = accelerator.unwrap_model(model)
     meter = Meter(accelerator, objective)
@@ -84,7 +84,7 @@ def fit(
         if logs or evaluates or saves:
             bad_step = meter.first_bad_step()
             if bad_step is not None:
-                raise JobError(_advice(bad_step, callbacks.last_checkpoint(), config))
+                raise NotFinite(_advice(bad_step, callbacks.last_checkpoint(), config))
         if logs:
             scale = accelerator.scaler.get_scale() if accelerator.scaler is not None else 1.0
             metrics |= meter.read(network, scale, batches.skipped) | clock.read(

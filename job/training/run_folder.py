@@ -5,6 +5,7 @@ import json
 import logging
 import os
 import socket
+import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -18,13 +19,13 @@ from job.data.records import DOMAINS
 from job.errors import JobError
 from job.evaluation.evaluate import DomainReport
 from job.evaluation.validate import as_json
+from job.launcher import LOCK_WAIT
 from job.models.dann import DANN
 from job.monitor.files import write_atomically
-from job.monitor.recorder import set_up_log
+from job.monitor.terminal import set_up_log
 from job.training import checkpoint as checkpoints
 
 log = logging.getLogger("job")
-STATUS_FILE = "JOB_STATUS_FILE"  # set by the launch scripts
 
 
 def open_run_folder(config: Config, manifest: Manifest, accelerator: Accelerator) -> checkpoints.Checkpoint | None:
@@ -65,20 +66,32 @@ def _lock(folder: Path) -> None:
     if folder in _locks:
         return
     file = open(folder / "lock", "a+", encoding="utf-8")  # noqa: SIM115
-    try:
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        file.seek(0)
-        raise JobError(
-            f"{folder} is in use by {file.read().strip() or 'another job'}: wait for it, "
-            f"stop it with `touch {folder}/stop`, or choose another `name`"
-        ) from None
-    except OSError as error:  # a file system without locks
-        log.warning("cannot lock %s (%s): make sure that no other job uses it", folder, error.strerror)
+    give_up = time.monotonic() + float(os.environ.get(LOCK_WAIT, 0))
+    while True:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            break
+        except BlockingIOError:
+            if time.monotonic() < give_up:
+                time.sleep(0.5)
+                continue
+            file.seek(0)
+            raise JobError(
+                f"{folder} is in use by {file.read().strip() or 'another job'}: wait for it, "
+                f"stop it with `touch {folder}/stop`, or choose another `name`"
+            ) from None
+        except OSError as error:  # a file system without locks
+            log.warning("cannot lock %s (%s): make sure that no other job uses it", folder, error.strerror)
+            break
     file.truncate(0)
     file.write(f"process {os.getpid()} on {socket.gethostname()}")
     file.flush()
     _locks[folder] = file
+
+
+def holds_lock(folder: Path) -> bool:
+    """Whether this process has opened the run folder and keeps others out."""
+    return folder in _locks
 
 
 def unlock(folder: Path) -> None:
@@ -118,6 +131,7 @@ def describe(config: Config, manifest: Manifest, accelerator: Accelerator, wandb
         "class_names": manifest.class_names,
         "size": manifest.size,
         "quality": manifest.quality,
+        "crop": manifest.crop,
         "config": config.model_dump(mode="json"),
     }
 
@@ -145,12 +159,6 @@ def on_main(accelerator: Accelerator, action: Callable[[], None]) -> None:
     broadcast_object_list(outcome)
     if outcome[0] is not None:
         raise JobError(outcome[0])
-
-
-def tell_launcher(exit_code: int, message: str | None = None) -> None:
-    """Write the exit code where launch/local.sh looks for it: `accelerate launch` does not pass it on."""
-    if STATUS_FILE in os.environ:
-        write_atomically(Path(os.environ[STATUS_FILE]), json.dumps({"exit_code": exit_code, "message": message}))
 
 
 def write_status(folder: Path, status: str, exit_code: int | None = None, message: str | None = None) -> None:
