@@ -32,14 +32,14 @@ def arguments(description: str, name: str) -> argparse.ArgumentParser:
 
 
 def domain_streams(folder: Path | str, streams: int, global_batch_size: int, block_shards: int = 4):
-    """Manifest and DomainStreams of both domains of the shards in a folder, as one rank reads them, seed 0."""
+    """DomainStreams of both domains of the shards in a folder, as one rank reads them, seed 0."""
     from job.data.manifest import load_manifest
     from job.data.records import DOMAINS, SOURCE
     from job.data.stream import DomainStream, ShardStore
 
     manifest, store = load_manifest(folder), ShardStore(folder)
     settings = {"streams": streams, "global_batch_size": global_batch_size, "block_shards": block_shards, "seed": 0}
-    return manifest, [DomainStream(manifest, d, store, labelled=d == SOURCE, **settings) for d in DOMAINS]
+    return [DomainStream(manifest, d, store, labelled=d == SOURCE, **settings) for d in DOMAINS]
 
 
 def machine() -> dict[str, Any]:

@@ -105,7 +105,7 @@ def main() -> None:
         manifest = load_manifest(folder)
         paths = [info.path for info in manifest.shards(SOURCE, "train")]
         few = paths[: WEBDATASET_IMAGES * SHARDS // IMAGES]
-        streams = domain_streams(folder, 16, BATCH)[1]
+        streams = domain_streams(folder, 16, BATCH)
         per_pass = IMAGES // BATCH
         jpegs = [
             bytes(s._shards[shard].jpeg(i))
@@ -117,7 +117,7 @@ def main() -> None:
         for turn in range(ROUNDS):
             rates["decoder"].append(measure(lambda: run_decoder(jpegs)))
             rates["ours"].append(measure(lambda turn=turn: run_ours(streams, turn * per_pass)))
-            rates["cold"].append(measure(lambda: run_ours(domain_streams(folder, 16, BATCH)[1], 0)))
+            rates["cold"].append(measure(lambda: run_ours(domain_streams(folder, 16, BATCH), 0)))
             rates["webdataset"].append(measure(lambda: run_webdataset(folder, few)))
 
     per_core = {name: statistics.median(cpu for cpu, _ in found) for name, found in rates.items()}

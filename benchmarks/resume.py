@@ -58,7 +58,7 @@ def make_shards(folder: Path) -> None:
 def first_batch(folder: Path, step: int) -> float:
     """Seconds until the batch of `step` is there."""
     begun = time.perf_counter()
-    streams = domain_streams(folder, STREAMS, BATCH, block_shards=8)[1]
+    streams = domain_streams(folder, STREAMS, BATCH, block_shards=8)
     with BatchLoader(streams, seed=0, start_step=step, prefetch=2) as loader:
         batch = next(loader)
         seconds = time.perf_counter() - begun

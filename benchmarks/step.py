@@ -54,6 +54,7 @@ def measure(backbone: str, batch: int, steps: int, turns: int, manifest: Manifes
         "data": {"shards": str(folder / "shards"), "global_batch_size": batch},
         "model": {"backbone": backbone},
         "train": {"steps": (turns + 1) * steps, "log_every": steps, "eval_every": 10**6, "checkpoint_every": 10**6},
+        "evaluation": {"figures": False},
         "wandb": {"mode": "offline"},
     }
     config = build_config(content, "benchmark")
@@ -89,7 +90,7 @@ def measure(backbone: str, batch: int, steps: int, turns: int, manifest: Manifes
 
 
 def _streams(config: Config):
-    return domain_streams(config.data.shards, config.data.streams, config.data.global_batch_size)[1]
+    return domain_streams(config.data.shards, config.data.streams, config.data.global_batch_size)
 
 
 def _bare(model, optimizer, accelerator: Accelerator, config: Config) -> Callable[[int], float]:

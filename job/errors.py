@@ -1,8 +1,10 @@
 """The one exception a user's mistake may raise."""
 
 EXIT_OK = 0
+EXIT_CRASH = 1
 EXIT_BAD_INPUT = 2
 EXIT_STOPPED = 75  # EX_TEMPFAIL of sysexits.h: a checkpoint was written, start again to continue
+ENDS = {EXIT_OK: "finished", EXIT_STOPPED: "stopped"}  # what a run that ends in anything else is called: failed
 
 
 class JobError(Exception):

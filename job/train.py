@@ -12,7 +12,7 @@ from job.data.manifest import Manifest, load_manifest
 from job.data.prepare import Preparation
 from job.data.records import SOURCE, TARGET
 from job.data.stream import Batch, BatchLoader, DomainStream
-from job.errors import EXIT_BAD_INPUT, EXIT_OK, EXIT_STOPPED, JobError, NotFinite
+from job.errors import ENDS, EXIT_BAD_INPUT, EXIT_CRASH, EXIT_OK, EXIT_STOPPED, JobError, NotFinite
 from job.evaluation.evaluate import DomainReport, evaluate_domain
 from job.evaluation.validate import held_out_metrics, validation_metrics
 from job.models.build import build_model, memory_format
@@ -29,13 +29,12 @@ from job.training.inputs import check_data, domain_names, open_store
 from job.training.loop import Callbacks, fit
 from job.training.optimizer import build_optimizer
 from job.training.run_folder import (
+    close_run_folder,
     describe,
-    holds_lock,
     on_main,
     open_run_folder,
-    read_status,
     save,
-    unlock,
+    say_why_it_failed,
     write_reports,
     write_status,
 )
@@ -51,13 +50,12 @@ def train(config: Config) -> int:
     """
     try:
         return _train(config)
-    except JobError as error:
-        if holds_lock(config.run_folder) and read_status(config.run_folder).get("status") == "running":
-            write_status(config.run_folder, "failed", EXIT_BAD_INPUT, str(error))  # before the first step
+    except BaseException as error:
+        say_why_it_failed(config.run_folder, error)
         raise
     finally:
         close_log()
-        unlock(config.run_folder)
+        close_run_folder(config.run_folder)
 
 
 def _train(config: Config) -> int:
@@ -168,7 +166,7 @@ def _train(config: Config) -> int:
     recorder = Recorder(config, folder, start_step, last and last.meta["wandb_id"], facts, main)
     node = NodeMonitor(config, accelerator, recorder.wandb_id, recorder.wandb_mode)
     stop = Stop(folder / "stop", timedelta(seconds=config.train.timeout_seconds))
-    status, exit_code = "failed", 1
+    exit_code = EXIT_CRASH
     try:
         class_weights = _class_weights(config, manifest, domains[objective.LABELLED], accelerator.device)
         callbacks = Callbacks(recorder.log, evaluate, save_at, last_checkpoint, stop.agreed, epochs)
@@ -196,25 +194,22 @@ def _train(config: Config) -> int:
             recorder.summarise(held_out | choice)
             recorder.artifacts(chosen.path, chosen.meta, config.data.shards)
             log.info("finished; step %d, chosen by %s: %s", chosen.step, config.score, _headline(held_out))
-            status, exit_code = "finished", EXIT_OK
+            exit_code = EXIT_OK
         else:
             log.info("stopped (%s) after %s: start again to go on", stop.reason or "another rank", last_checkpoint())
             recorder.alert(alerts.stopped(stop.reason or "another rank"))
-            status, exit_code = "stopped", EXIT_STOPPED
+            exit_code = EXIT_STOPPED
     except JobError as error:
         exit_code = EXIT_BAD_INPUT
         if isinstance(error, NotFinite):
             recorder.alert(alerts.not_finite(str(error)))
-        write_status(
-            folder, status, exit_code, str(error)
-        )  # whichever rank it is: the others break off with less to say
         raise
     finally:
         stop.close()
         node.close()
         recorder.close(exit_code)
-        if main and exit_code != EXIT_BAD_INPUT and read_status(folder).get("status") != "failed":
-            write_status(folder, status, exit_code)
+    if main:
+        write_status(folder, ENDS[exit_code], exit_code)
     accelerator.wait_for_everyone()
     accelerator.end_training()
     return exit_code

@@ -53,22 +53,11 @@ def normalise(
     return _finish(images, *_normalisation(tuple(mean), tuple(std), images.device), channels_last)
 
 
-def augment(
-    images: torch.Tensor,
-    draws: torch.Tensor,
-    augmentation: Augmentation,
-    mean: Sequence[float],
-    std: Sequence[float],
-    channels_last: bool = False,
-) -> torch.Tensor:
-    """uint8 [n, S, S, 3] and draws float32 [n, 8 or more] in [0, 1) -> augmented, normalised float32 [n, 3, S, S]."""
-    return colour(place(images, draws, augmentation), draws, augmentation, mean, std, channels_last)
-
-
 def place(images: torch.Tensor, draws: torch.Tensor, augmentation: Augmentation) -> torch.Tensor:
     """The geometry: uint8 [n, S, S, 3] -> the same on a CPU, or where pixels were resampled on a GPU, planes of floats.
 
-    The result may be `images` itself. On a CPU one thread does it all, mostly without the interpreter's lock.
+    `draws` are float32 [n, 8 or more] in [0, 1). The result may be `images` itself. On a CPU one thread does it all,
+    mostly without the interpreter's lock.
     """
     if augmentation.resamples:
         affine = _affine(draws, augmentation)

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import torch
 
-from job.data.augment import DRAWN, Augmentation, augment, colour, place
+from job.data.augment import DRAWN, Augmentation, colour, place
 from job.data.loader import Batch
 
 
@@ -32,10 +32,8 @@ class Preparation:
 
     def __call__(self, batch: Batch) -> torch.Tensor:
         """float32 [n, 3, S, S], n counting the further views, which follow after all other rows."""
-        if self.on_host:
-            return colour(batch.images, batch.draws, self.augmentation, self.mean, self.std, self.channels_last)
-        images, draws = self._with_views(batch.images, batch.draws)
-        return augment(images, draws, self.augmentation, self.mean, self.std, self.channels_last)
+        placed = batch if self.on_host else self._place(batch)
+        return colour(placed.images, placed.draws, self.augmentation, self.mean, self.std, self.channels_last)
 
     def _place(self, batch: Batch) -> Batch:
         images, draws = self._with_views(batch.images, batch.draws)

@@ -28,7 +28,7 @@ class Watch:
         self._raised: set[str] = set()
         self._dead = 0  # log steps from the first on, without a break, as a dead classifier gives them
         self._alive = False
-        self._collapsed = self._falling = self._waiting = 0  # in a row
+        self._counts: dict[str, int] = {}
         self._best_source: tuple[float, float] | None = None  # accuracy, lambda then
         self._lambda = 0.0
         self._timed = False
@@ -48,6 +48,11 @@ class Watch:
             elif alert is False:  # the cause has gone; None says nothing about it
                 self._raised.discard(name)
         return new
+
+    def _in_a_row(self, name: str, cause: bool) -> int:
+        """How many times without a break there has been a cause for what is called `name`."""
+        self._counts[name] = self._counts.get(name, 0) + 1 if cause else 0
+        return self._counts[name]
 
     def _not_finite(self, row: dict[str, Any]) -> Alert | bool:
         bad = [name for name, value in row.items() if isinstance(value, float) and not math.isfinite(value)]
@@ -83,13 +88,10 @@ class Watch:
         if len(shares) < 2:
             return None
         name, share = max(shares.items(), key=lambda item: item[1])
-        if share < COLLAPSED:
-            self._collapsed = 0
-            return False
-        self._collapsed += 1
+        times = self._in_a_row("collapse", share >= COLLAPSED)
         learned = row.get("val/source_accuracy", 0.0) > 2 / len(shares)  # else both domains may be untrained still
-        if not learned and self._collapsed < 2:
-            return None
+        if times < (1 if learned else 2):
+            return None if times else False
         return Alert(
             "domain collapse",
             f"{100 * share:.0f} % of the target is taken for {name}: lower objective.lambda_max, let lambda rise later "
@@ -103,12 +105,9 @@ class Watch:
         if self._best_source is None or accuracy >= self._best_source[0]:
             self._best_source = accuracy, self._lambda
         best, then = self._best_source
-        if best - accuracy < FALL or self._lambda <= then:
-            self._falling = 0
-            return False
-        self._falling += 1
-        if self._falling < 2:
-            return None
+        times = self._in_a_row("falling", best - accuracy >= FALL and self._lambda > then)
+        if times < 2:
+            return None if times else False
         return Alert(
             "source accuracy falls while lambda rises",
             f"{accuracy:.3f} after {best:.3f}, while lambda went from {then:.2f} to {self._lambda:.2f}: the encoder "
@@ -122,12 +121,9 @@ class Watch:
         if not self._timed:  # the first one has the start-up in it
             self._timed = True
             return None
-        if wait <= WAIT:
-            self._waiting = 0
-            return False
-        self._waiting += 1
-        if self._waiting < 2:
-            return None
+        times = self._in_a_row("wait", wait > WAIT)
+        if times < 2:
+            return None if times else False
         return Alert(
             "training waits for data",
             f"{100 * wait:.0f} % of the time: raise data.threads and data.prefetch, put data.cache_dir on a local disk "

@@ -26,13 +26,15 @@ class MetricsFile:
     """``metrics.jsonl``: one JSON object a line, each with ``trainer/step``.
 
     Opened by a run that goes on from `step`, it loses the lines of later steps, which are about to be done again, and a
-    last line that a killed process left unfinished.
+    last line that a killed process left unfinished. `rows` are those it keeps, `reached` the last step that it held.
     """
 
     def __init__(self, path: Path, step: int) -> None:
+        rows = read_metrics(path)
+        self.reached: int = rows[-1]["trainer/step"] if rows else step
+        self.rows = [row for row in rows if row["trainer/step"] <= step]
         if path.exists():
-            kept = [line for line in read_lines(path) if json.loads(line)["trainer/step"] <= step]
-            write_atomically(path, "".join(kept))
+            write_atomically(path, "".join(json.dumps(row) + "\n" for row in self.rows))
         self._path = path
         self._unwritten = ""
 
@@ -49,13 +51,9 @@ class MetricsFile:
         self._unwritten = ""
 
 
-def read_lines(path: Path) -> list[str]:
-    """The whole lines of a metrics file; none where there is no file."""
+def read_metrics(path: Path) -> list[dict[str, Any]]:
+    """The rows of a metrics file, without a last line that is not whole; none where there is no file."""
     if not path.exists():
         return []
     lines = path.read_text(encoding="utf-8").splitlines(keepends=True)
-    return [line for line in lines if line.endswith("}\n")]
-
-
-def read_metrics(path: Path) -> list[dict[str, Any]]:
-    return [json.loads(line) for line in read_lines(path)]
+    return [json.loads(line) for line in lines if line.endswith("}\n")]

@@ -8,13 +8,13 @@ from pathlib import Path
 from typing import Any
 
 from job.config import Config
-from job.errors import EXIT_OK, EXIT_STOPPED
+from job.errors import ENDS, EXIT_STOPPED
 from job.evaluation.samples import Sample
 from job.monitor import alerts
 from job.monitor.alerts import Alert, Watch
 from job.monitor.drawing import Drawing
 from job.monitor.facts import facts
-from job.monitor.files import MetricsFile, finite, read_metrics, write_atomically
+from job.monitor.files import MetricsFile, finite, write_atomically
 from job.monitor.run_view import write_sample
 from job.monitor.secrets import scrub, scrub_all
 from job.monitor.terminal import Progress
@@ -23,7 +23,6 @@ from job.monitor.wandb_media import Samples
 from job.monitor.wandb_run import WandbRun
 
 log = logging.getLogger("job")
-STATUS = {EXIT_OK: "finished", EXIT_STOPPED: "stopped"}  # exit code -> how a run ended
 
 
 class Recorder:
@@ -39,11 +38,10 @@ class Recorder:
             return
         self._folder = folder
         self._config = config
-        before = read_metrics(folder / "metrics.jsonl")
         self._file = MetricsFile(folder / "metrics.jsonl", step)
         self._last: dict[str, Any] = {}
         self._watch = Watch(config.objective.name == "dann")
-        for row in read_metrics(folder / "metrics.jsonl"):
+        for row in self._file.rows:
             self._last |= row
             self._watch.look(row)
         self._step = step
@@ -60,9 +58,8 @@ class Recorder:
         self.wandb_mode = self._wandb.mode
         self._progress = Progress(config.train.steps, step)
         if step and step < config.train.steps:
-            logged = before[-1]["trainer/step"] if before else step
             restarts = os.environ.get("SLURM_RESTART_COUNT")
-            self.alert(alerts.resumed(step, config.train.steps, logged, restarts))
+            self.alert(alerts.resumed(step, config.train.steps, self._file.reached, restarts))
 
     def evaluated(self, step: int, samples: Sequence[Sample], class_names: Sequence[str]) -> None:
         """Take what the evaluation at `step` kept of source and target: figures are drawn of it once it is logged."""
@@ -133,7 +130,7 @@ class Recorder:
             seconds = 10 if stopped else min(60, self._config.train.timeout_seconds / 4)  # somebody waits: Slurm, ranks
             self._pass_on(self._drawing.wait(seconds))
             missing = self._passed_on != self._evaluated  # then they were left out, the one before being slow
-            self._drawing.start(self._evaluated, STATUS.get(exit_code, "failed"), figures=missing)
+            self._drawing.start(self._evaluated, ENDS.get(exit_code, "failed"), figures=missing)
             self._pass_on(self._drawing.wait(seconds))
         self._wandb.finish(exit_code)
 

@@ -16,7 +16,7 @@ from job.config import Config
 from job.config_file import build_config
 from job.data.manifest import Manifest
 from job.data.records import DOMAINS
-from job.errors import JobError
+from job.errors import EXIT_BAD_INPUT, EXIT_CRASH, JobError
 from job.evaluation.evaluate import DomainReport
 from job.evaluation.validate import as_json
 from job.launcher import LOCK_WAIT
@@ -54,10 +54,12 @@ def open_run_folder(config: Config, manifest: Manifest, accelerator: Accelerator
     if not accelerator.is_main_process:
         set_up_log(None, main=False)
     on_main(accelerator, open_it)
+    _open.add(folder)
     broadcast_object_list(found)
     return checkpoints.read_checkpoint(found[0]) if found[0] else None
 
 
+_open: set[Path] = set()  # folders of runs that this rank takes part in
 _locks = {}  # open files: a lock lasts as long as its process
 
 
@@ -89,12 +91,8 @@ def _lock(folder: Path) -> None:
     _locks[folder] = file
 
 
-def holds_lock(folder: Path) -> bool:
-    """Whether this process has opened the run folder and keeps others out."""
-    return folder in _locks
-
-
-def unlock(folder: Path) -> None:
+def close_run_folder(folder: Path) -> None:
+    _open.discard(folder)
     if folder in _locks:
         _locks.pop(folder).close()
 
@@ -170,11 +168,21 @@ def write_status(folder: Path, status: str, exit_code: int | None = None, messag
         log.warning("cannot write status.json: %s", error)
 
 
-def read_status(folder: Path) -> dict:
+def say_why_it_failed(folder: Path, error: BaseException) -> None:
+    """Let status.json say so, whichever rank it is, if the folder is open. The others break off with less to say."""
+    if folder not in _open:
+        return
+    if isinstance(error, JobError):
+        write_status(folder, "failed", EXIT_BAD_INPUT, str(error))
+    elif not _has_ended(folder):
+        write_status(folder, "failed", EXIT_CRASH)
+
+
+def _has_ended(folder: Path) -> bool:
     try:
-        return json.loads((folder / "status.json").read_text())
+        return json.loads((folder / "status.json").read_text())["status"] != "running"
     except (OSError, ValueError):
-        return {}
+        return False
 
 
 def write_reports(path: Path, step: int, reports: Sequence[DomainReport], class_names: Sequence[str]) -> None:

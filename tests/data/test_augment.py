@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from job.data import augment as module
-from job.data.augment import DRAWN, Augmentation, augment, normalise
+from job.data.augment import DRAWN, Augmentation, colour, normalise, place
 from job.data.loader import Batch
 from job.data.prepare import Preparation
 
@@ -29,6 +29,10 @@ def drawn(n, **values):
     for column, value in values.items():
         draws[:, getattr(module, column)] = value
     return draws
+
+
+def augment(images, draws, augmentation, mean, std, channels_last=False):
+    return colour(place(images, draws, augmentation), draws, augmentation, mean, std, channels_last)
 
 
 def planes(images):
