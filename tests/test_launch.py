@@ -35,7 +35,8 @@ def local(config, tmp_path, *overrides, ranks=1, **options) -> subprocess.Popen:
 
 
 def test_two_ranks_stop_on_a_signal_in_75_and_go_on_to_0(small, tmp_path):
-    whole, config = small(name="whole"), small(name="stopped")
+    train = {"steps": 300, "eval_every": 150, "checkpoint_every": 100}  # the stop file is looked for once a second
+    whole, config = small(name="whole", train=train), small(name="stopped", train=train)
     process = local(whole, tmp_path, ranks=2)
     assert process.wait(300) == 0, process.stderr.read()
     process = local(config, tmp_path, ranks=2)
