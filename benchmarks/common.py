@@ -31,14 +31,21 @@ def arguments(description: str, name: str) -> argparse.ArgumentParser:
     return parser
 
 
-def domain_streams(folder: Path | str, streams: int, global_batch_size: int, block_shards: int = 4):
-    """DomainStreams of both domains of the shards in a folder, as one rank reads them, seed 0."""
+def domain_streams(
+    folder: Path | str, streams: int, global_batch_size: int, block_shards: int = 4, decoded_gib: float = 0
+):
+    """DomainStreams of both domains of the shards in a folder, as one rank reads them, seed 0.
+
+    `decoded_gib` is the memory for decoded images: with none, every image is decoded whenever it comes up.
+    """
+    from job.data.decoded import DecodedImages
     from job.data.manifest import load_manifest
     from job.data.records import DOMAINS, SOURCE
     from job.data.stream import DomainStream, ShardStore
 
     manifest, store = load_manifest(folder), ShardStore(folder)
     settings = {"streams": streams, "global_batch_size": global_batch_size, "block_shards": block_shards, "seed": 0}
+    settings["decoded"] = DecodedImages(int(decoded_gib * 2**30))
     return [DomainStream(manifest, d, store, labelled=d == SOURCE, **settings) for d in DOMAINS]
 
 

@@ -283,9 +283,14 @@ def run() -> int:
         exit_code = main(standalone_mode=False) or 0
         tell_launcher(exit_code)
         return process_exit_code(exit_code)
-    except click.ClickException as error:
+    except click.exceptions.NoArgsIsHelpError as error:
         error.show()
-        tell_launcher(EXIT_BAD_INPUT, error.format_message())
+        return EXIT_BAD_INPUT
+    except click.ClickException as error:
+        command = error.ctx.command_path if isinstance(error, click.UsageError) and error.ctx else "python -m job"
+        message = f"{error.format_message().rstrip('.')}: see {command} --help"
+        click.echo(f"error: {message}", err=True)
+        tell_launcher(EXIT_BAD_INPUT, message)
         return EXIT_BAD_INPUT
     except (click.Abort, KeyboardInterrupt):
         click.echo("interrupted", err=True)

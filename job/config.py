@@ -47,6 +47,7 @@ class Data(Section):
     block_shards: Positive = 4  # shards of a stream that are shuffled together
     threads: Positive = 2  # decoding threads per rank
     prefetch: Positive = 4  # batches decoded ahead
+    decoded_gib: float = Field(1.0, ge=0)  # memory per rank for decoded images, so that later passes need not decode
     on_bad_image: Literal["error", "skip"] = "error"  # an undecodable image: stop, or take the next one and count it
     max_skipped: int | None = Field(None, ge=1)  # how many images a rank may skip before it stops; null: any number
     cache_dir: str | None = None  # where remote shards are kept; default: ~/.cache/job/shards
@@ -219,6 +220,7 @@ class Config(Section):
             "shards",
             "threads",
             "prefetch",
+            "decoded_gib",
             "record_keys",
             "max_skipped",
             "cache_dir",

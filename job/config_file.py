@@ -50,17 +50,17 @@ def load_config(path: str | Path, overrides: Sequence[str] = ()) -> Config:
     content.setdefault("name", path.stem)
     for override in overrides:
         _apply(content, override)
-    config = build_config(content, str(path))
+    config = build_config(content, str(path), overrides)
     refuse_secrets(config.to_yaml(), "the configuration")
     return config
 
 
-def build_config(content: dict, where: str) -> Config:
-    """Check a configuration given as nested dictionaries. Raises JobError that names `where`."""
+def build_config(content: dict, where: str, overrides: Sequence[str] = ()) -> Config:
+    """Check a configuration given as nested dictionaries. Raises JobError that names `where`, or the override."""
     try:
         return Config.model_validate(content)
     except ValidationError as error:
-        raise JobError(_describe(error, where)) from None
+        raise JobError(_describe(error, where, overrides)) from None
 
 
 def _apply(content: dict, override: str) -> None:
@@ -87,18 +87,24 @@ def known_keys(model: type[BaseModel] = Config, prefix: str = "") -> Iterable[st
             yield from known_keys(field.annotation, f"{prefix}{name}.")
 
 
-def _describe(error: ValidationError, where: str) -> str:
+def _describe(error: ValidationError, where: str, overrides: Sequence[str]) -> str:
     problems = error.errors()
     first = problems[0]
     key = ".".join(str(part) for part in first["loc"])
     if first["type"] == "extra_forbidden":
         text = f"unknown key {key}{_nearest(key)}"
+    elif first["type"] == "model_type":
+        within = next(name for name in known_keys() if name.startswith(f"{key}."))
+        text = f"{key} is a section: set its keys, such as {within}"
     elif key:
         message = first["msg"].removeprefix("Value error, ")
         text = f"{key} = {first['input']!r}: {message[0].lower()}{message[1:]}"
     else:
         text = first["msg"].removeprefix("Value error, ")
     more = f" (and {len(problems) - 1} more)" if len(problems) > 1 else ""
+    for override in overrides:
+        if f"{key}.".startswith(f"{override.partition('=')[0]}."):
+            where = f"override {override!r}"
     return f"{where}: {text}{more}"
 
 

@@ -12,12 +12,11 @@ from job.data.augment import normalise
 from job.data.crop import crop_to, find_face
 from job.data.encode import encode
 from job.data.fetch import fetch
+from job.data.found import ENDINGS, Notes, walk
 from job.data.picture import read_picture
 from job.data.survey import why
 from job.errors import JobError
 from job.evaluation.load import Loaded, load_model
-
-ENDINGS = {".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff", ".gif"}
 
 
 def predict(checkpoint: Path, inputs: Sequence[Path], out: Path, batch_size: int = 64) -> tuple[int, list[str]]:
@@ -27,12 +26,12 @@ def predict(checkpoint: Path, inputs: Sequence[Path], out: Path, batch_size: int
     checkpoint is broken or no image is found.
     """
     loaded = load_model(checkpoint)
-    paths = list(find_images(inputs))
+    unreadable: list[str] = []
+    paths = list(find_images(inputs, unreadable))
     if not paths:
         raise JobError(f"no image under {', '.join(map(str, inputs))}: looked for {', '.join(sorted(ENDINGS))}")
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     loaded.model.to(device)
-    unreadable: list[str] = []
     done = 0
     if out.is_dir():
         raise JobError(f"--out {out} is a folder: give the name of a CSV file")
@@ -61,11 +60,16 @@ def probabilities(loaded: Loaded, images: np.ndarray, device: torch.device) -> n
     return loaded.model(inputs).class_logits.float().softmax(1).cpu().numpy()
 
 
-def find_images(inputs: Iterable[Path]) -> Iterator[Path]:
-    """The files named and, sorted, the images in the folders named. Raises JobError when one is missing."""
+def find_images(inputs: Iterable[Path], unreadable: list[str]) -> Iterator[Path]:
+    """The files named and, in a fixed order, the images in the folders named; broken links are noted as unreadable.
+
+    Raises JobError when an input is missing.
+    """
     for path in map(Path, inputs):
         if path.is_dir():
-            yield from sorted(p for p in path.rglob("*") if p.suffix.lower() in ENDINGS and p.is_file())
+            notes = Notes()
+            yield from (Path(found) for found, _ in walk(path, notes))
+            unreadable += [f"{path / below}: {reason}" for below, reason in notes.skipped]
         elif path.exists():
             yield path
         else:

@@ -8,6 +8,7 @@ import torch
 
 from job.config import Config
 from job.data.augment import Augmentation, normalise
+from job.data.decoded import DecodedImages
 from job.data.manifest import Manifest, load_manifest
 from job.data.prepare import Preparation
 from job.data.records import SOURCE, TARGET
@@ -73,7 +74,7 @@ def _train(config: Config) -> int:
 
     model, optimizer = _build(config, manifest, accelerator, last)
     network: DANN = accelerator.unwrap_model(model)
-    store = open_store(config)
+    store, decoded = open_store(config), DecodedImages(int(config.data.decoded_gib * 2**30))
     streams = [
         DomainStream(
             manifest,
@@ -88,6 +89,7 @@ def _train(config: Config) -> int:
             max_skipped=config.data.max_skipped,
             rank=accelerator.process_index,
             world_size=accelerator.num_processes,
+            decoded=decoded,
         )
         for role in objective.DOMAINS
     ]

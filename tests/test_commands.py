@@ -265,13 +265,15 @@ def test_predict_writes_a_row_per_readable_image(job, trained, tmp_path):
     Image.fromarray(rng.integers(0, 255, (90, 70, 3), np.uint8)).save(photos / "colour é.jpg")
     Image.fromarray(rng.integers(0, 255, (48, 48), np.uint8)).save(photos / "deeper" / "grey.PNG")
     (photos / "broken.jpg").write_text("no image")
+    (photos / "link.jpg").symlink_to("nowhere.jpg")
     out = tmp_path / "predictions.csv"
     code, said, errors = job(
         "predict", "--checkpoint", trained.run_folder / "checkpoints" / "best", photos, "--out", out
     )
     assert code == 0, errors
-    assert "2 predicted, 1 skipped" in said
+    assert "2 predicted, 2 skipped" in said
     assert "broken.jpg" in errors
+    assert "link.jpg: a broken link" in errors
     with open(out, newline="", encoding="utf-8") as file:
         table = list(csv.DictReader(file))
     assert [row["path"].rpartition("/")[2] for row in table] == ["colour é.jpg", "grey.PNG"]
@@ -310,6 +312,19 @@ def test_predict_sees_pictures_exactly_as_training_does(trained, faces, tmp_path
     loaded = load_model(trained.run_folder / "checkpoints" / "best")
     ((_, seen),) = _read([tmp_path / "lossless.png"], loaded, [])
     np.testing.assert_array_equal(seen, simplejpeg.decode_jpeg(encode(pixels, 48, loaded.quality), "RGB"))
+
+
+@pytest.mark.parametrize(
+    ("words", "says"),
+    [
+        (("train",), "Missing option '--config': see "),
+        (("train", "--config", "x.yaml", "--ranks", "two"), "'two' is not a valid integer"),
+        (("trian",), "No such command 'trian'"),
+        (("inspect",), "Missing argument 'SHARDS': see "),
+    ],
+)
+def test_a_command_line_that_is_none_is_told_in_one_line(job, words, says):
+    fails(job(*words), says)
 
 
 def test_predict_and_evaluate_say_what_is_wrong(job, trained, tmp_path):

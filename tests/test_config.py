@@ -47,6 +47,9 @@ def test_the_resolved_configuration_is_a_configuration(tmp_path):
         ("just words\n", [], "is not a configuration"),
         ("{}\n", ["selection.score=target_accuracy"], "target labels may choose a checkpoint of train_on_target only"),
         ("{}\n", ["name=a/b"], "no slash"),
+        ("{}\n", ["data.augment=3"], "data.augment is a section: set its keys, such as data.augment.flip"),
+        ("seed: 1\n", ["optimizer.lr=0.1", "train.steps=0"], "override 'train.steps=0': train.steps = 0"),
+        ("train: {steps: 0}\n", ["optimizer.lr=0.1"], "mine.yaml: train.steps = 0"),
     ],
 )
 def test_a_mistake_is_told_in_one_line(tmp_path, text, overrides, says):
@@ -69,7 +72,7 @@ def test_the_fingerprint_covers_what_decides_the_weights_and_nothing_else():
         return Config.model_validate(content).fingerprint()
 
     base = fingerprint()
-    for harmless in ({"data": {"threads": 7}}, {"name": "b"}, {"train": {"log_every": 3}}, {"wandb": {"project": "p"}}):
+    for harmless in ({"data": {"threads": 7, "decoded_gib": 0}}, {"name": "b"}, {"train": {"log_every": 3}}, {"wandb": {"project": "p"}}):
         assert fingerprint(**harmless) == base
     for harmful in ({"seed": 1}, {"data": {"streams": 8}}, {"optimizer": {"lr": 0.5}}, {"train": {"steps": 7}}):
         assert fingerprint(**harmful) != base

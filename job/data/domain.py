@@ -6,6 +6,7 @@ import numpy as np
 
 from job.data.cache import ShardStore
 from job.data.decode import decode_into
+from job.data.decoded import DecodedImages
 from job.data.manifest import Manifest
 from job.data.opened import OpenShards
 from job.data.order import DomainOrder, rank_streams
@@ -19,6 +20,8 @@ class DomainStream:
     `labelled` says whether labels may be read at all: without it every label is -1. An image that cannot be decoded is
     an error; with on_bad_image="skip" the next one of its block takes its place, the same on any number of ranks, at
     most `max_skipped` times (None: any number of times) in this process.
+
+    `decoded` keeps decoded images for later passes; streams of several domains may share it.
 
     `slots` (int64 [b]) are the places of this rank's samples within the global batch: s * B/S + j for sample j of
     stream s. Raises JobError for numbers that cannot work, and for labels that are not there.
@@ -40,6 +43,7 @@ class DomainStream:
         world_size: int = 1,
         on_bad_image: str = "error",
         max_skipped: int | None = None,
+        decoded: DecodedImages | None = None,
     ):
         counts = [shard.samples for shard in manifest.shards(domain, split)]
         self._streams = rank_streams(streams, rank, world_size)
@@ -56,6 +60,8 @@ class DomainStream:
         capacity = max(16, 2 * len(self._streams) * block_shards)
         self._shards = OpenShards(manifest, domain, split, store, labelled=labelled, capacity=capacity)
         self._store = store
+        own = {shard: counts[shard] for stream in self._streams for shard in self._order.shards(stream)}
+        self._decoded = decoded.make_room(own, manifest.size) if decoded else {}
         self._max_skipped = max_skipped if on_bad_image == "skip" else 0
         self._skipped = 0
         self._announced: dict[int, tuple[int, int]] = {}
@@ -89,11 +95,18 @@ class DomainStream:
         skipped = 0
         for row, (number, i, image) in enumerate(zip(shards.tolist(), samples.tolist(), images)):
             shard = mapped.get(number) or self._shards[number]
-            try:
-                decode_into(shard.jpeg(i), image)
-            except ValueError as error:
-                skipped += 1
-                shard, i = self._substitute(step, row, image, shard, i, error)
+            kept = self._decoded.get(number)
+            if kept is not None and kept.held[i]:
+                image[...] = kept.images[i]
+            else:
+                try:
+                    decode_into(shard.jpeg(i), image)
+                    if kept is not None:
+                        kept.images[i] = image
+                        kept.held[i] = 1  # after the pixels: another thread may be looking
+                except ValueError as error:
+                    skipped += 1
+                    shard, i = self._substitute(step, row, image, shard, i, error)
             labels[row] = shard.index.labels.item(i)
         return skipped
 

@@ -113,6 +113,10 @@ class DomainOrder:
         runs = [self.locate(stream, step * b, b) for stream in streams]
         return np.concatenate([shards for shards, _ in runs]), np.concatenate([samples for _, samples in runs])
 
+    def shards(self, stream: int) -> list[int]:
+        """All shards of a stream."""
+        return self._shards[stream].tolist()
+
     def locate(self, stream: int, position: int, count: int = 1) -> tuple[np.ndarray, np.ndarray]:
         """Shards and sample indices, int32 [count], at positions [position, position + count) of an infinite stream."""
         found = self._locate_in_block(stream, position, count)

@@ -63,6 +63,8 @@ def fit(
     meter = Meter(accelerator, objective)
     clock = _Clock(batches)
     train = config.train
+    # torch.manual_seed asks after devices of every kind at every call, which takes half a millisecond
+    seed = torch.cuda.manual_seed if accelerator.device.type == "cuda" else torch.default_generator.manual_seed
     model.train()
     for batch in batches:
         step = batch.step
@@ -70,7 +72,7 @@ def fit(
         logs = done % train.log_every == 0 or done == train.steps
         lambda_ = lambda_at(step, train.steps, config.objective)
         lr_factor = lr_factor_at(step, train.steps, config.optimizer)
-        torch.manual_seed(_step_seed(config.seed, step, accelerator.process_index))  # dropout: nothing to save
+        seed(_step_seed(config.seed, step, accelerator.process_index))  # of dropout: so there is no state to save
         set_learning_rate(optimizer, lr_factor)
         if logs and len(objective.DOMAINS) == 2:
             meter.watch_reversed_gradient(network)

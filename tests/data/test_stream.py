@@ -1,6 +1,7 @@
 """What a rank reads of global batch t, and what it does with images that cannot be decoded."""
 
 import io
+import shutil
 import tarfile
 import threading
 
@@ -10,6 +11,8 @@ import torch
 import toy_layout
 from conftest import make
 
+from job.data import domain as module
+from job.data.decoded import DecodedImages
 from job.data.draws import draw
 from job.data.manifest import Manifest, ShardInfo, load_manifest
 from job.data.stream import BatchLoader, DomainStream, ShardStore, read_split
@@ -304,3 +307,43 @@ def test_many_shards_stay_within_the_limit_of_open_files(made, tmp_path):
             filled(many, step)
     finally:
         resource.setrlimit(resource.RLIMIT_NOFILE, limits)
+
+
+def test_later_passes_take_what_was_decoded(made, monkeypatch):
+    """The same pixels, and nothing is decoded twice; of what has no room everything is."""
+    decoded = []
+    monkeypatch.setattr(
+        module, "decode_into", lambda jpeg, row, decode=module.decode_into: decoded.append(jpeg) or decode(jpeg, row)
+    )
+    bytes_of_a_shard = 5 * 16 * 16 * 3  # 12 shards of 5 pictures, all seen after 15 steps of 8 (twice 60)
+    for room, expected in ((0, 240), (12 * bytes_of_a_shard, 60), (7 * bytes_of_a_shard + 1, 7 * 5 + 25 * 4)):
+        plain, keeping = stream(made), stream(made, decoded=DecodedImages(room))
+        for step in range(30):
+            before = len(decoded)
+            wanted, labels, _ = filled(plain, step)
+            del decoded[before:]
+            found, same, _ = filled(keeping, step)
+            assert np.array_equal(found, wanted)
+            assert np.array_equal(same, labels)
+        assert len(decoded) == expected
+        decoded.clear()
+
+
+def test_two_domains_share_the_room_for_decoded_images(made):
+    room = DecodedImages(18 * 5 * 16 * 16 * 3)
+    assert [len(one._decoded) for one in both(made, decoded=room)] == [12, 6]
+
+
+def test_an_image_that_was_skipped_is_skipped_in_every_pass(made, tmp_path):
+    folder = shutil.copytree(made, tmp_path / "spoilt")
+    spoil(folder)
+    one = stream(folder, decoded=DecodedImages(2**30), on_bad_image="skip")
+    plain = stream(folder, on_bad_image="skip")
+    skips = 0
+    for at in range(30):  # four passes
+        (images, labels, skipped), (wanted, expected, as_often) = filled(one, at), filled(plain, at)
+        assert np.array_equal(images, wanted)
+        assert np.array_equal(labels, expected)
+        assert skipped == as_often
+        skips += skipped
+    assert skips == 4
