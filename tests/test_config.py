@@ -72,7 +72,12 @@ def test_the_fingerprint_covers_what_decides_the_weights_and_nothing_else():
         return Config.model_validate(content).fingerprint()
 
     base = fingerprint()
-    for harmless in ({"data": {"threads": 7, "decoded_gib": 0}}, {"name": "b"}, {"train": {"log_every": 3}}, {"wandb": {"project": "p"}}):
+    for harmless in (
+        {"data": {"threads": 7, "decoded_gib": 0}},
+        {"name": "b"},
+        {"train": {"log_every": 3}},
+        {"wandb": {"project": "p"}},
+    ):
         assert fingerprint(**harmless) == base
     for harmful in ({"seed": 1}, {"data": {"streams": 8}}, {"optimizer": {"lr": 0.5}}, {"train": {"steps": 7}}):
         assert fingerprint(**harmful) != base
