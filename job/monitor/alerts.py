@@ -126,8 +126,8 @@ class Watch:
             return None if times else False
         return Alert(
             "training waits for data",
-            f"{100 * wait:.0f} % of the time: raise data.threads and data.prefetch, put data.cache_dir on a local disk "
-            "or ask for more CPU cores per GPU",
+            f"{100 * wait:.0f} % of the time: raise data.threads, data.prefetch and, if memory allows, "
+            "data.decoded_gib, put data.cache_dir on a local disk, or ask for more CPU cores per GPU",
         )
 
 
