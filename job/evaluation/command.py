@@ -30,6 +30,14 @@ def evaluate_checkpoint(path: Path, split: str, shards: str | None, out: Path | 
     check_gpus()
     accelerator = Accelerator()
     check_ranks(accelerator)
+    table = _evaluate(accelerator, path, split, shards, out)
+    # together, and in order: a rank that just exits may be aborted in the threads of its process group
+    accelerator.wait_for_everyone()
+    accelerator.end_training()
+    return table
+
+
+def _evaluate(accelerator: Accelerator, path: Path, split: str, shards: str | None, out: Path | None) -> str:
     loaded = load_model(path)
     config = loaded.config
     place = shards or config.data.shards
