@@ -84,6 +84,8 @@ def shards(layout, root, out, source, target, options, **settings) -> int:
       python -m job shards kdef --root KDEF --out shards/kdef --crop face
       python -m job shards folders --root DIR --source photos --target cartoons --out shards/cartoons
     """
+    # no linear algebra here, and each of the processes would start a thread for every core
+    os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
     import yaml
 
     from job.data.shards import write_shards
@@ -175,7 +177,7 @@ def compare(runs: tuple[Path, ...], out: Path | None) -> int:
 
     from job.evaluation.compare import compare as run
     from job.evaluation.compare import table
-    from job.monitor.files import write_atomically
+    from job.files import write_atomically
 
     comparison = run(runs)
     if out is not None:

@@ -5,7 +5,7 @@ import os
 from pathlib import Path
 
 from job.errors import EXIT_OK, EXIT_STOPPED
-from job.monitor.files import write_atomically
+from job.files import write_atomically
 
 EXPECTED_RANKS = "JOB_EXPECTED_RANKS"  # how many ranks were asked for
 STATUS_FILE = "JOB_STATUS_FILE"  # where the exit code goes; shared by the ranks of all nodes

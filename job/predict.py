@@ -9,12 +9,12 @@ import simplejpeg
 import torch
 
 from job.data.augment import normalise
+from job.data.convert import why
 from job.data.crop import crop_to, find_face
 from job.data.encode import encode
 from job.data.fetch import fetch
 from job.data.found import ENDINGS, Notes, walk
 from job.data.picture import read_picture
-from job.data.survey import why
 from job.errors import JobError
 from job.evaluation.load import Loaded, load_model
 

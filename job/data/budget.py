@@ -13,23 +13,17 @@ class Budget:
     def __init__(self, most: str, out: Path) -> None:
         self._text, self._out = most, out
         self._share, self._number = _parse(most)
-        self._total = 0
         self.skipped: list[tuple[str, str]] = []
 
-    def start(self, total: int, skipped: Iterable[tuple[str, str]]) -> None:
+    def spend(self, total: int, skipped: Iterable[tuple[str, str]]) -> None:
         """Of `total` images these cannot be read. Raises JobError when they are too many."""
-        self._total = total
-        self.add(skipped)
-
-    def add(self, skipped: Iterable[tuple[str, str]]) -> None:
-        """These cannot be read either. Raises JobError when they are too many by now."""
         self.skipped += skipped
-        allowed = self._number if self._share is None else self._share * self._total
+        allowed = self._number if self._share is None else self._share * total
         if len(self.skipped) > allowed:
             self.write()
             path, reason = min(self.skipped)
             raise JobError(
-                f"{len(self.skipped)} of {self._total} images cannot be read, more than --max-skipped {self._text}: "
+                f"{len(self.skipped)} of {total} images cannot be read, more than --max-skipped {self._text}: "
                 f"{path} ({reason}); {self._out / SKIPPED} lists them: repair or remove them, or allow more"
             )
 

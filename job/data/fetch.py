@@ -9,6 +9,7 @@ import numpy as np
 from job.data.found import Place
 
 MOST_BYTES = 1 << 28  # of one file: no photo is that large
+Stamp = tuple[int, int]  # bytes, time of the last change in ns
 _TOGETHER = 64  # images read in a row
 _TOGETHER_BYTES = 1 << 23  # fewer, where they are large
 PIXELS = "pixels"  # the part is text, as fer2013.csv has it: square grey pixels as decimal numbers with blanks between
@@ -16,46 +17,56 @@ PIXELS = "pixels"  # the part is text, as fer2013.csv has it: square grey pixels
 
 def fetch(place: Place) -> bytes:
     """The encoded image. Raises OSError or ValueError when it cannot be had."""
-    if isinstance(place, str):
-        # NONBLOCK: a pipe that somebody called x.jpg would be waited for without end
-        file = os.open(place, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0))
-        try:
-            about = os.fstat(file)
-            if not stat.S_ISREG(about.st_mode):
-                raise ValueError("not a plain file")
-            if about.st_size == 0:
-                raise ValueError("the file is empty")
-            if about.st_size > MOST_BYTES:
-                raise ValueError(f"the file has {about.st_size >> 20} MiB")
-            return _read(file, about.st_size)
-        finally:
-            os.close(file)
-    path, start, length, *kind = place
-    if length > MOST_BYTES:
-        raise ValueError(f"it has {length >> 20} MiB")
-    with open(path, "rb") as whole:
-        whole.seek(start)
-        part = whole.read(length)
-    return pixels_to_pgm(part) if kind == [PIXELS] else part
+    return _fetch(place)[0]
 
 
-def fetch_all(places: Iterable[Place]) -> Iterator[bytes | Exception]:
-    """The encoded images in order, or why one cannot be had.
+def fetch_in_groups(places: Iterable[Place]) -> Iterator[list[tuple[bytes | Exception, Stamp | None]]]:
+    """The encoded images in order, or why one cannot be had; and the stamps of the files they were in.
 
-    Some are read before the first is yielded: to read and to decode in turns would empty the processor's caches again
-    and again.
+    In groups: to read and to decode in turns would empty the processor's caches again and again.
     """
-    some, held = [], 0
+    group, held = [], 0
     for place in places:
         try:
-            some.append(fetch(place))
-            held += len(some[-1])
+            group.append(_fetch(place))
+            held += len(group[-1][0])
         except (OSError, ValueError) as error:
-            some.append(error)
-        if len(some) == _TOGETHER or held > _TOGETHER_BYTES:
-            yield from some
-            some, held = [], 0
-    yield from some
+            group.append((error, stamp(place)))
+        if len(group) == _TOGETHER or held > _TOGETHER_BYTES:
+            yield group
+            group, held = [], 0
+    yield group
+
+
+def stamp(place: Place) -> Stamp | None:
+    """By what a change of the file is noticed without reading it; None where it cannot be looked at."""
+    try:
+        return _stamp(os.stat(place if isinstance(place, str) else place[0]))
+    except OSError:
+        return None
+
+
+def _stamp(about: os.stat_result) -> Stamp:
+    return about.st_size, about.st_mtime_ns
+
+
+def _fetch(place: Place) -> tuple[bytes, Stamp]:
+    path, *part = (place,) if isinstance(place, str) else place
+    # NONBLOCK: a pipe that somebody called x.jpg would be waited for without end
+    file = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0))
+    try:
+        about = os.fstat(file)
+        if not stat.S_ISREG(about.st_mode):
+            raise ValueError("not a plain file")
+        start, length, *kind = part or (0, about.st_size)
+        if length == 0:
+            raise ValueError("the file is empty")
+        if length > MOST_BYTES:
+            raise ValueError(f"it has {length >> 20} MiB")
+        content = _read(file, start, length)
+    finally:
+        os.close(file)
+    return (pixels_to_pgm(content) if kind == [PIXELS] else content), _stamp(about)
 
 
 def pixels_to_pgm(text: bytes) -> bytes:
@@ -70,10 +81,10 @@ def pixels_to_pgm(text: bytes) -> bytes:
     return b"P5 %d %d 255\n" % (edge, edge) + values.astype(np.uint8).tobytes()
 
 
-def _read(file: int, size: int) -> bytes:
-    content = os.read(file, size)
-    while len(content) < size:
-        more = os.read(file, size - len(content))
+def _read(file: int, start: int, length: int) -> bytes:
+    content = os.pread(file, length, start)
+    while len(content) < length:
+        more = os.pread(file, length - len(content), start + len(content))
         if not more:
             break
         content += more

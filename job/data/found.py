@@ -5,6 +5,7 @@ from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import NamedTuple
 
 from job.errors import JobError
 
@@ -17,8 +18,7 @@ _SPLITS |= {"test": "test", "testing": "test"}
 Place = str | tuple[str, int, int] | tuple[str, int, int, str]  # a file, or a part of one: offset, bytes, kind
 
 
-@dataclass(frozen=True, slots=True)
-class Found:
+class Found(NamedTuple):
     """An image as a data set describes it; `domain` and `emotion` in the data set's own words.
 
     `origin` is its path below the root, for people to read; `place` is what `fetch` needs. `subject` and `split` are

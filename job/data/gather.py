@@ -1,24 +1,31 @@
-"""From a data set on disk to records: domains and emotions by name, a look at every file, splits."""
+"""From a data set on disk to records: domains and emotions by name, splits."""
 
 import gc
-from collections.abc import Iterator, Sequence
+import hashlib
+import json
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from job.data.assign import Item, assign_splits, repeats_of_held_out
-from job.data.budget import Budget
+from job.data.convert import Converted
 from job.data.emotions import label_of
 from job.data.found import Found, Notes, same_domain
-from job.data.image_file import read
-from job.data.pool import Pool, follow
 from job.data.records import EMOTIONS, SOURCE, TARGET, Layout, Record
-from job.data.survey import CHUNK, Fact, survey_chunk
 from job.errors import JobError
 
 # What every layout of files lets the user set, with the defaults.
 OPTIONS = {"source": "male", "target": "female", "val": 0.1, "test": 0.15, "subjects": True}
+
+
+class Image(NamedTuple):
+    """An image of either domain that shows one of the classes, before anybody has looked into its file."""
+
+    found: Found
+    domain: str
+    label: int
 
 
 @dataclass
@@ -26,8 +33,7 @@ class Gathered:
     """The records, and what the user should be told of the rest."""
 
     records: list[Record]
-    left_out: dict[str, int]
-    skipped: list[tuple[str, str]]
+    left_out: dict[str, int] = field(default_factory=dict)
     no_face: list[str] = field(default_factory=list)
     copies: list[list[Record]] = field(default_factory=list)  # groups of records with equal content
 
@@ -46,75 +52,88 @@ def no_collecting() -> Iterator[None]:
 
 def face_layout(name: str, find, *, size: int = 64, needs_root: bool = True, **options: Any) -> Layout:
     """A layout of faces in files; `options` are its own, beside OPTIONS."""
-    return Layout(name, EMOTIONS, None, read, needs_root, {**OPTIONS, **options}, size, find)
+    return Layout(name, EMOTIONS, needs_root=needs_root, options={**OPTIONS, **options}, size=size, find=find)
 
 
-def gather(
-    layout: Layout,
-    root: str | None,
-    options: dict[str, Any],
-    *,
-    seed: int,
-    strict: bool,
-    crop: str,
-    keep_faceless: bool,
-    budget: Budget,
-    pool: Pool,
-    scratch: Path,
-    progress: bool,
-) -> Gathered:
-    """Find the images of a data set, look at each, and give each its split.
+@no_collecting()
+def find_images(layout: Layout, root: str | None, options: dict[str, Any], strict: bool) -> tuple[list[Image], Notes]:
+    """The images of a data set that are wanted, and notes of the rest.
 
-    Raises JobError when nothing is found, `strict` meets what would be left out, too many files cannot be read, or the
-    images are too few for three splits.
+    Raises JobError when nothing is found of one of the domains, or `strict` meets what would be left out.
     """
     notes = Notes(strict=strict)
     own = {name: value for name, value in options.items() if name not in ("val", "test", "subjects")}
-    wanted = _wanted(layout, root, layout.find(root, notes, **own), options, notes)
-    if not wanted and not notes.skipped:
+    images = _wanted(layout.find(root, notes, **own), options, notes)
+    if not images and not notes.skipped:
         told = ", ".join(f"{n} of {what}" for what, n in sorted(notes.left_out.items()))
         told = told and f" ({told} left out)"
         raise JobError(f"layout {layout.name} found no images below {root}{told}: check --root, --source and --target")
-    facts = _survey([found for found, _, _ in wanted], crop == "face", pool, scratch, progress)
-    skipped, kept = list(notes.skipped), []
-    no_face = []
-    for (found, domain, label), (content, reason, face) in zip(wanted, facts):
-        if reason is not None:
-            skipped.append((found.origin, reason))
+    if images:
+        _check_domains(layout, options, {image.domain for image in images}, notes.skipped)
+    return images, notes
+
+
+def unusable(images: Sequence[Image], converted: Sequence[Converted]) -> list[tuple[str, str]]:
+    """(path, reason) of the images of which no JPEG could be made."""
+    return [(image.found.origin, result.reason) for image, result in zip(images, converted) if result.jpeg is None]
+
+
+@no_collecting()
+def gather(
+    layout: Layout, settings: dict[str, Any], images: Sequence[Image], notes: Notes, converted: Sequence[Converted]
+) -> Gathered:
+    """Records of the images that can be used, each with its split; their payload is where the JPEG is.
+
+    Of the `settings` of a manifest, seed, no_face and options count. Raises JobError when a domain has nothing left, or
+    the images are too few for three splits.
+    """
+    options = settings["options"]
+    left_out = Counter(notes.left_out)
+    no_face, kept = [], []
+    for image, result in zip(images, converted):
+        if result.jpeg is None:
             continue
-        if crop == "face" and face is None:
-            no_face.append(found.origin)
-            if not keep_faceless:
-                notes.left_out["images without a face"] += 1
+        if not result.face:
+            no_face.append(image.found.origin)
+            if settings["no_face"] == "drop":
+                left_out["images without a face"] += 1
                 continue
-        kept.append((found, domain, label, content, face))
-    budget.start(len(wanted) + len(notes.skipped), skipped)
+        kept.append((image, result))
     items = [
-        Item(domain, label, found.subject if options["subjects"] else None, content, found.split)
-        for found, domain, label, content, _ in kept
+        Item(domain, label, found.subject if options["subjects"] else None, result.digest, found.split)
+        for (found, domain, label), result in kept
     ]
     repeats = repeats_of_held_out(items)
     if repeats:
-        notes.left_out["images that equal one of a later split"] += len(repeats)
+        left_out["images that equal one of a later split"] += len(repeats)
         kept = [entry for i, entry in enumerate(kept) if i not in repeats]
         items = [item for i, item in enumerate(items) if i not in repeats]
-    _check_domains(layout, options, items)
-    splits = assign_splits(items, seed=seed, val=options["val"], test=options["test"], name=layout.name)
+    _check_domains(layout, options, {item.domain for item in items})
+    splits = assign_splits(items, seed=settings["seed"], val=options["val"], test=options["test"], name=layout.name)
     records = [
-        Record(found.origin, domain, split, label, item.subject, found.origin, (found.place, face), content)
-        for (found, domain, label, content, face), item, split in zip(kept, items, splits)
+        Record(found.origin, domain, split, label, item.subject, found.origin, result.jpeg)
+        for ((found, domain, label), result), item, split in zip(kept, items, splits)
     ]
-    return Gathered(records, dict(sorted(notes.left_out.items())), skipped, no_face, _copies(records))
+    return Gathered(records, dict(sorted(left_out.items())), no_face, _copies(items, records))
 
 
-def _wanted(layout, root, images, options, notes) -> list[tuple[Found, str, int]]:
+def digest_images(images: Sequence[Image], digests: Iterable[str | None]) -> str:
+    """sha256 (hex) of what the data set says of its images, and of their content."""
+    said = [
+        (found.origin, domain, label, found.subject, found.split, content)
+        for (found, domain, label), content in zip(images, digests)
+    ]
+    return hashlib.sha256(json.dumps(said).encode()).hexdigest()
+
+
+def _wanted(found_images, options, notes) -> list[Image]:
     """The images of either domain that show one of the seven emotions."""
     if _same(options["source"], options["target"]):
         raise JobError(f"--source {options['source']} and --target {options['target']} are the same domain")
     wanted = []
     roles: dict[str | None, str | None] = {SOURCE: SOURCE, TARGET: TARGET}
     labels: dict[str, int | None] = {}
-    for found in images:
+    for found in found_images:
         if found.domain not in roles:
             roles[found.domain] = next((r for r in (SOURCE, TARGET) if same_domain(found.domain, options[r])), None)
         domain = roles[found.domain]
@@ -127,7 +146,7 @@ def _wanted(layout, root, images, options, notes) -> list[tuple[Found, str, int]
         if label is None:
             notes.leave_out(f"emotion {found.emotion}", found.origin)
             continue
-        wanted.append((found, domain, label))
+        wanted.append(Image(found, domain, label))
     return wanted
 
 
@@ -135,30 +154,22 @@ def _same(one: str | None, other: str | None) -> bool:
     return one is not None and same_domain(one, other)
 
 
-def _survey(images: Sequence[Found], faces: bool, pool: Pool, scratch: Path, progress: bool) -> list[Fact]:
-    chunks = [images[first : first + CHUNK] for first in range(0, len(images), CHUNK)]
-    tasks = [(number, [f.place for f in chunk], faces, scratch) for number, chunk in enumerate(chunks)]
-    doing = "looking for faces" if faces else "looking"
-    results = follow(pool.run(survey_chunk, tasks), len(images), lambda result: len(result[1]), doing, progress)
-    return [fact for _, facts in sorted(results, key=lambda result: result[0]) for fact in facts]
-
-
-def _check_domains(layout: Layout, options: dict[str, Any], items: Sequence[Item]) -> None:
-    held = {item.domain for item in items}
+def _check_domains(layout: Layout, options: dict[str, Any], held: set[str], skipped: Sequence = ()) -> None:
     for role in (SOURCE, TARGET):
         if role not in held:
+            but = "".join(f" ({path} could not be looked at: {reason})" for path, reason in skipped[:1])
             raise JobError(
-                f"layout {layout.name} found no image of the {role}, {options[role]}: name it as the data set does, "
-                f"--{role} NAME"
+                f"layout {layout.name} found no image of the {role}, {options[role]}{but}: name it as the data set "
+                f"does, --{role} NAME"
             )
 
 
-def _copies(records: Sequence[Record]) -> list[list[Record]]:
+def _copies(items: Sequence[Item], records: Sequence[Record]) -> list[list[Record]]:
     by_content: dict[str, int | list[Record]] = {}
-    for i, record in enumerate(records):
-        earlier = by_content.setdefault(record.content, i)
+    for i, (item, record) in enumerate(zip(items, records)):
+        earlier = by_content.setdefault(item.content, i)
         if isinstance(earlier, list):
             earlier.append(record)
         elif earlier != i:
-            by_content[record.content] = [records[earlier], record]
+            by_content[item.content] = [records[earlier], record]
     return [group for group in by_content.values() if isinstance(group, list)]

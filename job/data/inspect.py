@@ -12,8 +12,8 @@ from job.data.opened import OpenShards
 from job.data.records import DOMAINS, SPLITS
 from job.data.sheet import draw_sheet
 from job.data.tar import member_names
-from job.data.write_shard import sha256_of
 from job.errors import JobError
+from job.files import sha256_of
 
 
 def inspect_shards(

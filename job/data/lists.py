@@ -5,7 +5,7 @@ import io
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
-from job.data.write_shard import write_atomically
+from job.files import write_atomically
 
 SKIPPED, COPIES, NO_FACE = "skipped.csv", "duplicates.csv", "no_face.csv"
 
@@ -16,4 +16,4 @@ def write_csv(path: Path, heads: Sequence[str], rows: Iterable[Sequence]) -> Non
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(heads)
     writer.writerows(rows)
-    write_atomically(path, text.getvalue())
+    write_atomically(path, text.getvalue(), durable=True)

@@ -10,7 +10,6 @@ from PIL import ExifTags, Image, ImageOps
 MOST_PIXELS = 64_000_000  # 192 MB decoded; more is refused from the header
 _BACKGROUND = (255, 255, 255, 255)  # behind transparent pictures
 _USUAL = ("YCbCr", "Gray", "RGB")
-_ENDS = {"PNG": b"IEND", "JPEG": b"\xff\xd9"}
 _TURNS = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
     3: Image.Transpose.ROTATE_180,
@@ -42,22 +41,6 @@ def read_picture(content: bytes) -> np.ndarray:
         raise UnreadableError(_brief(error)) from None
 
 
-def check_picture(content: bytes) -> None:
-    """Raise UnreadableError for what the header or a missing end gives away; pixels are decoded only if in doubt."""
-    if _is_usual_jpeg(content):
-        end = _ENDS["JPEG"]
-    else:
-        try:
-            with _open(content) as image:
-                end = _ENDS.get(image.format)
-        except UnreadableError:
-            raise
-        except Exception as error:
-            raise UnreadableError(_brief(error)) from None
-    if end is None or end not in content[-64:]:
-        read_picture(content)
-
-
 def _is_usual_jpeg(content: bytes) -> bool:
     """Whether it is a JPEG in usual colours: libjpeg alone reads them faster, and tells of damage that Pillow hides.
 
@@ -80,7 +63,7 @@ def _read_jpeg(content: bytes) -> np.ndarray:
         if "extraneous bytes" not in str(error):  # many cameras leave some, and nothing is lost by them
             raise UnreadableError(_brief(error)) from None
         pixels = simplejpeg.decode_jpeg(content, "RGB", strict=False)
-    turn = _turn(content) if b"Exif\0\0" in content[:65536] else None
+    turn = _turn(content) if content.find(b"Exif\0\0", 0, 65536) >= 0 else None
     return pixels if turn is None else np.asarray(Image.fromarray(pixels).transpose(turn))
 
 

@@ -75,7 +75,7 @@ def plan_shards(
     """
     plans = []
     for (domain, split), records in groups.items():
-        count = _shard_count(split, len(records), shards)
+        count = shard_count(split, len(records), shards)
         if count > len(records):
             raise JobError(
                 f"--shards {shards} is more than the {len(records)} images of {domain}/{split}: "
@@ -91,15 +91,15 @@ def plan_shards(
 
 
 def digest_records(records: Sequence[Record]) -> str:
-    """sha256 (hex) of what the records say, by which a half-written folder knows that it is continued, not mixed."""
+    """sha256 (hex) of what the records of a layout without files say: what its shards are made from."""
     digest = hashlib.sha256()
     for r in records:
-        said = [r.key, r.domain, r.split, r.label, r.subject, r.origin, *([r.content] if r.content else [])]
-        digest.update(json.dumps(said).encode())
+        digest.update(json.dumps([r.key, r.domain, r.split, r.label, r.subject, r.origin]).encode())
     return digest.hexdigest()
 
 
-def _shard_count(split: str, samples: int, shards: int | None) -> int:
+def shard_count(split: str, samples: int, shards: int | None) -> int:
+    """How many shards a split of so many samples gets; `shards` is the user's wish for training splits."""
     wanted = math.ceil(samples / SAMPLES_PER_SHARD)
     if split != "train":
         return min(samples, max(EVALUATION_SHARDS, wanted))

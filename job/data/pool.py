@@ -56,7 +56,7 @@ def _context() -> multiprocessing.context.BaseContext:
     if "forkserver" not in multiprocessing.get_all_start_methods():
         return multiprocessing.get_context("spawn")
     context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["job.data.write_shard", "job.data.gather"])
+    context.set_forkserver_preload(["job.data.write_shard", "job.data.convert"])
     return context
 
 

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -12,13 +12,12 @@ SPLITS = ("train", "val", "test")
 EMOTIONS = ("neutral", "joy", "sadness", "surprise", "anger", "fear", "disgust")
 
 
-@dataclass(frozen=True, slots=True)
-class Record:
+class Record(NamedTuple):
     """One sample before it is written to a shard.
 
     `key` is unique within its domain and split; `label` indexes the layout's class names; `subject` is None where it is
     not known; `origin` is the path (or the recipe) that the pixels come from; `payload` is whatever the layout's `read`
-    needs, and is picklable; `content` is a digest of the file, where there is one.
+    needs, and is picklable, or where the JPEG of an image on disk lies (job.data.convert).
     """
 
     key: str
@@ -28,12 +27,6 @@ class Record:
     subject: str | None
     origin: str
     payload: Any = None
-    content: str = ""
-
-    def __reduce__(self) -> tuple:
-        """Pickled by position: what dataclasses do takes twice the time, and every record goes to another process."""
-        about = (self.key, self.domain, self.split, self.label, self.subject, self.origin, self.payload, self.content)
-        return Record, about
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,14 +38,14 @@ class Layout:
     arguments of `records` that a user may set, with their defaults; `size` is the edge of a shard's images in pixels
     unless the user asks for another.
 
-    Data sets of files give `find(root, notes, **options)` in place of `records`: it yields the images as they are
-    described on disk (job.data.found), and job.data.gather makes records of them.
+    Data sets of files give `find(root, notes, **options)` in place of both: it yields the images as they are described
+    on disk (job.data.found); job.data.convert reads them and job.data.gather makes records of them.
     """
 
     name: str
     class_names: Sequence[str]
-    records: Callable[..., list[Record]] | None
-    read: Callable[[Record, int], np.ndarray]
+    records: Callable[..., list[Record]] | None = None
+    read: Callable[[Record, int], np.ndarray] | None = None
     needs_root: bool = True
     options: dict[str, Any] = field(default_factory=dict)
     size: int = 64

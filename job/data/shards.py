@@ -7,22 +7,23 @@ was interrupted. The manifest is written last.
 import difflib
 import shutil
 import sys
-import tempfile
 from pathlib import Path
 from typing import Any
 
 from job.data.budget import Budget
+from job.data.convert import convert, digests
 from job.data.crop import CROPS, check_detector
-from job.data.gather import Gathered, gather, no_collecting
+from job.data.gather import Gathered, digest_images, find_images, gather, no_collecting, unusable
 from job.data.hashing import mix
 from job.data.layouts import find_layout
-from job.data.manifest import NAME, Manifest, ShardInfo, load_manifest
-from job.data.plan import ShardPlan, digest_records, group_records, plan_shards
+from job.data.manifest import NAME, Manifest, load_manifest
+from job.data.plan import ShardPlan, digest_records, group_records, plan_shards, shard_count
 from job.data.pool import Pool, cores, follow
 from job.data.records import DOMAINS, Layout
 from job.data.report import tell, write_lists
-from job.data.write_shard import UNFINISHED, Written, write_atomically, write_shard
+from job.data.write_shard import UNFINISHED, write_shard
 from job.errors import JobError
+from job.files import write_atomically
 
 
 def write_shards(
@@ -58,85 +59,64 @@ def write_shards(
     layout = layout_name if isinstance(layout_name, Layout) else find_layout(layout_name)
     size = layout.size if size is None else size
     options = _check(layout, root, size, shards, workers, quality, crop, no_face, options or {})
-    out = Path(out)
+    root, out = None if root is None else str(root), Path(out)
     budget = Budget(max_skipped, out)
-    held = load_manifest(out) if (out / NAME).exists() else None
-    _make_folder(out / UNFINISHED if held is None else out)
-    scratch = out / UNFINISHED if held is None else None
+    settings = {
+        "layout": layout.name,
+        "size": size,
+        "class_names": tuple(layout.class_names),
+        "seed": seed,
+        "quality": quality,
+        "keep_target_labels": keep_target_labels,
+        "crop": crop,
+        "no_face": no_face,
+        "options": options,
+    }
     with Pool(workers or cores()) as pool:
-        gathered = _records(layout, root, seed, options, crop, no_face, strict, budget, pool, scratch, progress)
-        records = gathered.records
-        groups = group_records(layout, records)
-        plans = plan_shards(groups, seed=seed, shards=shards, keep_target_labels=keep_target_labels)
-        settings = {
-            "layout": layout.name,
-            "size": size,
-            "class_names": tuple(layout.class_names),
-            "seed": seed,
-            "quality": quality,
-            "keep_target_labels": keep_target_labels,
-            "crop": crop,
-            "no_face": no_face,
-            "options": options,
-            "inputs": digest_records(records),
-        }
-        if held is not None:
-            return _finished(out, held, settings, plans, progress)
+        if (out / NAME).exists():
+            return _finished(layout, root, out, settings, shards, strict, pool, progress)
+        _make_folder(out / UNFINISHED)
+        gathered, settings["inputs"] = _gather(layout, root, out, settings, strict, budget, pool, progress)
+        with no_collecting():
+            groups = group_records(layout, gathered.records)
+            plans = plan_shards(groups, seed=seed, shards=shards, keep_target_labels=keep_target_labels)
         fingerprint = f"{mix(repr(sorted(settings.items())), *(plan.path for plan in plans)):016x}"
         for folder in {(out / plan.path).parent for plan in plans}:
             _make_folder(folder)
         tasks = [(layout, plan, out, size, quality, crop, fingerprint) for plan in plans]
-        written = _write_all(tasks, len(records), budget, pool, progress)
+        written = pool.run(write_shard, tasks)
+        infos = follow(written, len(gathered.records), lambda info: info.samples, "writing", progress)
 
-    infos = {w.shard.path: w.shard for w in written if w.shard is not None}
+    by_path = {info.path: info for info in infos}
     domains = {domain: {} for domain in DOMAINS}
     for plan in plans:
-        if plan.path in infos:
-            domains[plan.domain].setdefault(plan.split, []).append(infos[plan.path])
+        domains[plan.domain].setdefault(plan.split, []).append(by_path[plan.path])
     left_out = dict(gathered.left_out)
     if budget.skipped:
         left_out["unreadable"] = len(budget.skipped)
     manifest = Manifest(**settings, left_out=left_out, domains={d: splits for d, splits in domains.items() if splits})
-    _remove_strays(out, plans, infos)
+    _remove_strays(out, plans)
     if layout.find is not None:
         write_lists(out, gathered, budget, crop)
         if progress:
             tell(out, gathered, budget)
-    write_atomically(out / NAME, manifest.model_dump_json(indent=1) + "\n")
+    write_atomically(out / NAME, manifest.model_dump_json(indent=1) + "\n", durable=True)
     shutil.rmtree(out / UNFINISHED, ignore_errors=True)
     return manifest
 
 
-def _records(layout, root, seed, options, crop, no_face, strict, budget, pool, scratch, progress) -> Gathered:
-    """The records of any layout. Of a finished folder (`scratch` None) only to compare them with what it holds."""
-    root = None if root is None else str(root)
+def _gather(layout, root, out, settings, strict, budget, pool, progress) -> tuple[Gathered, str]:
+    """The records of any layout, of images on disk after these have been converted; a digest of what they come from."""
+    options, seed, crop = settings["options"], settings["seed"], settings["crop"]
     if layout.find is None:
-        return Gathered(layout.records(root, seed, **options), {}, [])
-    with tempfile.TemporaryDirectory() as elsewhere, no_collecting():
-        return gather(
-            layout,
-            root,
-            options,
-            seed=seed,
-            strict=strict,
-            crop=crop,
-            keep_faceless=no_face == "keep",
-            budget=budget,
-            pool=pool,
-            scratch=scratch or Path(elsewhere),
-            progress=progress,
-        )
-
-
-def _write_all(tasks: list[tuple], images: int, budget: Budget, pool: Pool, progress: bool) -> list[Written]:
-    """Every shard, in any order. Raises JobError as soon as too many images have been skipped."""
-
-    def finished():
-        for written in pool.run(write_shard, tasks):
-            budget.add(written.skipped)
-            yield written
-
-    return follow(finished(), images, lambda written: written.planned, "writing", progress)
+        gathered = Gathered(layout.records(root, seed, **options))
+        return gathered, digest_records(gathered.records)
+    images, notes = find_images(layout, root, options, strict)
+    places = [image.found.place for image in images]
+    converted = convert(places, settings["size"], settings["quality"], crop, pool, out / UNFINISHED, progress)
+    budget.spend(len(images) + len(notes.skipped), [*notes.skipped, *unusable(images, converted)])
+    gathered = gather(layout, settings, images, notes, converted)
+    return gathered, digest_images(images, [result.digest for result in converted])
 
 
 def _check(layout, root, size, shards, workers, quality, crop, no_face, options) -> dict[str, Any]:
@@ -187,24 +167,30 @@ def _check_option(name: str, value: Any, default: Any) -> None:
         raise JobError(f"--option {name}={value}: wants {wants}")
 
 
-def _finished(
-    out: Path, manifest: Manifest, settings: dict[str, Any], plans: list[ShardPlan], progress: bool
-) -> Manifest:
+def _finished(layout, root, out, settings, shards, strict, pool, progress) -> Manifest:
     """The manifest of a finished folder. Raises JobError when it holds other shards than those asked for."""
+    manifest = load_manifest(out)
+
+    def refuse(detail: str) -> None:
+        raise JobError(f"{out} already holds other shards ({detail}): choose another --out, or delete that folder")
+
     for name, wanted in settings.items():
         held = getattr(manifest, name)
         if held != wanted:
-            detail = f"{name} is {held!r} there, {wanted!r} here" if name != "inputs" else "they come from other images"
-            raise JobError(f"{out} already holds other shards ({detail}): choose another --out, or delete that folder")
-    held = {shard.path for splits in manifest.domains.values() for infos in splits.values() for shard in infos}
-    planned = {plan.path for plan in plans}
-    # a shard whose images could all not be read is not there
-    if held - planned or len(planned - held) > manifest.left_out.get("unreadable", 0):
-        raise JobError(
-            f"{out} already holds other shards (another number of them): choose another --out, or delete that folder"
-        )
+            refuse(f"{name} is {held!r} there, {wanted!r} here")
+    for domain, splits in manifest.domains.items():
+        for split, held in splits.items():
+            if len(held) != shard_count(split, manifest.samples(domain, split), shards):
+                refuse("another number of them")
+    if layout.find is None:
+        inputs = digest_records(layout.records(root, settings["seed"], **settings["options"]))
+    else:
+        images, _ = find_images(layout, root, settings["options"], strict)
+        inputs = digest_images(images, digests([image.found.place for image in images], pool, progress))
+    if inputs != manifest.inputs:
+        refuse("they come from other images")
     if progress:
-        print(f"{out} is already complete: {len(held)} shards", file=sys.stderr)
+        print(f"{out} is already complete", file=sys.stderr)
     return manifest
 
 
@@ -215,9 +201,9 @@ def _make_folder(folder: Path) -> None:
         raise JobError(f"cannot make {error.filename} ({error.strerror}): choose another --out") from None
 
 
-def _remove_strays(out: Path, plans: list[ShardPlan], infos: dict[str, ShardInfo]) -> None:
+def _remove_strays(out: Path, plans: list[ShardPlan]) -> None:
     """Delete what interrupted runs with other settings have left among the shards."""
-    named = {out / path for path in infos}
+    named = {out / plan.path for plan in plans}
     for folder in {(out / plan.path).parent for plan in plans}:
         for path in folder.iterdir():
             if path not in named and (path.suffix == ".partial" or path.name.startswith(f"{folder.parent.name}-")):

@@ -9,7 +9,7 @@ import yaml
 
 from job.errors import JobError
 from job.evaluation.curves import Curve, mean_curve
-from job.monitor.files import read_metrics
+from job.monitor.metrics_file import read_metrics
 
 LOWER, UPPER = "source_only", "train_on_target"
 SOURCE, TARGET = "test/source_accuracy", "oracle/test_target_accuracy"

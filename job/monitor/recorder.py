@@ -10,11 +10,12 @@ from typing import Any
 from job.config import Config
 from job.errors import ENDS, EXIT_STOPPED
 from job.evaluation.samples import Sample
+from job.files import write_atomically
 from job.monitor import alerts
 from job.monitor.alerts import Alert, Watch
 from job.monitor.drawing import Drawing
 from job.monitor.facts import facts
-from job.monitor.files import MetricsFile, finite, write_atomically
+from job.monitor.metrics_file import MetricsFile, finite
 from job.monitor.run_view import write_sample
 from job.monitor.secrets import scrub, scrub_all
 from job.monitor.terminal import Progress

@@ -2,7 +2,6 @@
 
 import io
 import json
-import os
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -13,8 +12,9 @@ import numpy as np
 import yaml
 
 from job.errors import JobError
+from job.files import write_atomically
 from job.monitor.feature_layout import lay_out
-from job.monitor.files import read_metrics
+from job.monitor.metrics_file import read_metrics
 
 ROLES = ("source", "target")
 _SAMPLE = "figures/sample.npz"
@@ -115,12 +115,7 @@ def write_sample(folder: Path, step: int, samples: Sequence, map_samples: int) -
     np.savez(buffer, **arrays)
     path = folder / _SAMPLE
     path.parent.mkdir(exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
-        temporary.write_bytes(buffer.getvalue())
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
+    write_atomically(path, buffer.getvalue())
 
 
 def _read_sample(path: Path) -> dict[str, np.ndarray]:

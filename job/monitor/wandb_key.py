@@ -8,7 +8,7 @@ from pathlib import Path
 from urllib.parse import urlparse
 
 from job.config import Wandb
-from job.monitor.files import write_atomically
+from job.files import write_atomically
 
 log = logging.getLogger("job")
 DEFAULT_HOSTS = ("api.wandb.ai", "api.forge.coreweave.com")  # of the service, by its older and its newer name

@@ -14,6 +14,7 @@ from safetensors.torch import load_file, save
 from torch import Tensor
 
 from job.errors import JobError
+from job.files import folder_to_disk, to_disk
 
 LATEST, BEST = "latest", "best"
 _WEIGHTS, _TRAINER, _META = "model.safetensors", "trainer.pt", "meta.json"
@@ -54,15 +55,14 @@ def save_checkpoint(
         _write(temporary / _WEIGHTS, save({key: value.contiguous() for key, value in weights.items()}))
         with open(temporary / _TRAINER, "wb") as file:
             torch.save(dict(trainer), file)
-            file.flush()
-            os.fsync(file.fileno())
+            to_disk(file)
         sizes = {name: (temporary / name).stat().st_size for name in (_WEIGHTS, _TRAINER)}
         _write(temporary / _META, json.dumps({**meta, "bytes": sizes}, indent=1).encode())
-        _sync_folder(temporary)
+        folder_to_disk(temporary)
         if final.exists():  # an earlier attempt at this step that `latest` never reached
             shutil.rmtree(final)
         os.rename(temporary, final)
-        _sync_folder(folder)
+        folder_to_disk(folder)
         point(folder, LATEST, final)
     except (OSError, RuntimeError) as error:  # torch.save reports a full disk as a RuntimeError
         shutil.rmtree(temporary, ignore_errors=True)
@@ -81,7 +81,7 @@ def point(folder: Path, name: str, target: Path) -> None:
     link.unlink(missing_ok=True)
     link.symlink_to(target.name)
     os.replace(link, folder / name)
-    _sync_folder(folder)
+    folder_to_disk(folder)
 
 
 def find_checkpoint(folder: Path) -> Checkpoint | None:
@@ -128,16 +128,7 @@ def prune(folder: Path, keep_last: int) -> None:
 def _write(path: Path, content: bytes) -> None:
     with open(path, "wb") as file:
         file.write(content)
-        file.flush()
-        os.fsync(file.fileno())
-
-
-def _sync_folder(path: Path) -> None:
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
+        to_disk(file)
 
 
 def _why(error: BaseException) -> str:

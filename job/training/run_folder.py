@@ -19,9 +19,9 @@ from job.data.records import DOMAINS
 from job.errors import EXIT_BAD_INPUT, EXIT_CRASH, JobError
 from job.evaluation.evaluate import DomainReport
 from job.evaluation.validate import as_json
+from job.files import write_atomically
 from job.launcher import LOCK_WAIT
 from job.models.dann import DANN
-from job.monitor.files import write_atomically
 from job.monitor.terminal import set_up_log
 from job.training import checkpoint as checkpoints
 

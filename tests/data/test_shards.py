@@ -159,7 +159,7 @@ def test_a_subject_in_two_splits_is_refused(tmp_path):
     from dataclasses import replace
 
     def leaky(root, seed, **options):
-        return [replace(r, subject="the same man") for r in toy_layout.records(root, seed)]
+        return [r._replace(subject="the same man") for r in toy_layout.records(root, seed)]
 
     with pytest.raises(JobError, match="subject the same man of the source is in val and in train"):
         write_shards(replace(toy_layout.LAYOUT, records=leaky), None, tmp_path / "out", workers=1)
@@ -180,7 +180,7 @@ def test_a_full_disk_is_one_line_and_finished_shards_are_kept(tmp_path, monkeypa
     def full(file):
         raise OSError(errno.ENOSPC, "No space left on device")
 
-    monkeypatch.setattr(write_shard, "_to_disk", full)
+    monkeypatch.setattr(write_shard, "to_disk", full)
     with pytest.raises(JobError, match=r"No space left on device.*finished shards are kept"):
         make(tmp_path / "out")
     assert not list((tmp_path / "out").rglob("*.partial"))

@@ -3,7 +3,6 @@
 import csv
 import shutil
 from collections import Counter
-from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -77,7 +76,7 @@ def test_three_subjects_are_one_for_each_split_and_two_are_too_few():
 
 
 def test_splits_of_the_data_set_are_kept_and_lacking_ones_come_out_of_train():
-    listed = [replace(item, given=("train", "test")[n % 2]) for n, item in enumerate(items(known=False))]
+    listed = [item._replace(given=("train", "test")[n % 2]) for n, item in enumerate(items(known=False))]
     splits = assign(listed)
     for item, split in zip(listed, splits):
         assert split == "test" if item.given == "test" else split in ("train", "val")

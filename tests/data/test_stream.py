@@ -16,8 +16,8 @@ from job.data.decoded import DecodedImages
 from job.data.draws import draw
 from job.data.manifest import Manifest, ShardInfo, load_manifest
 from job.data.stream import BatchLoader, DomainStream, ShardStore, read_split
-from job.data.write_shard import sha256_of
 from job.errors import JobError
+from job.files import sha256_of
 
 SETTINGS = {"seed": 0, "streams": 4, "global_batch_size": 8, "block_shards": 2}
 

@@ -4,7 +4,6 @@ Everything in a data set belongs to its domain, whatever genders or domains it h
 """
 
 from collections.abc import Iterator
-from dataclasses import replace
 from pathlib import Path
 
 from job.data.found import Found, Notes
@@ -18,7 +17,7 @@ def find(root: str | None, notes: Notes, *, source: str | None, target: str | No
     for role, said in ((SOURCE, source), (TARGET, target)):
         for found in _one(role, said, notes):
             subject = None if found.subject is None else f"{role}-{found.subject}"
-            yield replace(found, domain=role, subject=subject, origin=f"{role}/{found.origin}")
+            yield found._replace(domain=role, subject=subject, origin=f"{role}/{found.origin}")
 
 
 def _one(role: str, said: str | None, notes: Notes) -> Iterator[Found]:

@@ -6,8 +6,8 @@ from typing import Any
 
 from job.evaluation.compare import SOURCE, TARGET
 from job.evaluation.curves import Curve
+from job.files import write_atomically
 from job.monitor.colours import objective_colour
-from job.monitor.files import write_atomically
 from job.monitor.report.parts import card, cards, page, tiles
 from job.monitor.report.svg import Line, bars, line_chart
 

@@ -1,20 +1,12 @@
-"""The small files of a run folder, each of them whole at any moment."""
+"""metrics.jsonl: what a run logs, a line at a time."""
 
 import json
 import math
 import os
-import socket
 from pathlib import Path
 from typing import Any
 
-
-def write_atomically(path: Path, text: str) -> None:
-    temporary = path.with_name(f".{path.name}.{socket.gethostname()}.{os.getpid()}")
-    try:
-        temporary.write_text(text, encoding="utf-8")
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
+from job.files import write_atomically
 
 
 def finite(metrics: dict[str, Any]) -> dict[str, Any]:

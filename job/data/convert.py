@@ -1,0 +1,198 @@
+"""Every image of a data set on disk, once: read, looked at, cropped, resized and encoded, in chunks on all cores.
+
+Which shard an image goes to depends on all of them, so the JPEGs of a chunk wait in a file for the shards to be
+planned. They are kept until the shards are finished: a run that was killed goes on where it was.
+"""
+
+import errno
+import hashlib
+import json
+import os
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import NamedTuple
+
+from job.data.crop import crop_to, find_face
+from job.data.encode import encode
+from job.data.fetch import Stamp, fetch_in_groups, stamp
+from job.data.found import Place
+from job.data.picture import read_picture
+from job.data.pool import Pool, follow
+from job.errors import JobError
+from job.files import partial_of, to_disk, write_atomically
+
+_CHUNKS, _LEAST, _MOST = 256, 16, 1000  # as many tasks as keep many cores busy, of so many images each
+_OPEN = 256  # files that a process keeps open to read JPEGs from
+
+Stored = tuple[int, int, int]  # a JPEG within a chunk's file: the number of the chunk, and where in bytes
+
+
+class Converted(NamedTuple):
+    """What became of an image.
+
+    `digest` (hex) is that of the file, None where it cannot be read; `reason` says why it cannot be used; `face` is
+    False where one was looked for in vain.
+    """
+
+    digest: str | None
+    reason: str | None
+    face: bool
+    jpeg: Stored | None
+
+
+@dataclass
+class _Chunk:
+    """The same of many images, by columns, which travel between processes in half the time."""
+
+    digests: list[str | None] = field(default_factory=list)
+    lengths: list[int] = field(default_factory=list)  # of the JPEGs in bytes, 0 where there is none
+    reasons: dict[str, str] = field(default_factory=dict)  # by the image's place in the chunk, as JSON wants it
+    faceless: list[int] = field(default_factory=list)  # places
+
+    def __iter__(self) -> Iterator[tuple[str | None, str | None, bool, int]]:
+        faceless = set(self.faceless)
+        for i, (digest, length) in enumerate(zip(self.digests, self.lengths)):
+            yield digest, self.reasons.get(str(i)) if not length else None, i not in faceless, length
+
+
+def convert(
+    places: Sequence[Place], size: int, quality: int, crop: str, pool: Pool, scratch: Path, progress: bool
+) -> list[Converted]:
+    """Make a JPEG of every image, as the shards will hold it, in files below `scratch`; results in the same order.
+
+    Raises JobError when those cannot be written. An image that cannot be used raises nothing: its result says why.
+    """
+    tasks = [(number, chunk, size, quality, crop, scratch) for number, chunk in enumerate(_chunks(places))]
+    finished = pool.run(convert_chunk, tasks)
+    results = follow(finished, len(places), lambda result: len(result[1].digests), "converting", progress)
+    converted = []
+    for number, chunk in sorted(results, key=lambda result: result[0]):
+        end = 0
+        for digest, reason, face, length in chunk:
+            converted.append(Converted(digest, reason, face, (number, end, length) if length else None))
+            end += length
+    return converted
+
+
+def digests(places: Sequence[Place], pool: Pool, progress: bool) -> list[str | None]:
+    """The digest (hex) of every file, None where it cannot be read: what `convert` says of them, without the work."""
+    tasks = list(enumerate(_chunks(places)))
+    results = follow(pool.run(_digest_chunk, tasks), len(places), lambda result: len(result[1]), "comparing", progress)
+    return [digest for _, chunk in sorted(results, key=lambda result: result[0]) for digest in chunk]
+
+
+def convert_chunk(
+    number: int, places: Sequence[Place], size: int, quality: int, crop: str, scratch: Path
+) -> tuple[int, _Chunk]:
+    """The task of one process: `number` names the chunk's files. Takes what an interrupted run has left there."""
+    jpegs, facts = _jpegs(scratch, number), scratch / f"images-{number:06d}.json"
+    chunk = _known(facts, jpegs, places, (size, quality, crop))
+    if chunk is not None:
+        return number, chunk
+    chunk, stamps = _Chunk(), []
+    partial = partial_of(jpegs)
+    try:
+        with open(partial, "wb") as file:
+            for group in fetch_in_groups(places):
+                file.write(b"".join(_convert(chunk, [content for content, _ in group], size, quality, crop)))
+                stamps += [stamped for _, stamped in group]
+            to_disk(file)
+        os.replace(partial, jpegs)
+        state = _state(places, stamps, (size, quality, crop))
+        write_atomically(facts, json.dumps({"state": state} | asdict(chunk)))
+    except OSError as error:
+        raise JobError(
+            f"cannot write {jpegs} ({error.strerror}): make room or check the permissions, then run the same "
+            "command again; what is finished is kept"
+        ) from None
+    finally:
+        partial.unlink(missing_ok=True)
+    return number, chunk
+
+
+def read_stored(scratch: Path, places: Iterable[Stored]) -> Iterator[bytes]:
+    """The JPEGs at these places. Raises OSError when one is not there."""
+    opened: dict[int, int] = {}  # the file used last comes last
+    try:
+        for number, start, length in places:
+            file = opened.pop(number, None)
+            if file is None:
+                if len(opened) == _OPEN:
+                    os.close(opened.pop(next(iter(opened))))
+                file = os.open(_jpegs(scratch, number), os.O_RDONLY)
+            opened[number] = file
+            jpeg = os.pread(file, length, start)
+            if len(jpeg) != length:
+                raise OSError(errno.EIO, f"{_jpegs(scratch, number)} was cut short")
+            yield jpeg
+    finally:
+        for file in opened.values():
+            os.close(file)
+
+
+def why(error: Exception) -> str:
+    """An error about a file as a reason of one line, without the path that stands beside it anyway."""
+    if isinstance(error, OSError) and error.strerror:
+        return error.strerror
+    return " ".join(str(error).split()) or type(error).__name__
+
+
+def _convert(chunk: _Chunk, contents: list[bytes | Exception], size: int, quality: int, crop: str) -> list[bytes]:
+    """The JPEGs of those images that give one; what became of each is added to the chunk."""
+    first = len(chunk.digests)
+    chunk.digests += map(_digest, contents)
+    jpegs = []
+    for place, content in enumerate(contents, first):
+        try:
+            if isinstance(content, Exception):
+                raise content
+            picture = read_picture(content)
+            if crop == "face":
+                box = find_face(picture)
+                if box is None:
+                    chunk.faceless.append(place)
+                picture = crop_to(picture, box)
+            jpegs.append(encode(picture, size, quality, crop))
+            chunk.lengths.append(len(jpegs[-1]))
+        except JobError:
+            raise
+        except Exception as error:  # a foreign file makes libraries raise whatever they like, and it is about this file
+            chunk.lengths.append(0)
+            chunk.reasons[str(place)] = why(error)
+    return jpegs
+
+
+def _digest(content: bytes | Exception) -> str | None:
+    return None if isinstance(content, Exception) else hashlib.sha256(content).hexdigest()[:32]
+
+
+def _digest_chunk(number: int, places: Sequence[Place]) -> tuple[int, list[str | None]]:
+    return number, [_digest(content) for group in fetch_in_groups(places) for content, _ in group]
+
+
+def _chunks(places: Sequence[Place]) -> list[Sequence[Place]]:
+    length = min(max(len(places) // _CHUNKS, _LEAST), _MOST)
+    return [places[first : first + length] for first in range(0, len(places), length)]
+
+
+def _jpegs(scratch: Path, number: int) -> Path:
+    return scratch / f"images-{number:06d}.jpegs"
+
+
+def _known(facts: Path, jpegs: Path, places: Sequence[Place], settings: tuple) -> _Chunk | None:
+    """What an interrupted run knew of a chunk, if nothing has changed since and its JPEGs are there too."""
+    try:
+        held = json.loads(facts.read_bytes())
+        if held.pop("state") != _state(places, map(stamp, places), settings):
+            return None
+        chunk = _Chunk(**held)
+        return chunk if jpegs.stat().st_size == sum(chunk.lengths) else None
+    except (OSError, ValueError, KeyError, TypeError):
+        return None  # not converted yet, or only half
+
+
+def _state(places: Sequence[Place], stamps: Iterable[Stamp | None], settings: tuple) -> str:
+    """What the JPEGs of a chunk depend on."""
+    said = "\n".join([str(settings), *(f"{place} {stamped}" for place, stamped in zip(places, stamps))])
+    return hashlib.sha256(said.encode("utf-8", "surrogateescape")).hexdigest()

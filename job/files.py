@@ -1,0 +1,51 @@
+"""Files that are there whole or not at all, at any moment, and their checksums."""
+
+import hashlib
+import os
+import socket
+from pathlib import Path
+from typing import BinaryIO
+
+
+def write_atomically(path: Path, content: str | bytes, *, durable: bool = False) -> None:
+    """Write a small file; `durable` waits until it would survive a power cut too. Raises OSError."""
+    partial = partial_of(path)
+    try:
+        with open(partial, "wb") as file:
+            file.write(content.encode() if isinstance(content, str) else content)
+            if durable:
+                to_disk(file)
+        os.replace(partial, path)
+        if durable:
+            folder_to_disk(path.parent)
+    finally:
+        partial.unlink(missing_ok=True)
+
+
+def partial_of(path: Path) -> Path:
+    """What this process calls a file until it is whole; other nodes may be at it too."""
+    return path.with_name(f"{path.name}.{socket.gethostname()}.{os.getpid()}.partial")
+
+
+def to_disk(file: BinaryIO) -> None:
+    """Wait until what was written lies on the disk."""
+    file.flush()
+    os.fsync(file.fileno())
+
+
+def folder_to_disk(path: Path) -> None:
+    """The same of what was created, renamed or deleted in a folder."""
+    folder = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(folder)
+    finally:
+        os.close(folder)
+
+
+def sha256_of(path: Path) -> str:
+    """sha256 (hex) of a file."""
+    digest = hashlib.sha256()
+    with open(path, "rb") as file:
+        while chunk := file.read(1 << 20):
+            digest.update(chunk)
+    return digest.hexdigest()
