@@ -1,18 +1,25 @@
 """Our training loop with everything on against a bare PyTorch loop: same network, same batches, same optimiser.
 
-The bare loop has its batch in memory, decoded and normalised, and does forward, loss, backward and step. Ours reads,
-decodes and augments JPEGs, measures, logs to metrics.jsonl and W&B (offline) and looks for a stop; a checkpoint is
-timed at the end and shared out over the 500 steps between two. The two take turns of a few steps within one process and
-the median of the turns' ratios counts, because a machine that others use changes its speed from minute to minute.
-Without a GPU the decoder's threads take their time from the same cores that train, which a small network feels most. So
-that one is measured once more without memory for decoded images (data.decoded_gib=0): as on data that does not fit.
+The bare loop is a process of its own (benchmarks/bare.py). It has its batch in memory, decoded and normalised, and does
+forward, loss, backward and step. Ours reads, decodes and augments JPEGs, measures, logs to metrics.jsonl and W&B
+(offline) and looks for a stop; a checkpoint is timed at the end and shared out over the 500 steps between two. They
+take turns of a few steps and the median of the turns' ratios counts, because a machine that others use changes its
+speed from minute to minute.
+
+On a CPU, the job also tells the C library to keep freed memory, which a short script does not. What the job does beside
+the network is therefore also compared with the same bare loop within the job's process (`beside`): that ratio has no
+target. Without a GPU the loader's threads take their time from the same cores that train, which a small network feels
+most. So that one is measured once more without memory for decoded images (data.decoded_gib=0): as on data that does not
+fit.
 """
 
 import itertools
 import statistics
+import subprocess
+import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from concurrent import futures
 from datetime import timedelta
 from pathlib import Path
@@ -20,18 +27,20 @@ from pathlib import Path
 import torch
 from accelerate import Accelerator
 
+from benchmarks.bare import bare_loop, one_batch, synchronise
 from benchmarks.common import arguments, domain_streams, machine, print_table, write_result
 from benchmarks.recording import EverySecondTurn, logging_cost
 from job.config import Config
 from job.config_file import build_config
-from job.data.augment import Augmentation, normalise
+from job.data.augment import Augmentation
 from job.data.manifest import Manifest
 from job.data.prepare import Preparation
 from job.data.shards import write_shards
 from job.data.stream import Batch, BatchLoader
-from job.models.build import build_model, memory_format
+from job.models.build import memory_format
 from job.monitor.recorder import Recorder
 from job.objectives import dann
+from job.training.distributed import build_accelerator
 from job.training.loop import Callbacks, fit
 from job.training.optimizer import build_optimizer
 from job.training.run_folder import describe, save
@@ -50,7 +59,6 @@ def measure(
     backbone: str, batch: int, steps: int, turns: int, manifest: Manifest, folder: Path, decoded: dict | None = None
 ) -> dict:
     """Median seconds a step of both loops, and what of ours was spent waiting for data."""
-    accelerator = Accelerator(step_scheduler_with_optimizer=False)
     content = {
         "name": f"{backbone}-decoding" if decoded else backbone,
         "output": str(folder / "runs"),
@@ -61,16 +69,18 @@ def measure(
         "wandb": {"mode": "offline"},
     }
     config = build_config(content, "benchmark")
+    accelerator = build_accelerator(config)
     (config.run_folder / "checkpoints").mkdir(parents=True)
-    model = build_model(config.model, SIZE, len(manifest.class_names), 0)
-    model = model.to(memory_format=memory_format(config.model, accelerator.device))
+    images, labels, model = one_batch(config, SIZE, accelerator.device)
     model, optimizer = accelerator.prepare(model, build_optimizer(model, config.optimizer))
+    beside = bare_loop(config, images, labels, model, optimizer)
     recorder = Recorder(config, config.run_folder, 0, None, {}, main=True)
     stop = Stop(config.run_folder / "stop", timedelta(seconds=60))
     recording = EverySecondTurn(recorder)
-    bare = _bare(model, optimizer, accelerator, config)
     try:
-        pairs, waits = _ours(model, optimizer, accelerator, config, recording, stop, lambda: bare(steps))
+        with Bare(backbone, batch, folder / "shards") as bare:
+            others = [lambda: bare.steps(steps), lambda: beside(steps)]
+            measured, waits = _ours(model, optimizer, accelerator, config, recording, stop, others)
         began = time.perf_counter()
         meta = describe(config, manifest, accelerator, recorder.wandb_id) | {"step": config.train.steps, "best": {}}
         save(config.run_folder, config, meta, accelerator.unwrap_model(model), optimizer, accelerator, False)
@@ -78,16 +88,20 @@ def measure(
     finally:
         stop.close()
         recorder.close(0)
-    logging = logging_cost(pairs, recording.seconds, steps)
-    pairs = [(ours / steps + checkpoint, theirs / steps) for ours, theirs in pairs[1::2]]  # the logged ones
+    logging = logging_cost([(ours, theirs) for ours, theirs, _ in measured], recording.seconds, steps)
+    # the logged ones
+    measured = [(ours / steps + checkpoint, theirs / steps, here / steps) for ours, theirs, here in measured[1::2]]
+    ours, theirs, here = (statistics.median(column) for column in zip(*measured))
     return {
         "backbone": backbone,
         "decodes": "every pass" if decoded else "first pass",
         "images_per_domain": batch,
-        "bare_ms": 1000 * statistics.median(theirs for _, theirs in pairs),
-        "ours_ms": 1000 * statistics.median(ours for ours, _ in pairs),
+        "bare_ms": 1000 * theirs,
+        "beside_ms": 1000 * here,
+        "ours_ms": 1000 * ours,
         "ours_waiting_for_data_ms": 1000 * waits / config.train.steps,
-        "ratio": statistics.median(theirs / ours for ours, theirs in pairs),
+        "ratio": statistics.median(theirs / ours for ours, theirs, _ in measured),
+        "ratio_beside": statistics.median(here / ours for ours, _, here in measured),
         "least": None if decoded else LEAST,
         "logging": logging,
     }
@@ -98,36 +112,36 @@ def _streams(config: Config):
     return domain_streams(data.shards, data.streams, data.global_batch_size, decoded_gib=data.decoded_gib)
 
 
-def _bare(model, optimizer, accelerator: Accelerator, config: Config) -> Callable[[int], float]:
-    """A function that makes so many steps and returns the seconds they took."""
-    last = _channels_last(config, accelerator)
-    with BatchLoader(_streams(config), seed=0, stop_step=1, device=accelerator.device) as loader:
-        batch = next(loader)
-        images, labels = normalise(batch.images, config.data.mean, config.data.std, last), batch.labels.clone()
-    lambda_ = torch.tensor(0.5, device=accelerator.device)
+class Bare:
+    """The bare loop in its process. It waits, without using the processor, while it is not asked for steps."""
 
-    def steps(number: int) -> float:
-        _synchronise()
-        began = time.perf_counter()
-        for _ in range(number):
-            optimizer.zero_grad(set_to_none=True)
-            dann.loss(model(images, lambda_), labels, lambda_, config.objective, None).total.backward()
-            optimizer.step()
-        _synchronise()
-        return time.perf_counter() - began
+    def __init__(self, backbone: str, batch: int, shards: Path) -> None:
+        words = [sys.executable, "-m", "benchmarks.bare", backbone, batch, shards, SIZE]
+        self._process = subprocess.Popen([*map(str, words)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
 
-    return steps
+    def steps(self, number: int) -> float:
+        """Seconds of so many steps."""
+        print(number, file=self._process.stdin, flush=True)
+        return float(self._process.stdout.readline())
+
+    def __enter__(self) -> "Bare":
+        self.steps(3)  # it has started
+        return self
+
+    def __exit__(self, *_) -> None:
+        self._process.stdin.close()
+        self._process.wait()
 
 
 class _Turns:
-    """A loader's batches; after every `steps` of them the loop waits while `other` has its turn.
+    """A loader's batches; after every `steps` of them the loop waits while each of the `others` has its turn.
 
     The loader's buffers are full at the start of a turn and are so again at its end, within the time that is taken.
     """
 
-    def __init__(self, loader: BatchLoader, turns: int, steps: int, other: Callable[[], float]):
-        self._loader, self._turns, self._steps, self._other = loader, turns, steps, other
-        self.pairs: list[tuple[float, float]] = []  # seconds of a turn: the loop's, the other's
+    def __init__(self, loader: BatchLoader, turns: int, steps: int, others: Sequence[Callable[[], float]]):
+        self._loader, self._turns, self._steps, self._others = loader, turns, steps, others
+        self.seconds: list[tuple[float, ...]] = []  # of a turn: the loop's, those of the others
         self.skipped = 0
 
     @property
@@ -140,34 +154,29 @@ class _Turns:
             began = time.perf_counter()
             yield from itertools.islice(self._loader, self._steps)
             self._fill()
-            self.pairs.append((time.perf_counter() - began, self._other()))
+            self.seconds.append((time.perf_counter() - began, *(other() for other in self._others)))
 
     def _fill(self) -> None:
         futures.wait([filled for _, filled in self._loader._pending])
-        _synchronise()
+        synchronise()
 
 
-def _ours(model, optimizer, accelerator, config, recorder, stop, other) -> tuple[list, float]:
-    """Seconds of every turn of our loop and of `other`; seconds waited for data."""
+def _ours(model, optimizer, accelerator, config, recorder, stop, others) -> tuple[list, float]:
+    """Seconds of every turn of our loop and of the `others`; seconds waited for data."""
     augmentation = Augmentation(**config.data.augment.model_dump())
     callbacks = Callbacks(recorder.log, lambda step: ({}, 0.0), lambda *_: 0.0, str, stop.agreed, lambda step: {})
     last, device = _channels_last(config, accelerator), accelerator.device
     preparation = Preparation(augmentation, config.data.mean, config.data.std, last, device)
     settings = {"seed": 0, "stop_step": config.train.steps, "device": device, "on_host": preparation.on_host}
     with BatchLoader(_streams(config), **settings) as loader:
-        turns = _Turns(loader, config.train.steps // config.train.log_every, config.train.log_every, other)
+        turns = _Turns(loader, config.train.steps // config.train.log_every, config.train.log_every, others)
         fit(config, accelerator, model, optimizer, turns, preparation, dann, None, callbacks)
-        return turns.pairs, loader.wait_seconds
+        return turns.seconds, loader.wait_seconds
 
 
 def _channels_last(config: Config, accelerator: Accelerator) -> bool:
     """As the job does: both loops use the memory format that is faster for the network."""
     return memory_format(config.model, accelerator.device) == torch.channels_last
-
-
-def _synchronise() -> None:
-    if torch.cuda.is_available():
-        torch.cuda.synchronize()
 
 
 def main() -> None:
@@ -189,9 +198,11 @@ def main() -> None:
         "decodes",
         "images_per_domain",
         "bare_ms",
+        "beside_ms",
         "ours_ms",
         "ours_waiting_for_data_ms",
         "ratio",
+        "ratio_beside",
         "least",
     )
     print_table([heads, *([row[head] for head in heads] for row in results)])

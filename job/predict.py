@@ -17,6 +17,7 @@ from job.data.found import ENDINGS, Notes, walk
 from job.data.picture import read_picture
 from job.errors import JobError
 from job.evaluation.load import Loaded, load_model
+from job.training.distributed import keep_freed_memory
 
 
 def predict(checkpoint: Path, inputs: Sequence[Path], out: Path, batch_size: int = 64) -> tuple[int, list[str]]:
@@ -32,6 +33,8 @@ def predict(checkpoint: Path, inputs: Sequence[Path], out: Path, batch_size: int
         raise JobError(f"no image under {', '.join(map(str, inputs))}: looked for {', '.join(sorted(ENDINGS))}")
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     loaded.model.to(device)
+    if device.type == "cpu":
+        keep_freed_memory()
     done = 0
     if out.is_dir():
         raise JobError(f"--out {out} is a folder: give the name of a CSV file")

@@ -17,6 +17,7 @@ from job.data.crop import crop_to, find_face
 from job.data.encode import encode
 from job.data.fetch import Stamp, fetch_in_groups, stamp
 from job.data.found import Place
+from job.data.garbage import no_collecting
 from job.data.picture import read_picture
 from job.data.pool import Pool, follow
 from job.errors import JobError
@@ -50,10 +51,13 @@ class _Chunk:
     reasons: dict[str, str] = field(default_factory=dict)  # by the image's place in the chunk, as JSON wants it
     faceless: list[int] = field(default_factory=list)  # places
 
-    def __iter__(self) -> Iterator[tuple[str | None, str | None, bool, int]]:
-        faceless = set(self.faceless)
+    def rows(self, number: int) -> Iterator[Converted]:
+        """Image by image, of the chunk of this number."""
+        faceless, end = set(self.faceless), 0
         for i, (digest, length) in enumerate(zip(self.digests, self.lengths)):
-            yield digest, self.reasons.get(str(i)) if not length else None, i not in faceless, length
+            jpeg = (number, end, length) if length else None
+            yield Converted(digest, None if jpeg else self.reasons[str(i)], i not in faceless, jpeg)
+            end += length
 
 
 def convert(
@@ -66,13 +70,8 @@ def convert(
     tasks = [(number, chunk, size, quality, crop, scratch) for number, chunk in enumerate(_chunks(places))]
     finished = pool.run(convert_chunk, tasks)
     results = follow(finished, len(places), lambda result: len(result[1].digests), "converting", progress)
-    converted = []
-    for number, chunk in sorted(results, key=lambda result: result[0]):
-        end = 0
-        for digest, reason, face, length in chunk:
-            converted.append(Converted(digest, reason, face, (number, end, length) if length else None))
-            end += length
-    return converted
+    with no_collecting():
+        return [one for number, chunk in sorted(results, key=lambda result: result[0]) for one in chunk.rows(number)]
 
 
 def digests(places: Sequence[Place], pool: Pool, progress: bool) -> list[str | None]:

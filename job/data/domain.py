@@ -61,7 +61,7 @@ class DomainStream:
         self._shards = OpenShards(manifest, domain, split, store, labelled=labelled, capacity=capacity)
         self._store = store
         own = {shard: counts[shard] for stream in self._streams for shard in self._order.shards(stream)}
-        self._decoded = decoded.make_room(own, manifest.size) if decoded else {}
+        self._decoded = (decoded or DecodedImages(0)).make_room(own, len(counts), manifest.size)
         self._max_skipped = max_skipped if on_bad_image == "skip" else 0
         self._skipped = 0
         self._announced: dict[int, tuple[int, int]] = {}
@@ -91,24 +91,21 @@ class DomainStream:
         if self._store.remote:
             self._announce(step)
         shards, samples = self._order.batch(step, self._streams)
-        mapped = self._shards.mapped
-        skipped = 0
-        for row, (number, i, image) in enumerate(zip(shards.tolist(), samples.tolist(), images)):
-            shard = mapped.get(number) or self._shards[number]
-            kept = self._decoded.get(number)
-            if kept is not None and kept.held[i]:
-                image[...] = kept.images[i]
-            else:
-                try:
-                    decode_into(shard.jpeg(i), image)
-                    if kept is not None:
-                        kept.images[i] = image
-                        kept.held[i] = 1  # after the pixels: another thread may be looking
-                except ValueError as error:
-                    skipped += 1
-                    shard, i = self._substitute(step, row, image, shard, i, error)
+        missing = self._decoded.take(shards, samples, images, labels)
+        return sum(self._decode(step, row, shards.item(row), samples.item(row), images, labels) for row in missing)
+
+    def _decode(self, step: int, row: int, number: int, i: int, images: np.ndarray, labels: np.ndarray) -> int:
+        """Decode sample i of a shard into a row, and keep it. Returns 1 where another one had to take its place."""
+        shard, image = self._shards.mapped.get(number) or self._shards[number], images[row]
+        try:
+            decode_into(shard.jpeg(i), image)
+        except ValueError as error:
+            shard, i = self._substitute(step, row, image, shard, i, error)
             labels[row] = shard.index.labels.item(i)
-        return skipped
+            return 1
+        labels[row] = label = shard.index.labels.item(i)
+        self._decoded.keep(number, i, image, label)
+        return 0
 
     def _substitute(self, step, row, image, bad: Shard, i: int, error: ValueError) -> tuple[Shard, int]:
         """Put the next sample of the block that can be decoded into `image`; returns where it was found."""

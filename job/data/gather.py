@@ -1,11 +1,9 @@
 """From a data set on disk to records: domains and emotions by name, splits."""
 
-import gc
 import hashlib
 import json
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
@@ -13,6 +11,7 @@ from job.data.assign import Item, assign_splits, repeats_of_held_out
 from job.data.convert import Converted
 from job.data.emotions import label_of
 from job.data.found import Found, Notes, same_domain
+from job.data.garbage import no_collecting
 from job.data.records import EMOTIONS, SOURCE, TARGET, Layout, Record
 from job.errors import JobError
 
@@ -36,18 +35,6 @@ class Gathered:
     left_out: dict[str, int] = field(default_factory=dict)
     no_face: list[str] = field(default_factory=list)
     copies: list[list[Record]] = field(default_factory=list)  # groups of records with equal content
-
-
-@contextmanager
-def no_collecting() -> Iterator[None]:
-    """Without looking for garbage: a list of all images is none, and is looked through again and again."""
-    collecting = gc.isenabled()
-    gc.disable()
-    try:
-        yield
-    finally:
-        if collecting:
-            gc.enable()
 
 
 def face_layout(name: str, find, *, size: int = 64, needs_root: bool = True, **options: Any) -> Layout:
@@ -117,6 +104,7 @@ def gather(
     return Gathered(records, dict(sorted(left_out.items())), no_face, _copies(items, records))
 
 
+@no_collecting()
 def digest_images(images: Sequence[Image], digests: Iterable[str | None]) -> str:
     """sha256 (hex) of what the data set says of its images, and of their content."""
     said = [

@@ -3,7 +3,6 @@
 It is written last, so a folder without one is unfinished. A remote one is opened through webdataset, like its shards.
 """
 
-import gc
 import hashlib
 import json
 import os
@@ -13,6 +12,7 @@ from urllib.parse import urlparse
 
 from pydantic import BaseModel, ConfigDict, PositiveInt, ValidationError
 
+from job.data.garbage import no_collecting
 from job.errors import JobError
 
 NAME = "manifest.json"
@@ -147,15 +147,11 @@ def _read_remote(url: str) -> bytes:
 
 
 def _parse(content: bytes, where: str | Path) -> Manifest:
-    collecting = gc.isenabled()
-    gc.disable()  # nothing here is garbage, and looking for some takes longer than reading 20,000 shards
     try:
-        return Manifest.model_validate_json(content)
+        with no_collecting():  # it would take longer than reading 20,000 shards
+            return Manifest.model_validate_json(content)
     except ValidationError as error:
         first = error.errors()[0]
-    finally:
-        if collecting:
-            gc.enable()
     try:
         held = json.loads(content)
     except ValueError as error:

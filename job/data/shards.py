@@ -13,7 +13,8 @@ from typing import Any
 from job.data.budget import Budget
 from job.data.convert import convert, digests
 from job.data.crop import CROPS, check_detector
-from job.data.gather import Gathered, digest_images, find_images, gather, no_collecting, unusable
+from job.data.garbage import no_collecting
+from job.data.gather import Gathered, digest_images, find_images, gather, unusable
 from job.data.hashing import mix
 from job.data.layouts import find_layout
 from job.data.manifest import NAME, Manifest, load_manifest

@@ -16,7 +16,7 @@ from job.evaluation.metrics import accuracy, macro_f1, recall
 from job.evaluation.selection import mutual_information
 from job.evaluation.validate import as_json
 from job.files import write_atomically
-from job.training.distributed import check_gpus, check_ranks
+from job.training.distributed import check_gpus, check_ranks, keep_freed_memory
 from job.training.inputs import domain_names, open_store
 
 
@@ -29,6 +29,8 @@ def evaluate_checkpoint(path: Path, split: str, shards: str | None, out: Path | 
     """
     check_gpus()
     accelerator = Accelerator()
+    if accelerator.device.type == "cpu":
+        keep_freed_memory()
     check_ranks(accelerator)
     table = _evaluate(accelerator, path, split, shards, out)
     # together, and in order: a rank that just exits may be aborted in the threads of its process group

@@ -24,15 +24,11 @@ def read_runs(folders: Sequence[Path]) -> list[dict]:
             config = yaml.safe_load((folder / "config.yaml").read_text(encoding="utf-8"))
             summary = json.loads((folder / "summary.json").read_text(encoding="utf-8"))
         except FileNotFoundError as error:
-            name = Path(error.filename).name
-            hint = (
-                "is not finished: start it again"
-                if name == "summary.json"
-                else "is no run folder"
-                if folder.is_dir()
-                else "does not exist"
-            )
-            raise JobError(f"{folder} {hint} (it has no {name})") from None
+            missing = Path(error.filename).name
+            if missing == "summary.json":
+                raise JobError(f"{folder} is not finished (it has no {missing}): start it again") from None
+            hint = "is no run folder" if folder.is_dir() else "does not exist"
+            raise JobError(f"{folder} {hint} (it has no {missing}): give finished runs, such as runs/faces-*") from None
         if TARGET not in summary:
             raise JobError(f"{folder} has no {TARGET}: the target's test split has no labels to compare by")
         runs.append(

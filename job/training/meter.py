@@ -1,6 +1,7 @@
 """Training metrics, summed on the device and read only at log steps."""
 
 import math
+from dataclasses import dataclass
 
 import torch
 from accelerate import Accelerator
@@ -10,6 +11,21 @@ from job.models.dann import DANN, Output
 from job.objectives.terms import Loss
 
 NAMES = ("train/class_loss", "train/source_accuracy", "train/domain_loss", "domain/accuracy", "domain/confusion")
+
+
+_NEVER = 2**62
+_TOGETHER = 16  # batches whose outputs are kept until they are measured, in one go: small operations cost their start
+
+
+@dataclass(frozen=True)
+class _Seen:
+    """What is kept of a batch of `rows` images per domain, detached."""
+
+    step: int
+    losses: tuple[Tensor, ...]  # 0-dim: total, classes, domains where there are two
+    class_logits: Tensor  # [rows, classes], of the labelled domain
+    labels: Tensor  # [rows]
+    domain_logits: Tensor  # [2 rows]
 
 
 class Meter:
@@ -23,28 +39,48 @@ class Meter:
         self._names = [name.replace("source", objective.LABELLED) for name in names]
         self._sums = torch.zeros(len(names), device=accelerator.device)
         self._count = 0
-        self._bad_step = torch.full((), math.inf, device=accelerator.device)
+        self._seen: list[_Seen] = []
+        self._finite: list[tuple[list[int], Tensor]] = []  # steps, and for each whether its loss was finite
         self._squared_gradient = torch.zeros((), device=accelerator.device)
 
-    @torch.no_grad()
     def update(self, step: int, loss: Loss, output: Output, labels: Tensor, rows: int) -> None:
         """Add a batch (or the share of one that an accumulated step takes) of `rows` images per domain.
 
         Does not wait for the device.
         """
-        correct = (output.class_logits[:rows].argmax(1) == labels[:rows]).float().mean()
-        values = [loss.class_loss, correct]
+        losses = (loss.total, loss.class_loss, loss.domain_loss) if self._adversarial else (loss.total, loss.class_loss)
+        self._seen.append(
+            _Seen(
+                step,
+                tuple(value.detach() for value in losses),
+                output.class_logits[:rows].detach(),
+                labels[:rows].clone(),  # the loader will use the batch's memory again
+                output.domain_logits[: 2 * rows].detach(),
+            )
+        )
+        if len(self._seen) == _TOGETHER:
+            self._measure()
+
+    @torch.no_grad()
+    def _measure(self) -> None:
+        """Add what was seen to the sums."""
+        if not self._seen:
+            return
+        seen, self._seen = self._seen, []
+        losses = torch.stack([torch.stack(one.losses).float() for one in seen], 1)  # [2 or 3, batches]
+        self._finite.append(([one.step for one in seen], torch.isfinite(losses[0])))
+        labels = torch.stack([one.labels for one in seen])
+        right = torch.stack([one.class_logits for one in seen]).argmax(2) == labels
+        values = [losses[1], right.float().mean(1)]
         if self._adversarial:
-            logits = output.domain_logits[: 2 * rows].float()
-            says_target = logits > 0
-            right = torch.cat([~says_target[:rows], says_target[rows:]]).float().mean()
+            logits = torch.stack([one.domain_logits for one in seen]).float()  # [batches, 2 rows]
+            says_target, rows = logits > 0, labels.shape[1]
+            right = torch.cat([~says_target[:, :rows], says_target[:, rows:]], 1)
             p = logits.sigmoid()
             entropy = torch.nn.functional.softplus(logits) - p * logits
-            values += [loss.domain_loss, right, entropy.mean() / math.log(2)]
-        self._sums += torch.stack([value.detach().float() for value in values])
-        self._count += 1
-        here = torch.where(torch.isfinite(loss.total.detach()), math.inf, float(step))
-        self._bad_step = torch.minimum(self._bad_step, here)
+            values += [losses[2], right.float().mean(1), entropy.mean(1) / math.log(2)]
+        self._sums += torch.stack(values).sum(1)
+        self._count += len(seen)
 
     def watch_reversed_gradient(self, model: DANN) -> None:
         """Let the next backward passes measure what the encoder is really handed back by the domain classifier."""
@@ -61,6 +97,7 @@ class Meter:
         All ranks take part.
         """
         model.reversed_gradient_hook = None
+        self._measure()
         world = self._accelerator.num_processes
         others = torch.tensor([float(skipped)], device=self._sums.device)
         packed = torch.cat([self._sums / max(self._count, 1), self._squared_gradient[None] / loss_scale**2, others])
@@ -74,6 +111,13 @@ class Meter:
         return values
 
     def first_bad_step(self) -> int | None:
-        """The earliest step, on any rank, at which the loss was NaN or infinite. Waits for the device."""
-        step = -self._accelerator.gather(-self._bad_step[None]).max().item()
-        return None if math.isinf(step) else int(step)
+        """The earliest step, on any rank, since this was asked last at which the loss was NaN or infinite.
+
+        Waits for the device. All ranks take part.
+        """
+        self._measure()
+        bad = [step for steps, finite in self._finite for step, good in zip(steps, finite.tolist()) if not good]
+        self._finite.clear()
+        first = torch.tensor([min(bad, default=_NEVER)], device=self._sums.device)
+        step = int(self._accelerator.gather(first).min().item())
+        return None if step == _NEVER else step
