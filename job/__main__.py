@@ -164,6 +164,23 @@ def predict(checkpoint: Path, out: Path, images: tuple[Path, ...]) -> int:
 
 
 @main.command()
+@click.option("--checkpoint", required=True, type=Path, help="Such as runs/NAME/checkpoints/best.")
+@click.option("--out", default="model.onnx", show_default=True, type=Path)
+def export(checkpoint: Path, out: Path) -> int:
+    """Write the network of a checkpoint as ONNX: images in, class probabilities out, normalisation included.
+
+    \b
+    Example:
+      python -m job export --checkpoint runs/faces/checkpoints/best --out model.onnx
+    """
+    from job.export import export as run
+
+    difference = run(checkpoint, out)
+    click.echo(f"{out}: its probabilities agree with the network's to {difference:.1g}")
+    return 0
+
+
+@main.command()
 @click.argument("runs", nargs=-1, required=True, type=Path)
 @click.option("--out", type=Path, help="Folder for comparison.json, comparison.png and comparison.html.")
 def compare(runs: tuple[Path, ...], out: Path | None) -> int:

@@ -61,7 +61,7 @@ def yaml_of(config, tmp_path):
     return path
 
 
-@pytest.mark.parametrize("command", ["train", "shards", "inspect", "evaluate", "predict", "compare"])
+@pytest.mark.parametrize("command", ["train", "shards", "inspect", "evaluate", "predict", "export", "compare"])
 def test_every_command_has_help_with_an_example(job, command):
     code, out, _ = job(command, "--help")
     assert code == 0

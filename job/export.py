@@ -1,0 +1,134 @@
+"""`python -m job export`: the network of a checkpoint as one ONNX file, checked against what it was made of."""
+
+import contextlib
+import io
+import json
+import logging
+import os
+import warnings
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from job.errors import JobError
+from job.evaluation.load import Loaded, load_model
+from job.files import partial_of
+
+INPUT, OUTPUT = "images", "probabilities"
+TOLERANCE = 1e-4  # of a probability
+
+
+class Classifier(nn.Module):
+    """RGB images float32 [n, 3, S, S] with values in [0, 1] -> class probabilities float32 [n, C].
+
+    The normalisation is part of it, so that nobody has to know the mean; the domain classifier is not.
+    """
+
+    def __init__(self, loaded: Loaded) -> None:
+        super().__init__()
+        self.feature_extractor = loaded.model.feature_extractor
+        self.label_predictor = loaded.model.label_predictor
+        for name in ("mean", "std"):
+            self.register_buffer(name, torch.tensor(getattr(loaded.config.data, name)).view(1, 3, 1, 1))
+
+    def forward(self, images: Tensor) -> Tensor:
+        features = self.feature_extractor((images - self.mean) / self.std)
+        return self.label_predictor(features).softmax(1)
+
+
+def export(checkpoint: Path, out: Path) -> float:
+    """Write `out`, for any number of images at once; returns how far its probabilities are from the network's at most.
+
+    The file names its classes and how pictures are prepared (metadata `class_names`, `size`, `crop`, ...). Raises
+    JobError when the checkpoint is broken, the packages are missing, the network has no ONNX form, the file cannot be
+    written, or it does not compute the same.
+    """
+    _check_packages()
+    if out.is_dir() or out.suffix != ".onnx":
+        raise JobError(f"--out {out}: give the name of a file that ends in .onnx")
+    loaded = load_model(checkpoint)
+    try:
+        out.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise JobError(f"cannot write {out} ({error.strerror}): choose another --out") from None
+    classifier = Classifier(loaded).eval()
+    program = _trace(classifier, loaded)
+    program.model.metadata_props.update(_metadata(loaded))
+    partial = partial_of(out).with_suffix(".onnx")
+    try:
+        program.save(partial, external_data=False)
+        difference = _difference(partial, classifier, loaded.size)
+        if not difference <= TOLERANCE:
+            raise JobError(
+                f"the ONNX form of {loaded.config.model.backbone} computes something else than the network (a "
+                f"probability differs by {difference:.2g}): please report it, with the versions of torch and onnxscript"
+            )
+        os.replace(partial, out)
+    except OSError as error:
+        raise JobError(f"cannot write {out} ({error.strerror}): choose another --out, or make room") from None
+    finally:
+        partial.unlink(missing_ok=True)
+    return difference
+
+
+def _check_packages() -> None:
+    try:
+        import onnx  # noqa: F401
+        import onnxruntime  # noqa: F401
+        import onnxscript  # noqa: F401
+    except ImportError as error:
+        raise JobError(f"export needs {error.name}: pip install onnx onnxscript onnxruntime") from None
+
+
+def _trace(classifier: Classifier, loaded: Loaded) -> "torch.onnx.ONNXProgram":
+    example = torch.rand(2, 3, loaded.size, loaded.size)
+    logging.getLogger("torch.onnx").setLevel(logging.ERROR)
+    try:
+        # it says much, on stdout too, about itself and little about the user's network
+        with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()):
+            warnings.simplefilter("ignore")
+            return torch.onnx.export(
+                classifier,
+                (example,),
+                dynamo=True,
+                input_names=[INPUT],
+                output_names=[OUTPUT],
+                dynamic_shapes=({0: torch.export.Dim("n")},),
+                verbose=False,
+            )
+    except Exception as error:  # the exporter raises errors of its own, which differ from version to version
+        reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+        raise JobError(
+            f"torch {torch.__version__} cannot export {loaded.config.model.backbone} to ONNX ({reason[:200]}): "
+            "use another version of torch, or predict with `python -m job predict`"
+        ) from error
+
+
+def _metadata(loaded: Loaded) -> dict[str, str]:
+    """What the user of the file has to know, as strings."""
+    return {
+        "class_names": json.dumps(loaded.class_names),
+        "size": str(loaded.size),
+        "crop": loaded.crop,
+        "jpeg_quality": str(loaded.quality),
+        "input": f"RGB, float32 [n, 3, {loaded.size}, {loaded.size}], values in [0, 1]",
+        "backbone": loaded.config.model.backbone,
+        "run": loaded.config.name,
+        "step": str(loaded.step),
+    }
+
+
+@torch.inference_mode()
+def _difference(path: Path, classifier: Classifier, size: int) -> float:
+    """The largest difference of a probability between the file and the network, over random images."""
+    import onnxruntime
+
+    session = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
+    images = torch.rand(5, 3, size, size, generator=torch.Generator().manual_seed(0))
+    differences = [0.0]
+    for batch in (images, images[:1]):
+        (found,) = session.run([OUTPUT], {INPUT: batch.numpy()})
+        differences.append(float(np.abs(found - classifier(batch).numpy()).max()))
+    return max(differences)

@@ -1,0 +1,83 @@
+"""`export`: the ONNX file computes what the network does, and says what a user of it has to know."""
+
+import json
+
+import numpy as np
+import onnx
+import onnxruntime
+import pytest
+import torch
+
+from job.config_file import build_config
+from job.data.augment import normalise
+from job.errors import JobError
+from job.evaluation.load import load_model
+from job.export import export
+from job.models.build import build_model
+from job.training.checkpoint import save_checkpoint
+
+NAMES = ("neutral", "joy", "sadness", "surprise", "anger", "fear", "disgust")
+
+
+def checkpoint(folder, backbone, size, **model):
+    """A checkpoint of an untrained network whose BatchNorm statistics are not the initial ones."""
+    config = build_config({"name": "made", "model": {"backbone": backbone, **model}, "data": {"mean": "imagenet"}}, "x")
+    network = build_model(config.model, size, len(NAMES), 0)
+    network.train()
+    with torch.no_grad():
+        network(torch.rand(8, 3, size, size))
+    meta = {"class_names": NAMES, "size": size, "quality": 95, "crop": "face", "config": config.model_dump(mode="json")}
+    return save_checkpoint(folder, meta | {"step": 7}, network.state_dict(), {}).path
+
+
+@pytest.mark.parametrize(
+    ("backbone", "size", "model"),
+    [
+        ("compact", 48, {"bottleneck": 32, "dropout": 0.5}),
+        ("mnist", 28, {}),
+        ("svhn", 32, {}),
+        ("resnet18", 64, {}),
+        pytest.param("convnext_tiny", 64, {}, marks=pytest.mark.slow),
+        pytest.param("vit_b_16", 64, {}, marks=pytest.mark.slow),
+    ],
+)
+def test_the_file_computes_what_the_network_does(tmp_path, backbone, size, model):
+    path = checkpoint(tmp_path / "checkpoints", backbone, size, **model)
+    assert export(path, tmp_path / "model.onnx") < 1e-4
+    session = onnxruntime.InferenceSession(str(tmp_path / "model.onnx"))
+    pictures = np.random.default_rng(0).integers(0, 256, (3, size, size, 3), np.uint8)
+    given = (pictures.transpose(0, 3, 1, 2) / 255).astype(np.float32)
+    (found,) = session.run(["probabilities"], {"images": given})
+    loaded = load_model(path)
+    with torch.no_grad():
+        inputs = normalise(torch.from_numpy(pictures), loaded.config.data.mean, loaded.config.data.std)
+        expected = loaded.model(inputs).class_logits.softmax(1).numpy()
+    np.testing.assert_allclose(found, expected, atol=1e-4)
+    assert [path.name for path in tmp_path.glob("*.onnx*")] == ["model.onnx"], "one file, and no weights beside it"
+
+
+def test_the_file_says_how_it_wants_to_be_used(tmp_path):
+    path = checkpoint(tmp_path / "checkpoints", "mnist", 28)
+    export(path, tmp_path / "folder" / "model.onnx")
+    model = onnx.load(tmp_path / "folder" / "model.onnx")
+    onnx.checker.check_model(model)
+    said = {entry.key: entry.value for entry in model.metadata_props}
+    assert tuple(json.loads(said["class_names"])) == NAMES
+    assert (said["size"], said["crop"], said["step"]) == ("28", "face", "7")
+    names = {weights.name for weights in model.graph.initializer}
+    assert not any("domain" in name for name in names), "the domain classifier stays at home"
+
+
+def test_mistakes_are_told_in_one_line(tmp_path, monkeypatch):
+    path = checkpoint(tmp_path / "checkpoints", "mnist", 28)
+    with pytest.raises(JobError, match=r"ends in \.onnx"):
+        export(path, tmp_path / "model.pt")
+    with pytest.raises(JobError, match="no checkpoint at"):
+        export(tmp_path / "nowhere", tmp_path / "model.onnx")
+    (tmp_path / "file").write_text("")
+    with pytest.raises(JobError, match="cannot write"):
+        export(path, tmp_path / "file" / "model.onnx")
+    monkeypatch.setattr("job.export._difference", lambda *_: 0.5)
+    with pytest.raises(JobError, match="computes something else"):
+        export(path, tmp_path / "model.onnx")
+    assert not list(tmp_path.glob("*.onnx"))
