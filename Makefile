@@ -26,7 +26,7 @@ train: $(FACES)/manifest.json
 	  launch/local.sh configs/faces.yaml objective.name=$$objective name=faces-$$objective; \
 	done
 	@echo; echo "Accuracy on the held-out faces of both domains:"
-	@python -m job compare $(OBJECTIVES:%=runs/faces-%) --out runs/comparison
+	@python -m job compare $(OBJECTIVES:%=runs/faces-%) --out comparison
 
 # The tests on Slurm mostly wait, so they run beside the others; what they print follows at the end.
 test: setup

@@ -61,7 +61,7 @@ def train(config: Path, check: bool, nodes: int, ranks: int | None, overrides: t
 @click.argument("layout")
 @click.option("--root", type=Path, help="Folder of the dataset; generated layouts need none.")
 @click.option("--out", required=True, type=Path, help="Folder to write.")
-@click.option("--size", type=int, help="Edge of the images in px; default: the layout's.")
+@click.option("--size", type=int, help="Edge of the images in px; default: the layout's, 64 for faces.")
 @click.option("--shards", type=int, help="Shards per training split; default: 64 or more.")
 @click.option("--workers", type=int, help="Processes; default: all cores.")
 @click.option("--seed", default=0, show_default=True, help="Of splits, shuffling and generated images.")
@@ -70,7 +70,12 @@ def train(config: Path, check: bool, nodes: int, ranks: int | None, overrides: t
 @click.option("--source", help="Name of the labelled domain in the dataset; default: the men.")
 @click.option("--target", help="Name of the other; default: the women.")
 @click.option("--crop", default="center", show_default=True, help="none, center, or face: the largest one found.")
-@click.option("--no-face", default="keep", show_default=True, help="keep (its centre) or drop images without a face.")
+@click.option(
+    "--no-face",
+    default="keep",
+    show_default=True,
+    help="With --crop face: keep (the centre) or drop what has none.",
+)
 @click.option("--max-skipped", default="1%", show_default=True, help="Unreadable images allowed: a share or a number.")
 @click.option("--strict", is_flag=True, help="Refuse emotions that are none of the seven, instead of leaving them out.")
 @click.option("--option", "options", multiple=True, metavar="KEY=VALUE", help="Of the layout, for instance train=6000.")
@@ -117,6 +122,8 @@ def inspect(shards: str, verify: bool, sheet: Path | None) -> int:
     """
     from job.data.inspect import inspect_shards
 
+    if sheet is not None and sheet.suffix.lower() not in (".png", ".jpg", ".jpeg"):
+        raise JobError(f"--sheet {sheet}: give the name of a picture, such as sheet.png")
     if sheet is not None and not sheet.absolute().parent.is_dir():
         raise JobError(f"--sheet {sheet}: there is no folder {sheet.parent}")
     click.echo(inspect_shards(shards, verify=verify, sheet=sheet))
@@ -312,7 +319,7 @@ def run() -> int:
         tell_launcher(EXIT_BAD_INPUT, message)
         return EXIT_BAD_INPUT
     except (click.Abort, KeyboardInterrupt):
-        click.echo("interrupted", err=True)
+        click.echo("interrupted: the same command again goes on with what is finished", err=True)
         return 130
     except JobError as error:
         rank = int(os.environ.get("RANK", 0))

@@ -42,7 +42,9 @@ def load_config(path: str | Path, overrides: Sequence[str] = ()) -> Config:
     except (OSError, UnicodeDecodeError) as error:
         raise JobError(f"cannot read the configuration {path}: {error}") from None
     except yaml.YAMLError as error:
-        raise JobError(f"{path} is not valid YAML: {' '.join(str(error).split())}") from None
+        mark = getattr(error, "problem_mark", None)
+        where = f"{path}, line {mark.line + 1}" if mark else str(path)
+        raise JobError(f"{where} is not valid YAML: {getattr(error, 'problem', None) or error}") from None
     if content is None:
         content = {}
     if not isinstance(content, dict):

@@ -26,4 +26,5 @@ read -r JOB_RANKS JOB_GPUS JOB_RUN_FOLDER <<<"$plan"
 export JOB_RANKS JOB_GPUS JOB_RUN_FOLDER JOB_HOSTS=localhost
 unset JOB_STATUS_FILE "${!SLURM_@}" # one node, in a Slurm allocation too
 rm -f "$JOB_RUN_FOLDER/stop"        # of an earlier start that ended before it could be served
+echo "$config: starting $JOB_RANKS rank(s), which takes some seconds" >&2
 exec "$here/node.sh" train --config "$config" "$@"

@@ -108,7 +108,7 @@ if [[ -z $told ]]; then # a crash, which makes srun ask the other nodes to stop;
 fi
 if [[ -n $own ]]; then
   rm -f "$own"
-  [[ $told != 1 ]] || echo "error: the job ended before it could say why: see the messages above" >&2
+  [[ $told != 1 ]] || echo "error: the job ended before it could say why (killed, out of memory?): see the messages above; the same command goes on from the last checkpoint" >&2
   [[ $told != 2 || $JOB_EXPECTED_RANKS -eq 1 ]] || echo "error: $message" >&2
 fi
 [[ $told != 75 || -n $own ]] || exit 0 # to srun a stop is no bad exit; the status file says it

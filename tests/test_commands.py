@@ -96,6 +96,13 @@ def first_shard(folder, domain="source", split="train"):
     return sorted((folder / domain / split).glob("*.tar"))[0]
 
 
+def test_more_streams_than_shards_are_told_before_anything_starts(job, small, tmp_path):
+    config = yaml_of(small(name="bad"), tmp_path)
+    result = job("train", "--check", "--config", config, "data.streams=1000", "data.global_batch_size=1000")
+    fails(result, "source has", "shards but data.streams is 1000", "--shards 1000")
+    assert not (small(name="bad").run_folder).exists()
+
+
 def test_shards_that_are_not_there(train_on):
     fails(train_on("data.shards=/nowhere"), "no shards at /nowhere", "python -m job shards")
 
@@ -298,6 +305,7 @@ def test_a_place_to_write_that_cannot_be_written(job, trained, faces, tmp_path):
     best = trained.run_folder / "checkpoints" / "best"
     fails(job("predict", "--checkpoint", best, REPO / "docs" / "faces.png", "--out", tmp_path), "is a folder")
     fails(job("inspect", faces, "--sheet", tmp_path / "no" / "sheet.png"), "there is no folder")
+    fails(job("inspect", faces, "--sheet", tmp_path / "sheet.txt"), "give the name of a picture, such as sheet.png")
     fails(job("compare", trained.run_folder, "--out", tmp_path / "file"), "is a file")
 
 
@@ -367,7 +375,7 @@ def test_compare_gives_means_and_the_share_of_the_gap(job, tmp_path):
     fails(job("compare", *runs, runs[0]), "are both dann with seed 0")
     other = dict(json.loads((runs[0] / "config.yaml").read_text()), train={"steps": 7})
     (runs[0] / "config.yaml").write_text(json.dumps(other))
-    fails(job("compare", *runs), "differ in train")
+    fails(job("compare", *runs), "differ in train.steps")
     (runs[0] / "summary.json").unlink()
     fails(job("compare", *runs), "is not finished")
 

@@ -30,7 +30,7 @@ def decode_or_fail(shard: Shard, i: int, row: np.ndarray) -> None:
 def _wrong_size(jpeg: memoryview, row: np.ndarray) -> str | None:
     try:
         height, width = simplejpeg.decode_jpeg_header(jpeg, strict=False)[:2]
-    except ValueError:
+    except (ValueError, KeyError):  # KeyError: damage names a subsampling that there is not
         return None
     if (height, width) == row.shape[:2]:
         return None

@@ -51,12 +51,12 @@ def find_images(layout: Layout, root: str | None, options: dict[str, Any], stric
     notes = Notes(strict=strict)
     own = {name: value for name, value in options.items() if name not in ("val", "test", "subjects")}
     images = _wanted(layout.find(root, notes, **own), options, notes)
-    if not images and not notes.skipped:
+    if not images and (notes.left_out or not notes.skipped):
         told = ", ".join(f"{n} of {what}" for what, n in sorted(notes.left_out.items()))
         told = told and f" ({told} left out)"
         raise JobError(f"layout {layout.name} found no images below {root}{told}: check --root, --source and --target")
     if images:
-        _check_domains(layout, options, {image.domain for image in images}, notes.skipped)
+        _check_domains(layout, options, images, notes)
     return images, notes
 
 
@@ -95,7 +95,13 @@ def gather(
         left_out["images that equal one of a later split"] += len(repeats)
         kept = [entry for i, entry in enumerate(kept) if i not in repeats]
         items = [item for i, item in enumerate(items) if i not in repeats]
-    _check_domains(layout, options, {item.domain for item in items})
+    for role in (SOURCE, TARGET):
+        if not any(item.domain == role for item in items):
+            told = ", ".join(f"{n} {what}" for what, n in sorted(left_out.items()))
+            raise JobError(
+                f"layout {layout.name} has no image of the {role} left ({told or 'none can be read'}): "
+                "see --crop and --no-face"
+            )
     splits = assign_splits(items, seed=settings["seed"], val=options["val"], test=options["test"], name=layout.name)
     records = [
         Record(found.origin, domain, split, label, item.subject, found.origin, result.jpeg)
@@ -142,13 +148,18 @@ def _same(one: str | None, other: str | None) -> bool:
     return one is not None and same_domain(one, other)
 
 
-def _check_domains(layout: Layout, options: dict[str, Any], held: set[str], skipped: Sequence = ()) -> None:
+def _check_domains(layout: Layout, options: dict[str, Any], images: Sequence[Image], notes: Notes) -> None:
+    held = {image.domain for image in images}
     for role in (SOURCE, TARGET):
         if role not in held:
-            but = "".join(f" ({path} could not be looked at: {reason})" for path, reason in skipped[:1])
+            others = [what.removeprefix("domain ") for what in sorted(notes.left_out) if what.startswith("domain ")]
+            others = others[:5] + ["..."] * (len(others) > 5)
+            hint = f"; it has {', '.join(others)}" if others else ""
+            if not others and notes.skipped:
+                hint = f"; {notes.skipped[0][0]} could not be looked at ({notes.skipped[0][1]})"
             raise JobError(
-                f"layout {layout.name} found no image of the {role}, {options[role]}{but}: name it as the data set "
-                f"does, --{role} NAME"
+                f"layout {layout.name} found no image of the {role}, {options[role]}: name it as the data set does, "
+                f"--{role} NAME{hint}"
             )
 
 

@@ -17,6 +17,7 @@ from job.errors import JobError
 
 NAME = "manifest.json"
 VERSION = 1
+WRITE_AGAIN = "copy it again, or delete the folder and write the shards again"
 
 
 class ShardInfo(BaseModel):
@@ -108,7 +109,10 @@ def load_manifest(place: str | Path, *, allow_pipe: bool = False, check_files: b
         return _parse(_read_remote(f"{check_url(base, allow_pipe)}/{NAME}"), f"{base}/{NAME}")
     folder = Path(base)
     if not folder.is_dir():
-        raise JobError(f"no shards at {folder}: write them, `python -m job shards LAYOUT --root DIR --out {folder}`")
+        raise JobError(
+            f"no shards at {folder}: write them, `python -m job shards LAYOUT --root DIR --out {folder}` "
+            "(docs/data.md has the LAYOUT of each data set)"
+        )
     try:
         manifest = _parse((folder / NAME).read_bytes(), folder / NAME)
     except FileNotFoundError:
@@ -128,11 +132,11 @@ def check_size(path: str | Path, shard: ShardInfo) -> None:
     try:
         size = os.stat(path).st_size  # not Path.stat: making 10,000 Paths would take longer than asking the disk
     except OSError as error:
-        raise JobError(f"shard {path} is missing ({error.strerror}): copy or write the shards again") from None
+        raise JobError(f"shard {path} is missing ({error.strerror}): {WRITE_AGAIN}") from None
     if size != shard.bytes:
         raise JobError(
             f"shard {path} has {size} bytes but the manifest says {shard.bytes}, so it was cut short or changed: "
-            "copy it again, or write the shards again"
+            + WRITE_AGAIN
         )
 
 

@@ -50,6 +50,16 @@ def batch_per_stream(global_batch_size: int, streams: int) -> int:
     return global_batch_size // streams
 
 
+def check_streams(domain: str, shards: int, streams: int) -> None:
+    """Raise JobError unless every stream of a domain can have a shard of its own."""
+    if shards < streams:
+        raise JobError(
+            f"{domain} has {shards} shards but data.streams is {streams}, and every stream needs a shard of "
+            f"its own: set data.streams to {shards} or fewer, or write the shards again with "
+            f"--shards {streams} or more"
+        )
+
+
 def deal(counts: Sequence[int], streams: int, key: int) -> list[np.ndarray]:
     """Deal shards of `counts` samples to streams so that every stream gets nearly equally many samples.
 
@@ -84,15 +94,10 @@ class DomainOrder:
         global_batch_size: int,
         block_shards: int,
     ):
-        self.batch_per_stream = batch_per_stream(global_batch_size, streams)
-        if len(counts) < streams:
-            raise JobError(
-                f"{domain} has {len(counts)} shards but data.streams is {streams}, and every stream needs a shard of "
-                f"its own: set data.streams to {len(counts)} or fewer, or write the shards again with "
-                f"--shards {streams} or more"
-            )
+        check_streams(domain, len(counts), streams)
         if block_shards < 1:
             raise JobError(f"data.block_shards is {block_shards}: it must be 1 or more")
+        self.batch_per_stream = batch_per_stream(global_batch_size, streams)
         self.streams = streams
         self.samples = int(sum(counts))
         self._global_batch_size = global_batch_size

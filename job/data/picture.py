@@ -50,7 +50,7 @@ def _is_usual_jpeg(content: bytes) -> bool:
         return False
     try:
         height, width, colours, _ = simplejpeg.decode_jpeg_header(content)
-    except ValueError:
+    except (ValueError, KeyError):  # KeyError: damage names a subsampling that there is not
         return False
     _check_size(width, height)
     return colours in _USUAL

@@ -59,8 +59,8 @@ def write_shards(
     """
     layout = layout_name if isinstance(layout_name, Layout) else find_layout(layout_name)
     size = layout.size if size is None else size
-    options = _check(layout, root, size, shards, workers, quality, crop, no_face, options or {})
     root, out = None if root is None else str(root), Path(out)
+    options = _check(layout, root, out, size, shards, workers, seed, quality, crop, no_face, options or {})
     budget = Budget(max_skipped, out)
     settings = {
         "layout": layout.name,
@@ -120,22 +120,27 @@ def _gather(layout, root, out, settings, strict, budget, pool, progress) -> tupl
     return gathered, digest_images(images, [result.digest for result in converted])
 
 
-def _check(layout, root, size, shards, workers, quality, crop, no_face, options) -> dict[str, Any]:
+def _check(layout, root, out, size, shards, workers, seed, quality, crop, no_face, options) -> dict[str, Any]:
     """The layout's options with the user's in place. Raises JobError for whatever cannot be meant."""
     if layout.needs_root and (root is None or not Path(root).is_dir()):
         given = f"--root {root} is not a folder" if root else "there is no --root"
         raise JobError(f"layout {layout.name} reads files, and {given}: give the dataset's folder")
+    if root is not None and out.exists() and out.samefile(root):
+        raise JobError(f"--out {out} is the dataset's own folder: choose another")
     for name, value, low, high in (
         ("--size", size, 8, 1024),
         ("--shards", shards, 1, 999_999),
         ("--workers", workers, 1, 1024),
         ("--quality", quality, 1, 100),
+        ("--seed", seed, 0, 2**31 - 1),
     ):
         if value is not None and not low <= value <= high:
             raise JobError(f"{name} {value} must be between {low} and {high}")
     for name, value, known in (("--crop", crop, CROPS), ("--no-face", no_face, ("keep", "drop"))):
         if value not in known:
             raise JobError(f"{name} {value} is none of {', '.join(known)}")
+    if no_face == "drop" and crop != "face":
+        raise JobError(f"--no-face drop goes with --crop face, and --crop is {crop}: no face would be looked for")
     if crop == "face":
         if layout.find is None:
             raise JobError(f"--crop face looks for faces in photos, and layout {layout.name} has none: leave it out")

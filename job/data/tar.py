@@ -13,14 +13,13 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from job.data.manifest import ShardInfo, check_size
+from job.data.manifest import WRITE_AGAIN, ShardInfo, check_size
 from job.errors import JobError
 
 UNLABELLED = -1
 _BLOCK = 512
 _NAME = 100  # bytes of a header that hold the name
 _IMAGES = (b".jpg", b".jpeg")
-_AGAIN = "copy it again, or write the shards again"
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,7 +94,8 @@ def _index(path: Path, mapped: np.ndarray, info: ShardInfo, classes: int | None)
     images = np.flatnonzero(np.strings.endswith(names, _IMAGES[0]) | np.strings.endswith(names, _IMAGES[1]))
     if len(images) != info.samples:
         raise JobError(
-            f"shard {path} holds {len(images)} images but the manifest says {info.samples}, so it is damaged: {_AGAIN}"
+            f"shard {path} holds {len(images)} images but the manifest says {info.samples}, so it is damaged: "
+            + WRITE_AGAIN
         )
     if classes is None:
         labels = np.full(len(images), UNLABELLED, np.int16)
@@ -137,7 +137,7 @@ def _any_members(path: Path) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
                 if member.offset_data + member.size > path.stat().st_size:
                     raise tarfile.ReadError(f"{member.name} is cut short")
     except (tarfile.TarError, OSError, EOFError, ValueError) as error:
-        raise JobError(f"shard {path} is damaged ({error}): {_AGAIN}") from None
+        raise JobError(f"shard {path} is damaged ({error}): {WRITE_AGAIN}") from None
     names = np.array([member.name.encode() for member in members], dtype=np.bytes_)
     return names, *(np.array([getattr(m, a) for m in members], np.int64) for a in ("offset_data", "size"))
 
@@ -154,10 +154,10 @@ def _labels(path, mapped, names, offsets, sizes, images, classes) -> np.ndarray:
     for row, name in enumerate(names[images].tolist()):
         text = texts.get(_stem(name))
         if text is None:
-            raise JobError(f"shard {path}: {_key(name)} has no label (.cls): {_AGAIN}")
+            raise JobError(f"shard {path}: {_key(name)} has no label (.cls): {WRITE_AGAIN}")
         if not text.isdigit() or int(text) >= classes:
             raise JobError(
-                f"shard {path}: the label of {_key(name)} is {text[:20]!r}, not a number below {classes}: {_AGAIN}"
+                f"shard {path}: the label of {_key(name)} is {text[:20]!r}, not a number below {classes}: {WRITE_AGAIN}"
             )
         labels[row] = int(text)
     return labels

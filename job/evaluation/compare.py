@@ -26,7 +26,7 @@ def read_runs(folders: Sequence[Path]) -> list[dict]:
         except FileNotFoundError as error:
             missing = Path(error.filename).name
             if missing == "summary.json":
-                raise JobError(f"{folder} is not finished (it has no {missing}): start it again") from None
+                raise JobError(f"{folder} is not finished (it has no {missing}): wait, or start it again") from None
             hint = "is no run folder" if folder.is_dir() else "does not exist"
             raise JobError(f"{folder} {hint} (it has no {missing}): give finished runs, such as runs/faces-*") from None
         if TARGET not in summary:
@@ -78,8 +78,10 @@ def _check_comparable(runs: list[dict]) -> None:
         other = first.setdefault(run["objective"], run)
         for section, recipe in run["recipe"].items():
             if recipe != other["recipe"][section]:
+                one, two = recipe or {}, other["recipe"][section] or {}
+                keys = ", ".join(f"{section}.{key}" for key in one | two if one.get(key) != two.get(key))
                 raise JobError(
-                    f"{run['run']} and {other['run']} differ in {section}: their mean would mean nothing; "
+                    f"{run['run']} and {other['run']} differ in {keys or section}: their mean would mean nothing; "
                     "compare runs that differ in seed and objective only"
                 )
     for run in runs:

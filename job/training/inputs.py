@@ -3,7 +3,7 @@
 from job.config import Config
 from job.data.cache import ShardStore
 from job.data.manifest import Manifest
-from job.data.order import batch_per_stream, rank_streams
+from job.data.order import batch_per_stream, check_streams, rank_streams
 from job.data.records import SOURCE, TARGET
 from job.errors import JobError
 from job.objectives import OBJECTIVES
@@ -32,6 +32,9 @@ def check_data(config: Config, manifest: Manifest, ranks: int) -> None:
             if needs_labels and not manifest.labelled(domain, split):
                 hint = "write the shards with --keep-target-labels" if role == TARGET else "check data.source"
                 raise JobError(f"{config.objective.name} needs labels of {domain}/{split} in {data.shards}: {hint}")
+    for role in objective.DOMAINS:
+        domain = domain_names(config)[role]
+        check_streams(domain, len(manifest.shards(domain, "train")), data.streams)
     batch_per_stream(data.global_batch_size, data.streams)
     rank_streams(data.streams, 0, ranks)
     per_rank = data.global_batch_size // ranks

@@ -42,7 +42,9 @@ def open_run_folder(config: Config, manifest: Manifest, accelerator: Accelerator
             last = checkpoints.find_checkpoint(folder / "checkpoints")
             if last:
                 _check_same(config, manifest, last)
-                log.info("going on from step %d of %d in %s", last.step, config.train.steps, folder)
+                done = last.step >= config.train.steps
+                what = "nothing left to train, evaluating once more:" if done else "going on from"
+                log.info("%s step %d of %d in %s", what, last.step, config.train.steps, folder)
             else:
                 log.info("starting %s on %d rank(s)", folder, accelerator.num_processes)
             write_atomically(folder / "config.yaml", config.to_yaml())

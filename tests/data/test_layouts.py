@@ -520,3 +520,29 @@ def test_the_search_is_the_same_whatever_the_file_system_lists_first(tmp_path, m
     monkeypatch.setattr(os, "scandir", Reversed)
     assert list(find_layout("folders").find(str(tmp_path / "set"), Notes(), **options)) == once
     assert json.dumps([found.origin for found in once])
+
+
+# What cannot be meant ---------------------------------------------------------------------------------------------
+
+
+def test_arguments_that_cannot_be_meant(tmp_path):
+    root = trees.folders(tmp_path / "set")
+    for settings, says in (
+        ({"no_face": "drop"}, "--no-face drop goes with --crop face"),
+        ({"seed": -1}, "--seed -1 must be between 0"),
+        ({"options": {"subject": "nobody(.*)"}}, "matches no path"),
+        ({"options": {"target": "Womn"}}, r"found no image of the target, Womn: .*; it has Female$"),
+    ):
+        with pytest.raises(JobError, match=says):
+            build("folders", root, tmp_path / "out", **settings)
+    with pytest.raises(JobError, match="is the dataset's own folder"):
+        build("folders", root, root)
+    with pytest.raises(JobError, match=r"has no image of the source left \(\d+ images without a face\): see --crop"):
+        build("folders", root, tmp_path / "out", crop="face", no_face="drop")
+
+
+def test_a_root_one_level_too_deep_is_told_as_that(tmp_path):
+    root = trees.folders(tmp_path / "set")
+    (root / "Male" / "joy" / "link.jpg").symlink_to("nowhere")
+    with pytest.raises(JobError, match=r"found no images below .*Male \(\d+ of unknown domain left out\)"):
+        build("folders", root / "Male", tmp_path / "out")

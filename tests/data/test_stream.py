@@ -7,14 +7,17 @@ import threading
 
 import numpy as np
 import pytest
+import simplejpeg
 import torch
 import toy_layout
 from conftest import make
 
 from job.data import domain as module
+from job.data.decode import decode_into
 from job.data.decoded import DecodedImages
 from job.data.draws import draw
 from job.data.manifest import Manifest, ShardInfo, load_manifest
+from job.data.picture import UnreadableError, read_picture
 from job.data.stream import BatchLoader, DomainStream, ShardStore, read_split
 from job.errors import JobError
 from job.files import sha256_of
@@ -182,6 +185,26 @@ def test_a_bad_image_is_skipped_alike_on_any_number_of_ranks(shards):
     with BatchLoader(both(shards, on_bad_image="skip"), seed=0, start_step=step, stop_step=step + 1) as loader:
         list(loader)
         assert loader.skipped == 1
+
+
+def test_whatever_is_damaged_in_a_picture_it_is_no_other_error(shards):
+    """libjpeg's binding raises a KeyError for a header that names a subsampling that there is not."""
+    rng = np.random.default_rng(0)
+    whole = simplejpeg.encode_jpeg(rng.integers(0, 256, (16, 16, 3), np.uint8), 90)
+    reasons = []
+    for _ in range(3000):
+        damaged = np.frombuffer(whole, np.uint8).copy()
+        damaged[rng.integers(0, len(damaged), 6)] = rng.integers(0, 256, 6)
+        try:
+            decode_into(memoryview(damaged.tobytes()), np.empty((16, 16, 3), np.uint8))
+        except ValueError as error:
+            reasons.append(str(error))
+        try:
+            read_picture(damaged.tobytes())
+        except UnreadableError as error:
+            reasons.append(str(error))
+    assert len(reasons) > 1000
+    assert all(len(reason) > 3 for reason in reasons), "a number is no reason"
 
 
 def test_skipping_ends_at_its_limit(shards):

@@ -18,10 +18,14 @@ def find(root: str, notes: Notes, *, source: str | None, target: str | None, sub
     """Every image below `root`. Without `source` and `target`, no folder is a domain."""
     pattern = compiled("subject", subject)
     read = lru_cache(maxsize=64)(lambda folder: read_folders(folder.split("/")[:-1], (source, target)))
+    matched = False
     for path, origin in walk(root, notes):
         domain, emotion, split = read(origin[: origin.rfind("/") + 1])
         person = pattern.search(origin) if pattern else None
+        matched = matched or person is not None
         yield Found(origin, path, domain, emotion, person and (person[1] if pattern.groups else person[0]), split)
+    if pattern and not matched:
+        raise JobError(f"--option subject={subject} matches no path below {root}: no subject would be known")
 
 
 def read_folders(folders: list[str], domains: tuple[str | None, ...] = ()) -> tuple[str | None, str, str | None]:
