@@ -11,11 +11,12 @@ class DecodedSamples:
     """The samples of some shards of a domain, named by shard and index within the shard, as far as they are there yet.
 
     `samples` are those of each shard that has room, by its number, of size x size pixels; there are `shards` in all.
-    Safe to use from several threads: a sample is announced after its pixels and its label are in place.
+    `room` is how many samples those are. Safe to use from several threads: a sample is announced after its pixels and
+    its label are in place.
     """
 
     def __init__(self, samples: Mapping[int, int], shards: int, size: int):
-        total = sum(samples.values())
+        self.room = total = sum(samples.values())
         self._first = np.full(shards, _NO_ROOM, np.int64)
         self._first[list(samples)] = np.cumsum([0, *samples.values()], dtype=np.int64)[:-1]
         # the system gives the memory when an image is put there, not before
@@ -23,13 +24,10 @@ class DecodedSamples:
         self._labels = np.empty(total, np.int64)
         self._held = np.zeros(total, bool)
 
-    @property
-    def room(self) -> int:
-        """Of how many samples."""
-        return len(self._held)
-
     def take(self, shards: np.ndarray, samples: np.ndarray, images: np.ndarray, labels: np.ndarray) -> list[int]:
         """Copy the samples int [b], [b] to uint8 [b, S, S, 3] and int64 [b]; returns the rows that are not there."""
+        if not self.room:
+            return list(range(len(shards)))
         at = self._first[shards] + samples
         held = at >= 0
         held[held] = self._held[at[held]]

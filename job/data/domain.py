@@ -92,20 +92,23 @@ class DomainStream:
             self._announce(step)
         shards, samples = self._order.batch(step, self._streams)
         missing = self._decoded.take(shards, samples, images, labels)
-        return sum(self._decode(step, row, shards.item(row), samples.item(row), images, labels) for row in missing)
+        if not missing:
+            return 0
+        numbers, places = shards.tolist(), samples.tolist()
+        return sum(self._decode(step, row, numbers[row], places[row], images[row], labels) for row in missing)
 
-    def _decode(self, step: int, row: int, number: int, i: int, images: np.ndarray, labels: np.ndarray) -> int:
-        """Decode sample i of a shard into a row, and keep it. Returns 1 where another one had to take its place."""
-        shard, image = self._shards.mapped.get(number) or self._shards[number], images[row]
+    def _decode(self, step: int, row: int, number: int, i: int, image: np.ndarray, labels: np.ndarray) -> int:
+        """Decode sample i of a shard for a row, and keep it. Returns 1 where another one had to take its place."""
+        shard, substituted = self._shards.mapped.get(number) or self._shards[number], 0
         try:
             decode_into(shard.jpeg(i), image)
         except ValueError as error:
             shard, i = self._substitute(step, row, image, shard, i, error)
-            labels[row] = shard.index.labels.item(i)
-            return 1
+            substituted = 1
         labels[row] = label = shard.index.labels.item(i)
-        self._decoded.keep(number, i, image, label)
-        return 0
+        if self._decoded.room and not substituted:
+            self._decoded.keep(number, i, image, label)
+        return substituted
 
     def _substitute(self, step, row, image, bad: Shard, i: int, error: ValueError) -> tuple[Shard, int]:
         """Put the next sample of the block that can be decoded into `image`; returns where it was found."""
