@@ -1,5 +1,6 @@
 """Tasks on as many processes, and a bar that says how far they are."""
 
+import gc
 import multiprocessing
 import os
 import sys
@@ -64,6 +65,7 @@ def _start_worker() -> None:
     import cv2
 
     cv2.setNumThreads(1)  # one process a core already
+    gc.freeze()  # what was imported is no garbage, and need not be looked through
 
 
 def follow(finished: Iterator[Any], total: int, count: Callable[[Any], int], doing: str, progress: bool) -> list[Any]:

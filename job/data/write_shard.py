@@ -49,7 +49,7 @@ def write_shard(
             class_counts=counts if plan.labelled else None,
         )
         os.replace(partial, path)
-        write_atomically(receipt, json.dumps({"fingerprint": fingerprint, "shard": info.model_dump()}), durable=True)
+        write_atomically(receipt, json.dumps({"fingerprint": fingerprint, "shard": info.model_dump()}))
     except OSError as error:
         raise JobError(
             f"cannot write {path} ({error.strerror}): make room or check the permissions, then run the same "
