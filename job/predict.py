@@ -17,7 +17,7 @@ from job.data.found import ENDINGS, Notes, walk
 from job.data.picture import read_picture
 from job.errors import JobError
 from job.evaluation.load import Loaded, load_model
-from job.training.distributed import keep_freed_memory
+from job.memory import keep_freed_memory
 
 
 def predict(checkpoint: Path, inputs: Sequence[Path], out: Path, batch_size: int = 64) -> tuple[int, list[str]]:

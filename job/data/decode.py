@@ -3,6 +3,7 @@
 import numpy as np
 import simplejpeg
 
+from job.data.jpeg_header import jpeg_header
 from job.data.tar import Shard
 from job.errors import JobError
 
@@ -29,8 +30,8 @@ def decode_or_fail(shard: Shard, i: int, row: np.ndarray) -> None:
 
 def _wrong_size(jpeg: memoryview, row: np.ndarray) -> str | None:
     try:
-        height, width = simplejpeg.decode_jpeg_header(jpeg, strict=False)[:2]
-    except (ValueError, KeyError):  # KeyError: damage names a subsampling that there is not
+        height, width = jpeg_header(jpeg, strict=False)[:2]
+    except ValueError:
         return None
     if (height, width) == row.shape[:2]:
         return None

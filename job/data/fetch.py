@@ -35,7 +35,8 @@ def fetch_in_groups(places: Iterable[Place]) -> Iterator[list[tuple[bytes | Exce
         if len(group) == _TOGETHER or held > _TOGETHER_BYTES:
             yield group
             group, held = [], 0
-    yield group
+    if group:
+        yield group
 
 
 def stamp(place: Place) -> Stamp | None:

@@ -7,6 +7,8 @@ import numpy as np
 import simplejpeg
 from PIL import ExifTags, Image, ImageOps
 
+from job.data.jpeg_header import jpeg_header
+
 MOST_PIXELS = 64_000_000  # 192 MB decoded; more is refused from the header
 _BACKGROUND = (255, 255, 255, 255)  # behind transparent pictures
 _USUAL = ("YCbCr", "Gray", "RGB")
@@ -49,8 +51,8 @@ def _is_usual_jpeg(content: bytes) -> bool:
     if content[:3] != b"\xff\xd8\xff":
         return False
     try:
-        height, width, colours, _ = simplejpeg.decode_jpeg_header(content)
-    except (ValueError, KeyError):  # KeyError: damage names a subsampling that there is not
+        height, width, colours, _ = jpeg_header(content)
+    except ValueError:
         return False
     _check_size(width, height)
     return colours in _USUAL

@@ -16,7 +16,8 @@ from job.evaluation.metrics import accuracy, macro_f1, recall
 from job.evaluation.selection import mutual_information
 from job.evaluation.validate import as_json
 from job.files import write_atomically
-from job.training.distributed import check_gpus, check_ranks, keep_freed_memory
+from job.memory import keep_freed_memory
+from job.training.distributed import check_gpus, check_ranks
 from job.training.inputs import domain_names, open_store
 
 

@@ -1,7 +1,5 @@
 """Accelerate, set up once: ranks, precision, time-outs, and what the machine needs to be told."""
 
-import contextlib
-import ctypes
 import os
 import socket
 from datetime import timedelta
@@ -13,6 +11,7 @@ from accelerate.utils import DistributedDataParallelKwargs, InitProcessGroupKwar
 from job.config import Config
 from job.errors import JobError
 from job.launcher import EXPECTED_RANKS
+from job.memory import keep_freed_memory
 
 
 def build_accelerator(config: Config) -> Accelerator:
@@ -46,20 +45,6 @@ def build_accelerator(config: Config) -> Accelerator:
     if config.model.batch_norm == "sync" and accelerator.num_processes > 1 and accelerator.device.type != "cuda":
         raise JobError("model.batch_norm=sync needs GPUs when there are several ranks: use mixed")
     return accelerator
-
-
-def keep_freed_memory() -> None:
-    """Let the C library keep the memory of freed tensors for the next ones, where they live in the processor's memory.
-
-    By default glibc returns every large block to the system at once, which has to clear its pages when it hands them
-    out again: 13,000 page faults and a quarter of the time of a step of the compact network. Other C libraries are left
-    as they are.
-    """
-    m_trim_threshold, m_mmap_max = -1, -4  # malloc.h
-    with contextlib.suppress(OSError, AttributeError):
-        mallopt = ctypes.CDLL(None).mallopt
-        mallopt(m_mmap_max, 0)
-        mallopt(m_trim_threshold, 2**31 - 1)
 
 
 def check_ranks(accelerator: Accelerator) -> None:
