@@ -44,34 +44,31 @@ def assign_splits(items: Sequence[Item], *, seed: int, val: float, test: float, 
     is taken out of its training split. Every domain gets some of each split. Raises JobError where that is impossible.
     """
     _check_subjects(items, name)
-    lacking = [split for split in ("val", "test") if not any(item.given == split for item in items)]
     units = _units(items)
-    allowed: list[Sequence[str]] = [SPLITS] * len(units)
-    if any(item.given for item in items):
-        allowed = [_allowed({items[i].given for i in unit}, lacking) for unit in units]
-    strata = [(DOMAINS.index(item.domain), item.label) for item in items]
-    wanted = _wanted(units, allowed, strata, {"val": val, "test": test})
+    allowed = _allowed(items, units)
+    strata = [item[:2] for item in items]
     total = Counter(strata)
+    wanted = _wanted(strata, total, units, allowed, {"val": val, "test": test})
+    lacking = [wanted[stratum] for stratum in strata]
     chosen = [splits[0] for splits in allowed]
     for u in _order(units, mix(seed, "splits")):
         splits, unit = allowed[u], units[u]
         if len(splits) == 1:
             continue
         # the split that lacks most of what this unit has; rare classes count as much as frequent ones
-        if len(unit) == 1:
-            counts = {strata[unit[0]]: 1}
-            needs = [wanted[split][strata[unit[0]]] for split in splits]
-        else:
+        lacks = lacking[unit[0]]
+        if len(unit) > 1:
             counts = Counter(strata[i] for i in unit)
-            needs = [sum(n * wanted[split][s] / total[s] for s, n in counts.items()) for split in splits]
-        chosen[u] = splits[needs.index(max(needs))]
-        for stratum, n in counts.items():
-            wanted[chosen[u]][stratum] -= n
+            lacks = {split: sum(n * wanted[s][split] / total[s] for s, n in counts.items()) for split in splits}
+        chosen[u] = split = max(splits, key=lacks.__getitem__)
+        for i in unit:
+            lacking[i][split] -= 1
     _fill_empty(items, units, allowed, chosen, name)
-    splits = [""] * len(items)
+    splits = [item.given for item in items]
     for unit, free, split in zip(units, allowed, chosen):
         for i in unit:
-            splits[i] = split if len(free) > 1 or items[i].given is None else items[i].given
+            if len(free) > 1 or splits[i] is None:
+                splits[i] = split
     return splits
 
 
@@ -107,16 +104,27 @@ def _units(items: Sequence[Item]) -> list[list[int]]:
                 parent[high] = low
     units: dict[int, list[int]] = {}
     for i, above in enumerate(parent):
-        units.setdefault(above if above == i else root(i), []).append(i)
+        if above == i:
+            units[i] = [i]  # the first of its unit: whatever is above an item comes before it
+        else:
+            units[root(i)].append(i)
     return list(units.values())
 
 
-def _allowed(given: set[str | None], lacking: list[str]) -> Sequence[str]:
-    """The splits that a unit may go to, where the data set gives its images to these."""
-    if given == {None}:
-        return SPLITS
-    given = given - {None}
-    return ("train", *lacking) if given == {"train"} else [max(given, key=SPLITS.index)]
+def _allowed(items: Sequence[Item], units: list[list[int]]) -> list[Sequence[str]]:
+    """The splits that each unit may go to: all, unless the data set gives some of its images to one."""
+    named = {item.given for item in items}
+    if named == {None}:
+        return [SPLITS] * len(units)
+    taken_from_train = ("train", *(split for split in ("val", "test") if split not in named))
+    allowed = []
+    for unit in units:
+        given = {items[i].given for i in unit} - {None}
+        if given == {"train"}:
+            allowed.append(taken_from_train)
+        else:
+            allowed.append((max(given, key=SPLITS.index),) if given else SPLITS)
+    return allowed
 
 
 def _order(units: list[list[int]], key: int) -> list[int]:
@@ -125,26 +133,28 @@ def _order(units: list[list[int]], key: int) -> list[int]:
     return np.lexsort((random, [-len(unit) for unit in units])).tolist()
 
 
-def _wanted(units, allowed, strata, shares) -> dict[str, dict[tuple[int, int], float]]:
+def _wanted(strata, total, units, allowed, shares) -> dict[tuple[str, int], dict[str, float]]:
     """Images of every stratum (domain, class) that each split should get of those that are free: whole numbers."""
-    wanted: dict[str, dict[tuple[int, int], float]] = {split: dict.fromkeys(strata, 0.0) for split in SPLITS}
-    free: Counter[tuple[int, int]] = Counter()
-    for unit, splits in zip(units, allowed):
+    wanted = {stratum: dict.fromkeys(SPLITS, 0.0) for stratum in total}
+    free = Counter()
+    for splits in set(allowed):
         if len(splits) > 1:
-            free.update(strata[i] for i in unit)
+            held = Counter(strata[i] for unit, its in zip(units, allowed) if its is splits for i in unit)
+            free += held
             for split in splits[1:]:
-                for i in unit:
-                    wanted[split][strata[i]] += shares[split]
+                for stratum, n in held.items():
+                    wanted[stratum][split] += n * shares[split]
     for split in ("val", "test"):
-        for domain in range(len(DOMAINS)):
-            parts = {stratum: share for stratum, share in wanted[split].items() if stratum[0] == domain}
-            wanted[split] |= _whole(parts)
+        for domain in DOMAINS:
+            parts = {stratum: lacks[split] for stratum, lacks in wanted.items() if stratum[0] == domain}
+            for stratum, n in _whole(parts).items():
+                wanted[stratum][split] = n
     for stratum, n in free.items():
-        wanted["train"][stratum] = n - sum(wanted[split][stratum] for split in ("val", "test"))
+        wanted[stratum]["train"] = n - wanted[stratum]["val"] - wanted[stratum]["test"]
     return wanted
 
 
-def _whole(parts: dict[tuple[int, int], float]) -> dict[tuple[int, int], int]:
+def _whole(parts: dict[tuple[str, int], float]) -> dict[tuple[str, int], int]:
     """Round so that the sum is kept: up where most is lost (largest remainders)."""
     whole = {stratum: int(share + 1e-9) for stratum, share in parts.items()}
     lost = round(sum(parts.values())) - sum(whole.values())
@@ -155,13 +165,16 @@ def _whole(parts: dict[tuple[int, int], float]) -> dict[tuple[int, int], int]:
 
 def _fill_empty(items, units, allowed, chosen, name) -> None:
     """Give every domain some images of every split, by moving its smallest units."""
+    held = {(items[i].domain, split) for unit, split in zip(units, chosen) for i in unit}
     for domain in DOMAINS:
+        if all((domain, split) in held for split in SPLITS):
+            continue
         members = [u for u, unit in enumerate(units) if any(items[i].domain == domain for i in unit)]
         for split in SPLITS:
             if any(chosen[u] == split for u in members):
                 continue
-            held = Counter(chosen[u] for u in members)
-            movable = [u for u in members if split in allowed[u] and held[chosen[u]] > 1]
+            counts = Counter(chosen[u] for u in members)
+            movable = [u for u in members if split in allowed[u] and counts[chosen[u]] > 1]
             if not movable:
                 raise JobError(
                     f"layout {name}: {len(members)} subjects or different images of the {domain} are too few for "

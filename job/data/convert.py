@@ -17,7 +17,6 @@ from job.data.crop import crop_to, find_face
 from job.data.encode import encode
 from job.data.fetch import Stamp, fetch_in_groups, stamp
 from job.data.found import Place
-from job.data.garbage import no_collecting
 from job.data.picture import read_picture
 from job.data.pool import Pool, follow
 from job.errors import JobError
@@ -51,6 +50,11 @@ class _Chunk:
     reasons: dict[str, str] = field(default_factory=dict)  # by the image's place in the chunk, as JSON wants it
     faceless: list[int] = field(default_factory=list)  # places
 
+    def fail(self, error: Exception) -> None:
+        """The next image gives no JPEG, for this reason."""
+        self.reasons[str(len(self.lengths))] = why(error)
+        self.lengths.append(0)
+
     def rows(self, number: int) -> Iterator[Converted]:
         """Image by image, of the chunk of this number."""
         faceless, end = set(self.faceless), 0
@@ -70,8 +74,7 @@ def convert(
     tasks = [(number, chunk, size, quality, crop, scratch) for number, chunk in enumerate(_chunks(places))]
     finished = pool.run(convert_chunk, tasks)
     results = follow(finished, len(places), lambda result: len(result[1].digests), "converting", progress)
-    with no_collecting():
-        return [one for number, chunk in sorted(results, key=lambda result: result[0]) for one in chunk.rows(number)]
+    return [one for number, chunk in sorted(results, key=lambda result: result[0]) for one in chunk.rows(number)]
 
 
 def digests(places: Sequence[Place], pool: Pool, progress: bool) -> list[str | None]:
@@ -139,26 +142,24 @@ def why(error: Exception) -> str:
 
 def _convert(chunk: _Chunk, contents: list[bytes | Exception], size: int, quality: int, crop: str) -> list[bytes]:
     """The JPEGs of those images that give one; what became of each is added to the chunk."""
-    first = len(chunk.digests)
     chunk.digests += map(_digest, contents)
     jpegs = []
-    for place, content in enumerate(contents, first):
+    for content in contents:
+        if isinstance(content, Exception):  # raised again, it would hold on to all the contents
+            chunk.fail(content)
+            continue
         try:
-            if isinstance(content, Exception):
-                raise content
             picture = read_picture(content)
-            if crop == "face":
-                box = find_face(picture)
-                if box is None:
-                    chunk.faceless.append(place)
-                picture = crop_to(picture, box)
-            jpegs.append(encode(picture, size, quality, crop))
-            chunk.lengths.append(len(jpegs[-1]))
+            box = find_face(picture) if crop == "face" else None
+            jpegs.append(encode(crop_to(picture, box), size, quality, crop))
         except JobError:
             raise
         except Exception as error:  # a foreign file makes libraries raise whatever they like, and it is about this file
-            chunk.lengths.append(0)
-            chunk.reasons[str(place)] = why(error)
+            chunk.fail(error)
+            continue
+        if crop == "face" and box is None:
+            chunk.faceless.append(len(chunk.lengths))
+        chunk.lengths.append(len(jpegs[-1]))
     return jpegs
 
 

@@ -11,7 +11,6 @@ from job.data.assign import Item, assign_splits, repeats_of_held_out
 from job.data.convert import Converted
 from job.data.emotions import label_of
 from job.data.found import Found, Notes, same_domain
-from job.data.garbage import no_collecting
 from job.data.records import EMOTIONS, SOURCE, TARGET, Layout, Record
 from job.errors import JobError
 
@@ -42,7 +41,6 @@ def face_layout(name: str, find, *, size: int = 64, needs_root: bool = True, **o
     return Layout(name, EMOTIONS, needs_root=needs_root, options={**OPTIONS, **options}, size=size, find=find)
 
 
-@no_collecting()
 def find_images(layout: Layout, root: str | None, options: dict[str, Any], strict: bool) -> tuple[list[Image], Notes]:
     """The images of a data set that are wanted, and notes of the rest.
 
@@ -65,7 +63,6 @@ def unusable(images: Sequence[Image], converted: Sequence[Converted]) -> list[tu
     return [(image.found.origin, result.reason) for image, result in zip(images, converted) if result.jpeg is None]
 
 
-@no_collecting()
 def gather(
     layout: Layout, settings: dict[str, Any], images: Sequence[Image], notes: Notes, converted: Sequence[Converted]
 ) -> Gathered:
@@ -110,7 +107,6 @@ def gather(
     return Gathered(records, dict(sorted(left_out.items())), no_face, _copies(items, records))
 
 
-@no_collecting()
 def digest_images(images: Sequence[Image], digests: Iterable[str | None]) -> str:
     """sha256 (hex) of what the data set says of its images, and of their content."""
     said = [

@@ -34,7 +34,9 @@ class Pool:
     def run(self, work: Callable, tasks: Sequence[tuple]) -> Iterator[Any]:
         """Yield `work(*task)` of every task as they finish, in any order. Raises JobError when a process is killed."""
         if min(self.workers, len(tasks)) <= 1:
-            yield from (work(*task) for task in tasks)
+            for task in tasks:
+                yield work(*task)
+                gc.collect(0)  # of this task: the caller may have told Python to look for none (no_collecting)
             return
         if self._executor is None:
             self._executor = ProcessPoolExecutor(self.workers, _context(), initializer=_start_worker)

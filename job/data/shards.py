@@ -27,6 +27,7 @@ from job.errors import JobError
 from job.files import write_atomically
 
 
+@no_collecting()
 def write_shards(
     layout_name: str | Layout,
     root: str | Path | None,
@@ -78,9 +79,8 @@ def write_shards(
             return _finished(layout, root, out, settings, shards, strict, pool, progress)
         _make_folder(out / UNFINISHED)
         gathered, settings["inputs"] = _gather(layout, root, out, settings, strict, budget, pool, progress)
-        with no_collecting():
-            groups = group_records(layout, gathered.records)
-            plans = plan_shards(groups, seed=seed, shards=shards, keep_target_labels=keep_target_labels)
+        groups = group_records(layout, gathered.records)
+        plans = plan_shards(groups, seed=seed, shards=shards, keep_target_labels=keep_target_labels)
         fingerprint = f"{mix(repr(sorted(settings.items())), *(plan.path for plan in plans)):016x}"
         for folder in {(out / plan.path).parent for plan in plans}:
             _make_folder(folder)
