@@ -195,6 +195,7 @@ def _finished(layout, root, out, settings, shards, strict, pool, progress) -> Ma
         inputs = digest_images(images, digests([image.found.place for image in images], pool, progress))
     if inputs != manifest.inputs:
         refuse("they come from other images")
+    shutil.rmtree(out / UNFINISHED, ignore_errors=True)  # of a run that was killed when all was done but this
     if progress:
         print(f"{out} is already complete", file=sys.stderr)
     return manifest

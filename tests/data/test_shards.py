@@ -54,6 +54,11 @@ def test_interrupted_and_run_again_gives_the_same_bytes(made, shards, monkeypatc
     assert contents(out) == whole
     assert written == -1000 + sum(map(len, _keys(out))) - 7 * 5, "finished shards are kept"
 
+    (out / ".unfinished").mkdir()
+    (out / ".unfinished" / "images-000000.jpegs").write_bytes(b"left by a kill after the manifest was written")
+    make(out)
+    assert contents(out) == whole
+
 
 def _with_read(read):
     from dataclasses import replace
