@@ -91,8 +91,6 @@ def shards(layout, root, out, source, target, options, **settings) -> int:
     """
     # no linear algebra here, and each of the processes would start a thread for every core
     os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
-    import yaml
-
     from job.data.shards import write_shards
 
     pairs = {}
@@ -100,6 +98,8 @@ def shards(layout, root, out, source, target, options, **settings) -> int:
         key, equals, value = option.partition("=")
         if not equals:
             raise JobError(f"--option {option!r} is not of the form KEY=VALUE")
+        import yaml
+
         try:
             pairs[key] = yaml.safe_load(value)
         except yaml.YAMLError:

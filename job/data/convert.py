@@ -115,15 +115,14 @@ def convert_chunk(
 
 def read_stored(scratch: Path, places: Iterable[Stored]) -> Iterator[bytes]:
     """The JPEGs at these places. Raises OSError when one is not there."""
-    opened: dict[int, int] = {}  # the file used last comes last
+    opened: dict[int, int] = {}
     try:
         for number, start, length in places:
-            file = opened.pop(number, None)
+            file = opened.get(number)
             if file is None:
                 if len(opened) == _OPEN:
                     os.close(opened.pop(next(iter(opened))))
-                file = os.open(_jpegs(scratch, number), os.O_RDONLY)
-            opened[number] = file
+                file = opened[number] = os.open(_jpegs(scratch, number), os.O_RDONLY)
             jpeg = os.pread(file, length, start)
             if len(jpeg) != length:
                 raise OSError(errno.EIO, f"{_jpegs(scratch, number)} was cut short")
@@ -194,5 +193,4 @@ def _known(facts: Path, jpegs: Path, places: Sequence[Place], settings: tuple) -
 
 def _state(places: Sequence[Place], stamps: Iterable[Stamp | None], settings: tuple) -> str:
     """What the JPEGs of a chunk depend on."""
-    said = "\n".join([str(settings), *(f"{place} {stamped}" for place, stamped in zip(places, stamps))])
-    return hashlib.sha256(said.encode("utf-8", "surrogateescape")).hexdigest()
+    return hashlib.sha256(repr((settings, list(places), list(stamps))).encode()).hexdigest()

@@ -27,6 +27,8 @@ def crop_to(image: np.ndarray, box: Box | None) -> np.ndarray:
 def central_square(image: np.ndarray) -> np.ndarray:
     """The largest square in the middle of a picture [H, W, 3], not copied."""
     edge = min(image.shape[:2])
+    if image.shape[:2] == (edge, edge):
+        return image
     top, left = (image.shape[0] - edge) // 2, (image.shape[1] - edge) // 2
     return image[top : top + edge, left : left + edge]
 

@@ -6,6 +6,8 @@ import simplejpeg
 
 from job.data.crop import central_square
 
+_PIXELS = np.dtype(np.uint8)
+
 
 def encode(image: np.ndarray, size: int, quality: int, crop: str = "center") -> bytes:
     """The JPEG (4:4:4) of an RGB picture uint8 [H, W, 3], resized to `size` pixels.
@@ -13,7 +15,7 @@ def encode(image: np.ndarray, size: int, quality: int, crop: str = "center") -> 
     Of a picture that is not square, the largest central square is taken; with `crop` "none" all of it, squeezed.
     Raises ValueError when the array is no such picture.
     """
-    if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3 or 0 in image.shape:
+    if image.dtype != _PIXELS or image.ndim != 3 or image.shape[2] != 3 or 0 in image.shape:
         raise ValueError(f"the layout gave {image.dtype} {image.shape} instead of uint8 [H, W, 3]")
     if crop != "none":
         image = central_square(image)

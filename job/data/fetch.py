@@ -10,6 +10,8 @@ from job.data.found import Place
 
 MOST_BYTES = 1 << 28  # of one file: no photo is that large
 Stamp = tuple[int, int]  # bytes, time of the last change in ns
+# NONBLOCK: a pipe that somebody called x.jpg would be waited for without end
+_READ = os.O_RDONLY | getattr(os, "O_NONBLOCK", 0)
 _TOGETHER = 64  # images read in a row
 _TOGETHER_BYTES = 1 << 23  # fewer, where they are large
 PIXELS = "pixels"  # the part is text, as fer2013.csv has it: square grey pixels as decimal numbers with blanks between
@@ -52,14 +54,13 @@ def _stamp(about: os.stat_result) -> Stamp:
 
 
 def _fetch(place: Place) -> tuple[bytes, Stamp]:
-    path, *part = (place,) if isinstance(place, str) else place
-    # NONBLOCK: a pipe that somebody called x.jpg would be waited for without end
-    file = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0))
+    whole = isinstance(place, str)
+    file = os.open(place if whole else place[0], _READ)
     try:
         about = os.fstat(file)
         if not stat.S_ISREG(about.st_mode):
             raise ValueError("not a plain file")
-        start, length, *kind = part or (0, about.st_size)
+        start, length = (0, about.st_size) if whole else place[1:3]
         if length == 0:
             raise ValueError("the file is empty")
         if length > MOST_BYTES:
@@ -67,7 +68,9 @@ def _fetch(place: Place) -> tuple[bytes, Stamp]:
         content = _read(file, start, length)
     finally:
         os.close(file)
-    return (pixels_to_pgm(content) if kind == [PIXELS] else content), _stamp(about)
+    if not whole and place[3:] == (PIXELS,):
+        content = pixels_to_pgm(content)
+    return content, _stamp(about)
 
 
 def pixels_to_pgm(text: bytes) -> bytes:

@@ -4,6 +4,7 @@ A header is made from a template, which takes a twentieth of the time of the sta
 """
 
 import hashlib
+import zlib
 from typing import BinaryIO
 
 _BLOCK = 512
@@ -53,5 +54,6 @@ def _header(name: bytes, size: int) -> bytes:
     if len(name) > 100 or size >= 8**11:
         raise ValueError(f"{name!r} of {size} bytes does not fit the header of a plain tar")
     digits = b"%011o\0" % size
-    checksum = b"%06o\0 " % (_SUM + sum(name) + sum(digits))
+    total = _SUM + (zlib.adler32(name + digits) & 0xFFFF) - 1  # the low half of Adler-32 is one more than their sum
+    checksum = b"%06o\0 " % total
     return b"".join((name, _ZEROS[: 100 - len(name)], _FIXED[0], digits, _FIXED[1], checksum, _FIXED[2]))
