@@ -8,6 +8,7 @@ import errno
 import hashlib
 import json
 import os
+import struct
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -20,9 +21,10 @@ from job.data.found import Place
 from job.data.picture import read_picture
 from job.data.pool import Pool, follow
 from job.errors import JobError
-from job.files import partial_of, to_disk, write_atomically
+from job.files import partial_of, to_disk
 
 _CHUNKS, _LEAST, _MOST = 256, 16, 1000  # as many tasks as keep many cores busy, of so many images each
+_LENGTH = struct.Struct("<Q")
 _OPEN = 256  # files that a process keeps open to read JPEGs from
 
 Stored = tuple[int, int, int]  # a JPEG within a chunk's file: the number of the chunk, and where in bytes
@@ -87,9 +89,12 @@ def digests(places: Sequence[Place], pool: Pool, progress: bool) -> list[str | N
 def convert_chunk(
     number: int, places: Sequence[Place], size: int, quality: int, crop: str, scratch: Path
 ) -> tuple[int, _Chunk]:
-    """The task of one process: `number` names the chunk's files. Takes what an interrupted run has left there."""
-    jpegs, facts = _jpegs(scratch, number), scratch / f"images-{number:06d}.json"
-    chunk = _known(facts, jpegs, places, (size, quality, crop))
+    """The task of one process: `number` names the chunk's file. Takes what an interrupted run has left there.
+
+    The file holds one JPEG after another, then what is known of them as JSON, then the length of that.
+    """
+    jpegs = _jpegs(scratch, number)
+    chunk = _known(jpegs, places, (size, quality, crop))
     if chunk is not None:
         return number, chunk
     chunk, stamps = _Chunk(), []
@@ -99,10 +104,10 @@ def convert_chunk(
             for group in fetch_in_groups(places):
                 file.write(b"".join(_convert(chunk, [content for content, _ in group], size, quality, crop)))
                 stamps += [stamped for _, stamped in group]
+            facts = json.dumps({"state": _state(places, stamps, (size, quality, crop))} | asdict(chunk)).encode()
+            file.write(facts + _LENGTH.pack(len(facts)))
             to_disk(file)
         os.replace(partial, jpegs)
-        state = _state(places, stamps, (size, quality, crop))
-        write_atomically(facts, json.dumps({"state": state} | asdict(chunk)))
     except OSError as error:
         raise JobError(
             f"cannot write {jpegs} ({error.strerror}): make room or check the permissions, then run the same "
@@ -179,16 +184,20 @@ def _jpegs(scratch: Path, number: int) -> Path:
     return scratch / f"images-{number:06d}.jpegs"
 
 
-def _known(facts: Path, jpegs: Path, places: Sequence[Place], settings: tuple) -> _Chunk | None:
-    """What an interrupted run knew of a chunk, if nothing has changed since and its JPEGs are there too."""
+def _known(jpegs: Path, places: Sequence[Place], settings: tuple) -> _Chunk | None:
+    """What an interrupted run knew of a chunk, if nothing has changed since."""
     try:
-        held = json.loads(facts.read_bytes())
+        with open(jpegs, "rb") as file:
+            end = file.seek(-_LENGTH.size, os.SEEK_END)
+            (length,) = _LENGTH.unpack(file.read())
+            file.seek(end - length)
+            held = json.loads(file.read(length))
         if held.pop("state") != _state(places, map(stamp, places), settings):
             return None
         chunk = _Chunk(**held)
-        return chunk if jpegs.stat().st_size == sum(chunk.lengths) else None
-    except (OSError, ValueError, KeyError, TypeError):
-        return None  # not converted yet, or only half
+        return chunk if end == sum(chunk.lengths) + length else None
+    except (OSError, ValueError, KeyError, TypeError, struct.error):
+        return None  # not converted yet, or damaged
 
 
 def _state(places: Sequence[Place], stamps: Iterable[Stamp | None], settings: tuple) -> str:

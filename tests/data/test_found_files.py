@@ -233,9 +233,13 @@ def test_what_was_converted_is_kept_when_killed_and_done_again_when_changed(tmp_
     again(size=24, quality=95)
     assert len(done) == 15, "another size is another picture"
     jpegs = next(tmp_path.glob("*.jpegs"))
-    jpegs.write_bytes(jpegs.read_bytes()[:-1])
-    again(size=24, quality=95)
-    assert len(done) == 20, "a file that was cut is not taken"
+    whole = jpegs.read_bytes()
+    for cut in (whole[:-1], whole[1:], whole[:3], b""):
+        jpegs.write_bytes(cut)
+        done.clear()
+        again(size=24, quality=95)
+        assert len(done) == 5, "a file that was cut is not taken"
+        assert jpegs.read_bytes() == whole
 
 
 def test_a_full_disk_is_one_line(tmp_path, monkeypatch):
