@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
+from contextlib import suppress
 from typing import Any
 
 from tqdm import tqdm
@@ -52,10 +53,12 @@ class Pool:
 
 
 def _context() -> multiprocessing.context.BaseContext:
-    """How processes are started. Not by fork: a copy of a process in which torch or OpenCV has threads may hang.
+    """How processes are started: as copies of this one, unless it has threads (torch, OpenCV): those might hang.
 
-    A fork server is a fresh process without threads that imports what the work needs once, for all of them.
+    Then as copies of a fork server, a fresh process without threads that imports what the work needs once for all.
     """
+    if _has_no_threads():
+        return multiprocessing.get_context("fork")
     if "forkserver" not in multiprocessing.get_all_start_methods():
         return multiprocessing.get_context("spawn")
     context = multiprocessing.get_context("forkserver")
@@ -63,11 +66,23 @@ def _context() -> multiprocessing.context.BaseContext:
     return context
 
 
+def _has_no_threads() -> bool:
+    """Whether the calling thread is certainly the only one of this process, those of libraries included."""
+    with suppress(OSError):
+        return len(os.listdir("/proc/self/task")) == 1
+    return False
+
+
 def _start_worker() -> None:
     import cv2
 
     cv2.setNumThreads(1)  # one process a core already
-    gc.freeze()  # what was imported is no garbage, and need not be looked through
+    gc.enable()  # a copy has the settings of its origin
+    gc.freeze()  # what was there before the work is no garbage, and need not be looked through
+
+
+class _Bar(tqdm):
+    monitor_interval = 0  # no thread that watches over it: see _context
 
 
 def follow(finished: Iterator[Any], total: int, count: Callable[[Any], int], doing: str, progress: bool) -> list[Any]:
@@ -82,7 +97,7 @@ def follow(finished: Iterator[Any], total: int, count: Callable[[Any], int], doi
         rate = done / max(time.monotonic() - begun, 1e-9)
         print(f"{doing}: {done} of {total} images, {rate:.0f} images/s", file=sys.stderr, flush=True)
 
-    with tqdm(total=total, unit="image", desc=doing, disable=not (progress and sys.stderr.isatty())) as bar:
+    with _Bar(total=total, unit="image", desc=doing, disable=not (progress and sys.stderr.isatty())) as bar:
         for result in finished:
             results.append(result)
             done += count(result)
