@@ -198,8 +198,7 @@ def _train(config: Config) -> int:
             log.info("finished; step %d, chosen by %s: %s", chosen.step, config.score, _headline(held_out))
             exit_code = EXIT_OK
         else:
-            log.info("stopped (%s) after %s: start again to go on", stop.reason or "another rank", last_checkpoint())
-            recorder.alert(alerts.stopped(stop.reason or "another rank"))
+            recorder.alert(alerts.stopped(stop.reason or "a signal to another rank", last_checkpoint()))
             exit_code = EXIT_STOPPED
     except JobError as error:
         exit_code = EXIT_BAD_INPUT

@@ -89,9 +89,12 @@ ask_to_stop() {
   fi
   $asked || echo "stopping after a checkpoint" >&2
   asked=true
-  [[ -z ${JOB_RUN_FOLDER:-} ]] || { mkdir -p "$JOB_RUN_FOLDER" && touch "$JOB_RUN_FOLDER/stop"; }
+  [[ -z ${JOB_RUN_FOLDER:-} || -e $JOB_RUN_FOLDER/stop ]] || { mkdir -p "$JOB_RUN_FOLDER" && echo "$1" >"$JOB_RUN_FOLDER/stop"; }
 }
-trap ask_to_stop INT TERM USR1 HUP
+for signal in INT TERM USR1 HUP; do
+  # shellcheck disable=SC2064 # the signal of this turn
+  trap "ask_to_stop SIG$signal" "$signal"
+done
 # In a session of its own, so that Ctrl-C comes here only; USR1 would end `accelerate launch`, and a rank that has not
 # come to listen to signals.
 (trap '' USR1; exec setsid "${launch[@]}" -m job "$@") &

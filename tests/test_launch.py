@@ -47,6 +47,8 @@ def test_two_ranks_stop_on_a_signal_in_75_and_go_on_to_0(small, tmp_path):
     assert process.wait(120) == 75, process.stderr.read()
     assert json.loads((config.run_folder / "status.json").read_text())["status"] == "stopped"
     assert not (config.run_folder / "stop").exists()
+    (alert,) = map(json.loads, (config.run_folder / "alerts.jsonl").read_text().splitlines())
+    assert alert["text"].startswith("SIGTERM; "), "whoever reads it wants to know why"
     process = local(config, tmp_path, ranks=2)
     assert process.wait(300) == 0, process.stderr.read()
     assert_same_weights(weights(config), weights(whole))
@@ -73,6 +75,12 @@ def test_a_mistake_is_one_line_and_exit_code_2(small, tmp_path, override, ranks,
     assert says in errors
     assert len(errors.strip().splitlines()) == 1
     assert errors.startswith("error: ")
+
+
+def test_a_number_of_ranks_that_is_none(small, tmp_path):
+    process = local(small(name="wrong"), tmp_path, ranks="x")
+    assert process.communicate(timeout=60)[1] == "error: JOB_RANKS=x is not a number of processes\n"
+    assert process.returncode == 2
 
 
 def test_bad_input_found_by_one_rank_only_is_the_last_line(small, faces, tmp_path):

@@ -143,11 +143,10 @@ def resumed(step: int, steps: int, logged: int, restarts: str | None = None) -> 
     )
 
 
-def stopped(reason: str) -> Alert:
+def stopped(reason: str, checkpoint: str) -> Alert:
     """A run ends before its time, after a checkpoint."""
-    return Alert(
-        "preempted or stopped", f"{reason}; a checkpoint is saved: the same command, or Slurm, goes on from it", "INFO"
-    )
+    text = f"{reason}; {checkpoint} is saved: the same command, or Slurm, goes on from it"
+    return Alert("preempted or stopped", text, "INFO")
 
 
 def not_finite(message: str) -> Alert:

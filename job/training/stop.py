@@ -14,7 +14,7 @@ SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1)
 class Stop:
     """Asks every rank, at every step boundary, whether any of them wants to stop.
 
-    Rank 0 looks for `file`, at most once a second; every rank listens for SIGTERM, SIGINT and SIGUSR1 (a second SIGINT
+    Rank 0 looks for `file`, at most once a second, in which a launch script says why; every rank listens for SIGTERM, SIGINT and SIGUSR1 (a second SIGINT
     interrupts at once). The question of one boundary is answered at the next one: the reduction of a host flag over
     Gloo goes on while the step computes, so that neither the device nor the host waits for it.
     """
@@ -37,9 +37,18 @@ class Stop:
         now = time.monotonic()
         if self.reason is None and self._looks and now - self._looked_at >= 1:
             self._looked_at = now
-            if self.file.exists():
-                self.reason = f"{self.file} exists"
+            self.reason = self._asked_by_file()
         return self.reason is not None
+
+    def _asked_by_file(self) -> str | None:
+        """Why, if the file is there."""
+        if not self.file.exists():
+            return None
+        try:
+            said = self.file.read_text(encoding="utf-8", errors="replace").strip()
+        except OSError:
+            said = ""
+        return said[:200] or f"{self.file} exists"
 
     def agreed(self) -> bool:
         """Whether to stop at this boundary: the same answer on every rank. To be called once a step by all of them."""

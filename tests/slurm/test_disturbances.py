@@ -176,6 +176,7 @@ def test_the_time_limit_is_near(cluster, run):
         eventually(lambda: run.job.state != "RUNNING", "end of this start")
         cluster.call("scontrol", "update", f"JobId={run.job.number}", "TimeLimit=UNLIMITED")
     assert run.stops() == stops + 1
+    assert "preempted or stopped: the time limit is near; " in (run.config.run_folder / "log.txt").read_text()
 
 
 def test_a_node_is_lost_and_returns(cluster, run):

@@ -99,7 +99,7 @@ def only_python(cluster) -> str:
     """A PATH as in a container: the programs that node.sh needs, and no Slurm."""
     folder = cluster.scratch / "bin"
     folder.mkdir()
-    for name in ("bash", "dirname", "env", "mkdir", "nproc", "rm", "setsid", "touch"):
+    for name in ("bash", "dirname", "env", "mkdir", "nproc", "rm", "setsid"):
         (folder / name).symlink_to(Path("/usr/bin") / name)
     return f"{folder}:{Path(cluster.environment['PATH'].partition(':')[0])}"
 
