@@ -14,9 +14,10 @@ SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1)
 class Stop:
     """Asks every rank, at every step boundary, whether any of them wants to stop.
 
-    Rank 0 looks for `file`, at most once a second, in which a launch script says why; every rank listens for SIGTERM, SIGINT and SIGUSR1 (a second SIGINT
-    interrupts at once). The question of one boundary is answered at the next one: the reduction of a host flag over
-    Gloo goes on while the step computes, so that neither the device nor the host waits for it.
+    Rank 0 looks for `file`, at most once a second; what it says, if anything, is the reason. Every rank listens for
+    SIGTERM, SIGINT and SIGUSR1 (a second SIGINT interrupts at once). The question of one boundary is answered at the
+    next one: the reduction of a host flag over Gloo goes on while the step computes, so that neither the device nor the
+    host waits for it.
     """
 
     def __init__(self, file: Path, timeout: timedelta) -> None:
