@@ -1,5 +1,6 @@
 """Files that are there whole or not at all, at any moment, and their checksums."""
 
+import fcntl
 import hashlib
 import os
 import socket
@@ -40,6 +41,16 @@ def folder_to_disk(path: Path) -> None:
         os.fsync(folder)
     finally:
         os.close(folder)
+
+
+def is_locked(path: Path) -> bool:
+    """Whether a process holds flock's lock on a file. Raises OSError where that cannot be told."""
+    with open(path, "rb") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return True
+    return False
 
 
 def sha256_of(path: Path) -> str:

@@ -2,6 +2,8 @@
 
 import io
 import json
+import socket
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -12,12 +14,13 @@ import numpy as np
 import yaml
 
 from job.errors import JobError
-from job.files import write_atomically
+from job.files import is_locked, write_atomically
 from job.monitor.feature_layout import lay_out
 from job.monitor.metrics_file import read_metrics
 
 ROLES = ("source", "target")
 _SAMPLE = "figures/sample.npz"
+_QUIET = 600  # seconds without a line in the log, after which nobody is believed to be at work
 
 
 @dataclass(frozen=True)
@@ -30,7 +33,7 @@ class RunView:
     evaluations: list[dict[str, Any]]  # of evaluation/step_*.json, by step
     test: dict[str, Any] | None  # of evaluation/test.json: the chosen checkpoint on the test splits
     summary: dict[str, Any]
-    status: dict[str, Any]
+    status: dict[str, Any]  # of status.json; "killed" where it could not say how it ended
     alerts: list[dict[str, Any]]
     facts: dict[str, Any]  # of facts.json: code version, ranks, device, Slurm job
     sample: dict[str, np.ndarray] = field(default_factory=dict)
@@ -92,7 +95,7 @@ def read_run(folder: Path) -> RunView:
         evaluations=evaluations,
         test=_read_json(folder / "evaluation" / "test.json") if summary else None,
         summary=summary,
-        status=_read_json(folder / "status.json") or {},
+        status=_status(folder),
         alerts=read_metrics(folder / "alerts.jsonl"),
         facts=_read_json(folder / "facts.json") or {},
         sample=_read_sample(folder / _SAMPLE),
@@ -116,6 +119,25 @@ def write_sample(folder: Path, step: int, samples: Sequence, map_samples: int) -
     path = folder / _SAMPLE
     path.parent.mkdir(exist_ok=True)
     write_atomically(path, buffer.getvalue())
+
+
+def _status(folder: Path) -> dict[str, Any]:
+    status = _read_json(folder / "status.json") or {}
+    return status | {"status": "killed"} if status.get("status") == "running" and _was_left(folder) else status
+
+
+def _was_left(folder: Path) -> bool:
+    """Whether the process of a run has gone: nobody has its lock.
+
+    Some file systems lock for each node alone: what ran on another node must have been quiet for a while, too.
+    """
+    try:
+        if is_locked(folder / "lock"):
+            return False
+        here = (folder / "lock").read_text(encoding="utf-8").endswith(f" on {socket.gethostname()}")
+        return here or time.time() - (folder / "log.txt").stat().st_mtime > _QUIET
+    except OSError:
+        return False
 
 
 def _read_sample(path: Path) -> dict[str, np.ndarray]:

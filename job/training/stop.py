@@ -46,10 +46,10 @@ class Stop:
         if not self.file.exists():
             return None
         try:
-            said = self.file.read_text(encoding="utf-8", errors="replace").strip()
+            said = self.file.read_text(encoding="utf-8", errors="replace").split()
         except OSError:
-            said = ""
-        return said[:200] or f"{self.file} exists"
+            said = []
+        return " ".join(said)[:200] or f"{self.file} exists"
 
     def agreed(self) -> bool:
         """Whether to stop at this boundary: the same answer on every rank. To be called once a step by all of them."""

@@ -87,10 +87,10 @@ def test_without_an_adversary_nothing_is_said_of_domains():
 def test_every_alert_says_what_to_do():
     texts = [
         alerts.resumed(100, 400, 150, "2").text,
-        alerts.stopped("SIGTERM").text,
+        alerts.stopped("SIGTERM", "runs/a/checkpoints/step_00000100").text,
         *(alert.text for alert in Watch(True).look({"x": math.inf})),
     ]
     assert "goes on from step 100 of 400 (restart 2); steps 101 to 150 are done again" in texts[0]
-    assert "the same command, or Slurm, goes on" in texts[1]
+    assert texts[1].startswith("SIGTERM; runs/a/checkpoints/step_00000100 is saved: the same command, or Slurm, goes on")
     assert "lower optimizer.lr" in texts[2]
     assert all("\n" not in text for text in texts)

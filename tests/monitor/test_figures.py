@@ -1,9 +1,12 @@
 """What is drawn of a run, and that target labels go nowhere but into what is called oracle."""
 
+import fcntl
 import json
+import os
 import re
 import shutil
 import subprocess
+import time
 
 import numpy as np
 import pytest
@@ -82,7 +85,26 @@ def test_the_report_of_a_running_run_refreshes_itself(drawn, tmp_path):
     shutil.copytree(drawn.run_folder, folder)
     (folder / "status.json").write_text('{"status": "running", "exit_code": null}')
     (folder / "summary.json").unlink()
-    assert 'http-equiv="refresh"' in write_report(read_run(folder)).read_text()
+    with open(folder / "lock", "a") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        page = write_report(read_run(folder)).read_text()
+    assert 'http-equiv="refresh"' in page
+    assert '<span class="badge running">' in page
+
+
+def test_the_report_of_a_killed_run_says_so(drawn, tmp_path):
+    """Its status file was written when it began."""
+    folder = tmp_path / "copy"
+    shutil.copytree(drawn.run_folder, folder)
+    (folder / "status.json").write_text('{"status": "running", "exit_code": null}')
+    page = write_report(read_run(folder)).read_text()
+    assert '<span class="badge killed">' in page
+    assert 'http-equiv="refresh"' not in page
+    (folder / "lock").write_text("process 1 on another-node")
+    os.utime(folder / "log.txt")
+    assert read_run(folder).status["status"] == "running", "its lock may not be seen from here"
+    os.utime(folder / "log.txt", (time.time() - 1000,) * 2)
+    assert read_run(folder).status["status"] == "killed"
 
 
 def test_a_run_without_an_evaluation_yet_has_a_report(drawn, tmp_path):
