@@ -82,7 +82,7 @@ def command(root: Path, out: Path, workers: int) -> tuple[float, float, float]:
 
 
 def adopt_orphans() -> None:
-    """Become the parent of processes whose own has ended: the command does not wait for its fork server."""
+    """Become the parent of processes whose own has ended: of a fork server, for instance, which nobody waits for."""
     pr_set_child_subreaper = 36  # linux/prctl.h
     if ctypes.CDLL(None, use_errno=True).prctl(pr_set_child_subreaper, 1, 0, 0, 0):
         raise OSError(ctypes.get_errno(), "prctl")

@@ -91,6 +91,6 @@ def test_every_alert_says_what_to_do():
         *(alert.text for alert in Watch(True).look({"x": math.inf})),
     ]
     assert "goes on from step 100 of 400 (restart 2); steps 101 to 150 are done again" in texts[0]
-    assert texts[1].startswith("SIGTERM; runs/a/checkpoints/step_00000100 is saved: the same command, or Slurm, goes on")
+    assert texts[1].startswith("SIGTERM; runs/a/checkpoints/step_00000100 is saved: the same command, or Slurm")
     assert "lower optimizer.lr" in texts[2]
     assert all("\n" not in text for text in texts)

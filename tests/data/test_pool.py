@@ -1,0 +1,53 @@
+"""Processes are copied where that is safe, and work the same where it is not."""
+
+import multiprocessing
+import os
+import subprocess
+import sys
+
+import pytest
+
+from job.data import pool
+from job.data.pool import Pool
+from job.errors import JobError
+
+START = "; print(_context().get_start_method())"
+
+
+def square(number: int) -> int:
+    return number * number
+
+
+def die() -> None:
+    os._exit(9)
+
+
+def says(program: str) -> str:
+    command = [sys.executable, "-c", "from job.data.pool import Pool, _context, follow; " + program]
+    environment = os.environ | {"OPENBLAS_NUM_THREADS": "1"}
+    return subprocess.run(command, env=environment, capture_output=True, text=True, check=True).stdout.strip()
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="elsewhere nobody says how many threads there are")
+def test_a_process_without_threads_is_copied_and_one_with_threads_is_not():
+    assert says("follow(iter([1]), 1, int, 'doing', True)" + START) == "fork", "a progress bar starts no thread"
+    waiting = "import threading; threading.Thread(target=threading.Event().wait, daemon=True).start()"
+    assert says(waiting + START) == "forkserver"
+    of_torch = "import torch; torch.set_num_threads(2); torch.ones(4000, 4000).sum()"
+    assert says(of_torch + START) == "forkserver", "threads that Python does not know of"
+
+
+def test_a_copy_looks_for_garbage_though_its_origin_does_not():
+    assert says("import gc; gc.disable(); p = Pool(2); print({*p.run(gc.isenabled, [()] * 4)})") == "{True}"
+
+
+@pytest.mark.parametrize("method", ["forkserver", "spawn"])
+def test_every_task_is_done_however_processes_are_started(method, monkeypatch):
+    monkeypatch.setattr(pool, "_context", lambda: multiprocessing.get_context(method))
+    with Pool(2) as processes:
+        assert sorted(processes.run(square, [(n,) for n in range(20)])) == [n * n for n in range(20)]
+
+
+def test_a_process_that_was_killed_is_one_line():
+    with Pool(2) as processes, pytest.raises(JobError, match=r"a worker was killed.*fewer than --workers 2"):
+        list(processes.run(die, [(), ()]))
