@@ -35,7 +35,7 @@ def write_shard(
         return kept
     partial = partial_of(path)
     try:
-        with open(partial, "wb", buffering=1 << 20) as file:
+        with open(partial, "wb") as file:
             tar = _write_samples(file, plan, _jpegs(layout, plan, out / UNFINISHED, size, quality, crop))
             to_disk(file)
         labels = [record.label for record in plan.records]

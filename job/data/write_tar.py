@@ -8,6 +8,7 @@ import zlib
 from typing import BinaryIO
 
 _BLOCK = 512
+_AT_ONCE = 1 << 19  # bytes: few calls, and still in the processor's cache when they are hashed
 _ZEROS = bytes(2 * _BLOCK)
 _TEMPLATE = bytearray(_BLOCK)
 _TEMPLATE[100:108] = b"0000444\0"  # mode
@@ -21,30 +22,36 @@ _FIXED = bytes(_TEMPLATE[100:124]), bytes(_TEMPLATE[136:148]), bytes(_TEMPLATE[1
 
 
 class TarSamples:
-    """Appends samples to an open file and keeps count: `bytes` written, and their `sha256` (hex)."""
+    """Appends samples to an open file and keeps count: once closed, `bytes` written and their `sha256` (hex)."""
 
     def __init__(self, file: BinaryIO) -> None:
         self._file, self._digest = file, hashlib.sha256()
+        self._parts: list[bytes] = []  # not yet written
+        self._waiting = 0  # bytes of them
         self.bytes = 0
 
     def write(self, key: str, members: dict[str, bytes]) -> None:
         """Add KEY.ENDING for each of the members, in the order of their endings."""
-        parts = []
         for ending in sorted(members):
             content = members[ending]
             size = len(content)
-            parts += (_header(f"{key}.{ending}".encode(), size), content, _ZEROS[: -size % _BLOCK])
-        self._put(b"".join(parts))
+            self._parts += (_header(f"{key}.{ending}".encode(), size), content, _ZEROS[: -size % _BLOCK])
+            self._waiting += size + _BLOCK
+        if self._waiting >= _AT_ONCE:
+            self._put()
 
     def close(self) -> None:
         """Add the end of the archive."""
-        self._put(_ZEROS)
+        self._parts.append(_ZEROS)
+        self._put()
 
     @property
     def sha256(self) -> str:
         return self._digest.hexdigest()
 
-    def _put(self, part: bytes) -> None:
+    def _put(self) -> None:
+        part = b"".join(self._parts)
+        self._parts, self._waiting = [], 0
         self._file.write(part)
         self._digest.update(part)
         self.bytes += len(part)
