@@ -93,20 +93,22 @@ def shards(layout, root, out, source, target, options, **settings) -> int:
     os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
     from job.data.shards import write_shards
 
-    pairs = {}
-    for option in options:
-        key, equals, value = option.partition("=")
-        if not equals:
-            raise JobError(f"--option {option!r} is not of the form KEY=VALUE")
-        import yaml
-
-        try:
-            pairs[key] = yaml.safe_load(value)
-        except yaml.YAMLError:
-            raise JobError(f"--option {option!r}: the value is not valid YAML") from None
+    pairs = dict(map(_pair, options))
     pairs |= {name: value for name, value in (("source", source), ("target", target)) if value is not None}
     write_shards(layout, root, out, options=pairs, **settings)
     return 0
+
+
+def _pair(option: str) -> tuple[str, object]:
+    import yaml
+
+    key, equals, value = option.partition("=")
+    if not equals:
+        raise JobError(f"--option {option!r} is not of the form KEY=VALUE")
+    try:
+        return key, yaml.safe_load(value)
+    except yaml.YAMLError:
+        raise JobError(f"--option {option!r}: the value is not valid YAML") from None
 
 
 @main.command()

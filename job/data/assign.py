@@ -137,9 +137,9 @@ def _wanted(strata, total, units, allowed, shares) -> dict[tuple[str, int], dict
     """Images of every stratum (domain, class) that each split should get of those that are free: whole numbers."""
     wanted = {stratum: dict.fromkeys(SPLITS, 0.0) for stratum in total}
     free = Counter()
-    for splits in set(allowed):
+    for splits in sorted(set(allowed)):
         if len(splits) > 1:
-            held = Counter(strata[i] for unit, its in zip(units, allowed) if its is splits for i in unit)
+            held = Counter(strata[i] for unit, its in zip(units, allowed) if its == splits for i in unit)
             free += held
             for split in splits[1:]:
                 for stratum, n in held.items():

@@ -83,6 +83,13 @@ def test_splits_of_the_data_set_are_kept_and_lacking_ones_come_out_of_train():
     assert splits.count("val") == pytest.approx(0.1 * splits.count("train") / 0.9, abs=3)
 
 
+def test_images_called_training_ones_and_those_called_nothing_share_what_is_held_out():
+    listed = [item._replace(given=("train", None)[n % 2]) for n, item in enumerate(items(known=False))]
+    splits = assign(listed)
+    for split, share in (("val", 0.1), ("test", 0.15)):
+        assert splits.count(split) == pytest.approx(share * len(listed), abs=1)
+
+
 def test_an_image_of_the_test_split_is_not_trained_on():
     given = [("a", "train"), ("a", "train"), ("a", "test"), ("b", "val"), ("b", "train"), ("c", "train"), ("d", None)]
     listed = [Item("source", 0, None, content, split) for content, split in given]
