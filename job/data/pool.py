@@ -4,6 +4,7 @@ import gc
 import multiprocessing
 import os
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
@@ -13,7 +14,7 @@ from typing import Any
 
 from tqdm import tqdm
 
-from job.errors import JobError
+from job.errors import EXIT_CRASH, JobError
 
 _LINE_SECONDS = 5.0  # between two lines of progress where there is no terminal
 
@@ -79,6 +80,13 @@ def _start_worker() -> None:
     cv2.setNumThreads(1)  # one process a core already
     gc.enable()  # a copy has the settings of its origin
     gc.freeze()  # what was there before the work is no garbage, and need not be looked through
+    threading.Thread(target=_end_with_parent, daemon=True).start()
+
+
+def _end_with_parent() -> None:
+    """A process whose parent was killed would wait for work for ever."""
+    multiprocessing.parent_process().join()
+    os._exit(EXIT_CRASH)
 
 
 class _Bar(tqdm):

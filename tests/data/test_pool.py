@@ -4,6 +4,8 @@ import multiprocessing
 import os
 import subprocess
 import sys
+import time
+from pathlib import Path
 
 import pytest
 
@@ -46,6 +48,28 @@ def test_every_task_is_done_however_processes_are_started(method, monkeypatch):
     monkeypatch.setattr(pool, "_context", lambda: multiprocessing.get_context(method))
     with Pool(2) as processes:
         assert sorted(processes.run(square, [(n,) for n in range(20)])) == [n * n for n in range(20)]
+
+
+@pytest.mark.parametrize("threads", ["", "import threading; threading.Timer(60, print).start(); "])
+def test_none_is_left_when_their_parent_is_killed(threads):
+    """Copies of it hold both ends of the pipe that their work comes from, so that never seems closed."""
+    program = "p = Pool(2); print(*p.run(os.getpid, [()] * 2), flush=True); time.sleep(60)"
+    command = [sys.executable, "-c", f"import os, time; from job.data.pool import Pool; {threads}{program}"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as parent:
+        workers = set(parent.stdout.readline().split())
+        parent.kill()
+    give_up = time.monotonic() + 20
+    while any(is_at_work(pid) for pid in workers):
+        assert time.monotonic() < give_up
+        time.sleep(0.01)
+
+
+def is_at_work(pid: str) -> bool:
+    """Whether there is such a process, other than a zombie that nobody has waited for yet."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except OSError:
+        return False
 
 
 def test_a_process_that_was_killed_is_one_line():
