@@ -3,13 +3,15 @@
 import gc
 import multiprocessing
 import os
+import signal
 import sys
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
-from contextlib import suppress
+from contextlib import contextmanager, suppress
+from multiprocessing.connection import Connection, wait
 from typing import Any
 
 from tqdm import tqdm
@@ -25,13 +27,17 @@ class Pool:
     def __init__(self, workers: int) -> None:
         self.workers = workers
         self._executor: ProcessPoolExecutor | None = None
+        self._end: Connection | None = None  # one word into it, which nobody takes out, ends all processes
 
     def __enter__(self) -> "Pool":
         return self
 
-    def __exit__(self, *error: object) -> None:
-        if self._executor is not None:
-            self._executor.shutdown(cancel_futures=True)
+    def __exit__(self, kind: type[BaseException] | None, *error: object) -> None:
+        if self._executor is None:
+            return
+        if kind is not None and not issubclass(kind, Exception):  # interrupted: what they are at is not waited for
+            self._end.send_bytes(b"end")
+        self._executor.shutdown(cancel_futures=True)
 
     def run(self, work: Callable, tasks: Sequence[tuple]) -> Iterator[Any]:
         """Yield `work(*task)` of every task as they finish, in any order. Raises JobError when a process is killed."""
@@ -41,9 +47,12 @@ class Pool:
                 gc.collect(0)  # of this task: the caller may have told Python to look for none (no_collecting)
             return
         if self._executor is None:
-            self._executor = ProcessPoolExecutor(self.workers, _context(), initializer=_start_worker)
+            context = _context()
+            end, self._end = context.Pipe(duplex=False)
+            self._executor = ProcessPoolExecutor(self.workers, context, _start_worker, (end,))
         try:
-            futures = [self._executor.submit(work, *task) for task in tasks]
+            with _interrupted_later():
+                futures = [self._executor.submit(work, *task) for task in tasks]
             for future in as_completed(futures):
                 yield future.result()
         except BrokenProcessPool:
@@ -74,18 +83,31 @@ def _has_no_threads() -> bool:
     return False
 
 
-def _start_worker() -> None:
+@contextmanager
+def _interrupted_later() -> Iterator[None]:
+    """Without Ctrl-C until this is over, for this thread and the processes that it starts, which never hear of one.
+
+    In the middle of a fork it would be lost, or leave locks behind that nobody opens again.
+    """
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
+def _start_worker(end: Connection) -> None:
     import cv2
 
     cv2.setNumThreads(1)  # one process a core already
     gc.enable()  # a copy has the settings of its origin
     gc.freeze()  # what was there before the work is no garbage, and need not be looked through
-    threading.Thread(target=_end_with_parent, daemon=True).start()
+    threading.Thread(target=_end_when_told, args=(end,), daemon=True).start()
 
 
-def _end_with_parent() -> None:
-    """A process whose parent was killed would wait for work for ever."""
-    multiprocessing.parent_process().join()
+def _end_when_told(end: Connection) -> None:
+    """End at once when told to, or when the parent was killed: work would be waited for without end."""
+    wait([end, multiprocessing.parent_process().sentinel])
     os._exit(EXIT_CRASH)
 
 
