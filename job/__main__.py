@@ -323,6 +323,13 @@ def run() -> int:
     except (click.Abort, KeyboardInterrupt):
         click.echo("interrupted: the same command again goes on with what is finished", err=True)
         return 130
+    except ModuleNotFoundError as error:
+        if (error.name or "job").partition(".")[0] in ("job", "launch", "benchmarks"):
+            raise
+        message = f"{error.name} is not installed here: source .venv/bin/activate, or make setup"
+        click.echo(f"error: {message}", err=True)
+        tell_launcher(EXIT_BAD_INPUT, message)
+        return EXIT_BAD_INPUT
     except JobError as error:
         rank = int(os.environ.get("RANK", 0))
         where = f" (rank {rank} on {socket.gethostname()})" if rank else ""

@@ -5,7 +5,7 @@ import hashlib
 import os
 import socket
 from pathlib import Path
-from typing import BinaryIO
+from typing import BinaryIO, TextIO
 
 
 def write_atomically(path: Path, content: str | bytes, *, durable: bool = False) -> None:
@@ -43,8 +43,33 @@ def folder_to_disk(path: Path) -> None:
         os.close(folder)
 
 
+class InUse(Exception):
+    """Another process has the lock; the message says which, as far as is known."""
+
+
+def lock(path: Path) -> TextIO:
+    """Lock a file, in which it is said who has it, until the returned one is closed or the process ends.
+
+    Raises InUse, and OSError where there are no locks.
+    """
+    file = open(path, "a+", encoding="utf-8")  # noqa: SIM115
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError as error:
+        file.seek(0)
+        holder = file.read().strip()
+        file.close()
+        if isinstance(error, BlockingIOError):
+            raise InUse(holder or "another job") from None
+        raise
+    file.truncate(0)
+    file.write(f"process {os.getpid()} on {socket.gethostname()}")
+    file.flush()
+    return file
+
+
 def is_locked(path: Path) -> bool:
-    """Whether a process holds flock's lock on a file. Raises OSError where that cannot be told."""
+    """Whether a process has a file's lock. Raises OSError where that cannot be told."""
     with open(path, "rb") as file:
         try:
             fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)

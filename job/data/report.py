@@ -32,7 +32,7 @@ def tell(out: Path, gathered: Gathered, budget: Budget) -> None:
         told.append(f"exact duplicates: {images} images, {different} different ones, listed in {out / COPIES}")
     conflicts = sum(len({record.label for record in group}) > 1 for group in gathered.copies)
     if conflicts:
-        told.append(f"of those, {conflicts} are called one emotion here and another there")
+        told.append(f"{conflicts} of the different ones lie under more than one emotion")
     if gathered.no_face:
         told.append(f"no face found in {len(gathered.no_face)} images, listed in {out / NO_FACE}")
     for line in told:

@@ -7,6 +7,8 @@ was interrupted. The manifest is written last.
 import difflib
 import shutil
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +19,7 @@ from job.data.garbage import no_collecting
 from job.data.gather import Gathered, digest_images, find_images, gather, unusable
 from job.data.hashing import mix
 from job.data.layouts import find_layout
+from job.data.lists import COPIES, NO_FACE, SKIPPED
 from job.data.manifest import NAME, Manifest, load_manifest
 from job.data.plan import ShardPlan, digest_records, group_records, plan_shards, shard_count
 from job.data.pool import Pool, cores, follow
@@ -24,7 +27,7 @@ from job.data.records import DOMAINS, Layout
 from job.data.report import tell, write_lists
 from job.data.write_shard import UNFINISHED, write_shard
 from job.errors import JobError
-from job.files import write_atomically
+from job.files import InUse, lock, write_atomically
 
 
 @no_collecting()
@@ -56,7 +59,8 @@ def write_shards(
     holds exactly this is left as it is; one that was interrupted is continued.
 
     Raises JobError for a mistake in the arguments, a data set that cannot be used, too many unreadable images, a folder
-    that holds other shards, or a disk that is full.
+    that holds other shards or is being written, or a disk that is full. A program that calls this starts processes: its
+    main module needs `if __name__ == "__main__":`.
     """
     layout = layout_name if isinstance(layout_name, Layout) else find_layout(layout_name)
     size = layout.size if size is None else size
@@ -74,19 +78,46 @@ def write_shards(
         "no_face": no_face,
         "options": options,
     }
-    with Pool(workers or cores()) as pool:
-        if (out / NAME).exists():
-            return _finished(layout, root, out, settings, shards, strict, pool, progress)
-        _make_folder(out / UNFINISHED)
-        gathered, settings["inputs"] = _gather(layout, root, out, settings, strict, budget, pool, progress)
-        groups = group_records(layout, gathered.records)
-        plans = plan_shards(groups, seed=seed, shards=shards, keep_target_labels=keep_target_labels)
-        fingerprint = f"{mix(repr(sorted(settings.items())), *(plan.path for plan in plans)):016x}"
-        for folder in {(out / plan.path).parent for plan in plans}:
-            _make_folder(folder)
-        tasks = [(layout, plan, out, size, quality, crop, fingerprint) for plan in plans]
-        written = pool.run(write_shard, tasks)
-        infos = follow(written, len(gathered.records), lambda info: info.samples, "writing", progress)
+    manifest, processes = None, workers or cores()
+    if not (out / NAME).exists():
+        with _alone(out), Pool(processes) as pool:
+            if not (out / NAME).exists():  # or else whoever was at it has just finished
+                manifest = _write(layout, root, out, settings, shards, strict, budget, pool, progress)
+    if manifest is None:
+        with Pool(processes) as pool:
+            manifest = _finished(layout, root, out, settings, shards, strict, pool, progress)
+    shutil.rmtree(out / UNFINISHED, ignore_errors=True)
+    for name in (NAME, SKIPPED, COPIES, NO_FACE):
+        for path in out.glob(f"{name}.*.partial"):  # of a run that was killed in this moment
+            path.unlink(missing_ok=True)
+    return manifest
+
+
+@contextmanager
+def _alone(out: Path) -> Iterator[None]:
+    """Make the folder of what is unfinished, and keep a second command out of it. Raises JobError when one is at it."""
+    _make_folder(out / UNFINISHED)
+    try:
+        held = lock(out / UNFINISHED / "lock")
+    except InUse as holder:
+        raise JobError(f"{out} is being written by {holder}: wait for it, or choose another --out") from None
+    except OSError:  # a file system without locks
+        held = nullcontext()
+    with held:
+        yield
+
+
+def _write(layout, root, out, settings, shards, strict, budget, pool, progress) -> Manifest:
+    gathered, settings["inputs"] = _gather(layout, root, out, settings, strict, budget, pool, progress)
+    size, quality, crop, seed = (settings[name] for name in ("size", "quality", "crop", "seed"))
+    groups = group_records(layout, gathered.records)
+    plans = plan_shards(groups, seed=seed, shards=shards, keep_target_labels=settings["keep_target_labels"])
+    fingerprint = f"{mix(repr(sorted(settings.items())), *(plan.path for plan in plans)):016x}"
+    for folder in {(out / plan.path).parent for plan in plans}:
+        _make_folder(folder)
+    tasks = [(layout, plan, out, size, quality, crop, fingerprint) for plan in plans]
+    written = pool.run(write_shard, tasks)
+    infos = follow(written, len(gathered.records), lambda info: info.samples, "writing", progress)
 
     by_path = {info.path: info for info in infos}
     domains = {domain: {} for domain in DOMAINS}
@@ -102,7 +133,6 @@ def write_shards(
         if progress:
             tell(out, gathered, budget)
     write_atomically(out / NAME, manifest.model_dump_json(indent=1) + "\n", durable=True)
-    shutil.rmtree(out / UNFINISHED, ignore_errors=True)
     return manifest
 
 
@@ -180,10 +210,10 @@ def _finished(layout, root, out, settings, shards, strict, pool, progress) -> Ma
     def refuse(detail: str) -> None:
         raise JobError(f"{out} already holds other shards ({detail}): choose another --out, or delete that folder")
 
-    for name, wanted in settings.items():
-        held = getattr(manifest, name)
-        if held != wanted:
-            refuse(f"{name} is {held!r} there, {wanted!r} here")
+    there, here = vars(manifest) | manifest.options, settings | settings["options"]
+    for name in here.keys() - {"options"}:
+        if there.get(name) != here[name]:
+            refuse(f"{name} is {there.get(name)!r} there, {here[name]!r} here")
     for domain, splits in manifest.domains.items():
         for split, held in splits.items():
             if len(held) != shard_count(split, manifest.samples(domain, split), shards):
@@ -195,7 +225,6 @@ def _finished(layout, root, out, settings, shards, strict, pool, progress) -> Ma
         inputs = digest_images(images, digests([image.found.place for image in images], pool, progress))
     if inputs != manifest.inputs:
         refuse("they come from other images")
-    shutil.rmtree(out / UNFINISHED, ignore_errors=True)  # of a run that was killed when all was done but this
     if progress:
         print(f"{out} is already complete", file=sys.stderr)
     return manifest

@@ -135,12 +135,10 @@ def resumed(step: int, steps: int, logged: int, restarts: str | None = None) -> 
     """A run goes on from a checkpoint at `step`; `logged` is the last step that it had come to."""
     again = f"; steps {step + 1} to {logged} are done again" if logged > step else ""
     often = f" (restart {restarts})" if restarts and restarts != "0" else ""
-    return Alert(
-        "preempted and resumed",
-        f"goes on from step {step} of {steps}{often}{again}: nothing to do; if it happens often, lower "
-        "train.checkpoint_every or ask for a longer time limit",
-        "INFO",
+    hint = (
+        ". If it happens often, lower train.checkpoint_every or ask for a longer time limit" if often or again else ""
     )
+    return Alert("preempted and resumed", f"goes on from step {step} of {steps}{often}{again}{hint}", "INFO")
 
 
 def stopped(reason: str, checkpoint: str) -> Alert:

@@ -1,10 +1,8 @@
 """The run folder: opening a run or going on with one, saving into it, and saying how it ended."""
 
-import fcntl
 import json
 import logging
 import os
-import socket
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -19,7 +17,7 @@ from job.data.records import DOMAINS
 from job.errors import EXIT_BAD_INPUT, EXIT_CRASH, JobError
 from job.evaluation.evaluate import DomainReport
 from job.evaluation.validate import as_json
-from job.files import write_atomically
+from job.files import InUse, lock, write_atomically
 from job.launcher import LOCK_WAIT
 from job.models.dann import DANN
 from job.monitor.terminal import set_up_log
@@ -67,30 +65,20 @@ _locks = {}  # open files: a lock lasts as long as its process
 
 def _lock(folder: Path) -> None:
     """Keep a second job out of the folder, for as long as this process lives."""
-    if folder in _locks:
-        return
-    file = open(folder / "lock", "a+", encoding="utf-8")  # noqa: SIM115
     give_up = time.monotonic() + float(os.environ.get(LOCK_WAIT, 0))
-    while True:
+    while folder not in _locks:
         try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            break
-        except BlockingIOError:
-            if time.monotonic() < give_up:
-                time.sleep(0.5)
-                continue
-            file.seek(0)
-            raise JobError(
-                f"{folder} is in use by {file.read().strip() or 'another job'}: wait for it, "
-                f"stop it with `touch {folder}/stop`, or choose another `name`"
-            ) from None
+            _locks[folder] = lock(folder / "lock")
+        except InUse as holder:
+            if time.monotonic() >= give_up:
+                raise JobError(
+                    f"{folder} is in use by {holder}: wait for it, stop it with `touch {folder}/stop`, "
+                    "or choose another `name`"
+                ) from None
+            time.sleep(0.5)
         except OSError as error:  # a file system without locks
             log.warning("cannot lock %s (%s): make sure that no other job uses it", folder, error.strerror)
-            break
-    file.truncate(0)
-    file.write(f"process {os.getpid()} on {socket.gethostname()}")
-    file.flush()
-    _locks[folder] = file
+            return
 
 
 def close_run_folder(folder: Path) -> None:

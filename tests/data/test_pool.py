@@ -2,11 +2,13 @@
 
 import multiprocessing
 import os
+import signal
 import subprocess
 import sys
 import time
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from job.data import pool
@@ -48,6 +50,25 @@ def test_every_task_is_done_however_processes_are_started(method, monkeypatch):
     monkeypatch.setattr(pool, "_context", lambda: multiprocessing.get_context(method))
     with Pool(2) as processes:
         assert sorted(processes.run(square, [(n,) for n in range(20)])) == [n * n for n in range(20)]
+
+
+@pytest.mark.parametrize("seconds", np.linspace(0, 0.3, 7))
+def test_an_interruption_ends_all_at_once_and_is_told_once(seconds):
+    """Also while processes are being started, which takes about 0.05 s."""
+    program = "with Pool(2) as p: print(flush=True); [*p.run(time.sleep, [(60,)] * 9)]"
+    program = f"import time\nfrom job.data.pool import Pool\n{program}"
+    with subprocess.Popen(
+        [sys.executable, "-c", program],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    ) as parent:
+        parent.stdout.readline()
+        time.sleep(seconds)
+        os.killpg(parent.pid, signal.SIGINT)
+        assert parent.wait(20) == -signal.SIGINT
+        assert parent.stderr.read().count("Traceback") == 1
 
 
 @pytest.mark.parametrize("threads", ["", "import threading; threading.Timer(60, print).start(); "])

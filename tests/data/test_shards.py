@@ -1,6 +1,7 @@
 """The shards depend on the input, the seed and the settings, and on nothing else."""
 
 import json
+import os
 import tarfile
 from pathlib import Path
 
@@ -54,10 +55,27 @@ def test_interrupted_and_run_again_gives_the_same_bytes(made, shards, monkeypatc
     assert contents(out) == whole
     assert written == -1000 + sum(map(len, _keys(out))) - 7 * 5, "finished shards are kept"
 
+    (out / "manifest.json.host.1234.partial").write_bytes(b"left by a kill while it was written")
     (out / ".unfinished").mkdir()
     (out / ".unfinished" / "images-000000.jpegs").write_bytes(b"left by a kill after the manifest was written")
     make(out)
     assert contents(out) == whole
+
+
+def test_two_commands_do_not_write_one_folder(tmp_path, monkeypatch):
+    """The second would take away what the first has put aside."""
+    out = tmp_path / "out"
+
+    def read_some(record, size):
+        with pytest.raises(JobError, match=rf"out is being written by process {os.getpid()} on .*: wait for it"):
+            make(out)
+        return read(record, size)
+
+    read = toy_layout.LAYOUT.read
+    with monkeypatch.context() as patched:
+        patched.setattr(toy_layout, "LAYOUT", _with_read(read_some))
+        make(out)
+    make(out)
 
 
 def _with_read(read):
