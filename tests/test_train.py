@@ -80,7 +80,9 @@ def test_the_stop_file_ends_a_run_in_75_and_the_same_command_goes_on(small, undi
     (config.run_folder / "stop").touch()
     assert train(config) == EXIT_STOPPED
     log = (config.run_folder / "log.txt").read_text()
-    assert log.count(f"{config.run_folder}/stop exists; {config.run_folder}/checkpoints/step_00000001 is saved") == 1
+    assert (
+        log.count(f"asked for by {config.run_folder}/stop; {config.run_folder}/checkpoints/step_00000001 is saved") == 1
+    )
     assert json.loads((config.run_folder / "status.json").read_text()) == {"status": "stopped", "exit_code": 75}
     assert (config.run_folder / "checkpoints" / "latest").resolve().name == "step_00000001"
     assert train(config) == 0

@@ -38,7 +38,11 @@ class Stop:
         now = time.monotonic()
         if self.reason is None and self._looks and now - self._looked_at >= 1:
             self._looked_at = now
-            self.reason = self._asked_by_file()
+            asked = self._asked_by_file()
+            if (
+                asked is not None
+            ):  # a signal may have come meanwhile: that one's reason must not be overwritten with none
+                self.reason = asked
         return self.reason is not None
 
     def _asked_by_file(self) -> str | None:
@@ -49,7 +53,7 @@ class Stop:
             said = self.file.read_text(encoding="utf-8", errors="replace").split()
         except OSError:
             said = []
-        return " ".join(said)[:200] or f"{self.file} exists"
+        return " ".join(said)[:200] or f"asked for by {self.file}"
 
     def agreed(self) -> bool:
         """Whether to stop at this boundary: the same answer on every rank. To be called once a step by all of them."""
