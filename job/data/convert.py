@@ -9,8 +9,9 @@ import hashlib
 import json
 import os
 import struct
+import zlib
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NamedTuple
 
@@ -21,7 +22,7 @@ from job.data.found import Place
 from job.data.picture import read_picture
 from job.data.pool import Pool, follow
 from job.errors import JobError
-from job.files import partial_of, to_disk
+from job.files import partial_of
 
 _CHUNKS, _LEAST, _MOST = 256, 16, 1000  # as many tasks as keep many cores busy, of so many images each
 _LENGTH = struct.Struct("<Q")
@@ -91,22 +92,25 @@ def convert_chunk(
 ) -> tuple[int, _Chunk]:
     """The task of one process: `number` names the chunk's file. Takes what an interrupted run has left there.
 
-    The file holds one JPEG after another, then what is known of them as JSON, then the length of that.
+    The file holds one JPEG after another, then what is known of them as JSON, then the length of that. The disk is not
+    waited for: what a power cut leaves of it is told by the checksum.
     """
     jpegs = _jpegs(scratch, number)
     chunk = _known(jpegs, places, (size, quality, crop))
     if chunk is not None:
         return number, chunk
-    chunk, stamps = _Chunk(), []
+    chunk, stamps, crc = _Chunk(), [], 0
     partial = partial_of(jpegs)
     try:
         with open(partial, "wb") as file:
             for group in fetch_in_groups(places):
-                file.write(b"".join(_convert(chunk, [content for content, _ in group], size, quality, crop)))
+                made = b"".join(_convert(chunk, [content for content, _ in group], size, quality, crop))
+                crc = zlib.crc32(made, crc)
+                file.write(made)
                 stamps += [stamped for _, stamped in group]
-            facts = json.dumps({"state": _state(places, stamps, (size, quality, crop))} | asdict(chunk)).encode()
+            about = {"state": _state(places, stamps, (size, quality, crop)), "crc": crc}
+            facts = json.dumps(about | vars(chunk)).encode()
             file.write(facts + _LENGTH.pack(len(facts)))
-            to_disk(file)
         os.replace(partial, jpegs)
     except OSError as error:
         raise JobError(
@@ -187,15 +191,15 @@ def _jpegs(scratch: Path, number: int) -> Path:
 def _known(jpegs: Path, places: Sequence[Place], settings: tuple) -> _Chunk | None:
     """What an interrupted run knew of a chunk, if nothing has changed since."""
     try:
-        with open(jpegs, "rb") as file:
-            end = file.seek(-_LENGTH.size, os.SEEK_END)
-            (length,) = _LENGTH.unpack(file.read())
-            file.seek(end - length)
-            held = json.loads(file.read(length))
+        content = jpegs.read_bytes()
+        facts_end = len(content) - _LENGTH.size
+        end = facts_end - _LENGTH.unpack_from(content, facts_end)[0]
+        held = json.loads(content[end:facts_end])
         if held.pop("state") != _state(places, map(stamp, places), settings):
             return None
+        whole = held.pop("crc") == zlib.crc32(memoryview(content)[:end])
         chunk = _Chunk(**held)
-        return chunk if end == sum(chunk.lengths) + length else None
+        return chunk if whole and end == sum(chunk.lengths) else None
     except (OSError, ValueError, KeyError, TypeError, struct.error):
         return None  # not converted yet, or damaged
 
