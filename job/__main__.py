@@ -316,26 +316,24 @@ def run() -> int:
         return EXIT_BAD_INPUT
     except click.ClickException as error:
         command = error.ctx.command_path if isinstance(error, click.UsageError) and error.ctx else "python -m job"
-        message = f"{error.format_message().rstrip('.')}: see {command} --help"
-        click.echo(f"error: {message}", err=True)
-        tell_launcher(EXIT_BAD_INPUT, message)
-        return EXIT_BAD_INPUT
+        return _refuse(f"{error.format_message().rstrip('.')}: see {command} --help")
     except (click.Abort, KeyboardInterrupt):
         click.echo("interrupted: the same command again goes on with what is finished", err=True)
         return 130
     except ModuleNotFoundError as error:
-        if (error.name or "job").partition(".")[0] in ("job", "launch", "benchmarks"):
+        if (error.name or "job").partition(".")[0] in ("job", "launch"):
             raise
-        message = f"{error.name} is not installed here: source .venv/bin/activate, or make setup"
-        click.echo(f"error: {message}", err=True)
-        tell_launcher(EXIT_BAD_INPUT, message)
-        return EXIT_BAD_INPUT
+        return _refuse(f"{error.name} is not installed here: source .venv/bin/activate, or make setup")
     except JobError as error:
         rank = int(os.environ.get("RANK", 0))
         where = f" (rank {rank} on {socket.gethostname()})" if rank else ""
-        click.echo(f"error: {error}{where}", err=True)
-        tell_launcher(EXIT_BAD_INPUT, f"{error}{where}")
-        return EXIT_BAD_INPUT
+        return _refuse(f"{error}{where}")
+
+
+def _refuse(message: str) -> int:
+    click.echo(f"error: {message}", err=True)
+    tell_launcher(EXIT_BAD_INPUT, message)
+    return EXIT_BAD_INPUT
 
 
 if __name__ == "__main__":

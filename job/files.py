@@ -28,6 +28,12 @@ def partial_of(path: Path) -> Path:
     return path.with_name(f"{path.name}.{socket.gethostname()}.{os.getpid()}.partial")
 
 
+def remove_partials(path: Path) -> None:
+    """Delete what processes that were killed have left of a file."""
+    for partial in path.parent.glob(f"{path.name}.*.partial"):
+        partial.unlink(missing_ok=True)
+
+
 def to_disk(file: BinaryIO) -> None:
     """Wait until what was written lies on the disk."""
     file.flush()
@@ -63,9 +69,18 @@ def lock(path: Path) -> TextIO:
             raise InUse(holder or "another job") from None
         raise
     file.truncate(0)
-    file.write(f"process {os.getpid()} on {socket.gethostname()}")
+    file.write(f"process {os.getpid()}{_here()}")
     file.flush()
     return file
+
+
+def was_locked_here(path: Path) -> bool:
+    """Whether it was a process of this node that had a file's lock last. Raises OSError."""
+    return path.read_text(encoding="utf-8").endswith(_here())
+
+
+def _here() -> str:
+    return f" on {socket.gethostname()}"
 
 
 def is_locked(path: Path) -> bool:

@@ -49,6 +49,7 @@ class Pool:
         if self._executor is None:
             context = _context()
             end, self._end = context.Pipe(duplex=False)
+            # not below: a fork server's resource tracker starts here, and lets interruptions through when it has
             self._executor = ProcessPoolExecutor(self.workers, context, _start_worker, (end,))
         try:
             with _interrupted_later():

@@ -27,7 +27,7 @@ from job.data.records import DOMAINS, Layout
 from job.data.report import tell, write_lists
 from job.data.write_shard import UNFINISHED, write_shard
 from job.errors import JobError
-from job.files import InUse, lock, write_atomically
+from job.files import InUse, lock, remove_partials, write_atomically
 
 
 @no_collecting()
@@ -88,8 +88,7 @@ def write_shards(
             manifest = _finished(layout, root, out, settings, shards, strict, pool, progress)
     shutil.rmtree(out / UNFINISHED, ignore_errors=True)
     for name in (NAME, SKIPPED, COPIES, NO_FACE):
-        for path in out.glob(f"{name}.*.partial"):  # of a run that was killed in this moment
-            path.unlink(missing_ok=True)
+        remove_partials(out / name)  # of a run that was killed in this moment
     return manifest
 
 
@@ -211,9 +210,10 @@ def _finished(layout, root, out, settings, shards, strict, pool, progress) -> Ma
         raise JobError(f"{out} already holds other shards ({detail}): choose another --out, or delete that folder")
 
     there, here = vars(manifest) | manifest.options, settings | settings["options"]
-    for name in here.keys() - {"options"}:
-        if there.get(name) != here[name]:
-            refuse(f"{name} is {there.get(name)!r} there, {here[name]!r} here")
+    del here["options"]
+    for name, wanted in here.items():
+        if there.get(name) != wanted:
+            refuse(f"{name} is {there.get(name)!r} there, {wanted!r} here")
     for domain, splits in manifest.domains.items():
         for split, held in splits.items():
             if len(held) != shard_count(split, manifest.samples(domain, split), shards):

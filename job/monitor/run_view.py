@@ -2,7 +2,6 @@
 
 import io
 import json
-import socket
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -14,7 +13,7 @@ import numpy as np
 import yaml
 
 from job.errors import JobError
-from job.files import is_locked, write_atomically
+from job.files import is_locked, was_locked_here, write_atomically
 from job.monitor.feature_layout import lay_out
 from job.monitor.metrics_file import read_metrics
 
@@ -134,8 +133,7 @@ def _was_left(folder: Path) -> bool:
     try:
         if is_locked(folder / "lock"):
             return False
-        here = (folder / "lock").read_text(encoding="utf-8").endswith(f" on {socket.gethostname()}")
-        return here or time.time() - (folder / "log.txt").stat().st_mtime > _QUIET
+        return was_locked_here(folder / "lock") or time.time() - (folder / "log.txt").stat().st_mtime > _QUIET
     except OSError:
         return False
 

@@ -39,9 +39,8 @@ class Stop:
         if self.reason is None and self._looks and now - self._looked_at >= 1:
             self._looked_at = now
             asked = self._asked_by_file()
-            if (
-                asked is not None
-            ):  # a signal may have come meanwhile: that one's reason must not be overwritten with none
+            # not assigned at once: a signal may have come meanwhile, and none must not take the place of its reason
+            if asked is not None:
                 self.reason = asked
         return self.reason is not None
 
