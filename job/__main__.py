@@ -23,7 +23,13 @@ def main() -> None:
 @click.option("--config", required=True, type=Path, help="YAML file; see configs/.")
 @click.option("--check", is_flag=True, help="Only check configuration and shards; print ranks and GPUs, run folder.")
 @click.option("--nodes", type=click.IntRange(1), default=1, help="With --check: how many; default: one.")
-@click.option("--ranks", type=click.IntRange(1), help="With --check: on each node; default: one for each GPU, or one.")
+@click.option(
+    "--ranks",
+    type=click.IntRange(1),
+    envvar="JOB_RANKS",
+    show_envvar=True,
+    help="With --check: on each node; default: one for each GPU, or one.",
+)
 @click.argument("overrides", nargs=-1)
 def train(config: Path, check: bool, nodes: int, ranks: int | None, overrides: tuple[str, ...]) -> int:
     """Train, or go on with a run that was stopped.

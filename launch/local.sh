@@ -19,10 +19,9 @@ if ! command -v accelerate >/dev/null; then
 fi
 config=$1
 shift
-[[ ${JOB_RANKS:-1} =~ ^[1-9][0-9]*$ ]] || { echo "error: JOB_RANKS=$JOB_RANKS is not a number of processes" >&2; exit 2; }
 
 # `accelerate launch` turns every failure into a traceback and exit code 1, so mistakes are looked for before it starts.
-plan=$(python -m job train --check ${JOB_RANKS:+--ranks "$JOB_RANKS"} --config "$config" "$@")
+plan=$(python -m job train --check --config "$config" "$@")
 read -r JOB_RANKS JOB_GPUS JOB_RUN_FOLDER <<<"$plan"
 export JOB_RANKS JOB_GPUS JOB_RUN_FOLDER JOB_HOSTS=localhost
 unset JOB_STATUS_FILE "${!SLURM_@}" # one node, in a Slurm allocation too

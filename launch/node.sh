@@ -35,6 +35,7 @@ if [[ -n ${SLURM_STEP_NODELIST:-} && $nodes -eq ${SLURM_STEP_NUM_NODES:-0} ]]; t
   tasks=$((SLURM_STEP_NUM_TASKS / nodes))
   node=$SLURM_NODEID
 fi
+[[ ${JOB_RANKS:-1} =~ ^[1-9][0-9]*$ ]] || fail "JOB_RANKS=$JOB_RANKS is not a number of ranks"
 gpus=${JOB_GPUS:-${SLURM_GPUS_ON_NODE:-0}}
 ranks=${JOB_RANKS:-$((tasks > 1 ? tasks : gpus > 0 ? gpus : 1))}
 port=${JOB_PORT:-$((20000 + ${SLURM_JOB_ID:-0} % 20000))}

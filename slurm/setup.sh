@@ -24,6 +24,8 @@ head=${JOB_HOSTS%% *}
 [[ -n $head ]] || { echo "error: Slurm does not say which nodes this job has" >&2; exit 2; }
 export JOB_HOSTS
 [[ -z ${SLURM_CPUS_PER_TASK:-} ]] || export SRUN_CPUS_PER_TASK=$SLURM_CPUS_PER_TASK # srun does not inherit it
+[[ ${SLURM_NTASKS_PER_NODE:-1} -eq 1 ]] || JOB_RANKS=$SLURM_NTASKS_PER_NODE # one task for each rank
+[[ -z ${JOB_RANKS:-} ]] || export JOB_RANKS
 
 # The port follows from the job's number, past those that somebody listens on.
 if [[ -z ${JOB_PORT:-} ]]; then

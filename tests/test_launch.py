@@ -77,10 +77,17 @@ def test_a_mistake_is_one_line_and_exit_code_2(small, tmp_path, override, ranks,
     assert errors.startswith("error: ")
 
 
-def test_a_number_of_ranks_that_is_none(small, tmp_path):
-    process = local(small(name="wrong"), tmp_path, ranks="x")
-    assert process.communicate(timeout=60)[1] == "error: JOB_RANKS=x is not a number of processes\n"
+@pytest.mark.parametrize("ranks", ["x", "0", "1.5"])
+def test_a_number_of_ranks_that_is_none(small, tmp_path, ranks):
+    process = local(small(name="wrong"), tmp_path, ranks=ranks)
+    errors = process.communicate(timeout=60)[1]
     assert process.returncode == 2
+    assert errors.startswith("error: Invalid value for '--ranks' (env var: 'JOB_RANKS'): ")
+    assert errors.count("\n") == 1
+
+    environment = os.environ | {"JOB_RANKS": ranks, "JOB_HOSTS": "localhost"}
+    node = subprocess.run(["launch/node.sh", "evaluate"], env=environment, cwd=REPO, capture_output=True, text=True)
+    assert (node.returncode, node.stderr) == (2, f"error: JOB_RANKS={ranks} is not a number of ranks\n")
 
 
 def test_bad_input_found_by_one_rank_only_is_the_last_line(small, faces, tmp_path):

@@ -23,8 +23,10 @@ def test_mistakes_that_are_found_before_anything_starts(cluster, on_slurm):
     _, path = on_slurm(name="wrong")
     batch = "data.global_batch_size=18"
     streams = cluster.submit("--nodes=2", "--cpus-per-task=2", TRAIN, path, "data.streams=3", batch, JOB_RANKS="1")
+    ranks = cluster.submit("--cpus-per-task=2", TRAIN, path, JOB_RANKS="x")
     missing = cluster.submit("--cpus-per-task=2", TRAIN, "configs/missing.yaml")
     assert_ends_at_once(streams, "which 2 ranks cannot share equally")
+    assert_ends_at_once(ranks, "(env var: 'JOB_RANKS'): 'x' is not")
     assert_ends_at_once(missing, "no configuration at configs/missing.yaml: choose one of")
 
 
