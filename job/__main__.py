@@ -129,11 +129,12 @@ def inspect(shards: str, verify: bool, sheet: Path | None) -> int:
       python -m job inspect shards/faces --verify --sheet sheet.png
     """
     from job.data.inspect import inspect_shards
+    from job.files import check_output
 
-    if sheet is not None and sheet.suffix.lower() not in (".png", ".jpg", ".jpeg"):
-        raise JobError(f"--sheet {sheet}: give the name of a picture, such as sheet.png")
-    if sheet is not None and not sheet.absolute().parent.is_dir():
-        raise JobError(f"--sheet {sheet}: there is no folder {sheet.parent}")
+    if sheet is not None:
+        if sheet.suffix.lower() not in (".png", ".jpg", ".jpeg"):
+            raise JobError(f"--sheet {sheet}: give the name of a picture, such as sheet.png")
+        check_output("--sheet", sheet)
     click.echo(inspect_shards(shards, verify=verify, sheet=sheet))
     return 0
 
@@ -209,7 +210,7 @@ def compare(runs: tuple[Path, ...], out: Path | None) -> int:
 
     from job.evaluation.compare import compare as run
     from job.evaluation.compare import table
-    from job.files import write_atomically
+    from job.files import make_folder, write_atomically
 
     comparison = run(runs)
     if out is not None:
@@ -217,9 +218,7 @@ def compare(runs: tuple[Path, ...], out: Path | None) -> int:
         from job.monitor.figures.comparison import draw_comparison
         from job.monitor.report.comparison import CURVES, write_comparison
 
-        if out.exists() and not out.is_dir():
-            raise JobError(f"--out {out} is a file: give a folder")
-        out.mkdir(parents=True, exist_ok=True)
+        make_folder("--out", out)
         write_atomically(out / "comparison.json", json.dumps(comparison, indent=1) + "\n")
         lines = curves(comparison, list(CURVES))
         draw_comparison(comparison, lines, out / "comparison.png")

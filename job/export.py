@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from job.errors import JobError
 from job.evaluation.load import Loaded, load_model
-from job.files import partial_of
+from job.files import check_output, partial_of
 
 INPUT, OUTPUT = "images", "probabilities"
 TOLERANCE = 1e-4  # of a probability
@@ -46,13 +46,10 @@ def export(checkpoint: Path, out: Path) -> float:
     written, or it does not compute the same.
     """
     _check_packages()
-    if out.is_dir() or out.suffix != ".onnx":
+    if out.suffix != ".onnx":
         raise JobError(f"--out {out}: give the name of a file that ends in .onnx")
+    check_output("--out", out)
     loaded = load_model(checkpoint)
-    try:
-        out.parent.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise JobError(f"cannot write {out} ({error.strerror}): choose another --out") from None
     classifier = Classifier(loaded).eval()
     program = _trace(classifier, loaded)
     program.model.metadata_props.update(_metadata(loaded))

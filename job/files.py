@@ -7,6 +7,8 @@ import socket
 from pathlib import Path
 from typing import BinaryIO, TextIO
 
+from job.errors import JobError
+
 
 def write_atomically(path: Path, content: str | bytes, *, durable: bool = False) -> None:
     """Write a small file; `durable` waits until it would survive a power cut too. Raises OSError."""
@@ -21,6 +23,29 @@ def write_atomically(path: Path, content: str | bytes, *, durable: bool = False)
             folder_to_disk(path.parent)
     finally:
         partial.unlink(missing_ok=True)
+
+
+def make_folder(option: str, folder: Path) -> None:
+    """Make a folder that the user named by `option`. Raises JobError, which says so, where that cannot be."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise JobError(f"{option}: cannot make {error.filename} ({error.strerror}): choose another") from None
+
+
+def check_output(option: str, path: Path) -> None:
+    """Raise JobError, before any work, where the file that the user named by `option` cannot be written."""
+    if path.is_dir():
+        raise JobError(f"{option} {path} is a folder: give the name of a file")
+    make_folder(option, path.parent)
+    partial = partial_of(path)
+    try:
+        if path.exists() and not path.is_file():
+            raise JobError(f"{option} {path} is no ordinary file: choose another")
+        partial.touch()
+        partial.unlink()
+    except OSError as error:
+        raise JobError(f"{option}: cannot write {path} ({error.strerror}): choose another") from None
 
 
 def partial_of(path: Path) -> Path:

@@ -1,7 +1,10 @@
 """`python -m job predict`: pictures to emotions."""
 
 import csv
+import os
 from collections.abc import Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from itertools import repeat
 from pathlib import Path
 
 import numpy as np
@@ -15,9 +18,12 @@ from job.data.encode import encode
 from job.data.fetch import fetch
 from job.data.found import ENDINGS, Notes, walk
 from job.data.picture import read_picture
+from job.data.pool import cores
 from job.errors import JobError
 from job.evaluation.load import Loaded, load_model
+from job.files import check_output, partial_of
 from job.memory import keep_freed_memory
+from job.progress import follow
 
 
 def predict(checkpoint: Path, inputs: Sequence[Path], out: Path, batch_size: int = 64) -> tuple[int, list[str]]:
@@ -26,6 +32,7 @@ def predict(checkpoint: Path, inputs: Sequence[Path], out: Path, batch_size: int
     Returns how many images were predicted, and a line for each that could not be read. Raises JobError when the
     checkpoint is broken or no image is found.
     """
+    check_output("--out", out)
     loaded = load_model(checkpoint)
     unreadable: list[str] = []
     paths = list(find_images(inputs, unreadable))
@@ -36,23 +43,30 @@ def predict(checkpoint: Path, inputs: Sequence[Path], out: Path, batch_size: int
     if device.type == "cpu":
         keep_freed_memory()
     done = 0
-    if out.is_dir():
-        raise JobError(f"--out {out} is a folder: give the name of a CSV file")
-    out.parent.mkdir(parents=True, exist_ok=True)
-    with open(out, "w", newline="", encoding="utf-8") as file:
-        writer = csv.writer(file)
-        writer.writerow(["path", "label", "confidence", *loaded.class_names])
-        for first in range(0, len(paths), batch_size):
-            read = list(_read(paths[first : first + batch_size], loaded, unreadable))
-            if not read:
-                continue
-            for (path, _), row in zip(read, probabilities(loaded, np.stack([p for _, p in read]), device), strict=True):
-                best = int(row.argmax())
-                writer.writerow([path, loaded.class_names[best], f"{row[best]:.4f}", *(f"{p:.4f}" for p in row)])
-            done += len(read)
-    if not done:
-        out.unlink()
-        raise JobError(f"none of {len(paths)} images could be read; the first: {unreadable[0]}")
+    batches = [paths[first : first + batch_size] for first in range(0, len(paths), batch_size)]
+    partial = partial_of(out)
+    try:
+        with open(partial, "w", newline="", encoding="utf-8") as file, ThreadPoolExecutor(cores()) as pool:
+            writer = csv.writer(file)
+            writer.writerow(["path", "label", "confidence", *loaded.class_names])
+            for batch in follow(batches, len(paths), len, "predicting"):
+                read = list(zip(batch, pool.map(_read, batch, repeat(loaded))))
+                unreadable += [f"{path}: {reason}" for path, reason in read if isinstance(reason, str)]
+                read = [(path, pixels) for path, pixels in read if not isinstance(pixels, str)]
+                if not read:
+                    continue
+                rows = probabilities(loaded, np.stack([pixels for _, pixels in read]), device)
+                for (path, _), row in zip(read, rows, strict=True):
+                    best = int(row.argmax())
+                    writer.writerow([path, loaded.class_names[best], f"{row[best]:.4f}", *(f"{p:.4f}" for p in row)])
+                done += len(read)
+        if not done:
+            raise JobError(f"none of {len(paths)} images could be read; the first: {unreadable[0]}")
+        os.replace(partial, out)
+    except OSError as error:
+        raise JobError(f"cannot write {out} ({error.strerror}): choose another --out, or make room") from None
+    finally:
+        partial.unlink(missing_ok=True)
     return done, unreadable
 
 
@@ -79,15 +93,12 @@ def find_images(inputs: Iterable[Path], unreadable: list[str]) -> Iterator[Path]
             raise JobError(f"no image or folder at {path}")
 
 
-def _read(paths: Iterable[Path], loaded: Loaded, unreadable: list[str]) -> Iterator[tuple[Path, np.ndarray]]:
-    """Pixels exactly as the shards hold them: same crop, filter, JPEG quality and decoder."""
-    for path in paths:
-        try:
-            pixels = read_picture(fetch(str(path)))
-        except (OSError, ValueError) as error:
-            unreadable.append(f"{path}: {why(error)}")
-            continue
-        if loaded.crop == "face":
-            pixels = crop_to(pixels, find_face(pixels))
-        jpeg = encode(pixels, loaded.size, loaded.quality, loaded.crop)
-        yield path, simplejpeg.decode_jpeg(jpeg, "RGB")
+def _read(path: Path, loaded: Loaded) -> np.ndarray | str:
+    """Pixels exactly as the shards hold them: same crop, filter, JPEG quality and decoder. Or why there are none."""
+    try:
+        pixels = read_picture(fetch(str(path)))
+    except (OSError, ValueError) as error:
+        return why(error)
+    if loaded.crop == "face":
+        pixels = crop_to(pixels, find_face(pixels))
+    return simplejpeg.decode_jpeg(encode(pixels, loaded.size, loaded.quality, loaded.crop), "RGB")

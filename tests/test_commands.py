@@ -303,10 +303,30 @@ def test_an_option_of_a_layout_that_cannot_be_meant(job, tmp_path, option):
 def test_a_place_to_write_that_cannot_be_written(job, trained, faces, tmp_path):
     (tmp_path / "file").write_text("")
     best = trained.run_folder / "checkpoints" / "best"
-    fails(job("predict", "--checkpoint", best, REPO / "docs" / "faces.png", "--out", tmp_path), "is a folder")
-    fails(job("inspect", faces, "--sheet", tmp_path / "no" / "sheet.png"), "there is no folder")
+    picture = REPO / "docs" / "faces.png"
+    below = tmp_path / "file" / "below"
+    for command in (
+        ("predict", "--checkpoint", best, picture, "--out"),
+        ("evaluate", "--checkpoint", best, "--out"),
+        ("export", "--checkpoint", best, "--out"),
+        ("inspect", faces, "--sheet"),
+        ("compare", trained.run_folder, "--out"),
+        ("shards", "faces", "--out"),
+    ):
+        name = {"export": "x.onnx", "inspect": "x.png"}.get(command[0], "x")
+        fails(job(*command, below / name), f"{command[-1]}: cannot make {tmp_path / 'file'}", "choose another")
+    for command in ("predict", "evaluate"):
+        words = [picture] if command == "predict" else []
+        fails(job(command, "--checkpoint", best, *words, "--out", tmp_path), f"--out {tmp_path} is a folder")
+        fails(job(command, "--checkpoint", best, *words, "--out", "/dev/full"), "/dev/full is no ordinary file")
     fails(job("inspect", faces, "--sheet", tmp_path / "sheet.txt"), "give the name of a picture, such as sheet.png")
-    fails(job("compare", trained.run_folder, "--out", tmp_path / "file"), "is a file")
+    fails(job("compare", trained.run_folder, "--out", tmp_path / "file"), "cannot make", "choose another")
+    assert (tmp_path / "file").read_text() == ""
+    out = tmp_path / "predictions.csv"
+    out.write_text("of before")
+    fails(job("predict", "--checkpoint", best, REPO / "README.md", "--out", out), "none of 1 images could be read")
+    assert out.read_text() == "of before"
+    assert [path.name for path in tmp_path.glob("*.partial")] == []
 
 
 def test_predict_sees_pictures_exactly_as_training_does(trained, faces, tmp_path):
@@ -321,7 +341,7 @@ def test_predict_sees_pictures_exactly_as_training_does(trained, faces, tmp_path
     pixels = rng.integers(0, 255, (60, 60, 3), np.uint8)
     Image.fromarray(pixels).save(tmp_path / "lossless.png")
     loaded = load_model(trained.run_folder / "checkpoints" / "best")
-    ((_, seen),) = _read([tmp_path / "lossless.png"], loaded, [])
+    seen = _read(tmp_path / "lossless.png", loaded)
     np.testing.assert_array_equal(seen, simplejpeg.decode_jpeg(encode(pixels, 48, loaded.quality), "RGB"))
 
 

@@ -75,7 +75,7 @@ def test_mistakes_are_told_in_one_line(tmp_path, monkeypatch):
     with pytest.raises(JobError, match="no checkpoint at"):
         export(tmp_path / "nowhere", tmp_path / "model.onnx")
     (tmp_path / "file").write_text("")
-    with pytest.raises(JobError, match="cannot write"):
+    with pytest.raises(JobError, match="cannot make"):
         export(path, tmp_path / "file" / "model.onnx")
     monkeypatch.setattr("job.export._difference", lambda *_: 0.5)
     with pytest.raises(JobError, match="computes something else"):

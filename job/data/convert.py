@@ -20,9 +20,10 @@ from job.data.encode import encode
 from job.data.fetch import Stamp, fetch_in_groups, stamp
 from job.data.found import Place
 from job.data.picture import read_picture
-from job.data.pool import Pool, follow
+from job.data.pool import Pool
 from job.errors import JobError
 from job.files import partial_of
+from job.progress import follow
 
 _CHUNKS, _LEAST, _MOST = 256, 16, 1000  # as many tasks as keep many cores busy, of so many images each
 _LENGTH = struct.Struct("<Q")

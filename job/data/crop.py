@@ -1,6 +1,6 @@
 """Which part of a picture becomes the sample: all of it, the centre, or the face."""
 
-from functools import lru_cache
+import threading
 
 import cv2
 import numpy as np
@@ -12,6 +12,8 @@ _CASCADE = "haarcascade_frontalface_alt2.xml"  # Lienhart et al. 2003; it ships 
 _LOOK_EDGE = 480  # px: pictures are shrunk to this for the search, so that a large one takes no longer
 _LEAST_FACE = 8  # the smallest face looked for, as a share of the shorter edge: one in eight
 _MARGIN = 1.3  # the detector's square ends at chin and brows; emotions need mouth and forehead
+
+_own = threading.local()
 
 Box = tuple[int, int, int, int]  # top, left, height, width in px
 
@@ -56,13 +58,15 @@ def find_face(image: np.ndarray) -> Box | None:
     return min(max(top, 0), height - edge), min(max(left, 0), width - edge), edge, edge
 
 
-@lru_cache(maxsize=1)
 def _detector():
-    """OpenCV's frontal-face cascade. OpenCV 5 moved it, without its data, into another package."""
+    """OpenCV's frontal-face cascade, one a thread. OpenCV 5 moved it, without its data, into another package."""
+    if hasattr(_own, "detector"):
+        return _own.detector
     check_detector()
     detector = cv2.CascadeClassifier(cv2.data.haarcascades + _CASCADE)
     if detector.empty():
         raise JobError(f"OpenCV {cv2.__version__} lacks {_CASCADE}: pip install 'opencv-python-headless>=4.11,<5'")
+    _own.detector = detector
     return detector
 
 

@@ -1,12 +1,10 @@
-"""Tasks on as many processes, and a bar that says how far they are."""
+"""Tasks on as many processes."""
 
 import gc
 import multiprocessing
 import os
 import signal
-import sys
 import threading
-import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
@@ -14,11 +12,7 @@ from contextlib import contextmanager, suppress
 from multiprocessing.connection import Connection, wait
 from typing import Any
 
-from tqdm import tqdm
-
 from job.errors import EXIT_CRASH, JobError
-
-_LINE_SECONDS = 5.0  # between two lines of progress where there is no terminal
 
 
 class Pool:
@@ -110,35 +104,6 @@ def _end_when_told(end: Connection) -> None:
     """End at once when told to, or when the parent was killed: work would be waited for without end."""
     wait([end, multiprocessing.parent_process().sentinel])
     os._exit(EXIT_CRASH)
-
-
-class _Bar(tqdm):
-    monitor_interval = 0  # no thread that watches over it: see _context
-
-
-def follow(finished: Iterator[Any], total: int, count: Callable[[Any], int], doing: str, progress: bool) -> list[Any]:
-    """Collect results as they come: a bar on a terminal, a line now and then elsewhere, and the rate at the end.
-
-    `total` and `count(result)` are in images; `doing` says what happens to them.
-    """
-    results, done = [], 0
-    begun = said = time.monotonic()
-
-    def say() -> None:
-        rate = done / max(time.monotonic() - begun, 1e-9)
-        print(f"{doing}: {done} of {total} images, {rate:.0f} images/s", file=sys.stderr, flush=True)
-
-    with _Bar(total=total, unit="image", desc=doing, disable=not (progress and sys.stderr.isatty())) as bar:
-        for result in finished:
-            results.append(result)
-            done += count(result)
-            bar.update(count(result))
-            if progress and bar.disable and time.monotonic() - said >= _LINE_SECONDS:
-                said = time.monotonic()
-                say()
-    if progress:
-        say()
-    return results
 
 
 def cores() -> int:

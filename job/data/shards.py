@@ -22,12 +22,13 @@ from job.data.layouts import find_layout
 from job.data.lists import COPIES, NO_FACE, SKIPPED
 from job.data.manifest import NAME, Manifest, load_manifest
 from job.data.plan import ShardPlan, digest_records, group_records, plan_shards, shard_count
-from job.data.pool import Pool, cores, follow
+from job.data.pool import Pool, cores
 from job.data.records import DOMAINS, Layout
 from job.data.report import tell, write_lists
 from job.data.write_shard import UNFINISHED, write_shard
 from job.errors import JobError
-from job.files import InUse, lock, remove_partials, write_atomically
+from job.files import InUse, lock, make_folder, remove_partials, write_atomically
+from job.progress import follow
 
 
 @no_collecting()
@@ -95,7 +96,7 @@ def write_shards(
 @contextmanager
 def _alone(out: Path) -> Iterator[None]:
     """Make the folder of what is unfinished, and keep a second command out of it. Raises JobError when one is at it."""
-    _make_folder(out / UNFINISHED)
+    make_folder("--out", out / UNFINISHED)
     try:
         held = lock(out / UNFINISHED / "lock")
     except InUse as holder:
@@ -113,10 +114,10 @@ def _write(layout, root, out, settings, shards, strict, budget, pool, progress) 
     plans = plan_shards(groups, seed=seed, shards=shards, keep_target_labels=settings["keep_target_labels"])
     fingerprint = f"{mix(repr(sorted(settings.items())), *(plan.path for plan in plans)):016x}"
     for folder in {(out / plan.path).parent for plan in plans}:
-        _make_folder(folder)
+        make_folder("--out", folder)
     tasks = [(layout, plan, out, size, quality, crop, fingerprint) for plan in plans]
     written = pool.run(write_shard, tasks)
-    infos = follow(written, len(gathered.records), lambda info: info.samples, "writing", progress)
+    infos = list(follow(written, len(gathered.records), lambda info: info.samples, "writing", progress))
 
     by_path = {info.path: info for info in infos}
     domains = {domain: {} for domain in DOMAINS}
@@ -228,13 +229,6 @@ def _finished(layout, root, out, settings, shards, strict, pool, progress) -> Ma
     if progress:
         print(f"{out} is already complete", file=sys.stderr)
     return manifest
-
-
-def _make_folder(folder: Path) -> None:
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise JobError(f"cannot make {error.filename} ({error.strerror}): choose another --out") from None
 
 
 def _remove_strays(out: Path, plans: list[ShardPlan]) -> None:

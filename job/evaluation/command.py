@@ -1,6 +1,7 @@
 """`python -m job evaluate`: a checkpoint on one split of both domains."""
 
 import json
+import os
 from pathlib import Path
 
 from accelerate import Accelerator
@@ -15,7 +16,7 @@ from job.evaluation.load import load_model
 from job.evaluation.metrics import accuracy, macro_f1, recall
 from job.evaluation.selection import mutual_information
 from job.evaluation.validate import as_json
-from job.files import write_atomically
+from job.files import check_output, write_atomically
 from job.memory import keep_freed_memory
 from job.training.distributed import check_gpus, check_ranks
 from job.training.inputs import domain_names, open_store
@@ -29,6 +30,8 @@ def evaluate_checkpoint(path: Path, split: str, shards: str | None, out: Path | 
     other classes or another image size.
     """
     check_gpus()
+    if out is not None and int(os.environ.get("RANK", 0)) == 0:
+        check_output("--out", out)
     accelerator = Accelerator()
     if accelerator.device.type == "cpu":
         keep_freed_memory()
@@ -64,6 +67,7 @@ def _evaluate(accelerator: Accelerator, path: Path, split: str, shards: str | No
             split,
             normalise=lambda images: normalise(images, config.data.mean, config.data.std),
             batch_size=config.evaluation.batch_size,
+            progress=accelerator.is_main_process,
         )
         for role in DOMAINS
     ]

@@ -13,6 +13,7 @@ from job.data.manifest import Manifest
 from job.data.stream import read_split
 from job.evaluation.samples import Sample, Sampler
 from job.models.dann import DANN
+from job.progress import follow
 
 
 @dataclass(frozen=True)
@@ -41,6 +42,7 @@ def evaluate_domain(
     batch_size: int,
     probe_samples: int = 0,
     pictures: int = 0,
+    progress: bool = False,
 ) -> DomainReport:
     """Run the model in evaluation mode over `split`; uses labels where the shards carry them.
 
@@ -48,7 +50,7 @@ def evaluate_domain(
 
     `normalise` maps uint8 [n, height, width, 3] to network input; `batch_size` is per rank. Each rank takes its own
     range of the samples and the sums are reduced once, so that nothing is padded, dropped or counted twice; the total
-    is checked against the manifest. Raises JobError for damaged shards.
+    is checked against the manifest. With `progress` it says how far this rank is. Raises JobError for damaged shards.
     """
     classes = len(manifest.class_names)
     labelled = manifest.labelled(domain, split)
@@ -68,7 +70,8 @@ def evaluate_domain(
         world_size=accelerator.num_processes,
         batch_size=batch_size,
     )
-    for images, labels, keys in batches:
+    own = manifest.samples(domain, split) // accelerator.num_processes
+    for images, labels, keys in follow(batches, own, lambda batch: len(batch[2]), f"{domain} {split}", progress):
         with accelerator.autocast():
             output = model(normalise(images.to(device, non_blocking=True)))
         log_probabilities = output.class_logits.float().log_softmax(1)

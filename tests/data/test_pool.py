@@ -27,14 +27,18 @@ def die() -> None:
 
 
 def says(program: str) -> str:
-    command = [sys.executable, "-c", "from job.data.pool import Pool, _context, follow; " + program]
+    command = [
+        sys.executable,
+        "-c",
+        "from job.progress import follow; from job.data.pool import Pool, _context; " + program,
+    ]
     environment = os.environ | {"OPENBLAS_NUM_THREADS": "1"}
     return subprocess.run(command, env=environment, capture_output=True, text=True, check=True).stdout.strip()
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="elsewhere nobody says how many threads there are")
 def test_a_process_without_threads_is_copied_and_one_with_threads_is_not():
-    assert says("follow(iter([1]), 1, int, 'doing', True)" + START) == "fork", "a progress bar starts no thread"
+    assert says("list(follow([1], 1, int, 'doing'))" + START) == "fork", "a progress bar starts no thread"
     waiting = "import threading; threading.Thread(target=threading.Event().wait, daemon=True).start()"
     assert says(waiting + START) == "forkserver"
     of_torch = "import torch; torch.set_num_threads(2); torch.ones(4000, 4000).sum()"
