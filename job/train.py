@@ -1,5 +1,6 @@
 """`python -m job train`: the wiring of a training run. Nothing is computed here."""
 
+import contextlib
 import logging
 import time
 from datetime import timedelta
@@ -75,6 +76,7 @@ def _train(config: Config) -> int:
     model, optimizer = _build(config, manifest, accelerator, last)
     network: DANN = accelerator.unwrap_model(model)
     store, decoded = open_store(config), DecodedImages(int(config.data.decoded_gib * 2**30))
+    held_out = open_store(config)  # of its own, so that an evaluation does not wait for what training fetches ahead
     streams = [
         DomainStream(
             manifest,
@@ -124,7 +126,7 @@ def _train(config: Config) -> int:
             network,
             accelerator,
             manifest,
-            store,
+            held_out,
             domains[role],
             split,
             normalise=lambda images: normalise(images, mean, std, channels_last),
@@ -172,7 +174,7 @@ def _train(config: Config) -> int:
     try:
         class_weights = _class_weights(config, manifest, domains[objective.LABELLED], accelerator.device)
         callbacks = Callbacks(recorder.log, evaluate, save_at, last_checkpoint, stop.agreed, epochs)
-        with batches:
+        with batches, contextlib.closing(store):  # what is fetched ahead is given up before the threads are waited for
             finished = fit(
                 config,
                 accelerator,
@@ -192,10 +194,10 @@ def _train(config: Config) -> int:
             if main:
                 write_reports(folder / "evaluation" / "test.json", chosen.step, reports, manifest.class_names)
             choice = {"selection/chosen_step": chosen.step, "selection/chosen_by": config.score}
-            held_out = held_out_metrics(*reports, manifest.class_names)
-            recorder.summarise(held_out | choice)
+            tested = held_out_metrics(*reports, manifest.class_names)
+            recorder.summarise(tested | choice)
             recorder.artifacts(chosen.path, chosen.meta, config.data.shards)
-            log.info("finished; step %d, chosen by %s: %s", chosen.step, config.score, _headline(held_out))
+            log.info("finished; step %d, chosen by %s: %s", chosen.step, config.score, _headline(tested))
             exit_code = EXIT_OK
         else:
             recorder.alert(alerts.stopped(stop.reason or "a signal to another rank", last_checkpoint()))
@@ -206,6 +208,7 @@ def _train(config: Config) -> int:
             recorder.alert(alerts.not_finite(str(error)))
         raise
     finally:
+        held_out.close()
         stop.close()
         node.close()
         recorder.close(exit_code)

@@ -12,12 +12,13 @@ import os
 import tempfile
 import threading
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 
 from job.data.manifest import ShardInfo, check_url, is_remote
 from job.errors import JobError
+from job.files import to_disk
 
 CACHE = "~/.cache/job/shards"
 _CHUNK = 1 << 20
@@ -79,6 +80,11 @@ class ShardStore:
                 if not self._use(path):
                     self._fetch_once(info, path)
 
+    def discard(self, info: ShardInfo) -> None:
+        """Forget what is cached of a remote shard, so that it is fetched again when it is asked for."""
+        with contextlib.suppress(OSError):  # not ours to delete
+            self._cached_path(info).unlink(missing_ok=True)
+
     def close(self) -> None:
         """Give up whatever is being fetched. Can be called twice."""
         if self.remote:
@@ -92,12 +98,11 @@ class ShardStore:
         return self._folder / f"{key[:32]}-{name}"
 
     def _use(self, path: Path) -> bool:
-        """Whether the file is there; notes that it was used."""
-        try:
+        """Whether the file is there; notes that it was used, where that is allowed."""
+        with contextlib.suppress(OSError):
             os.utime(path)
-        except OSError:
-            return False
-        return True
+            return True
+        return path.is_file()
 
     def _fetch_once(self, info: ShardInfo, path: Path) -> Future:
         with self._lock:
@@ -133,7 +138,8 @@ class ShardStore:
         from webdataset import gopen
 
         digest, size = hashlib.sha256(), 0
-        descriptor, partial = tempfile.mkstemp(prefix="partial-", suffix=path.name[-40:], dir=self._folder)
+        with self._writing():
+            descriptor, partial = tempfile.mkstemp(prefix="partial-", suffix=path.name[-40:], dir=self._folder)
         try:
             with os.fdopen(descriptor, "wb") as file, gopen(f"{self.base}/{info.path}", "rb") as stream:
                 while chunk := stream.read(_CHUNK):
@@ -141,12 +147,28 @@ class ShardStore:
                         raise JobError(f"gave up fetching {info.path}: the reader was closed")
                     digest.update(chunk)
                     size += len(chunk)
-                    _write(file, chunk, self._folder)
-            if (size, digest.hexdigest()) != (info.bytes, info.sha256):
-                raise ValueError(f"{size} bytes came, whose sha256 is not the manifest's; {info.bytes} bytes expected")
-            os.replace(partial, path)
+                    with self._writing():
+                        file.write(chunk)
+                if (size, digest.hexdigest()) != (info.bytes, info.sha256):
+                    raise ValueError(
+                        f"{size} bytes came, whose sha256 is not the manifest's; {info.bytes} bytes expected"
+                    )
+                with self._writing():
+                    os.fchmod(descriptor, 0o644)  # others may share the cache
+                    to_disk(file)
+                    os.replace(partial, path)
         finally:
             Path(partial).unlink(missing_ok=True)
+
+    @contextlib.contextmanager
+    def _writing(self) -> Iterator[None]:
+        try:
+            yield
+        except OSError as error:
+            raise JobError(
+                f"cannot write to the cache {self._folder} ({error.strerror}): make room, or set data.cache_gib "
+                "or another data.cache_dir"
+            ) from None
 
     def _evict(self, keep: Path) -> None:
         """Delete the files used longest ago until the rest fits. A shard that is mapped stays readable."""
@@ -170,13 +192,3 @@ class ShardStore:
             with contextlib.suppress(OSError):
                 if time.time() - path.stat().st_mtime > _STALE_SECONDS:
                     path.unlink()
-
-
-def _write(file, chunk: bytes, folder: Path) -> None:
-    try:
-        file.write(chunk)
-    except OSError as error:
-        raise JobError(
-            f"cannot write to the cache {folder} ({error.strerror}): make room, or set data.cache_gib "
-            "or another data.cache_dir"
-        ) from None

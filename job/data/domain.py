@@ -131,10 +131,13 @@ class DomainStream:
         raise JobError(f"{problem}, nor can any other image of its block: write the shards again")
 
     def _announce(self, step: int) -> None:
-        """Tell the store which shards are needed now and next, whenever a stream enters a block."""
+        """Tell the store which shards are needed now, and then which next, whenever a stream enters a block."""
+        now, later = [], []
         for stream in self._streams:
             position = step * self._order.batch_per_stream
             block, current, following = self._order.block_shards_at(stream, position)
             if self._announced.get(stream) != block:
                 self._announced[stream] = block
-                self._store.prefetch(self._shards.infos[number] for number in current + following)
+                now += current
+                later += following
+        self._store.prefetch(self._shards.infos[number] for number in now + later)

@@ -78,9 +78,13 @@ class BatchLoader:
         self._seed = seed
         self._device = torch.device(device)
         self._cuda = self._device.type == "cuda"
+        if self._cuda and self._device.index is None:
+            self._device = torch.device("cuda", torch.cuda.current_device())
         self._copying = torch.cuda.Stream(self._device) if self._cuda else None
         self._steps = itertools.count(start_step) if stop_step is None else iter(range(start_step, stop_step))
-        self._pool = ThreadPoolExecutor(max(1, threads), thread_name_prefix="batch")
+        # a new thread is on GPU 0, whichever its rank's is, and would open a context of half a GiB there
+        at = {"initializer": torch.cuda.set_device, "initargs": (self._device,)} if self._cuda else {}
+        self._pool = ThreadPoolExecutor(max(1, threads), thread_name_prefix="batch", **at)
         self._pending: deque[tuple[_Slot, Future]] = deque()
         self._lent: deque[_Slot] = deque()
         self._closed = False

@@ -58,7 +58,16 @@ class OpenShards:
             try:
                 return open_shard(path, info, self._classes, self._indexes.get(number))
             except JobError:
-                # another rank may have thrown the file out of a full cache between the two lines above
-                if not self._store.remote or path.exists() or attempt == attempts - 1:
+                if not self._store.remote:
                     raise
+                if attempt == attempts - 1:
+                    if path.exists():
+                        raise
+                    raise JobError(
+                        f"{path} went out of the cache before it could be read: raise data.cache_gib, which all ranks "
+                        "of a node share"
+                    ) from None
+                # another rank has thrown it out of a full cache between the two lines above, or it was damaged there:
+                # it was whole when it came
+                self._store.discard(info)
         raise AssertionError("unreachable")

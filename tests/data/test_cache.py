@@ -1,9 +1,13 @@
 """Remote shards through the local cache: never the wrong one, never a part of one."""
 
+import contextlib
 import threading
+from concurrent.futures import CancelledError
 from functools import partial
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
+from types import SimpleNamespace
 
+import numpy as np
 import pytest
 
 from job.data import cache
@@ -129,3 +133,79 @@ def test_the_next_block_is_fetched_ahead(shards, tmp_path):
     for future in list(store._fetching.values()):
         future.result()
     assert len(list((tmp_path / "cache").iterdir())) == 3
+
+
+def test_what_is_needed_now_is_fetched_before_what_is_needed_next(shards, tmp_path, monkeypatch):
+    store = ShardStore(shards.as_uri(), tmp_path / "cache")
+    asked = []
+    monkeypatch.setattr(store, "prefetch", lambda infos: asked.extend(info.path for info in infos))
+    manifest = load_manifest(shards)
+    stream = DomainStream(
+        manifest, "source", store, labelled=True, seed=0, streams=4, global_batch_size=8, block_shards=1
+    )
+    images, labels = np.empty((8, stream.size, stream.size, 3), np.uint8), np.empty(8, np.int64)
+    stream.fill(0, images, labels)
+    numbers = [shard for s in range(4) for shard in stream._order.block_shards_at(s, 0)[1]]
+    needed = {stream._shards.infos[number].path for number in numbers}
+    assert set(asked[: len(needed)]) == needed
+    assert len(asked) == 2 * len(needed)
+
+
+@pytest.mark.parametrize("damage", [b"", None])
+def test_a_cached_file_that_was_damaged_is_fetched_again(shards, tmp_path, damage):
+    """As a power cut may leave it."""
+    manifest = load_manifest(shards)
+    store = ShardStore(shards.as_uri(), tmp_path / "cache")
+    for info in manifest.shards("target", "test"):
+        store.open(info).write_bytes(bytes(info.bytes) if damage is None else damage)
+    read = read_split(manifest, store, "target", "test", labelled=True)
+    assert sum(len(keys) for _, _, keys in read) == manifest.samples("target", "test")
+
+
+def test_a_cache_that_cannot_be_written_is_read(shards, tmp_path, monkeypatch):
+    info = load_manifest(shards).shards("source", "val")[0]
+    path = ShardStore(shards.as_uri(), tmp_path / "cache").open(info)
+    assert path.stat().st_mode & 0o044 == 0o044, "others may read it"
+    monkeypatch.setattr(cache.os, "utime", lambda path: (_ for _ in ()).throw(PermissionError(13, "not yours")))
+    monkeypatch.setattr(cache.tempfile, "mkstemp", lambda **_: (_ for _ in ()).throw(OSError(30, "Read-only")))
+    store = ShardStore(shards.as_uri(), tmp_path / "cache")
+    assert store.open(info) == path
+    with pytest.raises(JobError, match=r"cannot write to the cache .* \(Read-only\)"):
+        store.open(load_manifest(shards).shards("source", "val")[1])
+
+
+def test_a_cache_too_small_for_the_ranks_is_told_as_that(shards, tmp_path, monkeypatch):
+    """Another rank throws out what this one has just fetched."""
+    manifest = load_manifest(shards)
+    store = ShardStore(shards.as_uri(), tmp_path / "cache")
+    fetch = store.open
+
+    def open_and_lose(info):
+        path = fetch(info)
+        path.unlink()
+        return path
+
+    monkeypatch.setattr(store, "open", open_and_lose)
+    with pytest.raises(JobError, match=r"went out of the cache before it could be read: raise data\.cache_gib"):
+        list(read_split(manifest, store, "target", "test", labelled=True))
+
+
+def test_a_closed_store_gives_up_what_it_fetches(shards, tmp_path, monkeypatch):
+    """A stopped training must not wait for what was fetched ahead."""
+    store = ShardStore(shards.as_uri(), tmp_path / "cache")
+    going = threading.Event()
+
+    def endless(*_):
+        going.set()
+        return contextlib.closing(SimpleNamespace(read=lambda _: b"x", close=lambda: None))
+
+    monkeypatch.setattr("webdataset.gopen", endless)
+    infos = load_manifest(shards).shards("source", "train")
+    store.prefetch(infos)
+    futures = list(store._fetching.values())
+    assert going.wait(10)
+    store.close()
+    for future in futures:
+        with pytest.raises((JobError, CancelledError)):
+            future.result(timeout=10)
+    assert list((tmp_path / "cache").iterdir()) == []
