@@ -129,7 +129,7 @@ class Train(Section):
     checkpoint_every: Positive = 500
     keep_last: Positive = 2  # checkpoints kept beside the best one
     timeout_seconds: Positive = 300  # a rank that is silent for so long ends the job
-    deterministic: bool = False  # deterministic GPU kernels: bit-identical runs on one machine, slower
+    deterministic: bool = False  # deterministic GPU kernels, where there are some: bit-identical runs, slower
 
     @field_validator("precision", mode="before")
     @classmethod
@@ -144,6 +144,18 @@ class Evaluation(Section):
     feature_map: Literal["pca", "tsne"] = "pca"  # how features are laid out in two dimensions
     map_samples: Positive = 300  # per domain, in the feature map; at most probe_samples
     pictures: Positive = 24  # per domain, sample faces and confident mistakes
+
+
+def decisive_data(data: dict[str, Any]) -> dict[str, Any]:
+    """Of the section `data` what decides the weights; the manifest's hash stands for the shards themselves."""
+    harmless = {"shards", "threads", "prefetch", "decoded_gib", "record_keys", "max_skipped"}
+    harmless |= {"cache_dir", "cache_gib", "allow_pipe"}
+    return {key: value for key, value in data.items() if key not in harmless}
+
+
+def default_score(objective: str) -> str:
+    """The model-selection score of an objective."""
+    return {"train_on_target": "target_accuracy", "source_only": "source_accuracy"}.get(objective, "infomax")
 
 
 class Selection(Section):
@@ -202,8 +214,7 @@ class Config(Section):
     @property
     def score(self) -> str:
         """The model-selection score in force."""
-        default = {"train_on_target": "target_accuracy", "source_only": "source_accuracy"}
-        return self.selection.score or default.get(self.objective.name, "infomax")
+        return self.selection.score or default_score(self.objective.name)
 
     @property
     def run_folder(self) -> Path:
@@ -216,18 +227,7 @@ class Config(Section):
     def decisive(self) -> dict[str, Any]:
         """The keys that decide the weights at a given step."""
         content = self.model_dump(mode="json", include={"seed", "data", "model", "objective", "optimizer", "train"})
-        for key in (
-            "shards",
-            "threads",
-            "prefetch",
-            "decoded_gib",
-            "record_keys",
-            "max_skipped",
-            "cache_dir",
-            "cache_gib",
-            "allow_pipe",
-        ):
-            del content["data"][key]  # the manifest's hash stands for the shards themselves
+        content["data"] = decisive_data(content["data"])
         for key in ("log_every", "eval_every", "checkpoint_every", "keep_last", "timeout_seconds"):
             del content["train"][key]
         return content

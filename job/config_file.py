@@ -21,6 +21,9 @@ class _UniqueKeys(yaml.SafeLoader):
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict:
         seen = set()
         for key_node, _ in node.value:
+            if not isinstance(key_node, yaml.ScalarNode):  # such as the {{ name }} of a template
+                problem = "a name is wanted here, and this is a list or a mapping"
+                raise yaml.constructor.ConstructorError(None, None, problem, key_node.start_mark)
             if key_node.value in seen:
                 problem = f"key {key_node.value!r} twice"
                 raise yaml.constructor.ConstructorError(None, None, problem, key_node.start_mark)

@@ -6,6 +6,7 @@ import time
 from datetime import timedelta
 
 import torch
+from accelerate.utils import broadcast_object_list
 
 from job.config import Config
 from job.data.augment import Augmentation, normalise
@@ -17,6 +18,7 @@ from job.data.stream import Batch, BatchLoader, DomainStream
 from job.errors import ENDS, EXIT_BAD_INPUT, EXIT_CRASH, EXIT_OK, EXIT_STOPPED, JobError, NotFinite
 from job.evaluation.evaluate import DomainReport, evaluate_domain
 from job.evaluation.validate import held_out_metrics, validation_metrics
+from job.models.backbones import load_state
 from job.models.build import build_model, memory_format
 from job.models.dann import DANN
 from job.monitor import alerts
@@ -114,6 +116,7 @@ def _train(config: Config) -> int:
         prefetch=config.data.prefetch,
         device=accelerator.device,
         on_host=preparation.on_host,
+        skipped=last.meta.get("skipped", 0) if last and main else 0,
     )
 
     def prepare(batch: Batch) -> torch.Tensor:
@@ -141,17 +144,20 @@ def _train(config: Config) -> int:
         pictures = settings.pictures if settings.figures else 0
         reports = [report(role, "val", settings.probe_samples, pictures) for role in (SOURCE, TARGET)]
         recorder.evaluated(step, [report.sample for report in reports], manifest.class_names)
+        metrics: list = [None]  # the main rank's: what is chosen by them must be the same everywhere
         if main:
             write_reports(folder / "evaluation" / f"step_{step:08d}.json", step, reports, manifest.class_names)
-        metrics = validation_metrics(*reports, manifest.class_names, config.score)
-        return metrics, metrics[f"selection/{config.score}"]
+            metrics = [validation_metrics(*reports, manifest.class_names, config.score)]
+        broadcast_object_list(metrics)
+        return metrics[0], metrics[0][f"selection/{config.score}"]
 
     def save_at(step: int, metrics: dict[str, float], is_best: bool) -> float:
         began = time.perf_counter()
         if is_best:
             best.update(step=step, score=metrics[f"selection/{config.score}"])
         meta = describe(config, manifest, accelerator, recorder.wandb_id)
-        meta |= {"step": step, "best": best, "scores": metrics}
+        skipped = accelerator.reduce(torch.tensor(batches.skipped, device=accelerator.device), "sum")
+        meta |= {"step": step, "best": best, "scores": metrics, "skipped": int(skipped)}
         try:
             on_main(accelerator, lambda: save(folder, config, meta, network, optimizer, accelerator, is_best))
         except JobError as error:
@@ -188,8 +194,10 @@ def _train(config: Config) -> int:
                 best["score"],
             )
         if finished:
-            chosen = read_checkpoint(folder / "checkpoints" / BEST)
-            network.load_state_dict(chosen.weights())
+            path: list = [(folder / "checkpoints" / BEST).resolve()]  # a link is seen late on some file systems
+            broadcast_object_list(path)
+            chosen = read_checkpoint(path[0])
+            load_state(network, chosen.weights())
             reports = [report(role, "test") for role in (SOURCE, TARGET)]
             if main:
                 write_reports(folder / "evaluation" / "test.json", chosen.step, reports, manifest.class_names)
@@ -221,13 +229,14 @@ def _train(config: Config) -> int:
 
 def _build(config: Config, manifest: Manifest, accelerator, last: Checkpoint | None):
     """Build model and optimiser, or take them from the checkpoint, and let Accelerate wrap them."""
-    model = build_model(config.model, manifest.size, len(manifest.class_names), config.seed)
+    classes = len(manifest.class_names)
+    model = build_model(config.model, manifest.size, classes, config.seed, load_weights=last is None)
     if len(OBJECTIVES[config.objective.name].DOMAINS) == 1:
         model.domain_classifier.requires_grad_(False)  # not in the loss: DDP would wait for its gradient
     if config.model.batch_norm == "sync":
         model = torch.nn.SyncBatchNorm.convert_sync_batchnorm(model)
     if last:
-        model.load_state_dict(last.weights())
+        load_state(model, last.weights())
     model = model.to(memory_format=memory_format(config.model, accelerator.device))
     if config.model.compile:
         model.feature_extractor.compile()

@@ -396,6 +396,16 @@ def test_compare_gives_means_and_the_share_of_the_gap(job, tmp_path):
     other = dict(json.loads((runs[0] / "config.yaml").read_text()), train={"steps": 7})
     (runs[0] / "config.yaml").write_text(json.dumps(other))
     fails(job("compare", *runs), "differ in train.steps")
+    (runs[0] / "config.yaml").write_text(json.dumps(other | {"train": None, "selection": {"score": "source_accuracy"}}))
+    fails(job("compare", *runs), "differ in selection.score")
+    (runs[0] / "config.yaml").write_text(json.dumps(other | {"train": None, "data": {"target": "cartoons"}}))
+    fails(job("compare", runs[0], runs[-1]), "data.target=", "compare runs on the same domains")
+    (runs[0] / "config.yaml").write_text(json.dumps(other | {"train": None}))
+    for folder, manifest in ((runs[0], "a"), (runs[-1], "b")):
+        (folder / "facts.json").write_text(json.dumps({"manifest": manifest}))
+    fails(job("compare", *runs), "were trained on other shards")
+    (runs[0] / "summary.json").write_text('{"test/source_acc')
+    fails(job("compare", *runs), f"{runs[0]} has a damaged summary.json")
     (runs[0] / "summary.json").unlink()
     fails(job("compare", *runs), "is not finished")
 

@@ -29,3 +29,20 @@ def test_without_batch_norm_a_sample_does_not_depend_on_its_batch():
 def test_an_unknown_norm_is_named():
     with pytest.raises(ValueError, match=r"layer.*batch, none"):
         CompactCNN(norm="layer")
+
+
+@pytest.mark.parametrize("size", [48, 52, 64, 96])
+def test_pooling_without_kernels_of_its_own_is_the_same(size):
+    """CUDA has no deterministic gradient of the adaptive pooling."""
+    network = CompactCNN(width=8)
+    maps = torch.randn(2, 64, size // 8, size // 8, dtype=torch.float64, requires_grad=True)
+    weights = torch.randn(2, 64, 3, 3, dtype=torch.float64)
+    usual = network.pool(maps)
+    (gradient,) = torch.autograd.grad((usual * weights).sum(), maps)
+    torch.use_deterministic_algorithms(True)
+    try:
+        products = network.pool(maps)
+    finally:
+        torch.use_deterministic_algorithms(False)
+    torch.testing.assert_close(products, usual)
+    torch.testing.assert_close(torch.autograd.grad((products * weights).sum(), maps)[0], gradient)

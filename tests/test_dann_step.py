@@ -135,3 +135,11 @@ def test_no_batch_norm_in_the_domain_classifier():
     for backbone in ("compact", "mnist", "resnet18"):
         model = build_model(Model(backbone=backbone), 48, 7, seed=0)
         assert not any("Norm" in type(m).__name__ for m in model.domain_classifier.modules())
+
+
+def test_a_gradient_that_overflows_in_half_precision_is_no_alarm():
+    images, labels = tiny_batch()
+    _, meter = one_step(tiny_model(), images, labels)
+    meter._squared_gradient.fill_(float("inf"))
+    names = [set(meter.read(SimpleNamespace(), scale)) for scale in (65536.0, None)]
+    assert names[1] - names[0] == {"domain/reversed_gradient_norm"}

@@ -1,3 +1,5 @@
+import re
+
 import pytest
 import torch
 import torchvision
@@ -5,6 +7,7 @@ from torch import nn
 
 from job.config import Model, Optimizer
 from job.errors import JobError
+from job.models.backbones import load_state
 from job.models.build import build_model
 from job.training.optimizer import build_optimizer, set_learning_rate
 
@@ -122,3 +125,26 @@ def test_weights_of_another_network_are_refused(tmp_path):
     path.write_text("not weights")
     with pytest.raises(JobError, match="cannot read"):
         build(backbone="resnet18", weights=str(path))
+
+
+@pytest.mark.parametrize("name", ["mnasnet0_5", "densenet121"])
+def test_weights_survive_the_way_through_a_file(tmp_path, name):
+    """mnasnet asks for the version of its layers, which files lack; published densenets have a dot more in names."""
+    from safetensors.torch import load_file, save_file
+
+    state = torchvision.models.get_model(name).state_dict()
+    published = {re.sub(r"(denselayer\d+\.[a-z]+)([12])\.", r"\1.\2.", key): value for key, value in state.items()}
+    save_file(published, tmp_path / "w.safetensors")
+    one = build(64, backbone=name, weights=str(tmp_path / "w.safetensors"))
+    key = next(iter(state))
+    torch.testing.assert_close(one.feature_extractor[0].state_dict()[key], state[key], rtol=0, atol=0)
+    save_file(one.state_dict(), tmp_path / "checkpoint.safetensors")
+    other = build(64, backbone=name, seed=1)
+    load_state(other, load_file(tmp_path / "checkpoint.safetensors"))
+    assert all(torch.equal(value, one.state_dict()[key]) for key, value in other.state_dict().items())
+
+
+@pytest.mark.parametrize("name", ["alexnet", "inception_v3"])
+def test_a_size_that_a_network_cannot_take_is_told_before_training(name):
+    with pytest.raises(JobError, match=rf"backbone {name} cannot take images of 48 px"):
+        build(48, backbone=name)

@@ -311,3 +311,155 @@ def test_a_full_disk_at_a_checkpoint_loses_nothing(small, tmp_path, undisturbed)
         assert [row["trainer/step"] for row in rows(config)] == list(range(1, 25))
     finally:
         subprocess.run(["umount", "--lazy", str(disk)], check=False)  # the log may still be open
+
+
+# what a kill, a full disk, or a divergence leaves -------------------------------------------------------------------
+
+
+def again(config, tmp_path):
+    """A copy of a finished run under another output, and its configuration."""
+    other = config.model_copy(update={"output": str(tmp_path / "again")})
+    shutil.copytree(config.run_folder, other.run_folder, symlinks=True)
+    return other
+
+
+def test_a_kill_before_best_has_moved_does_not_change_what_is_chosen(undisturbed, tmp_path):
+    config = again(undisturbed, tmp_path)
+    checkpoints = config.run_folder / "checkpoints"
+    chosen = (checkpoints / "best").resolve().name
+    (checkpoints / "best").unlink()
+    (checkpoints / "best").symlink_to("step_00000001")
+    assert train(config) == 0
+    assert (checkpoints / "best").resolve().name == chosen
+    summaries = [json.loads((c.run_folder / "summary.json").read_text()) for c in (config, undisturbed)]
+    assert summaries[0] == summaries[1]
+
+
+def test_where_the_best_checkpoint_is_gone_the_choice_begins_anew(small, undisturbed):
+    config = small(name="gone", train={"checkpoint_every": 9, "steps": 24})
+    settings = config.model_copy(update={"train": config.train.model_copy(update={"eval_every": 9})})
+    config.run_folder.mkdir(parents=True)
+    stopped_at = 0
+    while stopped_at < 9:  # a step at a time
+        (config.run_folder / "stop").touch()
+        assert train(settings) == EXIT_STOPPED
+        stopped_at = int((config.run_folder / "checkpoints" / "latest").resolve().name[5:])
+    (config.run_folder / "stop").touch()
+    assert train(settings) == EXIT_STOPPED
+    best = (config.run_folder / "checkpoints" / "best").resolve()
+    assert best.name == "step_00000009"
+    (best / "model.safetensors").write_bytes(b"damaged")
+    assert train(settings) == 0
+    assert (config.run_folder / "checkpoints" / "best").resolve().name in ("step_00000018", "step_00000024")
+    assert_same_weights(weights(config), weights(undisturbed))
+
+
+def test_another_score_under_the_same_name_is_refused(undisturbed):
+    """The best score so far could not be compared with the next."""
+    other = undisturbed.model_copy(update={"selection": type(undisturbed.selection)(score="source_accuracy")})
+    with pytest.raises(JobError, match=r"selection\.score infomax -> source_accuracy"):
+        train(other)
+
+
+def test_no_checkpoint_holds_weights_that_are_not_finite(small):
+    """The loss that a step is judged by is of the weights before it."""
+    every = {"log_every": 1, "eval_every": 1, "checkpoint_every": 1}
+    config = small(name="diverges", optimizer={"lr": 1e30, "schedule": "constant"}, train=every)
+    with pytest.raises(JobError, match=r"NaN or infinite at step \d+; the last good checkpoint is"):
+        train(config)
+    for path in (config.run_folder / "checkpoints").glob("step_*"):
+        assert all(value.isfinite().all() for value in weights(config, path.name).values())
+
+
+def test_features_that_are_not_finite_stop_the_run_with_advice(small, monkeypatch):
+    from job.evaluation import validate
+
+    monkeypatch.setattr(validate, "proxy_a_distance", lambda *_: float("nan"))
+    with pytest.raises(JobError, match=r"NaN or infinite at step 8; .* try a lower optimizer\.lr"):
+        train(small(name="overflow"))
+
+
+def test_a_full_disk_at_an_evaluation_does_not_end_the_training(small, monkeypatch):
+    from job.training import run_folder
+
+    write = run_folder.write_atomically
+
+    def full(path, content, **options):
+        if path.parent.name == "evaluation":
+            raise OSError(28, "No space left on device", str(path))
+        write(path, content, **options)
+
+    monkeypatch.setattr(run_folder, "write_atomically", full)
+    config = small(name="no-reports", train={"steps": 8})
+    assert train(config) == 0
+    assert "evaluation/step_00000008.json: [Errno 28] No space" in (config.run_folder / "log.txt").read_text()
+
+
+def test_a_disk_that_fails_under_the_main_rank_is_a_mistake_told_by_all(small, monkeypatch):
+    from job.training import checkpoint
+
+    point = checkpoint.point
+
+    def full(folder, name, target):
+        if name == "best":
+            raise OSError(28, "No space left on device", f"{folder}/{name}")
+        point(folder, name, target)
+
+    monkeypatch.setattr(checkpoint, "point", full)
+    config = small(name="no-link")
+    with pytest.raises(JobError, match=r"cannot write .*checkpoints/best \(No space left on device\): make room"):
+        train(config)
+    assert json.loads((config.run_folder / "status.json").read_text())["exit_code"] == 2
+
+
+def test_a_run_goes_on_without_the_file_its_weights_came_from(small, tmp_path):
+    import torch
+    import torchvision
+
+    path = tmp_path / "resnet18.pth"
+    torch.save(torchvision.models.resnet18().state_dict(), path)
+    model = {"backbone": "resnet18", "weights": str(path), "batch_norm": "mixed"}
+    whole = small(name="whole", model=model, train={"steps": 2})
+    parts = small(name="parts", model=model, train={"steps": 2})
+    parts.run_folder.mkdir(parents=True)
+    (parts.run_folder / "stop").touch()
+    assert train(whole) == 0
+    assert train(parts) == EXIT_STOPPED
+    path.unlink()
+    assert train(parts) == 0
+    assert_same_weights(weights(parts), weights(whole))
+
+
+def test_the_speed_counts_the_wait_for_the_device(small, monkeypatch):
+    from job.training.meter import Meter
+
+    first_bad_step = Meter.first_bad_step
+
+    def slow(self, *arguments):
+        time.sleep(0.2)
+        return first_bad_step(self, *arguments)
+
+    monkeypatch.setattr(Meter, "first_bad_step", slow)
+    config = small(name="slow", train={"steps": 3})
+    assert train(config) == 0
+    assert all(row["speed/images_per_second"] <= 32 / 0.2 for row in rows(config))
+    assert all(row["speed/step_p50_ms"] >= 200 for row in rows(config))
+
+
+def test_skipped_images_are_counted_over_a_stop(small, faces, tmp_path):
+    broken = shutil.copytree(faces, tmp_path / "broken")
+    for path in sorted((broken / "source" / "train").glob("*.tar")):
+        content = bytearray(path.read_bytes())
+        image = content.index(b"\xff\xd8\xff")
+        content[image : image + 400] = bytes(400)
+        path.write_bytes(content)
+    data = {"shards": str(broken), "on_bad_image": "skip"}
+    whole, parts = small(name="whole", data=data), small(name="parts", data=data)
+    assert train(whole) == 0
+    for _ in range(4):
+        parts.run_folder.mkdir(parents=True, exist_ok=True)
+        (parts.run_folder / "stop").touch()
+        assert train(parts) == EXIT_STOPPED
+    assert train(parts) == 0
+    counts = [json.loads((c.run_folder / "summary.json").read_text())["data/skipped_samples"] for c in (whole, parts)]
+    assert counts[0] == counts[1] >= 24

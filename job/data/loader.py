@@ -53,8 +53,8 @@ class BatchLoader:
 
     `on_host` is called with every batch by the thread that filled it, before it goes to the device.
 
-    `wait_seconds` is how long the consumer has waited for batches, `skipped` how many images those replaced that could
-    not be decoded, both since the start.
+    `wait_seconds` is how long the consumer has waited for batches since the start, `skipped` how many images they
+    replaced that could not be decoded, beside those `skipped` before.
     """
 
     def __init__(
@@ -69,9 +69,10 @@ class BatchLoader:
         device: torch.device | str = "cpu",
         draws: int = 16,
         on_host: Callable[[Batch], Batch] | None = None,
+        skipped: int = 0,
     ):
         self.wait_seconds = 0.0
-        self.skipped = 0
+        self.skipped = skipped
         self._streams = tuple(streams)
         self._on_host = on_host
         self._places = [places(stream.slots, draws) for stream in self._streams]

@@ -12,8 +12,11 @@ def proxy_a_distance(source: np.ndarray, target: np.ndarray) -> float:
     """``2 (1 - 2 error)`` of a linear probe on held-out features: 0 is indistinguishable, 2 is perfectly separable.
 
     `source` and `target` are [n, width] and [m, width] features. The probe learns on the even rows and is tested on the
-    odd ones, each domain counting the same. A value below 0 is a probe worse than chance and is given as 0.
+    odd ones, each domain counting the same. A value below 0 is a probe worse than chance and is given as 0. Features
+    that are not finite have no distance: NaN.
     """
+    if not (np.isfinite(source).all() and np.isfinite(target).all()):
+        return float("nan")
 
     def stack(first: int) -> tuple[np.ndarray, np.ndarray]:
         parts = source[first::2], target[first::2]

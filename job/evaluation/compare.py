@@ -7,6 +7,7 @@ from pathlib import Path
 
 import yaml
 
+from job.config import decisive_data, default_score
 from job.errors import JobError
 from job.evaluation.curves import Curve, mean_curve
 from job.monitor.metrics_file import read_metrics
@@ -23,6 +24,10 @@ def read_runs(folders: Sequence[Path]) -> list[dict]:
         try:
             config = yaml.safe_load((folder / "config.yaml").read_text(encoding="utf-8"))
             summary = json.loads((folder / "summary.json").read_text(encoding="utf-8"))
+        except ValueError as error:
+            raise JobError(
+                f"{folder} has a damaged summary.json ({error}): start the run again, it is finished"
+            ) from None
         except FileNotFoundError as error:
             missing = Path(error.filename).name
             if missing == "summary.json":
@@ -36,11 +41,25 @@ def read_runs(folders: Sequence[Path]) -> list[dict]:
                 "run": str(folder),
                 "objective": config["objective"]["name"],
                 "seed": config["seed"],
-                "recipe": {key: config.get(key) for key in ("model", "objective", "optimizer", "train")},
+                "recipe": {key: config.get(key) for key in ("model", "objective", "optimizer", "train")}
+                | {"data": decisive_data(config.get("data") or {}), "selection": {"score": _score(config)}},
+                "shards": _shards(folder),
                 **summary,
             }
         )
     return runs
+
+
+def _score(config: dict) -> str:
+    return (config.get("selection") or {}).get("score") or default_score(config["objective"]["name"])
+
+
+def _shards(folder: Path) -> str | None:
+    """Hash of the manifest that a run was trained on; None where its folder does not say."""
+    try:
+        return json.loads((folder / "facts.json").read_text(encoding="utf-8")).get("manifest")
+    except (OSError, ValueError):
+        return None
 
 
 def compare(folders: Sequence[Path]) -> dict:
@@ -67,7 +86,7 @@ def compare(folders: Sequence[Path]) -> dict:
 
 
 def _check_comparable(runs: list[dict]) -> None:
-    """Runs of one objective must differ in the seed and in nothing else. Raises JobError."""
+    """Raise JobError unless runs of one objective differ in the seed alone, and all have the same data."""
     first: dict[str, dict] = {}
     seeds: dict[tuple[str, int], str] = {}
     for run in runs:
@@ -85,7 +104,20 @@ def _check_comparable(runs: list[dict]) -> None:
                     "compare runs that differ in seed and objective only"
                 )
     for run in runs:
-        del run["recipe"]
+        _check_same_data(run, runs[0])
+    for run in runs:
+        del run["recipe"], run["shards"]
+
+
+def _check_same_data(run: dict, other: dict) -> None:
+    if None not in (run["shards"], other["shards"]) and run["shards"] != other["shards"]:
+        raise JobError(f"{run['run']} and {other['run']} were trained on other shards: compare runs on the same")
+    for key in ("source", "target"):
+        one, two = (each["recipe"]["data"].get(key) for each in (run, other))
+        if one != two:
+            raise JobError(
+                f"{run['run']} has data.{key}={one} and {other['run']} {two}: compare runs on the same domains"
+            )
 
 
 def _spread(values: list[float]) -> dict[str, float]:

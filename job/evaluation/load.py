@@ -5,6 +5,7 @@ from pathlib import Path
 
 from job.config import Config
 from job.config_file import build_config
+from job.models.backbones import load_state
 from job.models.build import build_model
 from job.models.dann import DANN
 from job.training.checkpoint import read_checkpoint
@@ -28,8 +29,7 @@ def load_model(path: Path) -> Loaded:
     checkpoint = read_checkpoint(path)
     meta = checkpoint.meta
     config = build_config(meta["config"], f"{path}/meta.json")
-    without_weights = config.model.model_copy(update={"weights": "none"})  # they are in the checkpoint
-    model = build_model(without_weights, meta["size"], len(meta["class_names"]), config.seed)
-    model.load_state_dict(checkpoint.weights())
+    model = build_model(config.model, meta["size"], len(meta["class_names"]), config.seed, load_weights=False)
+    load_state(model, checkpoint.weights())
     names, crop = tuple(meta["class_names"]), meta.get("crop", "center")
     return Loaded(model.eval(), config, names, meta["size"], meta["quality"], crop, checkpoint.step)

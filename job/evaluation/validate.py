@@ -1,15 +1,11 @@
 """What is measured at every evaluation and once at the end, under the names that dashboards rely on."""
 
-from collections.abc import Callable
-
 import numpy as np
 
 from job.evaluation.a_distance import proxy_a_distance
 from job.evaluation.evaluate import DomainReport
 from job.evaluation.metrics import accuracy, macro_f1, recall
 from job.evaluation.selection import scores
-
-Evaluate = Callable[[str, str], DomainReport]  # domain, split -> report
 
 
 def validation_metrics(source: DomainReport, target: DomainReport, class_names, score: str) -> dict[str, float]:

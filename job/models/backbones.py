@@ -1,5 +1,8 @@
 """Feature extractors: the paper's two, a compact one for small faces, and every classifier of torchvision."""
 
+import re
+from collections import OrderedDict
+from collections.abc import Mapping
 from pathlib import Path
 
 import torch
@@ -8,6 +11,8 @@ from torch import nn
 from torchvision.models.vision_transformer import interpolate_embeddings
 
 from job.errors import JobError
+
+_DENSE = re.compile(r"(denselayer\d+\.(?:norm|relu|conv))\.([12]\.)")  # as published; modules have no dot in there
 
 
 def mnist(size: int, norm: bool) -> nn.Module:
@@ -55,15 +60,14 @@ def from_torchvision(name: str, size: int, weights: str) -> nn.Module:
     linear = [(path, layer) for path, layer in network.named_modules() if isinstance(layer, nn.Linear)]
     if not linear or linear[-1][1].out_features != 1000:
         raise JobError(f"backbone {name} has no linear layer at its end to take away: choose another, such as resnet18")
-    path, last = linear[-1]
+    path, _ = linear[-1]
     if weights != "none":
-        state = _read_weights(name, weights)
+        state = {_DENSE.sub(r"\1\2", key): value for key, value in _read_weights(name, weights).items()}
         if name.startswith("vit_") and "encoder.pos_embedding" in state:
             state = interpolate_embeddings(size, patch, state)
         _load(network, state, path, f"model.weights={weights}")
     parent, _, leaf = path.rpartition(".")
     setattr(network.get_submodule(parent), leaf, nn.Identity())
-    network.out_features = last.in_features
     return network
 
 
@@ -106,4 +110,14 @@ def _load(network: nn.Module, state: dict[str, torch.Tensor], head: str, where: 
     for key in sorted(wanted & set(state)):
         if state[key].shape != own[key].shape:
             raise JobError(f"{where} does not fit: {key} is {tuple(state[key].shape)}, wanted {tuple(own[key].shape)}")
-    network.load_state_dict({key: value for key, value in state.items() if key in wanted}, strict=False)
+    load_state(network, {key: value for key, value in state.items() if key in wanted}, strict=False)
+
+
+def load_state(network: nn.Module, state: Mapping[str, torch.Tensor], strict: bool = True) -> None:
+    """Load a state dict that has lost the versions of its modules, as every file has but PyTorch's own.
+
+    Without them mnasnet refuses it.
+    """
+    state = OrderedDict(state)
+    state._metadata = network.state_dict()._metadata
+    network.load_state_dict(state, strict=strict)

@@ -31,13 +31,14 @@ class FeatureExtractor(nn.Sequential):
     backbone_weights_loaded = False
 
 
-def build_model(settings: Model, size: int, classes: int, seed: int) -> DANN:
+def build_model(settings: Model, size: int, classes: int, seed: int, *, load_weights: bool = True) -> DANN:
     """The network for images of `size` px and `classes` classes; the same seed gives the same weights.
 
-    Raises JobError for an unknown backbone, weights that do not fit, or a size that the backbone cannot take.
+    Without `load_weights` those that the settings name are not asked for: a checkpoint will give all. Raises JobError
+    for an unknown backbone, weights that do not fit, or a size that the backbone cannot take.
     """
     torch.manual_seed(seed)
-    backbone = _backbone(settings, size)
+    backbone = _backbone(settings, size, load_weights)
     width = _width(backbone, size, settings.backbone)
     extractor = FeatureExtractor(backbone)
     if settings.bottleneck:
@@ -65,7 +66,7 @@ def build_model(settings: Model, size: int, classes: int, seed: int) -> DANN:
     return model
 
 
-def _backbone(settings: Model, size: int) -> nn.Module:
+def _backbone(settings: Model, size: int, load_weights: bool) -> nn.Module:
     name, norm = settings.backbone, settings.batch_norm != "none"
     own = {
         "compact": lambda: CompactCNN(norm="batch" if norm else "none"),
@@ -83,19 +84,17 @@ def _backbone(settings: Model, size: int) -> nn.Module:
         close = difflib.get_close_matches(name, known, n=1)
         hint = f"did you mean {close[0]}?" if close else "choose compact, mnist, svhn or a torchvision classifier"
         raise JobError(f"unknown model.backbone {name}: {hint}")
-    backbone = backbones.from_torchvision(name, size, settings.weights)
+    backbone = backbones.from_torchvision(name, size, settings.weights if load_weights else "none")
     if not norm and any(isinstance(m, nn.modules.batchnorm._BatchNorm) for m in backbone.modules()):
         raise JobError(f"model.batch_norm=none: {name} has BatchNorm built in; use mixed, sync or frozen")
     return backbone
 
 
 def _width(backbone: nn.Module, size: int, name: str) -> int:
-    if hasattr(backbone, "out_features"):
-        return backbone.out_features
     try:
         with torch.no_grad():
             features: Tensor = backbone.eval()(torch.zeros(1, 3, size, size))
-    except RuntimeError as error:
+    except (RuntimeError, ValueError, AssertionError) as error:
         raise JobError(f"backbone {name} cannot take images of {size} px: {str(error).splitlines()[0]}") from None
     finally:
         backbone.train()

@@ -27,7 +27,7 @@ class CompactCNN(nn.Module):
             nn.MaxPool2d(2),
             _stage(widths[2], widths[3], norm),
         )
-        self.pool = nn.AdaptiveAvgPool2d(grid)
+        self.pool = _AdaptiveAvgPool2d(grid)
         self.out_features = widths[3] * grid * grid
         for module in self.modules():
             if isinstance(module, nn.Conv2d):
@@ -37,6 +37,25 @@ class CompactCNN(nn.Module):
 
     def forward(self, images: Tensor) -> Tensor:
         return torch.flatten(self.pool(self.stages(images)), 1)
+
+
+class _AdaptiveAvgPool2d(nn.AdaptiveAvgPool2d):
+    """The same means, as matrix products where deterministic kernels are wanted: CUDA has none of the gradient."""
+
+    def forward(self, maps: Tensor) -> Tensor:
+        if not torch.are_deterministic_algorithms_enabled():
+            return super().forward(maps)
+        rows, columns = (_means(length, self.output_size).to(maps) for length in maps.shape[2:])
+        return rows @ maps @ columns.T
+
+
+def _means(length: int, cells: int) -> Tensor:
+    """float32 [cells, length]: row i takes the mean from i length / cells, rounded down, to the next's, rounded up."""
+    means = torch.zeros(cells, length)
+    for i in range(cells):
+        start, end = i * length // cells, -(-(i + 1) * length // cells)
+        means[i, start:end] = 1 / (end - start)
+    return means
 
 
 def _stage(inputs: int, outputs: int, norm: str, kernel: int = 3, stride: int = 1) -> nn.Sequential:

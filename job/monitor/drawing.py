@@ -30,11 +30,12 @@ class Drawing:
         environment = dict(os.environ)
         environment |= {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""}
         environment["PYTHONPATH"] = os.pathsep.join([str(ROOT), *filter(None, [environment.get("PYTHONPATH")])])
-        self._step, self._output = step, tempfile.TemporaryFile("w+")  # noqa: SIM115
-        self._errors = tempfile.TemporaryFile("w+")  # noqa: SIM115
         command = [sys.executable, "-m", "job.monitor.draw", str(self._folder.absolute()), status]
         command += [] if figures else ["--report-only"]
+        self._step = step
         try:
+            self._output = tempfile.TemporaryFile("w+")  # noqa: SIM115
+            self._errors = tempfile.TemporaryFile("w+")  # noqa: SIM115
             self._process = subprocess.Popen(
                 command, stdin=subprocess.DEVNULL, stdout=self._output, stderr=self._errors, env=environment
             )

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from job.config import Config
-from job.errors import ENDS, EXIT_STOPPED
+from job.errors import ENDS, EXIT_STOPPED, JobError
 from job.evaluation.samples import Sample
 from job.files import write_atomically
 from job.monitor import alerts
@@ -39,7 +39,10 @@ class Recorder:
             return
         self._folder = folder
         self._config = config
-        self._file = MetricsFile(folder / "metrics.jsonl", step)
+        try:
+            self._file = MetricsFile(folder / "metrics.jsonl", step)
+        except OSError as error:
+            raise JobError(f"cannot write {folder}/metrics.jsonl ({error.strerror}): make room, start again") from None
         self._last: dict[str, Any] = {}
         self._watch = Watch(config.objective.name == "dann")
         for row in self._file.rows:
@@ -117,7 +120,12 @@ class Recorder:
         if not self._main:
             return {}
         summary = finite(self._last | extra)
-        write_atomically(self._folder / "summary.json", json.dumps(summary, indent=1) + "\n")
+        try:
+            write_atomically(self._folder / "summary.json", json.dumps(summary, indent=1) + "\n")
+        except OSError as error:
+            raise JobError(
+                f"cannot write {self._folder}/summary.json ({error.strerror}): make room and start it again"
+            ) from None
         self._wandb.summarise(summary)
         return summary
 

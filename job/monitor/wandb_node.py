@@ -1,6 +1,7 @@
 """System metrics of the other nodes, in W&B's shared mode: one process of each joins the main rank's run."""
 
 import logging
+import os
 import platform
 
 from accelerate import Accelerator
@@ -25,7 +26,9 @@ class NodeMonitor:
         main = [identity, mode]
         broadcast_object_list(main)
         identity, mode = main
-        first_of_its_node = accelerator.is_local_main_process and not accelerator.is_main_process
+        # started by Slurm with a GPU each, all of a node's call themselves the first
+        first = accelerator.is_local_main_process and os.environ.get("SLURM_LOCALID", "0") == "0"
+        first_of_its_node = first and not accelerator.is_main_process
         if mode != "online" or not first_of_its_node:
             return
         try:

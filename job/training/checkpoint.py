@@ -48,11 +48,12 @@ def save_checkpoint(
     Everything goes to a temporary folder, is flushed to the disk and renamed: a crash leaves the earlier checkpoints
     as they were. Raises JobError when the disk is full or cannot be written; what was there before is untouched.
     """
-    final = folder / f"step_{meta['step']:08d}"
+    final = path_of(folder, meta["step"])
     temporary = folder / f".tmp-{final.name}-{os.getpid()}"
+    content = save({key: value.contiguous() for key, value in weights.items()})
     try:
         temporary.mkdir(parents=True)
-        _write(temporary / _WEIGHTS, save({key: value.contiguous() for key, value in weights.items()}))
+        _write(temporary / _WEIGHTS, content)
         with open(temporary / _TRAINER, "wb") as file:
             torch.save(dict(trainer), file)
             to_disk(file)
@@ -73,6 +74,11 @@ def save_checkpoint(
             "free space there and start the same command again"
         ) from error
     return Checkpoint(final, {**meta, "bytes": sizes})
+
+
+def path_of(folder: Path, step: int) -> Path:
+    """Where the checkpoint of a step is, or would be."""
+    return folder / f"step_{step:08d}"
 
 
 def point(folder: Path, name: str, target: Path) -> None:

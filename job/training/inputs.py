@@ -43,6 +43,12 @@ def check_data(config: Config, manifest: Manifest, ranks: int) -> None:
             f"train.accumulate={config.train.accumulate} cannot share out the {per_rank} images per domain of a rank "
             f"(data.global_batch_size={data.global_batch_size} over {ranks} ranks): choose a divisor of {per_rank}"
         )
+    batch_norm = config.model.bottleneck is not None and config.model.batch_norm in ("mixed", "sync")
+    if batch_norm and len(objective.DOMAINS) * per_rank // config.train.accumulate < 2:
+        raise JobError(
+            "the BatchNorm of model.bottleneck needs two images in every forward pass and there would be one: raise "
+            "data.global_batch_size, lower train.accumulate, or set model.batch_norm=none"
+        )
     weights = config.objective.class_weights
     if isinstance(weights, tuple) and len(weights) != len(manifest.class_names):
         raise JobError(f"objective.class_weights has {len(weights)} numbers for {len(manifest.class_names)} classes")

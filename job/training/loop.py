@@ -1,6 +1,7 @@
 """The training loop."""
 
 import contextlib
+import math
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -76,22 +77,23 @@ def fit(
         set_learning_rate(optimizer, lr_factor)
         if logs and len(objective.DOMAINS) == 2:
             meter.watch_reversed_gradient(network)
+        # before the update, which may change it
+        scale = accelerator.scaler.get_scale() if logs and accelerator.scaler is not None else None
         _update(config, accelerator, model, optimizer, batch, prepare, objective, class_weights, lambda_, meter)
-        clock.tick()
 
         metrics: dict[str, float] = {}
         evaluates = done % train.eval_every == 0 or done == train.steps
         stops = callbacks.stop_agreed()
         saves = done % train.checkpoint_every == 0 or done == train.steps or stops
         if logs or evaluates or saves:
-            bad_step = meter.first_bad_step()
+            # weights of a step are in no loss yet
+            bad_step = meter.first_bad_step(network.state_dict().values() if evaluates or saves else ())
             if bad_step is not None:
                 raise NotFinite(_advice(bad_step, callbacks.last_checkpoint(), config))
+        clock.tick()  # now that the device was waited for
         if logs:
-            scale = accelerator.scaler.get_scale() if accelerator.scaler is not None else 1.0
-            metrics |= meter.read(network, scale, batches.skipped) | clock.read(
-                2 * config.data.global_batch_size, objective
-            )
+            metrics |= meter.read(network, scale, batches.skipped)
+            metrics |= clock.read(len(objective.DOMAINS) * config.data.global_batch_size)
             metrics |= callbacks.epochs(done) | {"schedule/lr": config.optimizer.lr * lr_factor}
             if len(objective.DOMAINS) == 2:
                 metrics["schedule/lambda"] = lambda_
@@ -99,6 +101,8 @@ def fit(
         if evaluates:
             scores, score = callbacks.evaluate(done)
             model.train()
+            if not all(map(math.isfinite, scores.values())):
+                raise NotFinite(_advice(step, callbacks.last_checkpoint(), config))
             metrics |= scores
             improves = best_score is None or score >= best_score
             best_score = score if improves else best_score
@@ -151,7 +155,8 @@ def _step_seed(seed: int, step: int, rank: int) -> int:
 def _advice(step: int, last_checkpoint: str, config: Config) -> str:
     precision = " or train.precision=bf16 in place of fp16" if config.train.precision == "fp16" else ""
     return (
-        f"the loss was NaN or infinite at step {step}; the last good checkpoint is {last_checkpoint}; try a lower "
+        f"the loss, or what is computed from the weights, was NaN or infinite at step {step + 1}; the last good "
+        f"checkpoint is {last_checkpoint}; try a lower "
         f"optimizer.lr ({config.optimizer.lr} now), optimizer.clip_norm=1, optimizer.warmup_steps=500{precision}"
     )
 
@@ -171,8 +176,7 @@ class _Clock:
     def tick(self) -> None:
         self._durations.append(time.perf_counter() - self._from)
 
-    def read(self, images_per_step: int, objective) -> dict[str, float]:
-        images_per_step = images_per_step * len(objective.DOMAINS) // 2
+    def read(self, images_per_step: int) -> dict[str, float]:
         seconds = sum(self._durations)
         waited, self._waited = self._batches.wait_seconds - self._waited, self._batches.wait_seconds
         p50, p95 = np.percentile(self._durations, (50, 95))

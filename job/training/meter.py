@@ -1,6 +1,7 @@
 """Training metrics, summed on the device and read only at log steps."""
 
 import math
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 import torch
@@ -91,32 +92,38 @@ class Meter:
 
         model.reversed_gradient_hook = add
 
-    def read(self, model: DANN, loss_scale: float = 1.0, skipped: int = 0) -> dict[str, float]:
+    def read(self, model: DANN, loss_scale: float | None = None, skipped: int = 0) -> dict[str, float]:
         """The means, the norm of the reversed gradient where it was watched, and all ranks' `skipped`; starts anew.
 
-        All ranks take part.
+        `loss_scale` is what the loss was multiplied by, in half precision: there, a gradient that overflows is an
+        everyday affair (the step is left out, the scale lowered), and its norm is left out too. All ranks take part.
         """
         model.reversed_gradient_hook = None
         self._measure()
         world = self._accelerator.num_processes
         others = torch.tensor([float(skipped)], device=self._sums.device)
-        packed = torch.cat([self._sums / max(self._count, 1), self._squared_gradient[None] / loss_scale**2, others])
+        packed = torch.cat(
+            [self._sums / max(self._count, 1), self._squared_gradient[None] / (loss_scale or 1.0) ** 2, others]
+        )
         *means, squared, skipped = self._accelerator.reduce(packed, "sum").tolist()
         values = {name: mean / world for name, mean in zip(self._names, means, strict=True)}
-        if self._adversarial:
+        if self._adversarial and (loss_scale is None or math.isfinite(squared)):
             values["domain/reversed_gradient_norm"] = math.sqrt(squared) / world
         values["data/skipped_samples"] = int(skipped)
         self._sums.zero_()
         self._count = 0
         return values
 
-    def first_bad_step(self) -> int | None:
+    def first_bad_step(self, weights: Iterable[Tensor] = ()) -> int | None:
         """The earliest step, on any rank, since this was asked last at which the loss was NaN or infinite.
 
-        Waits for the device. All ranks take part.
+        Or the last step, where one of the `weights` that it left is. Waits for the device. All ranks take part.
         """
         self._measure()
         bad = [step for steps, finite in self._finite for step, good in zip(steps, finite.tolist()) if not good]
+        norms = [value.float().norm() for value in weights if value.is_floating_point()]
+        if norms and not torch.stack(norms).isfinite().all().item():
+            bad.append(self._finite[-1][0][-1])
         self._finite.clear()
         first = torch.tensor([min(bad, default=_NEVER)], device=self._sums.device)
         step = int(self._accelerator.gather(first).min().item())

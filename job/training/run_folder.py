@@ -29,7 +29,7 @@ log = logging.getLogger("job")
 def open_run_folder(config: Config, manifest: Manifest, accelerator: Accelerator) -> checkpoints.Checkpoint | None:
     """Make the run folder, or find the checkpoint to go on from. The main rank decides for all."""
     folder = config.run_folder
-    found: list[Path | None] = [None]
+    found: list = [None, None]  # where the newest checkpoint is, and which is the best so far
 
     def open_it() -> None:
         try:
@@ -40,6 +40,7 @@ def open_run_folder(config: Config, manifest: Manifest, accelerator: Accelerator
             last = checkpoints.find_checkpoint(folder / "checkpoints")
             if last:
                 _check_same(config, manifest, last)
+                found[:] = last.path, _restore_best(folder / "checkpoints", last.meta["best"])
                 done = last.step >= config.train.steps
                 what = "nothing left to train, evaluating once more:" if done else "going on from"
                 log.info("%s step %d of %d in %s", what, last.step, config.train.steps, folder)
@@ -49,14 +50,16 @@ def open_run_folder(config: Config, manifest: Manifest, accelerator: Accelerator
             write_status(folder, "running")
         except OSError as error:
             raise JobError(f"cannot write the run folder {folder}: {error.strerror}; choose another `output`") from None
-        found[0] = last and last.path
 
     if not accelerator.is_main_process:
         set_up_log(None, main=False)
     on_main(accelerator, open_it)
     _open.add(folder)
     broadcast_object_list(found)
-    return checkpoints.read_checkpoint(found[0]) if found[0] else None
+    if found[0] is None:
+        return None
+    last = checkpoints.read_checkpoint(found[0])
+    return checkpoints.Checkpoint(last.path, last.meta | {"best": found[1]})
 
 
 _open: set[Path] = set()  # folders of runs that this rank takes part in
@@ -92,14 +95,32 @@ def _check_same(config: Config, manifest: Manifest, last: checkpoints.Checkpoint
         raise JobError(
             f"{config.run_folder} was started on other shards than {config.data.shards}: choose another `name`"
         )
-    if last.meta["fingerprint"] != config.fingerprint():
-        before = _flat(build_config(last.meta["config"], f"{last.path}/meta.json").decisive())
-        now = _flat(config.decisive())
-        changes = [f"{key} {before[key]} -> {now[key]}" for key in now if before.get(key) != now[key]]
+    started = build_config(last.meta["config"], f"{last.path}/meta.json")
+    # the scores of two kinds cannot be compared, and the best one so far goes on to count
+    before, now = (_flat(one.decisive()) | {"selection.score": one.score} for one in (started, config))
+    if before != now:
+        changes = [f"{key} {before.get(key)} -> {now[key]}" for key in now if before.get(key) != now[key]]
         raise JobError(
             f"{config.run_folder} was started with another configuration ({'; '.join(changes)}): "
             "choose another `name`, or put the values back to go on with it"
         )
+
+
+def _restore_best(folder: Path, best: dict) -> dict:
+    """Let ``best`` point at what the newest checkpoint says: a kill may have come between that one and the link.
+
+    Returns the best so far. Where its checkpoint is gone, for it had given way to one that is damaged now, the choice
+    begins anew.
+    """
+    if best["step"] is None:
+        return best
+    try:
+        chosen = checkpoints.read_checkpoint(checkpoints.path_of(folder, best["step"]))
+    except JobError:
+        return {"step": None, "score": None}
+    if (folder / checkpoints.BEST).resolve() != chosen.path:
+        checkpoints.point(folder, checkpoints.BEST, chosen.path)
+    return best
 
 
 def _flat(content: dict, prefix: str = "") -> dict:
@@ -144,6 +165,8 @@ def on_main(accelerator: Accelerator, action: Callable[[], None]) -> None:
             action()
         except JobError as error:
             outcome[0] = str(error)
+        except OSError as error:
+            outcome[0] = f"cannot write {error.filename} ({error.strerror}): make room, then the same command goes on"
     broadcast_object_list(outcome)
     if outcome[0] is not None:
         raise JobError(outcome[0])
@@ -176,7 +199,10 @@ def _has_ended(folder: Path) -> bool:
 
 
 def write_reports(path: Path, step: int, reports: Sequence[DomainReport], class_names: Sequence[str]) -> None:
-    """Confusion matrices and prediction counts of both domains, as JSON."""
+    """Confusion matrices and prediction counts of both domains, as JSON. A full disk is told, and no more."""
     content = {"step": step, "class_names": class_names}
     content |= {role: as_json(report) for role, report in zip(DOMAINS, reports, strict=True)}
-    write_atomically(path, json.dumps(content, indent=1) + "\n")
+    try:
+        write_atomically(path, json.dumps(content, indent=1) + "\n")
+    except OSError as error:
+        log.warning("cannot write %s: %s", path, error)

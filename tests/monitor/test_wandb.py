@@ -273,7 +273,9 @@ class Accelerator:
     is_main_process, is_local_main_process = False, True
 
 node = NodeMonitor(load_config(sys.argv[1]), Accelerator(), sys.argv[2], "online")
-assert node._run is not None
+assert (node._run is not None) == (sys.argv[3] == "first")
+if sys.argv[3] != "first":
+    sys.exit()
 time.sleep(4)
 node.close()
 """
@@ -290,7 +292,10 @@ def test_every_node_sends_its_system_metrics_under_its_own_name(small, monkeypat
         (tmp_path / "c.yaml").write_text(config.to_yaml())
         command = [sys.executable, "-c", SECOND_NODE, str(tmp_path / "c.yaml"), recorder.wandb_id]
         environment = {name: value for name, value in os.environ.items() if name != "WANDB_SERVICE"}
-        subprocess.run(command, check=True, cwd=REPO, env=environment, timeout=120)
+        subprocess.run([*command, "first"], check=True, cwd=REPO, env=environment, timeout=120)
+        # one task for each GPU, which is all that it sees: LOCAL_RANK is 0 in all of them
+        environment["SLURM_LOCALID"] = "1"
+        subprocess.run([*command, "another"], check=True, cwd=REPO, env=environment, timeout=120)
         recorder.close(0)
     close_log()
     assert told(config) == []

@@ -7,7 +7,7 @@ from typing import Any
 from job.evaluation.compare import SOURCE, TARGET
 from job.evaluation.curves import Curve
 from job.files import write_atomically
-from job.monitor.colours import objective_colour
+from job.monitor import colours
 from job.monitor.report.parts import card, cards, page, tiles
 from job.monitor.report.svg import Line, bars, line_chart
 
@@ -30,11 +30,11 @@ def write_comparison(comparison: dict[str, Any], curves: dict[str, dict[str, Cur
     names = list(objectives)
     means = {
         f"{domain}, test": (colour, [objectives[name][domain]["mean"] for name in names])
-        for domain, colour in (("source", "#3b6fd4"), ("target", "#e8833a"))
+        for domain, colour in (("source", colours.SOURCE), ("target", colours.TARGET))
     }
     body += cards(
         "Test split",
-        card("Accuracy", _table(objectives), "the gap is train_on_target minus source_only on the target"),
+        card("Accuracy", _table(objectives), "the gap is train_on_target minus source_only on the target", oracle=True),
         card("Accuracy", bars(names, means), oracle=True),
         card("Recall of each emotion, target", _recalls(comparison), oracle=True),
     )
@@ -71,14 +71,14 @@ def _recalls(comparison: dict[str, Any]) -> str:
     for name in comparison["objectives"]:
         members = [run for run in runs if run["objective"] == name]
         means = [sum(run[RECALL + emotion] for run in members) / len(members) for emotion in emotions]
-        series[name] = (objective_colour(name), means)
+        series[name] = (colours.objective_colour(name), means)
     return bars(emotions, series)
 
 
 def _curves(curves: dict[str, Curve]) -> str:
     return line_chart(
         [
-            Line(name, curve.steps, curve.mean, objective_colour(name), low=curve.low, high=curve.high)
+            Line(name, curve.steps, curve.mean, colours.objective_colour(name), low=curve.low, high=curve.high)
             for name, curve in curves.items()
         ]
     )

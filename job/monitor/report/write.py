@@ -99,7 +99,7 @@ def _curves(run: RunView) -> str:
             ),
         ),
         card("Gradient handed back to the encoder", chart(("domain/reversed_gradient_norm", "norm", "#9a5bd6"))),
-        card("Model selection", chart(*((name, name, SOURCE) for name in [f"selection/{_score(run)}"]))),
+        card("Model selection", chart(*((name, name, SOURCE) for name in [f"selection/{run.score}"]))),
         card("Strength of the reversed gradient", chart(("schedule/lambda", "lambda", "#9a5bd6"), y=(0, None))),
         card("Learning rate", chart(("schedule/lr", "learning rate", GREY), y=(0, None))),
         card("Images a second", chart(("speed/images_per_second", "images a second", SOURCE), y=(0, None))),
@@ -225,14 +225,6 @@ def _reproduce(run: RunView) -> str:
 
 def _line(run: RunView, metric: str, name: str, colour: str, dashed: bool = False) -> Line:
     return Line(name, *run.series(metric), colour, dashed)
-
-
-def _score(run: RunView) -> str:
-    names = [key for row in run.rows for key in row if key.startswith("selection/")]
-    preferred = ("target_accuracy",) if run.config["objective"]["name"] == "train_on_target" else ()
-    preferred += ("infomax",) if run.adversarial else ("source_accuracy",)
-    chosen = run.config["selection"]["score"]
-    return chosen or next((name for name in preferred if f"selection/{name}" in names), "source_accuracy")
 
 
 def _fixed(value: float | None) -> str | None:
