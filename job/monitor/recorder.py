@@ -136,7 +136,9 @@ class Recorder:
         self._progress.close()
         if self._drawing is not None:
             stopped = exit_code == EXIT_STOPPED
-            seconds = 10 if stopped else min(60, self._config.train.timeout_seconds / 4)  # somebody waits: Slurm, ranks
+            seconds = (
+                10 if stopped else min(300, self._config.train.timeout_seconds / 4)
+            )  # somebody waits: Slurm, ranks
             self._pass_on(self._drawing.wait(seconds))
             missing = self._passed_on != self._evaluated  # then they were left out, the one before being slow
             self._drawing.start(self._evaluated, ENDS.get(exit_code, "failed"), figures=missing)

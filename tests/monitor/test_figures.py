@@ -26,7 +26,10 @@ from job.monitor.report.write import write_report
 from job.monitor.run_view import read_run
 from job.train import train
 
-DRAWN = {"train": {"steps": 8, "eval_every": 4}, "evaluation": {"figures": True, "probe_samples": 30, "pictures": 6}}
+DRAWN = {
+    "train": {"steps": 8, "eval_every": 4, "timeout_seconds": 1200},
+    "evaluation": {"figures": True, "probe_samples": 30, "pictures": 6},
+}
 
 
 @pytest.fixture(scope="module")

@@ -59,7 +59,10 @@ def test_no_file_of_a_run_holds_a_key(small, tmp_path, monkeypatch):
     monkeypatch.setenv("WANDB_API_KEY", KEY)
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "wJalrXUtnFEMIK7MDENGbPxRfiCYEXAMPLEKEY")
     config = small(
-        name="secret", wandb={"mode": "offline"}, train={"steps": 4, "eval_every": 2}, evaluation={"figures": True}
+        name="secret",
+        wandb={"mode": "offline"},
+        train={"steps": 4, "eval_every": 2, "timeout_seconds": 1200},
+        evaluation={"figures": True},
     )
     output = finish(start(config, tmp_path))
     assert (config.run_folder / "report.html").exists()

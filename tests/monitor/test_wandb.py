@@ -21,7 +21,7 @@ from job.monitor.wandb_node import NodeMonitor
 from job.train import train
 
 KEY = "0123456789abcdef0123456789abcdef01234567"
-SHORT = {"train": {"steps": 8, "eval_every": 4}}
+SHORT = {"train": {"steps": 8, "eval_every": 4, "timeout_seconds": 1200}}  # a quarter of it, for the figures
 pytestmark = pytest.mark.slow
 
 
