@@ -19,6 +19,7 @@ from job.data.garbage import no_collecting
 from job.data.gather import Gathered, digest_images, find_images, gather, unusable
 from job.data.hashing import mix
 from job.data.layouts import find_layout
+from job.data.layouts.pair import folders_of
 from job.data.lists import COPIES, NO_FACE, SKIPPED
 from job.data.manifest import NAME, Manifest, load_manifest
 from job.data.plan import ShardPlan, digest_records, group_records, plan_shards, shard_count
@@ -182,9 +183,20 @@ def _check(layout, root, out, size, shards, workers, seed, quality, crop, no_fac
             raise JobError(f"layout {layout.name} has no option {name!r}: {known}")
         _check_option(name, options[name], layout.options[name])
     merged = {**layout.options, **options}
-    if layout.find is not None and merged["val"] + merged["test"] >= 1:
-        raise JobError(f"--option val={merged['val']} and test={merged['test']} leave nothing to train on")
+    if layout.find is not None:
+        if merged["val"] + merged["test"] >= 1:
+            raise JobError(f"--option val={merged['val']} and test={merged['test']} leave nothing to train on")
+        _check_apart(out, {"--root": root} if layout.needs_root else folders_of(merged))
     return merged
+
+
+def _check_apart(out: Path, folders: dict[str, str]) -> None:
+    """Raise JobError where the search for images would come upon the shards when the command is run again."""
+    for option, folder in folders.items():
+        if out.resolve().is_relative_to(Path(folder).resolve()):
+            raise JobError(
+                f"--out {out} lies inside {option} {folder}, so the shards would be read as images: choose another"
+            )
 
 
 def _check_option(name: str, value: Any, default: Any) -> None:

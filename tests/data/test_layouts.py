@@ -429,7 +429,7 @@ def test_ckplus_in_class_folders(tmp_path):
 @pytest.mark.parametrize("name", ["jaffe", "ckplus"])
 def test_one_domain_wants_another(tmp_path, name):
     with pytest.raises(JobError, match=f"{name} is one domain.*job shards pair --source {name}:"):
-        build(name, tmp_path, tmp_path / "out")
+        build(name, trees.jaffe(tmp_path / "set"), tmp_path / "out")
 
 
 @pytest.mark.parametrize(
@@ -444,6 +444,17 @@ def test_one_domain_wants_another(tmp_path, name):
 def test_a_pair_that_cannot_be_meant(tmp_path, source, says):
     with pytest.raises(JobError, match=says):
         build("pair", None, tmp_path / "out", options={"source": source, "target": "jaffe:/elsewhere"})
+
+
+def test_shards_do_not_go_where_a_pair_is_looked_for(tmp_path):
+    """Nor by a detour: the search would come upon them when the command is run again."""
+    (tmp_path / "link").symlink_to(trees.jaffe(tmp_path / "jaffe"))
+    trees.ckplus(tmp_path / "CK+")
+    options = {"source": f"ckplus:{tmp_path / 'CK+'}", "target": f"jaffe:{tmp_path / 'jaffe'}"}
+    for out, option in (("CK+/out", "--source"), ("link/out", "--target"), ("CK+/../jaffe/out", "--target")):
+        with pytest.raises(JobError, match=rf"--out .*/out lies inside {option} .*: choose another"):
+            build("pair", None, tmp_path / out, options=options)
+    build("pair", None, tmp_path / "CK+ and jaffe", options=options)
 
 
 # webdataset -------------------------------------------------------------------------------------------------------
@@ -537,6 +548,8 @@ def test_arguments_that_cannot_be_meant(tmp_path):
             build("folders", root, tmp_path / "out", **settings)
     with pytest.raises(JobError, match="is the dataset's own folder"):
         build("folders", root, root)
+    with pytest.raises(JobError, match=rf"--out {root}/a/b lies inside --root {root}, so the shards would be read as"):
+        build("folders", root, root / "a" / "b")
     with pytest.raises(JobError, match=r"has no image of the source left \(\d+ images without a face\): see --crop"):
         build("folders", root, tmp_path / "out", crop="face", no_face="drop")
 

@@ -5,10 +5,11 @@ Everything in a data set belongs to its domain, whatever genders or domains it h
 
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 from job.data.found import Found, Notes
 from job.data.gather import OPTIONS, face_layout
-from job.data.records import SOURCE, TARGET
+from job.data.records import DOMAINS, SOURCE, TARGET, Layout
 from job.errors import JobError
 
 
@@ -20,7 +21,19 @@ def find(root: str | None, notes: Notes, *, source: str | None, target: str | No
             yield found._replace(domain=role, subject=subject, origin=f"{role}/{found.origin}")
 
 
+def folders_of(options: dict[str, Any]) -> dict[str, str]:
+    """The folders of both data sets by the option that names them. Raises JobError as `find` does."""
+    return {f"--{role}": _data_set(role, options[role])[1] for role in DOMAINS}
+
+
 def _one(role: str, said: str | None, notes: Notes) -> Iterator[Found]:
+    layout, folder = _data_set(role, said)
+    own = {option: value for option, value in layout.options.items() if option not in OPTIONS}
+    return layout.find(folder, notes, source=None, target=None, **own)
+
+
+def _data_set(role: str, said: str | None) -> tuple[Layout, str]:
+    """Layout and folder of one of the two."""
     from job.data.layouts import find_layout
 
     name, _, folder = (said or "").partition(":")
@@ -31,8 +44,7 @@ def _one(role: str, said: str | None, notes: Notes) -> Iterator[Found]:
         raise JobError(f"--{role} {said}: {name} is not a layout of one data set on disk: choose another")
     if not Path(folder).is_dir():
         raise JobError(f"--{role} {said}: there is no folder {folder}")
-    own = {option: value for option, value in layout.options.items() if option not in OPTIONS}
-    return layout.find(folder, notes, source=None, target=None, **own)
+    return layout, folder
 
 
 def only_in_a_pair(name: str, root: str, source: str | None) -> None:
