@@ -4,6 +4,9 @@ import pytest
 import trees
 from test_layouts import build, samples
 
+from job.data.emotions import label_of
+from job.data.layouts.folders import read_folders
+from job.data.records import EMOTIONS
 from job.errors import JobError
 
 # Domains ----------------------------------------------------------------------------------------------------------
@@ -29,3 +32,37 @@ def test_source_and_target_mean_themselves_only_where_no_other_name_fits(tmp_pat
     trees.folders(root, domains=("Male", "Female"))
     build("folders", root, tmp_path / "out")
     assert domains_of(tmp_path / "out") == {("source", "Male"), ("target", "Female")}
+
+
+# Emotions ---------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("path", "emotion"),
+    [
+        ("Male/Ha/Sad", "sadness"),
+        ("Male/Sad/Ha", "sadness"),
+        ("Male/Di/AN", "anger"),
+        ("Male/HA", "joy"),
+        ("Male/neutral background/Fear", "fear"),
+        ("Male/Happy/takes/Disgusted/1", "disgust"),
+    ],
+)
+def test_the_folder_nearest_to_the_file_names_the_emotion(path, emotion):
+    domain, said, _ = read_folders(path.split("/"), ("male", "female"))
+    assert (domain, EMOTIONS[label_of(said)]) == ("Male", emotion)
+
+
+def test_people_who_are_called_as_an_emotion_is_abbreviated(tmp_path):
+    number = 0
+    for domain in ("Male", "Female"):
+        for person in ("Ha", "An", "Tom", "Di"):
+            for emotion in ("Sad", "Angry"):
+                trees.put(tmp_path / "set" / domain / person / emotion / "1.jpg", number)
+                number += 1
+    build("folders", tmp_path / "set", tmp_path / "out", shards=1)
+    read = samples(tmp_path / "out")
+    assert len(read) == 16
+    assert all(
+        sample["emotion"] == {"Sad": "sadness", "Angry": "anger"}[sample["source"].split("/")[2]] for sample in read
+    )
