@@ -462,7 +462,7 @@ def test_shards_do_not_go_where_a_pair_is_looked_for(tmp_path):
 
 def test_existing_tars(tmp_path):
     trees.tars(tmp_path / "tars")
-    build("webdataset", tmp_path / "tars", tmp_path / "out")
+    build("webdataset", tmp_path / "tars", tmp_path / "out", options={"classes": ",".join(EMOTIONS)})
     read = samples(tmp_path / "out")
     assert len(read) == 84
     assert_disjoint(read)
@@ -494,11 +494,12 @@ def test_tars_that_are_damaged_or_compressed(tmp_path):
     trees.tars(tmp_path / "tars", shards=3)
     cut = tmp_path / "tars/2.tar"
     cut.write_bytes(cut.read_bytes()[: cut.stat().st_size // 2 + 300])
-    build("webdataset", tmp_path / "tars", tmp_path / "out", max_skipped="5%")
+    options = {"classes": ",".join(EMOTIONS)}
+    build("webdataset", tmp_path / "tars", tmp_path / "out", max_skipped="5%", options=options)
     assert len((tmp_path / "out/skipped.csv").read_text().splitlines()) == 2
     (tmp_path / "tars/x.tar.gz").touch()
     with pytest.raises(JobError, match="is compressed: unpack it"):
-        build("webdataset", tmp_path / "tars", tmp_path / "more")
+        build("webdataset", tmp_path / "tars", tmp_path / "more", options=options)
 
 
 def test_a_root_of_another_kind_is_told_in_one_line(tmp_path):

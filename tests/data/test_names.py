@@ -66,3 +66,38 @@ def test_people_who_are_called_as_an_emotion_is_abbreviated(tmp_path):
     assert all(
         sample["emotion"] == {"Sad": "sadness", "Angry": "anger"}[sample["source"].split("/")[2]] for sample in read
     )
+
+
+# Numbers of classes -----------------------------------------------------------------------------------------------
+
+
+def test_numbers_in_foreign_tars_are_not_guessed(tmp_path):
+    trees.tars(tmp_path / "tars")
+    with pytest.raises(JobError, match=r"00000 is of class 0, .*--option classes=NAME,NAME,") as caught:
+        build("webdataset", tmp_path / "tars", tmp_path / "out")
+    assert "\n" not in str(caught.value)
+
+
+def test_names_in_foreign_tars_say_what_they_mean(tmp_path):
+    for i, emotion in enumerate(EMOTIONS):
+        trees.tars(tmp_path / "tars" / emotion, first=84 * i, cls=emotion.title().encode())
+    build("webdataset", tmp_path / "tars", tmp_path / "out", options={"subjects": False})
+    assert {(s["source"].split("/")[0], s["emotion"]) for s in samples(tmp_path / "out")} == set(
+        zip(EMOTIONS, EMOTIONS)
+    )
+
+
+def test_each_side_of_a_pair_has_an_order_of_its_own(tmp_path):
+    trees.tars(tmp_path / "a")
+    trees.tars(tmp_path / "b", first=84)
+    options = {side: f"webdataset:{tmp_path / folder}" for side, folder in (("source", "a"), ("target", "b"))}
+    with pytest.raises(JobError, match=r"in a pair source_classes or target_classes"):
+        build("pair", None, tmp_path / "out", options=options)
+    options |= {"source_classes": ",".join(EMOTIONS), "target_classes": ",".join(reversed(EMOTIONS))}
+    build("pair", None, tmp_path / "out", options=options)
+    for sample in samples(tmp_path / "out"):
+        number = int(sample["source"].split("/")[-1]) % 7
+        assert sample["emotion"] == EMOTIONS[number if sample["domain"] == "source" else 6 - number]
+    options["source"] = f"jaffe:{trees.jaffe(tmp_path / 'jaffe')}"
+    with pytest.raises(JobError, match=r"source_classes=neutral,.*: layout jaffe has no classes to name"):
+        build("pair", None, tmp_path / "more", options=options)

@@ -137,12 +137,12 @@ def ckplus(root: Path, people: int = 6) -> Path:
     return root
 
 
-def tars(root: Path, shards: int = 2, each: int = 42, **changes) -> Path:
+def tars(root: Path, shards: int = 2, each: int = 42, first: int = 0, **changes) -> Path:
     root.mkdir(parents=True, exist_ok=True)
     for shard in range(shards):
         with tarfile.open(root / f"{shard}.tar", "w") as tar:
             for i in range(each):
-                number = shard * each + i
+                number = first + shard * each + i
                 image = io.BytesIO()
                 picture(number).save(image, "PNG")
                 about = {"domain": ("male", "female")[number // 7 % 2], "subject": f"p{number // 14}{number // 7 % 2}"}

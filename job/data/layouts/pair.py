@@ -1,6 +1,7 @@
 """Two data sets of any layouts as the two domains: `--source ckplus:/data/CK+ --target jaffe:/data/jaffe`.
 
-Everything in a data set belongs to its domain, whatever genders or domains it has of its own.
+Everything in a data set belongs to its domain, whatever genders or domains it has of its own. The options
+source_classes and target_classes are the option classes of a side that is of the layout webdataset.
 """
 
 from collections.abc import Iterator
@@ -13,10 +14,18 @@ from job.data.records import DOMAINS, SOURCE, TARGET, Layout
 from job.errors import JobError
 
 
-def find(root: str | None, notes: Notes, *, source: str | None, target: str | None) -> Iterator[Found]:
+def find(
+    root: str | None,
+    notes: Notes,
+    *,
+    source: str | None,
+    target: str | None,
+    source_classes: str | None,
+    target_classes: str | None,
+) -> Iterator[Found]:
     """The images of both; no subject of one is taken for one of the other."""
-    for role, said in ((SOURCE, source), (TARGET, target)):
-        for found in _one(role, said, notes):
+    for role, said, classes in ((SOURCE, source, source_classes), (TARGET, target, target_classes)):
+        for found in _one(role, said, classes, notes):
             subject = None if found.subject is None else f"{role}-{found.subject}"
             yield found._replace(domain=role, subject=subject, origin=f"{role}/{found.origin}")
 
@@ -26,9 +35,15 @@ def folders_of(options: dict[str, Any]) -> dict[str, str]:
     return {f"--{role}": _data_set(role, options[role])[1] for role in DOMAINS}
 
 
-def _one(role: str, said: str | None, notes: Notes) -> Iterator[Found]:
+def _one(role: str, said: str | None, classes: str | None, notes: Notes) -> Iterator[Found]:
     layout, folder = _data_set(role, said)
     own = {option: value for option, value in layout.options.items() if option not in OPTIONS}
+    if classes is not None:
+        if "classes" not in own:
+            raise JobError(
+                f"--option {role}_classes={classes}: layout {layout.name} has no classes to name: leave it out"
+            )
+        own["classes"] = classes
     return layout.find(folder, notes, source=None, target=None, **own)
 
 
@@ -55,4 +70,4 @@ def only_in_a_pair(name: str, root: str, source: str | None) -> None:
         )
 
 
-LAYOUT = face_layout("pair", find, needs_root=False)
+LAYOUT = face_layout("pair", find, needs_root=False, source_classes=None, target_classes=None)

@@ -1,8 +1,8 @@
 """Existing WebDataset tars: `KEY.jpg` (or png, webp), `KEY.cls`, and `KEY.json` with a field domain.
 
-A .cls holds a number, which counts the classes of `--option classes=neutral,joy,...` (by default the manifest's beside
-the tars, or the seven emotions in the order of this program), or an emotion's name. The fields subject and split of the
-JSON are used where they are there.
+A .cls holds an emotion's name, or a number, which counts from 0 the classes of `--option classes=NAME,NAME,...` or else
+of the manifest beside the tars: without either numbers are refused, since every data set has an order of its own. The
+fields subject and split of the JSON are used where they are there.
 """
 
 import json
@@ -12,7 +12,6 @@ from pathlib import Path
 
 from job.data.found import ENDINGS, Found, Notes, split_of, walk
 from job.data.gather import face_layout
-from job.data.records import EMOTIONS
 from job.errors import JobError
 
 _MOST_BYTES = 1 << 20  # of a .json or .cls
@@ -77,7 +76,14 @@ def _sample(path, origin, key, sample, names, notes) -> Iterator[Found]:
         notes.left_out["samples without a class"] += 1
         return
     text = sample["cls"].decode("utf-8", "replace").strip()
-    emotion = names[int(text)] if text.isascii() and text.isdigit() and int(text) < len(names) else text
+    emotion = text
+    if text.isascii() and text.isdigit():
+        if not names:
+            raise JobError(
+                f"{name} is of class {text[:9]}, and no manifest says which that is: name them in their order from 0, "
+                "--option classes=NAME,NAME,... (in a pair source_classes or target_classes)"
+            )
+        emotion = names[int(text)] if len(text) < 9 and int(text) < len(names) else text
     split, subject, domain = about.get("split"), about.get("subject"), about.get("domain")
     yield Found(
         name,
@@ -90,10 +96,11 @@ def _sample(path, origin, key, sample, names, notes) -> Iterator[Found]:
 
 
 def _classes(root: Path) -> tuple[str, ...]:
+    """The names of the classes by the manifest of shards of our own; none where there is no such manifest."""
     try:
         return tuple(map(str, json.loads((root / "manifest.json").read_bytes())["class_names"]))
     except (OSError, ValueError, KeyError, TypeError):
-        return EMOTIONS
+        return ()
 
 
 LAYOUT = face_layout("webdataset", find, classes=None)
