@@ -83,6 +83,38 @@ def test_splits_of_the_data_set_are_kept_and_lacking_ones_come_out_of_train():
     assert splits.count("val") == pytest.approx(0.1 * splits.count("train") / 0.9, abs=3)
 
 
+@pytest.mark.parametrize("official", ["source", "target"])
+def test_a_domain_that_lacks_a_split_takes_it_out_of_its_own_train(official):
+    """RAF-DB beside FER2013: one has train and test, the other train, val and test."""
+    listed = []
+    for n, item in enumerate(items(known=False)):
+        splits = ("train", "train", "val", "test") if item.domain == official else ("train", "train", "test")
+        listed.append(item._replace(given=splits[n % len(splits)]))
+    splits = assign(listed)
+    for item, split in zip(listed, splits):
+        assert split == item.given or (item.domain != official and (item.given, split) == ("train", "val"))
+    held = Counter((item.domain, split) for item, split in zip(listed, splits))
+    other = next(domain for domain in ("source", "target") if domain != official)
+    assert held[other, "val"] == pytest.approx(0.1 * (held[other, "val"] + held[other, "train"]), abs=2)
+
+
+def test_equal_images_of_both_domains_go_where_both_may():
+    listed = [Item("source", 0, None, f"s{i}", ("train", "test")[i % 2]) for i in range(40)]
+    listed += [Item("target", 0, None, f"t{i}", ("train", "val", "test")[i % 3]) for i in range(60)]
+    listed += [Item(domain, 0, None, f"both{i}", "train") for domain in ("source", "target") for i in range(20)]
+    splits = assign(listed, val=0.5)
+    assert set(splits[-40:]) == {"train"}
+    assert "val" in splits[:40]
+
+
+def test_folders_with_other_splits_in_either_domain(tmp_path):
+    root = trees.folders(tmp_path / "set", domains=("Male",), splits=("train", "val", "test"), each=3)
+    trees.folders(root, domains=("Female",), splits=("train", "test"), each=10, first=1000)
+    manifest = build("folders", root, tmp_path / "out", shards=1)
+    assert [manifest.samples("source", split) for split in ("train", "val", "test")] == [21, 21, 21]
+    assert [manifest.samples("target", split) for split in ("train", "val", "test")] == [63, 7, 70]
+
+
 def test_images_called_training_ones_and_those_called_nothing_share_what_is_held_out():
     listed = [item._replace(given=("train", None)[n % 2]) for n, item in enumerate(items(known=False))]
     splits = assign(listed)

@@ -32,8 +32,8 @@ def put(path: Path, number: int, **settings) -> Path:
     return path
 
 
-def folders(root: Path, domains=("Male", "Female"), splits=("",), each: int = 6, names=EMOTIONS) -> Path:
-    number = 0
+def folders(root: Path, domains=("Male", "Female"), splits=("",), each=6, names=EMOTIONS, first=0) -> Path:
+    number = first
     for split in splits:
         for domain in domains:
             for name in names:
