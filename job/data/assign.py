@@ -22,19 +22,33 @@ class Item(NamedTuple):
 
 
 def repeats_of_held_out(items: Sequence[Item]) -> set[int]:
-    """Places of images that the data set gives to one split while an equal image is in a later one.
+    """Places of images that the data set gives to one split while an equal image is, or will be, in a later one.
 
     Many official splits share images: whoever trained on those would be tested on what was seen. Test keeps its own.
     """
+    splits = _bound(items)
     rank: dict[str, int] = {}
-    for item in items:
-        if item.given is not None:
-            rank[item.content] = max(rank.get(item.content, 0), SPLITS.index(item.given))
+    for item, split in zip(items, splits):
+        if split is not None:
+            rank[item.content] = max(rank.get(item.content, 0), SPLITS.index(split))
     return {
         place
-        for place, item in enumerate(items)
-        if item.given is not None and SPLITS.index(item.given) < rank[item.content]
+        for place, (item, split) in enumerate(zip(items, splits))
+        if split is not None and SPLITS.index(split) < rank[item.content]
     }
+
+
+def _bound(items: Sequence[Item]) -> list[str | None]:
+    """The split that the data set gives each image to, or that it will go to with images that are given to several."""
+    splits = [item.given for item in items]
+    if None in splits and any(splits):
+        for unit in _units(items):
+            given = {splits[i] for i in unit} - {None}
+            if len(given) > 1:
+                latest = max(given, key=SPLITS.index)  # as in `_allowed`
+                for i in unit:
+                    splits[i] = splits[i] or latest
+    return splits
 
 
 def assign_splits(items: Sequence[Item], *, seed: int, val: float, test: float, name: str) -> list[str]:

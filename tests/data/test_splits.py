@@ -128,6 +128,52 @@ def test_an_image_of_the_test_split_is_not_trained_on():
     assert repeats_of_held_out(listed) == {0, 1, 4}
 
 
+def spread_out(listed, splits):
+    """Contents that are in more than one split."""
+    held = {}
+    for item, split in zip(listed, splits):
+        held.setdefault(item.content, set()).add(split)
+    return {content for content, splits in held.items() if len(splits) > 1}
+
+
+def test_an_image_that_its_subject_takes_to_test_is_not_trained_on_elsewhere():
+    listed = [
+        Item(d, 0, None, f"{d}{g}{i}", g) for d in ("source", "target") for g in ("train", "test") for i in range(6)
+    ]
+    listed += [
+        Item("source", 0, None, "x", "train"),
+        Item("source", 0, "b", "x", None),
+        Item("source", 0, "b", "y", "test"),
+    ]
+    listed += [
+        Item("target", 0, None, "v", "val"),
+        Item("target", 0, "c", "v", None),
+        Item("target", 0, "c", "z", "test"),
+    ]
+    repeats = repeats_of_held_out(listed)
+    assert repeats == {len(listed) - 6, len(listed) - 3}
+    kept = [item for i, item in enumerate(listed) if i not in repeats]
+    assert not spread_out(kept, assign(kept))
+
+
+def test_no_content_is_in_two_splits_however_few_rows_have_one():
+    for seed in range(200):
+        rng = np.random.default_rng(seed)
+        listed = []
+        for i in range(300):
+            domain = ("source", "target")[i % 2]
+            given = (None, None, "train", "val", "test")[rng.integers(5)]
+            # a subject's own split, so that the data set does not contradict itself
+            person = rng.integers(40)
+            subject = None if person < 20 else f"{domain}{person}"
+            if given is not None and subject is not None:
+                given = ("train", "val", "test")[person % 3]
+            listed.append(Item(domain, int(rng.integers(3)), subject, f"{rng.integers(1500)}", given))
+        repeats = repeats_of_held_out(listed)
+        kept = [item for i, item in enumerate(listed) if i not in repeats]
+        assert not spread_out(kept, assign(kept, seed=seed))
+
+
 def test_duplicates_are_reported_and_stay_in_one_split(tmp_path):
     root = trees.folders(tmp_path / "set", each=8)
     for i in range(1, 6):
