@@ -26,6 +26,8 @@ def repeats_of_held_out(items: Sequence[Item]) -> set[int]:
 
     Many official splits share images: whoever trained on those would be tested on what was seen. Test keeps its own.
     """
+    if not any(item.given for item in items):
+        return set()
     splits = _bound(items)
     rank: dict[str, int] = {}
     for item, split in zip(items, splits):
@@ -41,7 +43,7 @@ def repeats_of_held_out(items: Sequence[Item]) -> set[int]:
 def _bound(items: Sequence[Item]) -> list[str | None]:
     """The split that the data set gives each image to, or that it will go to with images that are given to several."""
     splits = [item.given for item in items]
-    if None in splits and any(splits):
+    if None in splits:
         for unit in _units(items):
             given = {splits[i] for i in unit} - {None}
             if len(given) > 1:
