@@ -151,5 +151,6 @@ LAYOUT = Layout(
     records=records,
     read=read,
     options={"val": 5000, "train": None, "test": None},
+    numbers=("train", "test"),
     size=EDGE,
 )
