@@ -20,7 +20,7 @@ from job.data.hashing import mix
 from job.data.layouts import find_layout
 from job.data.layouts.options import complete_options
 from job.data.layouts.pair import folders_of
-from job.data.lists import COPIES, NO_FACE, SKIPPED
+from job.data.lists import COPIES, NO_FACE, SKIPPED, write_beside
 from job.data.manifest import NAME, Manifest, load_manifest
 from job.data.plan import ShardPlan, digest_records, group_records, plan_shards, shard_count
 from job.data.pool import Pool, cores
@@ -28,7 +28,7 @@ from job.data.records import DOMAINS, Layout
 from job.data.report import tell, write_lists
 from job.data.write_shard import UNFINISHED, write_shard
 from job.errors import JobError
-from job.files import InUse, lock, make_folder, remove_partials, write_atomically
+from job.files import InUse, lock, make_folder, remove_partials
 from job.progress import follow
 
 
@@ -133,7 +133,7 @@ def _write(layout, root, out, settings, shards, strict, budget, pool, progress) 
         write_lists(out, gathered, budget, crop)
         if progress:
             tell(out, gathered, budget)
-    write_atomically(out / NAME, manifest.model_dump_json(indent=1) + "\n", durable=True)
+    write_beside(out / NAME, manifest.model_dump_json(indent=1) + "\n")
     return manifest
 
 
