@@ -313,6 +313,16 @@ def test_rafdb_names_an_image_that_is_not_there(tmp_path):
     assert 'train_00007.jpg,"named in list_patition_label.txt' in (tmp_path / "out/skipped.csv").read_text()
 
 
+def test_rafdb_below_a_folder_whose_name_is_not_utf_8(tmp_path):
+    root = trees.rafdb(tmp_path / "RAF-DB")
+    try:
+        os.rename(root / "basic", os.fsdecode(os.fsencode(root) + b"/caf\xe9"))
+    except OSError:
+        pytest.skip("the file system wants UTF-8")
+    build("rafdb", root, tmp_path / "out")
+    assert all(sample["source"].startswith("caf/xe9/Image/aligned/") for sample in samples(tmp_path / "out"))
+
+
 def test_rafdb_in_class_folders_takes_genders_from_a_table(tmp_path):
     root, rows = tmp_path / "DATASET", []
     for split, count in (("train", 84), ("test", 28)):
@@ -349,6 +359,18 @@ def test_fer2013(tmp_path, header):
         assert sample["split"] == (("train",) * 5 + ("val", "test"))[row // 14 % 7]
         wanted = np.asarray(trees.picture(row, (48, 48)).convert("L")).astype(int)
         assert abs(sample["image"][:, :, 1] - wanted).mean() < 3
+
+
+def test_fer2013_skips_pixels_that_are_none(tmp_path):
+    root = trees.fer2013(tmp_path / "fer")
+    lines = (root / "fer2013.csv").read_text().splitlines()
+    for row, pixel in ((8, "9" * 23), (9, "-1"), (10, "256"), (11, "x")):
+        lines[row + 1] = f"3,{' '.join([pixel] * 64)},Training"
+    (root / "fer2013.csv").write_text("\n".join(lines))
+    build("fer2013", root, tmp_path / "out", options={"gender": "genders.csv"}, max_skipped="4")
+    wrong = (tmp_path / "out/skipped.csv").read_text().splitlines()[1:]
+    assert [line.partition(",")[0] for line in wrong] == [f"fer{row:07d}.png" for row in (8, 9, 10, 11)]
+    assert all("a pixel is not between 0 and 255" in line for line in wrong[:3])
 
 
 def test_fer2013_needs_genders(tmp_path):
@@ -480,6 +502,22 @@ def test_existing_tars_with_classes_of_their_own(tmp_path):
     manifest = build("webdataset", tmp_path / "tars", tmp_path / "out", options={"classes": ",".join(names)})
     assert manifest.left_out == {"emotion contempt": 12}
     assert {(int(s["source"][-5:]) % 7, s["emotion"]) for s in samples(tmp_path / "out")} == set(enumerate(names[:6]))
+
+
+def test_names_in_tars_that_are_not_utf_8(tmp_path):
+    trees.tars(tmp_path / "tars", folder="b\udce9b\udce9/")
+    build("webdataset", tmp_path / "tars", tmp_path / "out", options={"classes": ",".join(EMOTIONS)})
+    assert all(sample["source"].split("/", 1)[1].startswith("b/xe9b/xe9/000") for sample in samples(tmp_path / "out"))
+
+
+def test_what_the_json_of_a_tar_says_may_be_no_text(tmp_path):
+    about = json.dumps({"domain": "\ud800", "subject": "\udce9"}).encode()
+    trees.tars(tmp_path / "tars")
+    trees.tars(tmp_path / "tars/more", first=84, json=about)
+    trees.tars(tmp_path / "tars/deep", shards=1, each=1, json=b"[" * 100_000)
+    options = {"classes": ",".join(EMOTIONS)}
+    manifest = build("webdataset", tmp_path / "tars", tmp_path / "out", max_skipped="1", options=options)
+    assert manifest.left_out == {"domain \\ud800": 84, "unreadable": 1}
 
 
 def test_our_own_shards_are_a_layout_too(tmp_path):

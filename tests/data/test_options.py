@@ -62,6 +62,7 @@ def test_the_kind_of_an_option_says_how_it_is_read(layout, word, value):
         ("folders", "subject=", "a text"),
         ("csv", "table=", "a text"),
         ("kdef", "angles=", "a name, such as S"),
+        ("csv", "table=caf\udce9.csv", "a text in UTF-8, for the manifest: rename the file or folder"),
     ],
 )
 def test_a_value_of_another_kind_is_told_what_is_wanted(layout, word, wants):

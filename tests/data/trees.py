@@ -137,7 +137,7 @@ def ckplus(root: Path, people: int = 6) -> Path:
     return root
 
 
-def tars(root: Path, shards: int = 2, each: int = 42, first: int = 0, **changes) -> Path:
+def tars(root: Path, shards: int = 2, each: int = 42, first: int = 0, folder: str = "", **changes) -> Path:
     root.mkdir(parents=True, exist_ok=True)
     for shard in range(shards):
         with tarfile.open(root / f"{shard}.tar", "w") as tar:
@@ -152,7 +152,7 @@ def tars(root: Path, shards: int = 2, each: int = 42, first: int = 0, **changes)
                     "json": json.dumps(about).encode(),
                 }
                 for ending, content in (members | changes).items():
-                    member = tarfile.TarInfo(f"{number:05d}.{ending}")
+                    member = tarfile.TarInfo(f"{folder}{number:05d}.{ending}")
                     member.size = len(content)
                     tar.addfile(member, io.BytesIO(content))
     return root

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from job.data.emotions import name_of
-from job.data.found import Found, Notes, split_of, walk
+from job.data.found import Found, Notes, printable, split_of, walk
 from job.data.gather import face_layout
 from job.data.layouts.gender import Genders
 from job.errors import JobError
@@ -47,7 +47,7 @@ def find(
         if path is None:
             notes.skip(name, f"named in {os.path.basename(listed)}, and not there")
             continue
-        origin = os.path.relpath(path, root).replace(os.sep, "/")
+        origin = printable(os.path.relpath(path, root).replace(os.sep, "/"))
         person = genders.of(origin, stem) or _gender(people.get(stem + "_manu_attri"))
         yield Found(origin, path, person, name_of("rafdb", code), None, split)
 

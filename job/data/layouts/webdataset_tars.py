@@ -10,7 +10,7 @@ import tarfile
 from collections.abc import Iterator
 from pathlib import Path
 
-from job.data.found import ENDINGS, Found, Notes, split_of, walk
+from job.data.found import ENDINGS, Found, Notes, printable, split_of, walk
 from job.data.gather import face_layout
 from job.errors import JobError
 
@@ -64,12 +64,12 @@ def _check_end(path: str, end: int) -> None:
 def _sample(path, origin, key, sample, names, notes) -> Iterator[Found]:
     if key is None or "image" not in sample:
         return
-    name = f"{origin}/{key[0]}/{key[1]}" if key[0] else f"{origin}/{key[1]}"
+    name = printable(f"{origin}/{key[0]}/{key[1]}" if key[0] else f"{origin}/{key[1]}")
     try:
         about = json.loads(sample.get("json", b"{}"))
         if not isinstance(about, dict):
             raise ValueError("not a mapping")
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         notes.skip(name, f"its .json cannot be read: {error}")
         return
     if "cls" not in sample:
@@ -88,11 +88,16 @@ def _sample(path, origin, key, sample, names, notes) -> Iterator[Found]:
     yield Found(
         name,
         (path, *sample["image"]),
-        None if domain is None else str(domain),
+        None if domain is None else _text(domain),
         emotion or "of an empty .cls",
-        None if subject in (None, "") else str(subject),
+        None if subject in (None, "") else _text(subject),
         None if split is None else split_of(str(split)),
     )
+
+
+def _text(value: object) -> str:
+    """A value of the JSON as text that can be written anywhere: halves of characters are spelt out."""
+    return str(value).encode("utf-8", "backslashreplace").decode()
 
 
 def _classes(root: Path) -> tuple[str, ...]:
