@@ -1,5 +1,7 @@
 """What a data set calls its domains, emotions and genders means what its owner meant, or is asked about."""
 
+import shutil
+
 import pytest
 import trees
 from test_layouts import build, samples
@@ -101,3 +103,58 @@ def test_each_side_of_a_pair_has_an_order_of_its_own(tmp_path):
     options["source"] = f"jaffe:{trees.jaffe(tmp_path / 'jaffe')}"
     with pytest.raises(JobError, match=r"source_classes=neutral,.*: layout jaffe has no classes to name"):
         build("pair", None, tmp_path / "more", options=options)
+
+
+# Genders ----------------------------------------------------------------------------------------------------------
+
+
+def genders(root, rows):
+    return trees.table(root, [{"image": image, "gender": gender} for image, gender in rows], "genders.csv")
+
+
+@pytest.mark.parametrize("aligned", [True, False])
+def test_a_gender_table_may_name_images_as_the_list_of_rafdb_does(tmp_path, aligned):
+    root = trees.rafdb(tmp_path / "set")
+    genders(root, [(f"train_{i:05d}.jpg", ("woman", "man")[i % 2]) for i in range(1, 85)])
+    with open(root / "genders.csv", "a") as file:
+        file.writelines(f"test_{i:04d}.jpg,{i % 2}\n" for i in range(1, 29))
+    shutil.rmtree(root / "basic/Annotation")
+    if not aligned:  # class folders
+        for path in sorted((root / "basic/Image/aligned").iterdir()):
+            split, number, _ = path.stem.split("_")
+            place = root / split / str(int(number) % 7 + 1)
+            place.mkdir(parents=True, exist_ok=True)
+            path.rename(place / path.name)
+        shutil.rmtree(root / "basic")
+    manifest = build("rafdb", root, tmp_path / "out", options={"gender": "genders.csv"})
+    assert manifest.left_out == {}
+    for sample in samples(tmp_path / "out"):
+        split, number = sample["source"].split("/")[-1].split("_")[:2]
+        woman = int(number) % 2 == (0 if split == "train" else 1)
+        assert sample["domain"] == ("target" if woman else "source")
+
+
+def test_rafdb_without_genders_asks_for_them(tmp_path):
+    root = trees.rafdb(tmp_path / "set", train=14, test=7)
+    shutil.rmtree(root / "basic/Annotation")
+    with pytest.raises(JobError, match=r"needs the gender .*basic has no Annotation/manual: --option gender=FILE"):
+        build("rafdb", root, tmp_path / "out")
+    shutil.rmtree(root / "basic/EmoLabel")
+    with pytest.raises(JobError, match=r"needs the gender .*class folders come without: --option gender=FILE"):
+        build("rafdb", root, tmp_path / "out")
+    with pytest.raises(JobError, match="found no images below"):
+        build("rafdb", trees.table(tmp_path / "empty", [{"x": 1}]).parent, tmp_path / "out")
+
+
+@pytest.mark.parametrize("word", ["0", "1", "1.0", "-1"])
+def test_numbers_of_genders_are_not_guessed(tmp_path, word):
+    root = trees.fer2013(tmp_path / "fer", rows=14)
+    genders(root, [(0, "male"), (1, word)])
+    with pytest.raises(
+        JobError, match=rf"genders\.csv, row 3: gender {word} says neither man nor woman: write male or female$"
+    ):
+        build("fer2013", root, tmp_path / "out", options={"gender": "genders.csv"})
+    root = trees.rafdb(tmp_path / "raf", train=14, test=7)
+    genders(root, [("train_00001.jpg", "3")])
+    with pytest.raises(JobError, match=r"write male or female, or one of 0 \(male\), 1 \(female\), 2 \(unsure\)$"):
+        build("rafdb", root, tmp_path / "out", options={"gender": "genders.csv"})
