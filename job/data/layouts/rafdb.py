@@ -28,14 +28,15 @@ def find(
         raise JobError(f"--option images={images}: wants aligned or original")
     listed = next((path for path, _ in walk(root, Notes(), _LISTS)), None)
     genders = Genders(root, gender, _GENDERS)
+    needed = source is not None and not genders  # in a pair, which names no domains, none are
     if listed is None:
-        yield from _class_folders(root, notes, genders, source)
+        yield from _class_folders(root, notes, genders, needed)
         return
     basic = Path(listed).parent.parent
     files = _by_stem(basic, images, notes)
     people = _by_stem(basic, "manual", Notes(), (".txt",))
-    if not people:
-        _check_known(genders, source, f"{basic} has no Annotation/manual")
+    if needed and not people:
+        raise _no_genders(f"{basic} has no Annotation/manual")
     try:
         lines = Path(listed).read_text(encoding="utf-8").splitlines()
     except (OSError, ValueError) as error:
@@ -55,9 +56,10 @@ def find(
         yield Found(origin, path, person, name_of("rafdb", code), None, split)
 
 
-def _class_folders(root: str, notes: Notes, genders: Genders, source: str | None) -> Iterator[Found]:
+def _class_folders(root: str, notes: Notes, genders: Genders, needed: bool) -> Iterator[Found]:
     for path, origin in walk(root, notes):
-        _check_known(genders, source, f"{root} has no EmoLabel/{_LISTS[0]}, and class folders come without")
+        if needed:
+            raise _no_genders(f"{root} has no EmoLabel/{_LISTS[0]}, and class folders come without")
         *folders, name = origin.split("/")
         code = folders[-1] if folders else ""
         split = next(filter(None, map(split_of, folders)), None) or split_of(name.partition("_")[0])
@@ -65,13 +67,11 @@ def _class_folders(root: str, notes: Notes, genders: Genders, source: str | None
         yield Found(origin, path, genders.of(origin, stem, stem + ".jpg"), name_of("rafdb", code), None, split)
 
 
-def _check_known(genders: Genders, source: str | None, detail: str) -> None:
-    """Raise JobError where nothing tells genders; in a pair (no `source`) none are needed."""
-    if source is not None and not genders:
-        raise JobError(
-            f"layout rafdb needs the gender of each image, and {detail}: --option gender=FILE, "
-            "a table with the columns image and gender"
-        )
+def _no_genders(detail: str) -> JobError:
+    return JobError(
+        f"layout rafdb needs the gender of each image, and {detail}: --option gender=FILE, "
+        "a table with the columns image and gender"
+    )
 
 
 def _by_stem(basic: Path, folder: str, notes: Notes, *endings: tuple[str, ...]) -> dict[str, str]:
