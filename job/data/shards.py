@@ -4,6 +4,7 @@ The result depends on the input, the seed and the settings, never on the number 
 was interrupted. The manifest is written last.
 """
 
+import os
 import shutil
 import sys
 from collections.abc import Iterator
@@ -185,7 +186,7 @@ def _check(layout, root, out, size, shards, workers, seed, quality, crop, no_fac
 def _check_apart(out: Path, folders: dict[str, str]) -> None:
     """Raise JobError where the search for images would come upon the shards when the command is run again."""
     for option, folder in folders.items():
-        if out.resolve().is_relative_to(Path(folder).resolve()):
+        if Path(os.path.realpath(out)).is_relative_to(os.path.realpath(folder)):
             raise JobError(
                 f"--out {out} lies inside {option} {folder}, so the shards would be read as images: choose another"
             )

@@ -589,6 +589,9 @@ def test_arguments_that_cannot_be_meant(tmp_path):
         build("folders", root, root)
     with pytest.raises(JobError, match=rf"--out {root}/a/b lies inside --root {root}, so the shards would be read as"):
         build("folders", root, root / "a" / "b")
+    (tmp_path / "loop").symlink_to("loop")
+    with pytest.raises(JobError, match="--out: cannot make"):
+        build("folders", root, tmp_path / "loop" / "out")
     with pytest.raises(JobError, match=r"has no image of the source left \(\d+ images without a face\): see --crop"):
         build("folders", root, tmp_path / "out", crop="face", no_face="drop")
 

@@ -75,7 +75,7 @@ def test_people_who_are_called_as_an_emotion_is_abbreviated(tmp_path):
 
 def test_numbers_in_foreign_tars_are_not_guessed(tmp_path):
     trees.tars(tmp_path / "tars")
-    with pytest.raises(JobError, match=r"00000 is of class 0, .*--option classes=NAME,NAME,") as caught:
+    with pytest.raises(JobError, match=r"tars/0\.tar holds class 0, .*--option classes=NAME,NAME,") as caught:
         build("webdataset", tmp_path / "tars", tmp_path / "out")
     assert "\n" not in str(caught.value)
 

@@ -80,7 +80,7 @@ def _sample(path, origin, key, sample, names, notes) -> Iterator[Found]:
     if text.isascii() and text.isdigit():
         if not names:
             raise JobError(
-                f"{name} is of class {text[:9]}, and no manifest says which that is: name them in their order from 0, "
+                f"{path} holds class {text[:9]}, and no manifest says which that is: name them in their order from 0, "
                 "--option classes=NAME,NAME,... (in a pair source_classes or target_classes)"
             )
         emotion = names[int(text)] if len(text) < 9 and int(text) < len(names) else text
