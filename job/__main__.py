@@ -97,24 +97,14 @@ def shards(layout, root, out, source, target, options, **settings) -> int:
     """
     # no linear algebra here, and each of the processes would start a thread for every core
     os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
+    from job.data.layouts import find_layout
+    from job.data.layouts.options import read_options
     from job.data.shards import write_shards
 
-    pairs = dict(map(_pair, options))
+    pairs = read_options(find_layout(layout), options)
     pairs |= {name: value for name, value in (("source", source), ("target", target)) if value is not None}
     write_shards(layout, root, out, options=pairs, **settings)
     return 0
-
-
-def _pair(option: str) -> tuple[str, object]:
-    import yaml
-
-    key, equals, value = option.partition("=")
-    if not equals:
-        raise JobError(f"--option {option!r} is not of the form KEY=VALUE")
-    try:
-        return key, yaml.safe_load(value)
-    except yaml.YAMLError:
-        raise JobError(f"--option {option!r}: the value is not valid YAML") from None
 
 
 @main.command()

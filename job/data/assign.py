@@ -22,26 +22,42 @@ class Item(NamedTuple):
 
 
 def repeats_of_held_out(items: Sequence[Item]) -> set[int]:
-    """Places of images that the data set gives to one split while an equal image is in a later one.
+    """Places of images that the data set gives to one split while an equal image is, or will be, in a later one.
 
     Many official splits share images: whoever trained on those would be tested on what was seen. Test keeps its own.
     """
+    if not any(item.given for item in items):
+        return set()
+    splits = _bound(items)
     rank: dict[str, int] = {}
-    for item in items:
-        if item.given is not None:
-            rank[item.content] = max(rank.get(item.content, 0), SPLITS.index(item.given))
+    for item, split in zip(items, splits):
+        if split is not None:
+            rank[item.content] = max(rank.get(item.content, 0), SPLITS.index(split))
     return {
         place
-        for place, item in enumerate(items)
-        if item.given is not None and SPLITS.index(item.given) < rank[item.content]
+        for place, (item, split) in enumerate(zip(items, splits))
+        if split is not None and SPLITS.index(split) < rank[item.content]
     }
+
+
+def _bound(items: Sequence[Item]) -> list[str | None]:
+    """The split that the data set gives each image to, or that it will go to with images that are given to several."""
+    splits = [item.given for item in items]
+    if None in splits:
+        for unit in _units(items):
+            given = {splits[i] for i in unit} - {None}
+            if len(given) > 1:
+                latest = max(given, key=SPLITS.index)  # as in `_allowed`
+                for i in unit:
+                    splits[i] = splits[i] or latest
+    return splits
 
 
 def assign_splits(items: Sequence[Item], *, seed: int, val: float, test: float, name: str) -> list[str]:
     """The split of each item; `val` and `test` are shares of the images that have no split of their own.
 
-    Images of one subject, and equal images, stay together. A split that the data set names is kept; one that it lacks
-    is taken out of its training split. Every domain gets some of each split. Raises JobError where that is impossible.
+    Images of one subject, and equal images, stay together. A split that the data set names is kept; one that a domain
+    lacks is taken out of its training split. Every domain gets some of each split. Raises JobError where it cannot.
     """
     _check_subjects(items, name)
     units = _units(items)
@@ -113,18 +129,25 @@ def _units(items: Sequence[Item]) -> list[list[int]]:
 
 def _allowed(items: Sequence[Item], units: list[list[int]]) -> list[Sequence[str]]:
     """The splits that each unit may go to: all, unless the data set gives some of its images to one."""
-    named = {item.given for item in items}
-    if named == {None}:
+    if not any(item.given for item in items):
         return [SPLITS] * len(units)
-    taken_from_train = ("train", *(split for split in ("val", "test") if split not in named))
+    free = _taken_from_train(items)
+    both = tuple(split for split in SPLITS if all(split in splits for splits in free.values()))
     allowed = []
     for unit in units:
         given = {items[i].given for i in unit} - {None}
         if given == {"train"}:
-            allowed.append(taken_from_train)
+            domains = {items[i].domain for i in unit}
+            allowed.append(both if len(domains) > 1 else free[domains.pop()])
         else:
             allowed.append((max(given, key=SPLITS.index),) if given else SPLITS)
     return allowed
+
+
+def _taken_from_train(items: Sequence[Item]) -> dict[str, Sequence[str]]:
+    """By domain, where images that the data set gives to train may go: there, and to splits that it does not name."""
+    named = {(item.domain, item.given) for item in items}
+    return {domain: ("train", *(s for s in SPLITS[1:] if (domain, s) not in named)) for domain in DOMAINS}
 
 
 def _order(units: list[list[int]], key: int) -> list[int]:

@@ -10,6 +10,9 @@ Test pictures are made from other photos than those for training and validation:
 """
 
 import gzip
+import math
+import struct
+import zlib
 from functools import lru_cache
 from pathlib import Path
 
@@ -125,11 +128,13 @@ def _read_idx(path: Path, dimensions: int) -> np.ndarray:
     """A file of the idx format: two zero bytes, type 8 (uint8), the number of dimensions, their sizes, the values."""
     try:
         content = gzip.decompress(path.read_bytes()) if path.suffix == ".gz" else path.read_bytes()
-    except (OSError, EOFError) as error:
+    except (OSError, EOFError, zlib.error) as error:
         raise JobError(f"cannot read {path} ({error}): get the file again") from None
     head = 4 + 4 * dimensions
-    shape = tuple(np.frombuffer(content[4:head], ">i4"))
-    if content[:4] != bytes((0, 0, 8, dimensions)) or len(content) != head + np.prod(shape, dtype=np.int64):
+    shape = ()
+    if content[:4] == bytes((0, 0, 8, dimensions)) and len(content) >= head:
+        shape = struct.unpack_from(f">{dimensions}I", content, 4)
+    if not shape or len(content) != head + math.prod(shape):
         raise JobError(f"{path} is not an idx file of {dimensions} dimensions, or was cut short: get the file again")
     return np.frombuffer(content, np.uint8, offset=head).reshape(shape)
 
@@ -151,5 +156,6 @@ LAYOUT = Layout(
     records=records,
     read=read,
     options={"val": 5000, "train": None, "test": None},
+    numbers=("train", "test"),
     size=EDGE,
 )

@@ -79,7 +79,10 @@ def pixels_to_pgm(text: bytes) -> bytes:
     edge = int(len(words) ** 0.5)
     if not words or edge * edge != len(words):
         raise ValueError(f"{len(words)} pixels are not a square")
-    values = np.array(words, np.int64)  # raises ValueError for what is no number
+    try:
+        values = np.array(words, np.int64)  # raises ValueError for what is no number
+    except OverflowError:  # nor is that between 0 and 255
+        values = np.array([-1])
     if values.min() < 0 or values.max() > 255:
         raise ValueError("a pixel is not between 0 and 255")
     return b"P5 %d %d 255\n" % (edge, edge) + values.astype(np.uint8).tobytes()

@@ -11,7 +11,7 @@ from job.data.assign import Item, assign_splits, repeats_of_held_out
 from job.data.convert import Converted
 from job.data.emotions import label_of
 from job.data.found import Found, Notes, same_domain
-from job.data.records import EMOTIONS, SOURCE, TARGET, Layout, Record
+from job.data.records import DOMAINS, EMOTIONS, Layout, Record
 from job.errors import JobError
 
 # What every layout of files lets the user set, with the defaults.
@@ -92,7 +92,7 @@ def gather(
         left_out["images that equal one of a later split"] += len(repeats)
         kept = [entry for i, entry in enumerate(kept) if i not in repeats]
         items = [item for i, item in enumerate(items) if i not in repeats]
-    for role in (SOURCE, TARGET):
+    for role in DOMAINS:
         if not any(item.domain == role for item in items):
             told = ", ".join(f"{n} {what}" for what, n in sorted(left_out.items()))
             raise JobError(
@@ -120,12 +120,11 @@ def _wanted(found_images, options, notes) -> list[Image]:
     """The images of either domain that show one of the seven emotions."""
     if _same(options["source"], options["target"]):
         raise JobError(f"--source {options['source']} and --target {options['target']} are the same domain")
+    listed = list(found_images)
+    roles = _roles({found.domain for found in listed}, options)
     wanted = []
-    roles: dict[str | None, str | None] = {SOURCE: SOURCE, TARGET: TARGET}
     labels: dict[str, int | None] = {}
-    for found in found_images:
-        if found.domain not in roles:
-            roles[found.domain] = next((r for r in (SOURCE, TARGET) if same_domain(found.domain, options[r])), None)
+    for found in listed:
         domain = roles[found.domain]
         if domain is None:
             notes.left_out[f"domain {found.domain}" if found.domain else "unknown domain"] += 1
@@ -140,13 +139,24 @@ def _wanted(found_images, options, notes) -> list[Image]:
     return wanted
 
 
+def _roles(domains: set[str | None], options: dict[str, Any]) -> dict[str | None, str | None]:
+    """Source, target or None for each of the data set's own domains: by the names that the user gave.
+
+    Where these fit none, `source` and `target` mean themselves, as in a pair and in shards of our own.
+    """
+    roles = {domain: next((r for r in DOMAINS if same_domain(domain, options[r])), None) for domain in domains}
+    if not any(roles.values()):
+        roles |= {role: role for role in DOMAINS if role in domains}
+    return roles
+
+
 def _same(one: str | None, other: str | None) -> bool:
     return one is not None and same_domain(one, other)
 
 
 def _check_domains(layout: Layout, options: dict[str, Any], images: Sequence[Image], notes: Notes) -> None:
     held = {image.domain for image in images}
-    for role in (SOURCE, TARGET):
+    for role in DOMAINS:
         if role not in held:
             others = [what.removeprefix("domain ") for what in sorted(notes.left_out) if what.startswith("domain ")]
             others = others[:5] + ["..."] * (len(others) > 5)

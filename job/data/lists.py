@@ -5,6 +5,7 @@ import io
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
+from job.errors import JobError
 from job.files import write_atomically
 
 SKIPPED, COPIES, NO_FACE = "skipped.csv", "duplicates.csv", "no_face.csv"
@@ -16,4 +17,15 @@ def write_csv(path: Path, heads: Sequence[str], rows: Iterable[Sequence]) -> Non
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(heads)
     writer.writerows(rows)
-    write_atomically(path, text.getvalue(), durable=True)
+    write_beside(path, text.getvalue())
+
+
+def write_beside(path: Path, text: str) -> None:
+    """A file beside the shards, whole or not at all. Raises JobError, which says so, where the disk is full."""
+    try:
+        write_atomically(path, text, durable=True)
+    except OSError as error:
+        raise JobError(
+            f"cannot write {path} ({error.strerror}): make room or check the permissions, then run the same command "
+            "again; finished shards are kept"
+        ) from None

@@ -35,8 +35,9 @@ class Layout:
 
     `records(root, seed, **options)` lists every record; `read(record, size)` returns its pixels as uint8 [H, W, 3] in
     RGB, of any size: the writer resizes and encodes both domains in exactly the same way. `options` names the keyword
-    arguments of `records` that a user may set, with their defaults; `size` is the edge of a shard's images in pixels
-    unless the user asks for another.
+    arguments of `records` that a user may set, with their defaults, which say of what kind they are; one of None is a
+    text, or a number where `numbers` names it. `size` is the edge of a shard's images in pixels unless the user asks
+    for another.
 
     Data sets of files give `find(root, notes, **options)` in place of both: it yields the images as they are described
     on disk (job.data.found); job.data.convert reads them and job.data.gather makes records of them.
@@ -48,5 +49,6 @@ class Layout:
     read: Callable[[Record, int], np.ndarray] | None = None
     needs_root: bool = True
     options: dict[str, Any] = field(default_factory=dict)
+    numbers: Sequence[str] = ()
     size: int = 64
     find: Callable[..., Iterable] | None = None

@@ -4,7 +4,7 @@ The result depends on the input, the seed and the settings, never on the number 
 was interrupted. The manifest is written last.
 """
 
-import difflib
+import os
 import shutil
 import sys
 from collections.abc import Iterator
@@ -19,7 +19,9 @@ from job.data.garbage import no_collecting
 from job.data.gather import Gathered, digest_images, find_images, gather, unusable
 from job.data.hashing import mix
 from job.data.layouts import find_layout
-from job.data.lists import COPIES, NO_FACE, SKIPPED
+from job.data.layouts.options import complete_options
+from job.data.layouts.pair import folders_of
+from job.data.lists import COPIES, NO_FACE, SKIPPED, write_beside
 from job.data.manifest import NAME, Manifest, load_manifest
 from job.data.plan import ShardPlan, digest_records, group_records, plan_shards, shard_count
 from job.data.pool import Pool, cores
@@ -27,7 +29,7 @@ from job.data.records import DOMAINS, Layout
 from job.data.report import tell, write_lists
 from job.data.write_shard import UNFINISHED, write_shard
 from job.errors import JobError
-from job.files import InUse, lock, make_folder, remove_partials, write_atomically
+from job.files import InUse, lock, make_folder, remove_partials
 from job.progress import follow
 
 
@@ -132,7 +134,7 @@ def _write(layout, root, out, settings, shards, strict, budget, pool, progress) 
         write_lists(out, gathered, budget, crop)
         if progress:
             tell(out, gathered, budget)
-    write_atomically(out / NAME, manifest.model_dump_json(indent=1) + "\n", durable=True)
+    write_beside(out / NAME, manifest.model_dump_json(indent=1) + "\n")
     return manifest
 
 
@@ -175,32 +177,19 @@ def _check(layout, root, out, size, shards, workers, seed, quality, crop, no_fac
         if layout.find is None:
             raise JobError(f"--crop face looks for faces in photos, and layout {layout.name} has none: leave it out")
         check_detector()
-    for name in options:
-        if name not in layout.options:
-            near = difflib.get_close_matches(name, layout.options, n=1)
-            known = f"did you mean {near[0]}?" if near else f"it has {', '.join(layout.options) or 'none'}"
-            raise JobError(f"layout {layout.name} has no option {name!r}: {known}")
-        _check_option(name, options[name], layout.options[name])
-    merged = {**layout.options, **options}
-    if layout.find is not None and merged["val"] + merged["test"] >= 1:
-        raise JobError(f"--option val={merged['val']} and test={merged['test']} leave nothing to train on")
-    return merged
+    complete = complete_options(layout, options)
+    if layout.find is not None:
+        _check_apart(out, {"--root": root} if layout.needs_root else folders_of(complete))
+    return complete
 
 
-def _check_option(name: str, value: Any, default: Any) -> None:
-    """Raise JobError unless the value is of the kind of the option's default."""
-    if isinstance(default, bool):
-        right, wants = isinstance(value, bool), "true or false"
-    elif isinstance(default, int):
-        right, wants = type(value) is int and value >= 1, f"a whole number from 1 up, such as {default}"
-    elif isinstance(default, float):
-        right, wants = type(value) is float and 0 < value < 1, f"a share between 0 and 1, such as {default}"
-    elif isinstance(default, str):
-        right, wants = isinstance(value, str), f"a name, such as {default}"
-    else:
-        return
-    if not right:
-        raise JobError(f"--option {name}={value}: wants {wants}")
+def _check_apart(out: Path, folders: dict[str, str]) -> None:
+    """Raise JobError where the search for images would come upon the shards when the command is run again."""
+    for option, folder in folders.items():
+        if Path(os.path.realpath(out)).is_relative_to(os.path.realpath(folder)):
+            raise JobError(
+                f"--out {out} lies inside {option} {folder}, so the shards would be read as images: choose another"
+            )
 
 
 def _finished(layout, root, out, settings, shards, strict, pool, progress) -> Manifest:

@@ -109,6 +109,13 @@ def test_patches_reach_every_edge():
     assert digits._patch(photo, 0.0, 0.0).shape == (28, 28, 3)
 
 
+def damage_within(path):
+    """A gzip file whose header and end are right, and whose middle is none."""
+    whole = bytearray(path.read_bytes())
+    whole[10:40] = bytes([255] * 30)
+    path.write_bytes(whole)
+
+
 @pytest.mark.parametrize(
     ("damage", "says"),
     [
@@ -118,6 +125,13 @@ def test_patches_reach_every_edge():
             "was cut short",
         ),
         (lambda root: (root / "mnist/train-images-idx3-ubyte.gz").write_bytes(b"zip"), "cannot read .*train-images"),
+        (
+            lambda root: (root / "mnist/t10k-labels-idx1-ubyte").write_bytes(b"abcde"),
+            "is not an idx file of 1 dimensions",
+        ),
+        (lambda root: (root / "mnist/t10k-labels-idx1-ubyte").write_bytes(b"\0\0\x08\x01\0"), "was cut short"),
+        (lambda root: (root / "mnist/t10k-labels-idx1-ubyte").write_bytes(b""), "was cut short"),
+        (lambda root: damage_within(root / "mnist/train-images-idx3-ubyte.gz"), "cannot read .*train-images"),
         (lambda root: [path.unlink() for path in (root / "photos").iterdir()], "photos has 0 .jpg files"),
     ],
 )

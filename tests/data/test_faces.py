@@ -2,13 +2,15 @@
 
 import dataclasses
 import pickle
+import re
 from collections import Counter
+from pathlib import Path
 
 import numpy as np
 import pytest
 
 from job.data import faces
-from job.data.faces.action_units import ACTION_UNITS, PROTOTYPES, express, prototype_expression
+from job.data.faces.action_units import ACTION_UNITS, INTENSITY, PROTOTYPES, express, prototype_expression
 from job.data.faces.appearance import draw_identity, draw_shot
 from job.data.faces.geometry import landmarks
 from job.data.faces.render import render
@@ -77,6 +79,16 @@ def test_shape_and_range(records, size):
 def test_many_people_render(records):
     """No proportion, style or pose within the drawn ranges leaves the canvas or breaks a curve."""
     assert all(faces.read(r, 32).shape == (32, 32, 3) for r in records[::3])
+
+
+def test_the_docs_say_what_the_generator_does():
+    text = (Path(__file__).parents[2] / "docs" / "faces.md").read_text()
+    assert "an intensity of {:g} to {:g},".format(*INTENSITY) in text
+    for emotion, prototype in PROTOTYPES.items():
+        core, optional = re.search(rf"^\| {emotion} \| (.*?) \| (.*)\|$", text, re.MULTILINE).groups()
+        assert set(map(int, re.findall(r"\d+", core))) == set(prototype.core)
+        said = {int(unit): int(share) for unit, share in re.findall(r"(\d+)[a-z ]* \((\d+) %\)", optional)}
+        assert said == {unit: round(100 * probability) for unit, (probability, _) in prototype.optional.items()}
 
 
 def test_prototypes_name_known_action_units_in_the_order_of_the_labels():

@@ -19,7 +19,7 @@ import trees
 from test_layouts import build, samples
 from test_shards import contents
 
-from job.data import convert
+from job.data import convert, lists
 from job.data.found import Notes, walk
 from job.data.manifest import load_manifest
 from job.data.shards import write_shards
@@ -253,6 +253,37 @@ def test_a_full_disk_is_one_line(tmp_path, monkeypatch):
             build("folders", root, tmp_path / "out")
     assert not list((tmp_path / "out").rglob("*.partial"))
     build("folders", root, tmp_path / "out")
+
+
+@pytest.mark.parametrize("name", ["skipped.csv", "duplicates.csv", "no_face.csv", "manifest.json"])
+def test_a_disk_that_fills_at_the_very_end_is_one_line_too(tmp_path, monkeypatch, name):
+    replace = os.replace
+
+    def full(source, target):
+        if os.path.basename(target) == name:
+            raise OSError(errno.ENOSPC, "No space left on device")
+        replace(source, target)
+
+    root = trees.folders(tmp_path / "set", each=3)
+    crop = "face" if name == "no_face.csv" else "center"
+    with monkeypatch.context() as patched:
+        patched.setattr(os, "replace", full)
+        with pytest.raises(
+            JobError, match=rf"cannot write .*{name} \(No space left on device\): make room .* again"
+        ) as told:
+            build("folders", root, tmp_path / "out", crop=crop)
+    assert "\n" not in str(told.value)
+    assert not list((tmp_path / "out").rglob("*.partial"))
+    build("folders", root, tmp_path / "out", crop=crop)
+
+
+def test_a_full_disk_while_too_many_are_skipped_is_one_line(odd, tmp_path, monkeypatch):
+    def full(*given, durable):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(lists, "write_atomically", full)
+    with pytest.raises(JobError, match=r"cannot write .*skipped\.csv \(No space left on device\)"):
+        build("folders", odd, tmp_path / "out")
 
 
 def test_every_file_is_opened_once(tmp_path, monkeypatch):

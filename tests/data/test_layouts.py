@@ -313,6 +313,16 @@ def test_rafdb_names_an_image_that_is_not_there(tmp_path):
     assert 'train_00007.jpg,"named in list_patition_label.txt' in (tmp_path / "out/skipped.csv").read_text()
 
 
+def test_rafdb_below_a_folder_whose_name_is_not_utf_8(tmp_path):
+    root = trees.rafdb(tmp_path / "RAF-DB")
+    try:
+        os.rename(root / "basic", os.fsdecode(os.fsencode(root) + b"/caf\xe9"))
+    except OSError:
+        pytest.skip("the file system wants UTF-8")
+    build("rafdb", root, tmp_path / "out")
+    assert all(sample["source"].startswith("caf/xe9/Image/aligned/") for sample in samples(tmp_path / "out"))
+
+
 def test_rafdb_in_class_folders_takes_genders_from_a_table(tmp_path):
     root, rows = tmp_path / "DATASET", []
     for split, count in (("train", 84), ("test", 28)):
@@ -349,6 +359,18 @@ def test_fer2013(tmp_path, header):
         assert sample["split"] == (("train",) * 5 + ("val", "test"))[row // 14 % 7]
         wanted = np.asarray(trees.picture(row, (48, 48)).convert("L")).astype(int)
         assert abs(sample["image"][:, :, 1] - wanted).mean() < 3
+
+
+def test_fer2013_skips_pixels_that_are_none(tmp_path):
+    root = trees.fer2013(tmp_path / "fer")
+    lines = (root / "fer2013.csv").read_text().splitlines()
+    for row, pixel in ((8, "9" * 23), (9, "-1"), (10, "256"), (11, "x")):
+        lines[row + 1] = f"3,{' '.join([pixel] * 64)},Training"
+    (root / "fer2013.csv").write_text("\n".join(lines))
+    build("fer2013", root, tmp_path / "out", options={"gender": "genders.csv"}, max_skipped="4")
+    wrong = (tmp_path / "out/skipped.csv").read_text().splitlines()[1:]
+    assert [line.partition(",")[0] for line in wrong] == [f"fer{row:07d}.png" for row in (8, 9, 10, 11)]
+    assert all("a pixel is not between 0 and 255" in line for line in wrong[:3])
 
 
 def test_fer2013_needs_genders(tmp_path):
@@ -429,7 +451,7 @@ def test_ckplus_in_class_folders(tmp_path):
 @pytest.mark.parametrize("name", ["jaffe", "ckplus"])
 def test_one_domain_wants_another(tmp_path, name):
     with pytest.raises(JobError, match=f"{name} is one domain.*job shards pair --source {name}:"):
-        build(name, tmp_path, tmp_path / "out")
+        build(name, trees.jaffe(tmp_path / "set"), tmp_path / "out")
 
 
 @pytest.mark.parametrize(
@@ -446,12 +468,23 @@ def test_a_pair_that_cannot_be_meant(tmp_path, source, says):
         build("pair", None, tmp_path / "out", options={"source": source, "target": "jaffe:/elsewhere"})
 
 
+def test_shards_do_not_go_where_a_pair_is_looked_for(tmp_path):
+    """Nor by a detour: the search would come upon them when the command is run again."""
+    (tmp_path / "link").symlink_to(trees.jaffe(tmp_path / "jaffe"))
+    trees.ckplus(tmp_path / "CK+")
+    options = {"source": f"ckplus:{tmp_path / 'CK+'}", "target": f"jaffe:{tmp_path / 'jaffe'}"}
+    for out, option in (("CK+/out", "--source"), ("link/out", "--target"), ("CK+/../jaffe/out", "--target")):
+        with pytest.raises(JobError, match=rf"--out .*/out lies inside {option} .*: choose another"):
+            build("pair", None, tmp_path / out, options=options)
+    build("pair", None, tmp_path / "CK+ and jaffe", options=options)
+
+
 # webdataset -------------------------------------------------------------------------------------------------------
 
 
 def test_existing_tars(tmp_path):
     trees.tars(tmp_path / "tars")
-    build("webdataset", tmp_path / "tars", tmp_path / "out")
+    build("webdataset", tmp_path / "tars", tmp_path / "out", options={"classes": ",".join(EMOTIONS)})
     read = samples(tmp_path / "out")
     assert len(read) == 84
     assert_disjoint(read)
@@ -471,6 +504,22 @@ def test_existing_tars_with_classes_of_their_own(tmp_path):
     assert {(int(s["source"][-5:]) % 7, s["emotion"]) for s in samples(tmp_path / "out")} == set(enumerate(names[:6]))
 
 
+def test_names_in_tars_that_are_not_utf_8(tmp_path):
+    trees.tars(tmp_path / "tars", folder="b\udce9b\udce9/")
+    build("webdataset", tmp_path / "tars", tmp_path / "out", options={"classes": ",".join(EMOTIONS)})
+    assert all(sample["source"].split("/", 1)[1].startswith("b/xe9b/xe9/000") for sample in samples(tmp_path / "out"))
+
+
+def test_what_the_json_of_a_tar_says_may_be_no_text(tmp_path):
+    about = json.dumps({"domain": "\ud800", "subject": "\udce9"}).encode()
+    trees.tars(tmp_path / "tars")
+    trees.tars(tmp_path / "tars/more", first=84, json=about)
+    trees.tars(tmp_path / "tars/deep", shards=1, each=1, json=b"[" * 100_000)
+    options = {"classes": ",".join(EMOTIONS)}
+    manifest = build("webdataset", tmp_path / "tars", tmp_path / "out", max_skipped="1", options=options)
+    assert manifest.left_out == {"domain \\ud800": 84, "unreadable": 1}
+
+
 def test_our_own_shards_are_a_layout_too(tmp_path):
     trees.folders(tmp_path / "set")
     first = build("folders", tmp_path / "set", tmp_path / "first")
@@ -483,11 +532,12 @@ def test_tars_that_are_damaged_or_compressed(tmp_path):
     trees.tars(tmp_path / "tars", shards=3)
     cut = tmp_path / "tars/2.tar"
     cut.write_bytes(cut.read_bytes()[: cut.stat().st_size // 2 + 300])
-    build("webdataset", tmp_path / "tars", tmp_path / "out", max_skipped="5%")
+    options = {"classes": ",".join(EMOTIONS)}
+    build("webdataset", tmp_path / "tars", tmp_path / "out", max_skipped="5%", options=options)
     assert len((tmp_path / "out/skipped.csv").read_text().splitlines()) == 2
     (tmp_path / "tars/x.tar.gz").touch()
     with pytest.raises(JobError, match="is compressed: unpack it"):
-        build("webdataset", tmp_path / "tars", tmp_path / "more")
+        build("webdataset", tmp_path / "tars", tmp_path / "more", options=options)
 
 
 def test_a_root_of_another_kind_is_told_in_one_line(tmp_path):
@@ -537,6 +587,11 @@ def test_arguments_that_cannot_be_meant(tmp_path):
             build("folders", root, tmp_path / "out", **settings)
     with pytest.raises(JobError, match="is the dataset's own folder"):
         build("folders", root, root)
+    with pytest.raises(JobError, match=rf"--out {root}/a/b lies inside --root {root}, so the shards would be read as"):
+        build("folders", root, root / "a" / "b")
+    (tmp_path / "loop").symlink_to("loop")
+    with pytest.raises(JobError, match="--out: cannot make"):
+        build("folders", root, tmp_path / "loop" / "out")
     with pytest.raises(JobError, match=r"has no image of the source left \(\d+ images without a face\): see --crop"):
         build("folders", root, tmp_path / "out", crop="face", no_face="drop")
 

@@ -83,6 +83,38 @@ def test_splits_of_the_data_set_are_kept_and_lacking_ones_come_out_of_train():
     assert splits.count("val") == pytest.approx(0.1 * splits.count("train") / 0.9, abs=3)
 
 
+@pytest.mark.parametrize("official", ["source", "target"])
+def test_a_domain_that_lacks_a_split_takes_it_out_of_its_own_train(official):
+    """RAF-DB beside FER2013: one has train and test, the other train, val and test."""
+    listed = []
+    for n, item in enumerate(items(known=False)):
+        splits = ("train", "train", "val", "test") if item.domain == official else ("train", "train", "test")
+        listed.append(item._replace(given=splits[n % len(splits)]))
+    splits = assign(listed)
+    for item, split in zip(listed, splits):
+        assert split == item.given or (item.domain != official and (item.given, split) == ("train", "val"))
+    held = Counter((item.domain, split) for item, split in zip(listed, splits))
+    other = next(domain for domain in ("source", "target") if domain != official)
+    assert held[other, "val"] == pytest.approx(0.1 * (held[other, "val"] + held[other, "train"]), abs=2)
+
+
+def test_equal_images_of_both_domains_go_where_both_may():
+    listed = [Item("source", 0, None, f"s{i}", ("train", "test")[i % 2]) for i in range(40)]
+    listed += [Item("target", 0, None, f"t{i}", ("train", "val", "test")[i % 3]) for i in range(60)]
+    listed += [Item(domain, 0, None, f"both{i}", "train") for domain in ("source", "target") for i in range(20)]
+    splits = assign(listed, val=0.5)
+    assert set(splits[-40:]) == {"train"}
+    assert "val" in splits[:40]
+
+
+def test_folders_with_other_splits_in_either_domain(tmp_path):
+    root = trees.folders(tmp_path / "set", domains=("Male",), splits=("train", "val", "test"), each=3)
+    trees.folders(root, domains=("Female",), splits=("train", "test"), each=10, first=1000)
+    manifest = build("folders", root, tmp_path / "out", shards=1)
+    assert [manifest.samples("source", split) for split in ("train", "val", "test")] == [21, 21, 21]
+    assert [manifest.samples("target", split) for split in ("train", "val", "test")] == [63, 7, 70]
+
+
 def test_images_called_training_ones_and_those_called_nothing_share_what_is_held_out():
     listed = [item._replace(given=("train", None)[n % 2]) for n, item in enumerate(items(known=False))]
     splits = assign(listed)
@@ -94,6 +126,52 @@ def test_an_image_of_the_test_split_is_not_trained_on():
     given = [("a", "train"), ("a", "train"), ("a", "test"), ("b", "val"), ("b", "train"), ("c", "train"), ("d", None)]
     listed = [Item("source", 0, None, content, split) for content, split in given]
     assert repeats_of_held_out(listed) == {0, 1, 4}
+
+
+def spread_out(listed, splits):
+    """Contents that are in more than one split."""
+    held = {}
+    for item, split in zip(listed, splits):
+        held.setdefault(item.content, set()).add(split)
+    return {content for content, splits in held.items() if len(splits) > 1}
+
+
+def test_an_image_that_its_subject_takes_to_test_is_not_trained_on_elsewhere():
+    listed = [
+        Item(d, 0, None, f"{d}{g}{i}", g) for d in ("source", "target") for g in ("train", "test") for i in range(6)
+    ]
+    listed += [
+        Item("source", 0, None, "x", "train"),
+        Item("source", 0, "b", "x", None),
+        Item("source", 0, "b", "y", "test"),
+    ]
+    listed += [
+        Item("target", 0, None, "v", "val"),
+        Item("target", 0, "c", "v", None),
+        Item("target", 0, "c", "z", "test"),
+    ]
+    repeats = repeats_of_held_out(listed)
+    assert repeats == {len(listed) - 6, len(listed) - 3}
+    kept = [item for i, item in enumerate(listed) if i not in repeats]
+    assert not spread_out(kept, assign(kept))
+
+
+def test_no_content_is_in_two_splits_however_few_rows_have_one():
+    for seed in range(200):
+        rng = np.random.default_rng(seed)
+        listed = []
+        for i in range(300):
+            domain = ("source", "target")[i % 2]
+            given = (None, None, "train", "val", "test")[rng.integers(5)]
+            # a subject's own split, so that the data set does not contradict itself
+            person = rng.integers(40)
+            subject = None if person < 20 else f"{domain}{person}"
+            if given is not None and subject is not None:
+                given = ("train", "val", "test")[person % 3]
+            listed.append(Item(domain, int(rng.integers(3)), subject, f"{rng.integers(1500)}", given))
+        repeats = repeats_of_held_out(listed)
+        kept = [item for i, item in enumerate(listed) if i not in repeats]
+        assert not spread_out(kept, assign(kept, seed=seed))
 
 
 def test_duplicates_are_reported_and_stay_in_one_split(tmp_path):

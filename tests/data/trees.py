@@ -32,8 +32,8 @@ def put(path: Path, number: int, **settings) -> Path:
     return path
 
 
-def folders(root: Path, domains=("Male", "Female"), splits=("",), each: int = 6, names=EMOTIONS) -> Path:
-    number = 0
+def folders(root: Path, domains=("Male", "Female"), splits=("",), each=6, names=EMOTIONS, first=0) -> Path:
+    number = first
     for split in splits:
         for domain in domains:
             for name in names:
@@ -137,12 +137,12 @@ def ckplus(root: Path, people: int = 6) -> Path:
     return root
 
 
-def tars(root: Path, shards: int = 2, each: int = 42, **changes) -> Path:
+def tars(root: Path, shards: int = 2, each: int = 42, first: int = 0, folder: str = "", **changes) -> Path:
     root.mkdir(parents=True, exist_ok=True)
     for shard in range(shards):
         with tarfile.open(root / f"{shard}.tar", "w") as tar:
             for i in range(each):
-                number = shard * each + i
+                number = first + shard * each + i
                 image = io.BytesIO()
                 picture(number).save(image, "PNG")
                 about = {"domain": ("male", "female")[number // 7 % 2], "subject": f"p{number // 14}{number // 7 % 2}"}
@@ -152,7 +152,7 @@ def tars(root: Path, shards: int = 2, each: int = 42, **changes) -> Path:
                     "json": json.dumps(about).encode(),
                 }
                 for ending, content in (members | changes).items():
-                    member = tarfile.TarInfo(f"{number:05d}.{ending}")
+                    member = tarfile.TarInfo(f"{folder}{number:05d}.{ending}")
                     member.size = len(content)
                     tar.addfile(member, io.BytesIO(content))
     return root

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from functools import lru_cache
 
 from job.data.emotions import label_of
-from job.data.found import Found, Notes, same_domain, split_of, walk
+from job.data.found import Found, Notes, same_domain, simple, split_of, walk
 from job.data.gather import face_layout
 from job.errors import JobError
 
@@ -29,7 +29,11 @@ def find(root: str, notes: Notes, *, source: str | None, target: str | None, sub
 
 
 def read_folders(folders: list[str], domains: tuple[str | None, ...] = ()) -> tuple[str | None, str, str | None]:
-    """Domain, emotion and split by the names of the folders; an emotion that is not known under its own name."""
+    """Domain, emotion and split by the names of the folders; an emotion that is not known under its own name.
+
+    Of several emotions the one nearest to the file counts. People may be called Ha, An or Di: the codes of two letters
+    count only where no other name of an emotion is there.
+    """
     domain = split = None
     rest = []
     for name in folders:
@@ -40,7 +44,8 @@ def read_folders(folders: list[str], domains: tuple[str | None, ...] = ()) -> tu
         else:
             rest.append(name)
     known = [name for name in rest if label_of(name) is not None]
-    emotion = known[0] if known else rest[-1] if rest else "of no folder"
+    known = [name for name in known if len(simple(name)) > 2] or known
+    emotion = (known or rest or ["of no folder"])[-1]
     if domain is None and rest:
         domain = next((name for name in rest if name != emotion), None)
     return domain, emotion, split

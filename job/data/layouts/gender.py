@@ -1,22 +1,32 @@
-"""A table of genders by image, which the user supplies for data sets that come without."""
+"""A table of genders by image, which the user supplies for data sets that come without.
+
+Genders are words (job.data.found has those that mean men and women). A number means nothing but where the data set's
+own files define it: 1 is a woman to some and a man to others, and the domains would be swapped in silence.
+"""
+
+from collections.abc import Mapping
 
 from job.data.layouts.table import option_path, read_table
 from job.errors import JobError
-
-_WORDS = {"0": "male", "1": "female", "2": "unsure"}  # as RAF-DB counts
 
 
 class Genders:
     """The gender of each image by what the table calls it: its path below the root, its file name, or another name."""
 
-    def __init__(self, root: str, path: str | None) -> None:
+    def __init__(self, root: str, path: str | None, numbers: Mapping[str, str] | None = None) -> None:
+        """`numbers` are those that the data set defines. Raises JobError where the table is no such table."""
         self._by_image: dict[str, str] = {}
         if path is None:
             return
         table = option_path(root, path)
         for number, row in read_table(table, ("image", "gender")):
             image, gender = row["image"].replace("\\", "/"), row["gender"]
-            gender = _WORDS.get(gender, gender)
+            gender = (numbers or {}).get(gender, gender)
+            if not any(map(str.isalpha, gender)):
+                known = f", or one of {', '.join(f'{n} ({word})' for n, word in numbers.items())}" if numbers else ""
+                raise JobError(
+                    f"{table}, row {number}: gender {gender} says neither man nor woman: write male or female{known}"
+                )
             if self._by_image.setdefault(image, gender) != gender:
                 raise JobError(f"{table}, row {number}: {image} has another gender before: correct the table")
 

@@ -1,7 +1,8 @@
 """RAF-DB, basic emotions (Li, Deng & Du 2017): `EmoLabel/list_patition_label.txt` (spelt so), or class folders 1 to 7.
 
 Gender is in `Annotation/manual/train_00001_manu_attri.txt`: five landmarks, then 0 man, 1 woman, 2 unsure, then race
-and age. Class folders come without it: `--option gender=FILE`, a table with the columns image and gender. The
+and age. Class folders come without it: `--option gender=FILE`, a table with the columns image (a path below the root, a
+file name, or `train_00001.jpg` as the list has it) and gender (a word, or a number as in the attribute files). The
 official test split is kept and val is taken out of train. Subjects are not known.
 """
 
@@ -10,7 +11,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from job.data.emotions import name_of
-from job.data.found import Found, Notes, split_of, walk
+from job.data.found import Found, Notes, printable, split_of, walk
 from job.data.gather import face_layout
 from job.data.layouts.gender import Genders
 from job.errors import JobError
@@ -26,13 +27,16 @@ def find(
     if images not in ("aligned", "original"):
         raise JobError(f"--option images={images}: wants aligned or original")
     listed = next((path for path, _ in walk(root, Notes(), _LISTS)), None)
-    genders = Genders(root, gender)
+    genders = Genders(root, gender, _GENDERS)
+    needed = source is not None and not genders  # in a pair, which names no domains, none are
     if listed is None:
-        yield from _class_folders(root, notes, genders)
+        yield from _class_folders(root, notes, genders, needed)
         return
     basic = Path(listed).parent.parent
     files = _by_stem(basic, images, notes)
     people = _by_stem(basic, "manual", Notes(), (".txt",))
+    if needed and not people:
+        raise _no_genders(f"{basic} has no Annotation/manual")
     try:
         lines = Path(listed).read_text(encoding="utf-8").splitlines()
     except (OSError, ValueError) as error:
@@ -47,18 +51,27 @@ def find(
         if path is None:
             notes.skip(name, f"named in {os.path.basename(listed)}, and not there")
             continue
-        origin = os.path.relpath(path, root).replace(os.sep, "/")
-        person = genders.of(origin, stem) or _gender(people.get(stem + "_manu_attri"))
+        origin = printable(os.path.relpath(path, root).replace(os.sep, "/"))
+        person = genders.of(origin, stem, stem + ".jpg") or _gender(people.get(stem + "_manu_attri"))
         yield Found(origin, path, person, name_of("rafdb", code), None, split)
 
 
-def _class_folders(root: str, notes: Notes, genders: Genders) -> Iterator[Found]:
+def _class_folders(root: str, notes: Notes, genders: Genders, needed: bool) -> Iterator[Found]:
     for path, origin in walk(root, notes):
+        if needed:
+            raise _no_genders(f"{root} has no EmoLabel/{_LISTS[0]}, and class folders come without")
         *folders, name = origin.split("/")
         code = folders[-1] if folders else ""
         split = next(filter(None, map(split_of, folders)), None) or split_of(name.partition("_")[0])
         stem = name.rpartition(".")[0].removesuffix("_aligned")
-        yield Found(origin, path, genders.of(origin, stem), name_of("rafdb", code), None, split)
+        yield Found(origin, path, genders.of(origin, stem, stem + ".jpg"), name_of("rafdb", code), None, split)
+
+
+def _no_genders(detail: str) -> JobError:
+    return JobError(
+        f"layout rafdb needs the gender of each image, and {detail}: --option gender=FILE, "
+        "a table with the columns image and gender"
+    )
 
 
 def _by_stem(basic: Path, folder: str, notes: Notes, *endings: tuple[str, ...]) -> dict[str, str]:

@@ -1,8 +1,8 @@
 """Existing WebDataset tars: `KEY.jpg` (or png, webp), `KEY.cls`, and `KEY.json` with a field domain.
 
-A .cls holds a number, which counts the classes of `--option classes=neutral,joy,...` (by default the manifest's beside
-the tars, or the seven emotions in the order of this program), or an emotion's name. The fields subject and split of the
-JSON are used where they are there.
+A .cls holds an emotion's name, or a number, which counts from 0 the classes of `--option classes=NAME,NAME,...` or else
+of the manifest beside the tars: without either numbers are refused, since every data set has an order of its own. The
+fields subject and split of the JSON are used where they are there.
 """
 
 import json
@@ -10,9 +10,8 @@ import tarfile
 from collections.abc import Iterator
 from pathlib import Path
 
-from job.data.found import ENDINGS, Found, Notes, split_of, walk
+from job.data.found import ENDINGS, Found, Notes, printable, split_of, walk
 from job.data.gather import face_layout
-from job.data.records import EMOTIONS
 from job.errors import JobError
 
 _MOST_BYTES = 1 << 20  # of a .json or .cls
@@ -65,35 +64,48 @@ def _check_end(path: str, end: int) -> None:
 def _sample(path, origin, key, sample, names, notes) -> Iterator[Found]:
     if key is None or "image" not in sample:
         return
-    name = f"{origin}/{key[0]}/{key[1]}" if key[0] else f"{origin}/{key[1]}"
+    name = printable(f"{origin}/{key[0]}/{key[1]}" if key[0] else f"{origin}/{key[1]}")
     try:
         about = json.loads(sample.get("json", b"{}"))
         if not isinstance(about, dict):
             raise ValueError("not a mapping")
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         notes.skip(name, f"its .json cannot be read: {error}")
         return
     if "cls" not in sample:
         notes.left_out["samples without a class"] += 1
         return
     text = sample["cls"].decode("utf-8", "replace").strip()
-    emotion = names[int(text)] if text.isascii() and text.isdigit() and int(text) < len(names) else text
+    emotion = text
+    if text.isascii() and text.isdigit():
+        if not names:
+            raise JobError(
+                f"{path} holds class {text[:9]}, and no manifest says which that is: name them in their order from 0, "
+                "--option classes=NAME,NAME,... (in a pair source_classes or target_classes)"
+            )
+        emotion = names[int(text)] if len(text) < 9 and int(text) < len(names) else text
     split, subject, domain = about.get("split"), about.get("subject"), about.get("domain")
     yield Found(
         name,
         (path, *sample["image"]),
-        None if domain is None else str(domain),
+        None if domain is None else _text(domain),
         emotion or "of an empty .cls",
-        None if subject in (None, "") else str(subject),
+        None if subject in (None, "") else _text(subject),
         None if split is None else split_of(str(split)),
     )
 
 
+def _text(value: object) -> str:
+    """A value of the JSON as text that can be written anywhere: halves of characters are spelt out."""
+    return str(value).encode("utf-8", "backslashreplace").decode()
+
+
 def _classes(root: Path) -> tuple[str, ...]:
+    """The names of the classes by the manifest of shards of our own; none where there is no such manifest."""
     try:
         return tuple(map(str, json.loads((root / "manifest.json").read_bytes())["class_names"]))
     except (OSError, ValueError, KeyError, TypeError):
-        return EMOTIONS
+        return ()
 
 
 LAYOUT = face_layout("webdataset", find, classes=None)
