@@ -22,7 +22,7 @@ shift
 
 # `accelerate launch` turns every failure into a traceback and exit code 1, so mistakes are looked for before it starts.
 plan=$(python -m job train --check --config "$config" "$@")
-read -r JOB_RANKS JOB_GPUS JOB_RUN_FOLDER <<<"$plan"
+read -r JOB_RANKS JOB_GPUS JOB_RUN_FOLDER <<<"${plan##*$'\n'}"
 export JOB_RANKS JOB_GPUS JOB_RUN_FOLDER JOB_HOSTS=localhost
 unset JOB_STATUS_FILE "${!SLURM_@}" # one node, in a Slurm allocation too
 rm -f "$JOB_RUN_FOLDER/stop"        # of an earlier start that ended before it could be served

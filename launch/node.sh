@@ -38,7 +38,7 @@ fi
 [[ ${JOB_RANKS:-1} =~ ^[1-9][0-9]*$ ]] || fail "JOB_RANKS=$JOB_RANKS is not a number of ranks"
 gpus=${JOB_GPUS:-${SLURM_GPUS_ON_NODE:-0}}
 ranks=${JOB_RANKS:-$((tasks > 1 ? tasks : gpus > 0 ? gpus : 1))}
-port=${JOB_PORT:-$((20000 + ${SLURM_JOB_ID:-0} % 20000))}
+port=${JOB_PORT:-$((20000 + ${SLURM_JOB_ID:-0} % 12000))}
 [[ $tasks -eq 1 || $tasks -eq $ranks ]] ||
   fail "$tasks tasks and JOB_RANKS=$ranks on each node: start one task for each node, or one for each rank"
 
@@ -50,8 +50,10 @@ if [[ $gpus -eq 0 ]]; then
 fi
 if [[ $nodes -gt 1 ]]; then
   if [[ $node -eq 0 && ${SLURM_LOCALID:-0} -eq 0 ]]; then
-    python -c 'import socket, sys; socket.create_server(("", int(sys.argv[1])))' "$port" 2>/dev/null ||
+    if ! python -c 'import socket, sys; socket.create_server(("", int(sys.argv[1])))' "$port" 2>/dev/null; then
+      [[ -z ${JOB_PORT_FOUND:-} ]] || { echo "port $port on $head, free a moment ago, is taken" >&2; exit 1; } # start again
       fail "port $port is taken on $head: set JOB_PORT to a free one, or unset it"
+    fi
   fi
   if [[ -z ${GLOO_SOCKET_IFNAME:-} ]]; then
     GLOO_SOCKET_IFNAME=$(python "$here/interface.py" "${hosts[$((node == 0 ? 1 : 0))]}" 2>&1) ||
@@ -66,7 +68,7 @@ if [[ $tasks -gt 1 ]]; then # srun has started every rank
   [[ ${CUDA_VISIBLE_DEVICES:-,} == *,* ]] || LOCAL_RANK=0 # --gpus-per-task shows each rank its own GPU only
   launch=(python)
 else
-  launch=(accelerate launch --num_processes "$JOB_EXPECTED_RANKS" --num_machines "$nodes" --machine_rank "$node"
+  launch=(accelerate launch --config_file "$here/accelerate/node.yaml" --num_processes "$JOB_EXPECTED_RANKS" --num_machines "$nodes" --machine_rank "$node"
     --mixed_precision no --dynamo_backend no --quiet)
   if [[ $nodes -gt 1 ]]; then
     launch+=(--multi_gpu --rdzv_backend static --main_process_ip "$head" --main_process_port "$port"

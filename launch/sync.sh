@@ -29,10 +29,15 @@ uploaded() { # SEGMENT: wandb sync ends in 0 even when it was refused, but marks
   compgen -G "$1/*.wandb.synced" >/dev/null
 }
 
-failed=0
+failed=0 strange=false
 shopt -s nullglob
 for run in "$@"; do
-  [[ -d $run/wandb ]] || { echo "error: $run has no wandb folder: give run folders such as runs/NAME" >&2; exit 2; }
+  if [[ ! -d $run/wandb ]]; then
+    [[ -f $run/comparison.json ]] && continue # what `compare` writes beside the runs
+    echo "error: $run has no wandb folder: give run folders such as runs/NAME" >&2
+    strange=true
+    continue
+  fi
   segments=("$run"/wandb/offline-run-*)
   for segment in "${segments[@]}"; do
     if uploaded "$segment"; then continue; fi
@@ -58,4 +63,5 @@ done
 if [[ $failed -eq 1 ]]; then
   echo "error: not everything was uploaded, see above: check the network and \`wandb login\`, then repeat the command" >&2
 fi
+if $strange; then exit 2; fi
 exit "$failed"

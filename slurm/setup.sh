@@ -22,20 +22,21 @@ id=$SLURM_JOB_ID
 JOB_HOSTS=$(scontrol show hostnames "$SLURM_JOB_NODELIST" | paste -sd ' ')
 head=${JOB_HOSTS%% *}
 [[ -n $head ]] || { echo "error: Slurm does not say which nodes this job has" >&2; exit 2; }
-export JOB_HOSTS
+export JOB_HOSTS SLURM_EXPORT_ENV=ALL # to the steps, also after `sbatch --export=NONE`
 [[ -z ${SLURM_CPUS_PER_TASK:-} ]] || export SRUN_CPUS_PER_TASK=$SLURM_CPUS_PER_TASK # srun does not inherit it
 [[ ${SLURM_NTASKS_PER_NODE:-1} -eq 1 ]] || JOB_RANKS=$SLURM_NTASKS_PER_NODE # one task for each rank
 [[ -z ${JOB_RANKS:-} ]] || export JOB_RANKS
 
-# The port follows from the job's number, past those that somebody listens on.
+# The port follows from the job's number, past those that somebody listens on; below those of outgoing connections.
 if [[ -z ${JOB_PORT:-} ]]; then
-  JOB_PORT=$((20000 + SLURM_JOB_ID % 20000))
+  JOB_PORT=$((20000 + SLURM_JOB_ID % 12000))
   while (: <"/dev/tcp/$head/$JOB_PORT") 2>/dev/null; do JOB_PORT=$((JOB_PORT + 1)); done
-  export JOB_PORT
+  export JOB_PORT JOB_PORT_FOUND=true
 fi
 
 on_head() {
-  srun --nodes=1 --ntasks=1 --nodelist="$head" "${JOB_SRUN_OPTIONS[@]}" "${JOB_CONTAINER[@]}" "$@"
+  # SLURM_GPUS, of `sbatch --gpus`, counts those of all nodes
+  env --unset=SLURM_GPUS srun --nodes=1 --ntasks=1 --nodelist="$head" "${JOB_SRUN_OPTIONS[@]}" "${JOB_CONTAINER[@]}" "$@"
 }
 
 on_every_node() {

@@ -2,12 +2,14 @@
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
 import time
 from pathlib import Path
 
+import pytest
 import torch
 from safetensors.torch import load_file
 
@@ -29,6 +31,10 @@ def merge(base: dict, changes: dict) -> dict:
         merged[key] = merge(merged.get(key, {}), value) if isinstance(value, dict) else value
     return merged
 
+
+needs_compiler = pytest.mark.skipif(
+    not any(map(shutil.which, (os.environ.get("CXX", "g++"), "clang++"))), reason="torch.compile needs a C++ compiler"
+)
 
 # Bit-identical weights take equally many threads: sums are split among them. Here, and in the processes tests start.
 os.environ["OMP_NUM_THREADS"] = "1"
@@ -61,6 +67,7 @@ def start(config, tmp_path, ranks: int = 1) -> subprocess.Popen:
         launcher += [
             "-m",
             "accelerate.commands.launch",
+            "--config_file=launch/accelerate/node.yaml",
             "--multi_gpu",
             f"--num_processes={ranks}",
             "--main_process_port=0",

@@ -38,19 +38,22 @@ def test_two_ranks_stop_on_a_signal_in_75_and_go_on_to_0(small, tmp_path):
     train = {"steps": 300, "eval_every": 150, "checkpoint_every": 100}  # the stop file is looked for once a second
     whole, config = small(name="whole", train=train), small(name="stopped", train=train)
     process = local(whole, tmp_path, ranks=2)
-    assert process.wait(300) == 0, process.stderr.read()
+    _, errors = process.communicate(timeout=300)
+    assert process.returncode == 0, errors
     process = local(config, tmp_path, ranks=2)
     while not rows_so_far(config):
         assert process.poll() is None, process.stderr.read()
         time.sleep(0.02)
     process.send_signal(signal.SIGTERM)
-    assert process.wait(120) == 75, process.stderr.read()
+    _, errors = process.communicate(timeout=120)
+    assert process.returncode == 75, errors
     assert json.loads((config.run_folder / "status.json").read_text())["status"] == "stopped"
     assert not (config.run_folder / "stop").exists()
     (alert,) = map(json.loads, (config.run_folder / "alerts.jsonl").read_text().splitlines())
     assert alert["text"].startswith("SIGTERM; "), "whoever reads it wants to know why"
     process = local(config, tmp_path, ranks=2)
-    assert process.wait(300) == 0, process.stderr.read()
+    _, errors = process.communicate(timeout=300)
+    assert process.returncode == 0, errors
     assert_same_weights(weights(config), weights(whole))
 
 

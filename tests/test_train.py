@@ -11,7 +11,7 @@ import threading
 import time
 
 import pytest
-from running import SMALL, assert_same_weights, finish, kill_at, merge, rows, start, weights
+from running import SMALL, assert_same_weights, finish, kill_at, merge, needs_compiler, rows, start, weights
 
 from job.config_file import build_config
 from job.errors import EXIT_STOPPED, JobError
@@ -97,10 +97,10 @@ def test_sigterm_ends_a_run_in_75_after_a_checkpoint(small, undisturbed):
             time.sleep(0.01)
         os.kill(os.getpid(), signal.SIGTERM)
 
-    thread = threading.Thread(target=terminate)
+    thread = threading.Thread(target=terminate, daemon=True)
     thread.start()
     code = train(config)
-    thread.join()
+    thread.join(10)
     assert code == EXIT_STOPPED
     assert (config.run_folder / "checkpoints" / "latest").exists()
     assert train(config) == 0
@@ -269,6 +269,7 @@ def test_every_way_to_train_resumes_exactly(small, changes):
 
 
 @pytest.mark.slow
+@needs_compiler
 def test_compiled_training_ends_where_eager_training_ends(small):
     eager = small(name="eager", train={"steps": 4})
     compiled = small(name="compiled", train={"steps": 4}, model={"compile": True})

@@ -21,6 +21,8 @@ def read_runs(folders: Sequence[Path]) -> list[dict]:
     """Objective, seed and summary of each run. Raises JobError for one that is not finished."""
     runs = []
     for folder in map(Path, folders):
+        if (folder / "comparison.json").exists():  # of an earlier comparison, beside the runs
+            continue
         try:
             config = yaml.safe_load((folder / "config.yaml").read_text(encoding="utf-8"))
             summary = json.loads((folder / "summary.json").read_text(encoding="utf-8"))
@@ -69,6 +71,8 @@ def compare(folders: Sequence[Path]) -> dict:
     test split. Of 0 gap, nothing can be closed and the share is None.
     """
     runs = read_runs(folders)
+    if not runs:
+        raise JobError(f"{folders[0]} holds a comparison and no run: give finished runs, such as runs/faces-*")
     _check_comparable(runs)
     by_objective = {}
     for objective in sorted({run["objective"] for run in runs}, key=lambda o: (ORDER.index(o) if o in ORDER else 1, o)):

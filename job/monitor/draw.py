@@ -13,8 +13,9 @@ from job.monitor.run_view import read_run
 
 
 def main() -> None:
-    os.nice(10)
     folder, status, *options = sys.argv[1:]
+    if status == "running":  # else all ranks wait for it
+        os.nice(10)
     run = read_run(Path(folder))
     run.status["status"] = status  # which the run is about to write
     written = {}

@@ -33,7 +33,7 @@ def find_nodes(environment: Mapping[str, str] = os.environ) -> Nodes:
     if tasks != nodes:
         raise JobError(f"{tasks} tasks on {nodes} nodes: start the doctor with srun --ntasks-per-node=1")
     hosts = environment.get("JOB_HOSTS", "").split() or _expand(environment["SLURM_STEP_NODELIST"])
-    port = int(environment.get("JOB_PORT") or 20000 + int(environment["SLURM_JOB_ID"]) % 20000)
+    port = int(environment.get("JOB_PORT") or 20000 + int(environment["SLURM_JOB_ID"]) % 12000)
     return Nodes(hosts, int(environment["SLURM_PROCID"]), port)
 
 

@@ -74,12 +74,12 @@ def test_a_bomb_is_refused_from_its_header(tmp_path):
     big = tmp_path / "bomb.jpg"
     Image.new("L", (20_000, 20_000)).save(big, quality=1)
     program = (
-        "import resource, sys; from job.data.fetch import fetch; from job.data.picture import *\n"
-        "held = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss\n"
+        "import sys; from job.data.fetch import fetch; from job.data.picture import *\n"
+        f"{trees.PEAK}held = peak()\n"
         "for path in sys.argv[1:]:\n"
         "    try: read_picture(fetch(path)); print('read')\n"
         "    except UnreadableError as error: print(error)\n"
-        "grown = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - held\n"
+        "grown = peak() - held\n"
         "assert grown < 60_000, grown\n"
     )
     done = subprocess.run([sys.executable, "-c", program, path, big], capture_output=True, text=True, check=False)

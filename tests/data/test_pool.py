@@ -83,6 +83,7 @@ def test_none_is_left_when_their_parent_is_killed(threads):
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as parent:
         workers = set(parent.stdout.readline().split())
         parent.kill()
+    assert workers
     give_up = time.monotonic() + 20
     while any(is_at_work(pid) for pid in workers):
         assert time.monotonic() < give_up

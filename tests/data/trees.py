@@ -225,3 +225,10 @@ def odd_and_bad(folder: Path) -> dict[str, str]:
         "nowhere.jpg": "a broken link",
         "pipe.jpg": "not a plain file",
     }
+
+
+# For a program that watches its memory, in KiB. Not getrusage: a process begins with the peak of the one that made it.
+PEAK = """
+import re
+def peak(): return int(re.search(r"VmHWM:\\s*(\\d+)", open("/proc/self/status").read())[1])
+"""

@@ -151,9 +151,10 @@ def test_figures_do_not_touch_the_training(small, drawn):
     assert_same_weights(weights(without), weights(drawn))
 
 
-def test_a_drawing_that_fails_is_told_once_and_the_training_goes_on(small, monkeypatch):
+def test_a_drawing_that_fails_is_told_once_and_the_training_goes_on(small, tmp_path, monkeypatch):
     monkeypatch.setattr("job.monitor.drawing.ROOT", "/nowhere")
     monkeypatch.setenv("PYTHONSAFEPATH", "1")
+    monkeypatch.chdir(tmp_path)  # before Python 3.11 that is not heard of
     config = small(**merge(DRAWN, {"name": "undrawn"}))
     assert train(config) == 0
     told = [line for line in (config.run_folder / "log.txt").read_text().splitlines() if "cannot draw figures" in line]

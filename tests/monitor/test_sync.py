@@ -4,6 +4,7 @@ import json
 import os
 import subprocess
 import sys
+import threading
 import time
 from pathlib import Path
 
@@ -14,20 +15,21 @@ from running import REPO
 pytestmark = pytest.mark.slow
 KEY = "0123456789abcdef0123456789abcdef01234567"
 RECORD = """
-import sys, time, wandb
-folder, first, wait = sys.argv[1], int(sys.argv[2]), float(sys.argv[3])
+import sys, wandb
+folder, first = sys.argv[1], int(sys.argv[2])
 settings = wandb.Settings(silent=True, x_transaction_log_flush_interval=0.2)
 run = wandb.init(dir=folder, id="abc", resume="allow", mode="offline", project="p", settings=settings)
 for step in range(first, first + 5):
     run.log({"trainer/step": step})
-time.sleep(wait)
+sys.stdin.read()
 """
 
 
-def record(folder: Path, first: int, wait: float = 0.0) -> subprocess.Popen:
-    """A segment of five steps, in a process of its own, which ends after `wait` seconds more."""
+def record(folder: Path, first: int) -> subprocess.Popen:
+    """A segment of five steps, in a process of its own, which ends when its stdin is closed."""
     environment = {name: value for name, value in os.environ.items() if not name.startswith("WANDB_")}
-    return subprocess.Popen([sys.executable, "-c", RECORD, str(folder), str(first), str(wait)], env=environment)
+    command = [sys.executable, "-c", RECORD, str(folder), str(first)]
+    return subprocess.Popen(command, env=environment, cwd=folder, stdin=subprocess.PIPE)
 
 
 def sync(server: FakeWandb, *arguments) -> subprocess.CompletedProcess:
@@ -35,7 +37,9 @@ def sync(server: FakeWandb, *arguments) -> subprocess.CompletedProcess:
     environment |= {"WANDB_BASE_URL": server.url, "WANDB_API_KEY": KEY}
     environment["PATH"] = f"{Path(sys.executable).parent}{os.pathsep}{environment['PATH']}"
     command = [str(REPO / "launch" / "sync.sh"), *map(str, arguments)]
-    return subprocess.run(command, env=environment, capture_output=True, text=True, timeout=120)
+    return subprocess.run(
+        command, env=environment, capture_output=True, text=True, timeout=120, cwd=arguments[-1].parent
+    )
 
 
 def steps(server: FakeWandb) -> list[int]:
@@ -48,7 +52,9 @@ def run(tmp_path) -> Path:
     folder = tmp_path / "run"
     (folder / "wandb").mkdir(parents=True)
     for first in (1, 6):
-        assert record(folder, first).wait(120) == 0
+        process = record(folder, first)
+        process.stdin.close()
+        assert process.wait(120) == 0
         time.sleep(1.1)  # segments are told apart by the second
     (folder / "status.json").write_text(json.dumps({"status": "finished"}))
     return folder
@@ -67,7 +73,7 @@ def test_finished_segments_are_uploaded_once(run):
 
 def test_a_segment_that_is_being_written_waits_or_is_followed(run):
     (run / "status.json").write_text(json.dumps({"status": "running"}))
-    process = record(run, 11, wait=25)
+    process = record(run, 11)
     try:
         deadline = time.monotonic() + 60
         while len(list((run / "wandb").glob("offline-run-*/*.wandb"))) < 3 and time.monotonic() < deadline:
@@ -77,6 +83,7 @@ def test_a_segment_that_is_being_written_waits_or_is_followed(run):
             assert "goes on: its newest segment is uploaded once it is over, or now with --live" in first.stdout
             assert steps(server) == list(range(1, 11))
             assert process.poll() is None
+            threading.Timer(5, process.stdin.close).start()
             live = sync(server, "--live", run)
             assert live.returncode == 0, live.stderr
             assert steps(server) == list(range(1, 16))
@@ -100,3 +107,15 @@ def test_a_folder_that_is_no_run_is_refused(tmp_path):
         done = sync(server, tmp_path)
     assert done.returncode == 2
     assert "give run folders such as runs/NAME" in done.stderr
+
+
+def test_what_is_no_run_does_not_keep_the_runs_behind_it(run):
+    """As `launch/sync.sh runs/*` meets it: a comparison lies beside the runs that it compares."""
+    comparison, other = run.parent / "a-comparison", run.parent / "b"
+    for folder in (comparison, other):
+        folder.mkdir()
+    (comparison / "comparison.json").write_text("{}")
+    with FakeWandb() as server:
+        assert sync(server, comparison, run).returncode == 0
+        assert steps(server) == list(range(1, 11))
+        assert sync(server, comparison, other, run).returncode == 2

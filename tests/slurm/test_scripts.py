@@ -78,7 +78,8 @@ def test_an_array_in_a_container_by_the_site_file(cluster, on_slurm):
     config, path = on_slurm(name="contained-7", train={"steps": 5000, "eval_every": 5000})
     wrapper = cluster.scratch / "container"
     wrapper.write_text(
-        f'#!/bin/bash\necho "$SLURM_PROCID: $1" >>{cluster.scratch}/inside\nPATH={only_python(cluster)} exec "$@"\n'
+        f'#!/bin/bash\necho "$SLURM_PROCID: $1 $IN_CONTAINER" >>{cluster.scratch}/inside\n'
+        f'PATH={only_python(cluster)} exec "$@"\n'
     )
     wrapper.chmod(0o755)
     site = cluster.scratch / "container.env"
@@ -90,9 +91,17 @@ def test_an_array_in_a_container_by_the_site_file(cluster, on_slurm):
     eventually(lambda: "queued again" in job.output(), job.output)
     eventually(lambda: job.restarts == 1, lambda: str(job.show()))
     cluster.call("scancel", job.number)
-    assert {"0: python", "0: launch/node.sh", "1: launch/node.sh"} <= set(
+    assert {"0: python 1", "0: launch/node.sh 1", "1: launch/node.sh 1"} <= set(
         (cluster.scratch / "inside").read_text().splitlines()
     )
+
+
+def test_a_job_that_is_given_little_of_the_shell_s_environment(cluster, on_slurm):
+    """Its steps would be given as little, and lack what the script has found for them."""
+    _, path = on_slurm(name="little", train={"steps": 3})
+    given = "--export=PATH,SLURM_CONF,JOB_SITE,JOB_RANKS,TMPDIR"
+    job = cluster.submit(given, "--nodes=2", "slurm/train.sbatch", path, "name=little", JOB_RANKS="1")
+    assert job.wait() == 0, job.output()
 
 
 def only_python(cluster) -> str:
@@ -109,19 +118,21 @@ def test_what_a_killed_up_leaves_is_taken_away(cluster, tmp_path):
     fake = tmp_path / "slurmctld"
     fake.write_text("#!/bin/bash\nkill -KILL $PPID\n")
     fake.chmod(0o755)
-    before = traces()
+    before = set(Path("/tmp").glob("slurm-cluster.*"))
     done = cluster.call(SCRIPTS / "up", check=False, PATH=f"{tmp_path}:{os.environ['PATH']}")
     assert done.returncode == -signal.SIGKILL
-    (folder,) = {trace for trace in traces() - before if trace.startswith("/tmp/slurm-cluster.")}
-    assert len(traces() - before) >= 5  # the folder, three namespaces, munged
+    (folder,) = (path for path in Path("/tmp").glob("slurm-cluster.*") if path not in before and left(path))
+    assert len(left(folder)) >= 5  # the folder, three namespaces, munged
     several = cluster.call(SCRIPTS / "down", check=False)  # it could be somebody else's
     assert several.returncode == 2
     assert "name yours" in several.stderr
     cluster.call(SCRIPTS / "down", folder)
-    assert traces() == before
+    assert left(folder) == []
 
 
-def traces() -> set[str]:
-    """Namespaces, folders and daemons of all test clusters on this machine."""
-    daemons = subprocess.run(["pgrep", "-af", "/tmp/slurm-cluster"], capture_output=True, text=True).stdout.splitlines()
-    return {*os.listdir("/run/netns"), *map(str, Path("/tmp").glob("slurm-cluster.*")), *daemons}
+def left(folder: Path) -> list[str]:
+    """What there is of a cluster: its folder, namespaces and daemons."""
+    found = [str(folder)] if folder.exists() else []
+    found += [name for name in os.listdir("/run/netns") if name.startswith(f"slurm{folder.suffix[1:]}-")]
+    daemons = subprocess.run(["pgrep", "-af", f"{folder}/"], capture_output=True, text=True).stdout.splitlines()
+    return found + daemons
