@@ -1,4 +1,4 @@
-"""What nobody should have to wait for: a job that cannot work ends before it starts and says why in its last line."""
+"""What nobody should have to wait for: a job that cannot work ends before its first step and says why in its last line."""
 
 import subprocess
 import sys
@@ -16,7 +16,7 @@ def assert_ends_at_once(job, message: str) -> None:
     assert last.startswith("error: "), job.output()
     assert message in last
     assert job.restarts == 0
-    assert "starting" not in job.output(), "ranks were started"
+    assert "  eta " not in job.output(), "a step was made"
 
 
 def test_mistakes_that_are_found_before_anything_starts(cluster, on_slurm):
