@@ -311,7 +311,8 @@ def run() -> int:
         return EXIT_BAD_INPUT
     except click.ClickException as error:
         command = error.ctx.command_path if isinstance(error, click.UsageError) and error.ctx else "python -m job"
-        return _refuse(f"{error.format_message().rstrip('.')}: see {command} --help")
+        message = error.format_message().rstrip(".")
+        return _refuse(f"{message}{' See' if message.endswith('?') else ': see'} {command} --help")
     except (click.Abort, KeyboardInterrupt):
         click.echo("interrupted: the same command again goes on with what is finished", err=True)
         return 130

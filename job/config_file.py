@@ -43,7 +43,10 @@ def load_config(path: str | Path, overrides: Sequence[str] = ()) -> Config:
         known = ", ".join(sorted(str(p) for p in Path("configs").glob("*.yaml")))
         raise JobError(f"no configuration at {path}: choose one of {known or 'your own YAML files'}") from None
     except (OSError, UnicodeDecodeError) as error:
-        raise JobError(f"cannot read the configuration {path}: {error}") from None
+        why = getattr(error, "strerror", None) or "it is no text in UTF-8"
+        raise JobError(
+            f"cannot read the configuration {path} ({why}): give a YAML file such as configs/faces.yaml"
+        ) from None
     except yaml.YAMLError as error:
         mark = getattr(error, "problem_mark", None)
         where = f"{path}, line {mark.line + 1}" if mark else str(path)

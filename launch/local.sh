@@ -3,8 +3,8 @@
 #
 #   launch/local.sh configs/X.yaml [key.sub=value ...]
 #
-# Ends in 0 when finished, 2 on bad input, 75 when stopped after a checkpoint: the same command goes on.
-# Ctrl-C, SIGTERM, SIGUSR1 and a closed terminal ask for such a stop; a second Ctrl-C ends at once.
+# Ends in 0 when finished, 2 on bad input, 75 when stopped after a checkpoint, 1 after a crash: the same command goes on.
+# Ctrl-C, SIGTERM, SIGUSR1 and a closed terminal ask for such a stop; a second Ctrl-C ends at once, in 130.
 # JOB_RANKS=N starts N processes instead of one for each GPU (or one on a CPU).
 set -euo pipefail
 
@@ -17,6 +17,7 @@ if ! command -v accelerate >/dev/null; then
   PATH=$(cd "$here/.." && pwd)/.venv/bin:$PATH # what `make setup` installs
   command -v accelerate >/dev/null || { echo "error: accelerate is not installed: run make setup" >&2; exit 2; }
 fi
+[[ -f job/__main__.py ]] || { echo "error: $PWD is not the repository: cd $(cd "$here/.." && pwd) and start it there" >&2; exit 2; }
 config=$1
 shift
 

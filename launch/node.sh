@@ -83,10 +83,11 @@ if [[ -z ${JOB_STATUS_FILE:-} ]]; then
   own=$(mktemp)
   export JOB_STATUS_FILE=$own
 fi
-launcher='' asked=false
+launcher='' asked=false forced=false
 # shellcheck disable=SC2329 # the trap calls it
 ask_to_stop() {
   if $asked && [[ -n $own && -n $launcher ]]; then # a second Ctrl-C
+    forced=true
     pkill -KILL -P "$launcher" || true
     kill -KILL "$launcher" 2>/dev/null || true
   fi
@@ -102,7 +103,7 @@ done
 # come to listen to signals.
 (trap '' USR1; exec setsid "${launch[@]}" -m job "$@") &
 launcher=$!
-while kill -0 "$launcher" 2>/dev/null; do wait "$launcher" || true; done
+while kill -0 "$launcher" 2>/dev/null; do wait "$launcher" 2>/dev/null || true; done
 
 # `accelerate launch` ends in 1 whatever went wrong, and buries one rank's message under the others' tracebacks.
 told='' message=''
@@ -110,11 +111,13 @@ told='' message=''
 if [[ -z $told ]]; then # a crash, which makes srun ask the other nodes to stop; or else a request that came before any
   told=1                # rank could listen to it
   if $asked; then told=75 message='before it could save'; fi
+  if $forced; then told=130; fi
   printf '%s\n%s\n' "$told" "$message" >"$JOB_STATUS_FILE" || true
 fi
 if [[ -n $own ]]; then
   rm -f "$own"
   [[ $told != 1 ]] || echo "error: the job ended before it could say why (killed, out of memory?): see the messages above; the same command goes on from the last checkpoint" >&2
+  [[ $told != 130 ]] || echo "ended at once: the same command goes on from the last checkpoint" >&2
   [[ $told != 2 || $JOB_EXPECTED_RANKS -eq 1 ]] || echo "error: $message" >&2
 fi
 [[ $told != 75 || -n $own ]] || exit 0 # to srun a stop is no bad exit; the status file says it

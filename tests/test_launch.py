@@ -1,5 +1,6 @@
 """launch/local.sh as a user calls it: exit codes, one line for a mistake, a stop on a signal, the number of ranks."""
 
+import contextlib
 import json
 import os
 import shutil
@@ -78,6 +79,36 @@ def test_a_mistake_is_one_line_and_exit_code_2(small, tmp_path, override, ranks,
     assert says in errors
     assert len(errors.strip().splitlines()) == 1
     assert errors.startswith("error: ")
+
+
+def test_a_second_interruption_ends_at_once_and_says_so(small, tmp_path):
+    config = small(name="twice", train={"steps": 100_000, "eval_every": 100_000, "checkpoint_every": 100_000})
+    process = local(config, tmp_path)
+    while not rows_so_far(config):
+        assert process.poll() is None, process.stderr.read()
+        time.sleep(0.02)
+    for rank in Path("/proc").glob("[0-9]*"):  # it cannot serve the first one any more
+        with contextlib.suppress(OSError):
+            if (
+                str(tmp_path / "twice.yaml").encode() in (rank / "cmdline").read_bytes()
+                and int(rank.name) != process.pid
+            ):
+                os.kill(int(rank.name), signal.SIGSTOP)
+    for _ in range(2):
+        process.send_signal(signal.SIGINT)
+        time.sleep(0.5)
+    _, errors = process.communicate(timeout=60)
+    assert process.returncode == 130, errors
+    assert errors.splitlines()[-1] == "ended at once: the same command goes on from the last checkpoint"
+    assert "Killed" not in errors
+
+
+def test_in_another_folder_it_says_where_to_start_it(tmp_path):
+    done = subprocess.run(
+        [REPO / "launch" / "local.sh", "configs/faces.yaml"], cwd=tmp_path, capture_output=True, text=True
+    )
+    assert done.returncode == 2
+    assert done.stderr == f"error: {tmp_path} is not the repository: cd {REPO} and start it there\n"
 
 
 @pytest.mark.parametrize("ranks", ["x", "0", "1.5"])

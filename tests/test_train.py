@@ -464,3 +464,21 @@ def test_skipped_images_are_counted_over_a_stop(small, faces, tmp_path):
     assert train(parts) == 0
     counts = [json.loads((c.run_folder / "summary.json").read_text())["data/skipped_samples"] for c in (whole, parts)]
     assert counts[0] == counts[1] >= 24
+
+
+def test_a_damaged_checkpoint_is_told_and_never_begun_over_in_silence(undisturbed, tmp_path):
+    config = again(undisturbed, tmp_path)
+    checkpoints = config.run_folder / "checkpoints"
+    newest = (checkpoints / "latest").resolve()
+    (newest / "trainer.pt").write_bytes(b"cut short")
+    assert train(config) == 0
+    log = (config.run_folder / "log.txt").read_text()
+    assert f"{newest.name} is damaged: trainer.pt should be" in log
+    assert "going on from step" in log
+    assert_same_weights(weights(config), weights(undisturbed))
+    for path in checkpoints.glob("step_*"):
+        (path / "trainer.pt").write_bytes(b"cut short")
+    with pytest.raises(
+        JobError, match=r"no checkpoint of .* is whole \(.* is damaged: .*choose another `name`, or delete"
+    ):
+        train(config)

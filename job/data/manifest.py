@@ -116,6 +116,8 @@ def load_manifest(place: str | Path, *, allow_pipe: bool = False, check_files: b
     try:
         manifest = _parse((folder / NAME).read_bytes(), folder / NAME)
     except FileNotFoundError:
+        if not any(folder.glob("*/*/*.tar")) and not (folder / ".unfinished").exists():
+            raise JobError(f"{folder} holds no shards (it has no {NAME}): give the --out of a shards command") from None
         raise JobError(f"{folder} has no {NAME}, so it is unfinished: run the shards command again") from None
     except OSError as error:
         raise JobError(f"cannot read {folder / NAME}: {error.strerror}; check the permissions") from None

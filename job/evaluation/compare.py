@@ -34,8 +34,8 @@ def read_runs(folders: Sequence[Path]) -> list[dict]:
             missing = Path(error.filename).name
             if missing == "summary.json":
                 raise JobError(f"{folder} is not finished (it has no {missing}): wait, or start it again") from None
-            hint = "is no run folder" if folder.is_dir() else "does not exist"
-            raise JobError(f"{folder} {hint} (it has no {missing}): give finished runs, such as runs/faces-*") from None
+            hint = f"is no run folder (it has no {missing})" if folder.is_dir() else "does not exist"
+            raise JobError(f"{folder} {hint}: give finished runs, such as runs/faces-*") from None
         if TARGET not in summary:
             raise JobError(f"{folder} has no {TARGET}: the target's test split has no labels to compare by")
         runs.append(

@@ -3,6 +3,7 @@
 import logging
 import sys
 import time
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -69,14 +70,16 @@ class Progress:
         left = (time.monotonic() - self._began) * (self._steps - step) / max(step - self._first, 1)
         text = f"eta {tqdm.format_interval(left)}  {metrics}"
         if self._bar is not None:
-            self._bar.update(step - self._bar.n)
-            self._bar.set_description_str(text)
+            with suppress(OSError):  # a terminal that is gone
+                self._bar.update(step - self._bar.n)
+                self._bar.set_description_str(text)
         hidden = self._bar is not None and "val/source_accuracy" not in row  # the live line shows it
         log.info("step %d/%d  %s", step, self._steps, text, extra={"hidden": hidden})
 
     def close(self) -> None:
         if self._bar is not None:
-            self._bar.close()
+            with suppress(OSError):
+                self._bar.close()
 
 
 class _AboveTheLine(logging.Handler):
@@ -84,4 +87,5 @@ class _AboveTheLine(logging.Handler):
 
     def emit(self, record: logging.LogRecord) -> None:
         if not getattr(record, "hidden", False):
-            tqdm.write(self.format(record), file=sys.stderr)
+            with suppress(OSError):  # nobody reads it any more (`| head`): log.txt holds it too
+                tqdm.write(self.format(record), file=sys.stderr)

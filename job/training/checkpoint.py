@@ -90,14 +90,18 @@ def point(folder: Path, name: str, target: Path) -> None:
     folder_to_disk(folder)
 
 
-def find_checkpoint(folder: Path) -> Checkpoint | None:
-    """The newest whole checkpoint of a run: `latest`, or the one before it where that is damaged. None: a new run."""
+def find_checkpoint(folder: Path, damaged: list[str] | None = None) -> Checkpoint | None:
+    """The newest whole checkpoint of a run: `latest`, or the one before it where that is damaged. None: there is none.
+
+    Says in `damaged`, where given, what is wrong with those that are newer.
+    """
     candidates = sorted((path for path in folder.glob("step_*") if _NAME.fullmatch(path.name)), reverse=True)
     for path in candidates:
         try:
             return read_checkpoint(path)
-        except JobError:
-            continue
+        except JobError as error:
+            if damaged is not None:
+                damaged.append(str(error))
     return None
 
 

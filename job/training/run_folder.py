@@ -37,13 +37,21 @@ def open_run_folder(config: Config, manifest: Manifest, accelerator: Accelerator
             (folder / "evaluation").mkdir(exist_ok=True)
             _lock(folder)
             set_up_log(folder, main=True)
-            last = checkpoints.find_checkpoint(folder / "checkpoints")
+            damaged: list[str] = []
+            last = checkpoints.find_checkpoint(folder / "checkpoints", damaged)
+            for message in damaged:
+                log.warning("%s", message)
             if last:
                 _check_same(config, manifest, last)
                 found[:] = last.path, _restore_best(folder / "checkpoints", last.meta["best"])
                 done = last.step >= config.train.steps
                 what = "nothing left to train, evaluating once more:" if done else "going on from"
                 log.info("%s step %d of %d in %s", what, last.step, config.train.steps, folder)
+            elif damaged:
+                raise JobError(
+                    f"no checkpoint of {folder} is whole ({damaged[0]}): choose another `name`, or delete "
+                    f"{folder}/checkpoints to begin anew"
+                )
             else:
                 log.info("starting %s on %d rank(s)", folder, accelerator.num_processes)
             write_atomically(folder / "config.yaml", config.to_yaml())

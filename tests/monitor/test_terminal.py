@@ -68,3 +68,20 @@ def test_a_live_line_on_a_terminal(shown_on):
     assert len(plain) == 2  # the evaluation and the warning; the live line has the rest
     assert "a warning" in plain[1]
     assert len(file.splitlines()) == 3
+
+
+def test_a_reader_that_is_gone_does_not_end_the_training(monkeypatch, tmp_path):
+    """As of `launch/local.sh ... | head`."""
+
+    class Broken(Screen):
+        def write(self, text: str) -> int:
+            raise BrokenPipeError(32, "Broken pipe")
+
+    monkeypatch.setattr(sys, "stderr", Screen(False))
+    set_up_log(tmp_path, main=True)
+    progress = Progress(10, 0)
+    monkeypatch.setattr(sys, "stderr", Broken(False))
+    progress.show(1, ROW)
+    progress.close()
+    close_log()
+    assert METRICS in (tmp_path / "log.txt").read_text()

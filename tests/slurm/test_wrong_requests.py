@@ -1,4 +1,4 @@
-"""What nobody should have to wait for: a job that cannot work ends before its first step and says why in its last line."""
+"""What nobody should have to wait for: a job that cannot work ends before its first step; its last line says why."""
 
 import subprocess
 import sys
@@ -35,7 +35,7 @@ def test_shards_that_the_second_node_cannot_read(cluster, on_slurm, faces):
     cluster.node("node2", "run", "mount", "-t", "tmpfs", "tmpfs", faces)
     try:
         job = cluster.submit("--nodes=2", TRAIN, path, JOB_RANKS="1")
-        assert_ends_at_once(job, f"{faces} has no manifest.json")
+        assert_ends_at_once(job, f"{faces} holds no shards")
         assert job.output().splitlines()[-1].endswith("(rank 1 on node2)")
     finally:
         cluster.node("node2", "run", "umount", faces)
