@@ -101,7 +101,8 @@ def shards(layout, root, out, source, target, options, **settings) -> int:
     from job.data.layouts.options import read_options
     from job.data.shards import write_shards
 
-    pairs = read_options(find_layout(layout), options)
+    layout = find_layout(layout)
+    pairs = read_options(layout, options)
     pairs |= {name: value for name, value in (("source", source), ("target", target)) if value is not None}
     write_shards(layout, root, out, options=pairs, **settings)
     return 0

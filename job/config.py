@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -156,6 +157,11 @@ def decisive_data(data: dict[str, Any]) -> dict[str, Any]:
 def default_score(objective: str) -> str:
     """The model-selection score of an objective."""
     return {"train_on_target": "target_accuracy", "source_only": "source_accuracy"}.get(objective, "infomax")
+
+
+def score_of(config: Mapping[str, Any]) -> str:
+    """The model-selection score in force, of a configuration as a run folder holds it."""
+    return (config.get("selection") or {}).get("score") or default_score(config["objective"]["name"])
 
 
 class Selection(Section):

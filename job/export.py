@@ -4,7 +4,6 @@ import contextlib
 import io
 import json
 import logging
-import os
 import warnings
 from pathlib import Path
 
@@ -14,7 +13,7 @@ from torch import Tensor, nn
 
 from job.errors import JobError
 from job.evaluation.load import Loaded, load_model
-from job.files import check_output, partial_of
+from job.files import check_output, whole, writing
 
 INPUT, OUTPUT = "images", "probabilities"
 TOLERANCE = 1e-4  # of a probability
@@ -53,8 +52,7 @@ def export(checkpoint: Path, out: Path) -> float:
     classifier = Classifier(loaded).eval()
     program = _trace(classifier, loaded)
     program.model.metadata_props.update(_metadata(loaded))
-    partial = partial_of(out).with_suffix(".onnx")
-    try:
+    with writing(out, "choose another --out, or make room"), whole(out) as partial:
         program.save(partial, external_data=False)
         difference = _difference(partial, classifier, loaded.size)
         if not difference <= TOLERANCE:
@@ -62,11 +60,6 @@ def export(checkpoint: Path, out: Path) -> float:
                 f"the ONNX form of {loaded.config.model.backbone} computes something else than the network (a "
                 f"probability differs by {difference:.2g}): please report it, with the versions of torch and onnxscript"
             )
-        os.replace(partial, out)
-    except OSError as error:
-        raise JobError(f"cannot write {out} ({error.strerror}): choose another --out, or make room") from None
-    finally:
-        partial.unlink(missing_ok=True)
     return difference
 
 

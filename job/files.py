@@ -4,6 +4,8 @@ import fcntl
 import hashlib
 import os
 import socket
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import BinaryIO, TextIO
 
@@ -12,17 +14,32 @@ from job.errors import JobError
 
 def write_atomically(path: Path, content: str | bytes, *, durable: bool = False) -> None:
     """Write a small file; `durable` waits until it would survive a power cut too. Raises OSError."""
+    with whole(path) as partial, open(partial, "wb") as file:
+        file.write(content.encode() if isinstance(content, str) else content)
+        if durable:
+            to_disk(file)
+    if durable:
+        folder_to_disk(path.parent)
+
+
+@contextmanager
+def whole(path: Path) -> Iterator[Path]:
+    """The name to write a file under: it is renamed when all has gone well, and else deleted. Raises OSError."""
     partial = partial_of(path)
     try:
-        with open(partial, "wb") as file:
-            file.write(content.encode() if isinstance(content, str) else content)
-            if durable:
-                to_disk(file)
+        yield partial
         os.replace(partial, path)
-        if durable:
-            folder_to_disk(path.parent)
     finally:
         partial.unlink(missing_ok=True)
+
+
+@contextmanager
+def writing(what: object, advice: str) -> Iterator[None]:
+    """Turn an OSError into the JobError that says what cannot be written, why, and what to do."""
+    try:
+        yield
+    except OSError as error:
+        raise JobError(f"cannot write {what} ({error.strerror}): {advice}") from None
 
 
 def make_folder(option: str, folder: Path) -> None:

@@ -1,7 +1,6 @@
 """`python -m job predict`: pictures to emotions."""
 
 import csv
-import os
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from itertools import repeat
@@ -21,7 +20,7 @@ from job.data.picture import read_picture
 from job.data.pool import cores
 from job.errors import JobError
 from job.evaluation.load import Loaded, load_model
-from job.files import check_output, partial_of
+from job.files import check_output, whole, writing
 from job.memory import keep_freed_memory
 from job.progress import follow
 
@@ -44,8 +43,7 @@ def predict(checkpoint: Path, inputs: Sequence[Path], out: Path, batch_size: int
         keep_freed_memory()
     done = 0
     batches = [paths[first : first + batch_size] for first in range(0, len(paths), batch_size)]
-    partial = partial_of(out)
-    try:
+    with writing(out, "choose another --out, or make room"), whole(out) as partial:
         with open(partial, "w", newline="", encoding="utf-8") as file, ThreadPoolExecutor(cores()) as pool:
             writer = csv.writer(file)
             writer.writerow(["path", "label", "confidence", *loaded.class_names])
@@ -62,11 +60,6 @@ def predict(checkpoint: Path, inputs: Sequence[Path], out: Path, batch_size: int
                 done += len(read)
         if not done:
             raise JobError(f"none of {len(paths)} images could be read; the first: {unreadable[0]}")
-        os.replace(partial, out)
-    except OSError as error:
-        raise JobError(f"cannot write {out} ({error.strerror}): choose another --out, or make room") from None
-    finally:
-        partial.unlink(missing_ok=True)
     return done, unreadable
 
 

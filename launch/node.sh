@@ -68,7 +68,8 @@ if [[ $tasks -gt 1 ]]; then # srun has started every rank
   [[ ${CUDA_VISIBLE_DEVICES:-,} == *,* ]] || LOCAL_RANK=0 # --gpus-per-task shows each rank its own GPU only
   launch=(python)
 else
-  launch=(accelerate launch --config_file "$here/accelerate/node.yaml" --num_processes "$JOB_EXPECTED_RANKS" --num_machines "$nodes" --machine_rank "$node"
+  launch=(accelerate launch --config_file "$here/accelerate/node.yaml"
+    --num_processes "$JOB_EXPECTED_RANKS" --num_machines "$nodes" --machine_rank "$node"
     --mixed_precision no --dynamo_backend no --quiet)
   if [[ $nodes -gt 1 ]]; then
     launch+=(--multi_gpu --rdzv_backend static --main_process_ip "$head" --main_process_port "$port"

@@ -12,13 +12,13 @@ import os
 import tempfile
 import threading
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 
 from job.data.manifest import ShardInfo, check_url, is_remote
 from job.errors import JobError
-from job.files import to_disk
+from job.files import to_disk, writing
 
 CACHE = "~/.cache/job/shards"
 _CHUNK = 1 << 20
@@ -160,15 +160,8 @@ class ShardStore:
         finally:
             Path(partial).unlink(missing_ok=True)
 
-    @contextlib.contextmanager
-    def _writing(self) -> Iterator[None]:
-        try:
-            yield
-        except OSError as error:
-            raise JobError(
-                f"cannot write to the cache {self._folder} ({error.strerror}): make room, or set data.cache_gib "
-                "or another data.cache_dir"
-            ) from None
+    def _writing(self) -> contextlib.AbstractContextManager[None]:
+        return writing(f"to the cache {self._folder}", "make room, or set data.cache_gib or another data.cache_dir")
 
     def _evict(self, keep: Path) -> None:
         """Delete the files used longest ago until the rest fits. A shard that is mapped stays readable."""

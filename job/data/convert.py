@@ -19,10 +19,11 @@ from job.data.crop import crop_to, find_face
 from job.data.encode import encode
 from job.data.fetch import Stamp, fetch_in_groups, stamp
 from job.data.found import Place
+from job.data.lists import MAKE_ROOM
 from job.data.picture import read_picture
 from job.data.pool import Pool
 from job.errors import JobError
-from job.files import partial_of
+from job.files import whole, writing
 from job.progress import follow
 
 _CHUNKS, _LEAST, _MOST = 256, 16, 1000  # as many tasks as keep many cores busy, of so many images each
@@ -101,25 +102,15 @@ def convert_chunk(
     if chunk is not None:
         return number, chunk
     chunk, stamps, crc = _Chunk(), [], 0
-    partial = partial_of(jpegs)
-    try:
-        with open(partial, "wb") as file:
-            for group in fetch_in_groups(places):
-                made = b"".join(_convert(chunk, [content for content, _ in group], size, quality, crop))
-                crc = zlib.crc32(made, crc)
-                file.write(made)
-                stamps += [stamped for _, stamped in group]
-            about = {"state": _state(places, stamps, (size, quality, crop)), "crc": crc}
-            facts = json.dumps(about | vars(chunk)).encode()
-            file.write(facts + _LENGTH.pack(len(facts)))
-        os.replace(partial, jpegs)
-    except OSError as error:
-        raise JobError(
-            f"cannot write {jpegs} ({error.strerror}): make room or check the permissions, then run the same "
-            "command again; what is finished is kept"
-        ) from None
-    finally:
-        partial.unlink(missing_ok=True)
+    with writing(jpegs, f"{MAKE_ROOM}; what is finished is kept"), whole(jpegs) as partial, open(partial, "wb") as file:
+        for group in fetch_in_groups(places):
+            made = b"".join(_convert(chunk, [content for content, _ in group], size, quality, crop))
+            crc = zlib.crc32(made, crc)
+            file.write(made)
+            stamps += [stamped for _, stamped in group]
+        about = {"state": _state(places, stamps, (size, quality, crop)), "crc": crc}
+        facts = json.dumps(about | vars(chunk)).encode()
+        file.write(facts + _LENGTH.pack(len(facts)))
     return number, chunk
 
 

@@ -5,9 +5,9 @@ import io
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
-from job.errors import JobError
-from job.files import write_atomically
+from job.files import write_atomically, writing
 
+MAKE_ROOM = "make room or check the permissions, then run the same command again"
 SKIPPED, COPIES, NO_FACE = "skipped.csv", "duplicates.csv", "no_face.csv"
 
 
@@ -22,10 +22,5 @@ def write_csv(path: Path, heads: Sequence[str], rows: Iterable[Sequence]) -> Non
 
 def write_beside(path: Path, text: str) -> None:
     """A file beside the shards, whole or not at all. Raises JobError, which says so, where the disk is full."""
-    try:
+    with writing(path, f"{MAKE_ROOM}; finished shards are kept"):
         write_atomically(path, text, durable=True)
-    except OSError as error:
-        raise JobError(
-            f"cannot write {path} ({error.strerror}): make room or check the permissions, then run the same command "
-            "again; finished shards are kept"
-        ) from None

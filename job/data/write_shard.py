@@ -2,19 +2,19 @@
 
 import hashlib
 import json
-import os
 from collections.abc import Iterator
 from json.encoder import encode_basestring_ascii as _quoted  # a tenth of the time of json.dumps of a mapping
 from pathlib import Path
 
 from job.data.convert import read_stored, why
 from job.data.encode import encode
+from job.data.lists import MAKE_ROOM
 from job.data.manifest import ShardInfo
 from job.data.plan import ShardPlan
 from job.data.records import Layout, Record
 from job.data.write_tar import TarSamples
 from job.errors import JobError
-from job.files import partial_of, sha256_of, to_disk, write_atomically
+from job.files import sha256_of, to_disk, whole, write_atomically, writing
 
 UNFINISHED = ".unfinished"  # folder of what is kept until all shards are finished: their receipts, converted images
 
@@ -33,9 +33,8 @@ def write_shard(
     kept = _kept(path, receipt, fingerprint)
     if kept is not None:
         return kept
-    partial = partial_of(path)
-    try:
-        with open(partial, "wb") as file:
+    with writing(path, f"{MAKE_ROOM}; finished shards are kept"):
+        with whole(path) as partial, open(partial, "wb") as file:
             tar = _write_samples(file, plan, _jpegs(layout, plan, out / UNFINISHED, size, quality, crop))
             to_disk(file)
         labels = [record.label for record in plan.records]
@@ -48,15 +47,7 @@ def write_shard(
             labelled=plan.labelled,
             class_counts=counts if plan.labelled else None,
         )
-        os.replace(partial, path)
         write_atomically(receipt, json.dumps({"fingerprint": fingerprint, "shard": info.model_dump()}))
-    except OSError as error:
-        raise JobError(
-            f"cannot write {path} ({error.strerror}): make room or check the permissions, then run the same "
-            "command again; finished shards are kept"
-        ) from None
-    finally:
-        partial.unlink(missing_ok=True)
     return info
 
 

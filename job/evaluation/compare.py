@@ -7,7 +7,7 @@ from pathlib import Path
 
 import yaml
 
-from job.config import decisive_data, default_score
+from job.config import decisive_data, score_of
 from job.errors import JobError
 from job.evaluation.curves import Curve, mean_curve
 from job.monitor.metrics_file import read_metrics
@@ -44,16 +44,12 @@ def read_runs(folders: Sequence[Path]) -> list[dict]:
                 "objective": config["objective"]["name"],
                 "seed": config["seed"],
                 "recipe": {key: config.get(key) for key in ("model", "objective", "optimizer", "train")}
-                | {"data": decisive_data(config.get("data") or {}), "selection": {"score": _score(config)}},
+                | {"data": decisive_data(config.get("data") or {}), "selection": {"score": score_of(config)}},
                 "shards": _shards(folder),
                 **summary,
             }
         )
     return runs
-
-
-def _score(config: dict) -> str:
-    return (config.get("selection") or {}).get("score") or default_score(config["objective"]["name"])
 
 
 def _shards(folder: Path) -> str | None:

@@ -1,5 +1,7 @@
 """A compact convolutional network for 48 to 96 pixel faces, cheap enough to train on a laptop's processor."""
 
+from functools import lru_cache
+
 import torch
 from torch import Tensor, nn
 
@@ -45,17 +47,19 @@ class _AdaptiveAvgPool2d(nn.AdaptiveAvgPool2d):
     def forward(self, maps: Tensor) -> Tensor:
         if not torch.are_deterministic_algorithms_enabled():
             return super().forward(maps)
-        rows, columns = (_means(length, self.output_size).to(maps) for length in maps.shape[2:])
+        rows, columns = (_means(length, self.output_size, maps.dtype, maps.device) for length in maps.shape[2:])
         return rows @ maps @ columns.T
 
 
-def _means(length: int, cells: int) -> Tensor:
-    """float32 [cells, length]: row i takes the mean from i length / cells, rounded down, to the next's, rounded up."""
+@lru_cache(maxsize=8)  # to send it to the device at every step would wait for the device
+@torch.inference_mode(False)
+def _means(length: int, cells: int, dtype: torch.dtype, device: torch.device) -> Tensor:
+    """Matrix [cells, length]: row i takes the mean from i length / cells, rounded down, to the next's, rounded up."""
     means = torch.zeros(cells, length)
     for i in range(cells):
         start, end = i * length // cells, -(-(i + 1) * length // cells)
         means[i, start:end] = 1 / (end - start)
-    return means
+    return means.to(device, dtype)
 
 
 def _stage(inputs: int, outputs: int, norm: str, kernel: int = 3, stride: int = 1) -> nn.Sequential:

@@ -8,9 +8,9 @@ from pathlib import Path
 from typing import Any
 
 from job.config import Config
-from job.errors import ENDS, EXIT_STOPPED, JobError
+from job.errors import ENDS, EXIT_STOPPED
 from job.evaluation.samples import Sample
-from job.files import write_atomically
+from job.files import write_atomically, writing
 from job.monitor import alerts
 from job.monitor.alerts import Alert, Watch
 from job.monitor.drawing import Drawing
@@ -39,10 +39,8 @@ class Recorder:
             return
         self._folder = folder
         self._config = config
-        try:
+        with writing(folder / "metrics.jsonl", "make room, start again"):
             self._file = MetricsFile(folder / "metrics.jsonl", step)
-        except OSError as error:
-            raise JobError(f"cannot write {folder}/metrics.jsonl ({error.strerror}): make room, start again") from None
         self._last: dict[str, Any] = {}
         self._watch = Watch(config.objective.name == "dann")
         for row in self._file.rows:
@@ -120,12 +118,8 @@ class Recorder:
         if not self._main:
             return {}
         summary = finite(self._last | extra)
-        try:
+        with writing(self._folder / "summary.json", "make room and start it again"):
             write_atomically(self._folder / "summary.json", json.dumps(summary, indent=1) + "\n")
-        except OSError as error:
-            raise JobError(
-                f"cannot write {self._folder}/summary.json ({error.strerror}): make room and start it again"
-            ) from None
         self._wandb.summarise(summary)
         return summary
 
@@ -136,9 +130,8 @@ class Recorder:
         self._progress.close()
         if self._drawing is not None:
             stopped = exit_code == EXIT_STOPPED
-            seconds = (
-                10 if stopped else min(300, self._config.train.timeout_seconds / 4)
-            )  # somebody waits: Slurm, ranks
+            # somebody waits: Slurm, or the other ranks
+            seconds = 10 if stopped else min(300, self._config.train.timeout_seconds / 4)
             self._pass_on(self._drawing.wait(seconds))
             missing = self._passed_on != self._evaluated  # then they were left out, the one before being slow
             self._drawing.start(self._evaluated, ENDS.get(exit_code, "failed"), figures=missing)

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import yaml
 
-from job.config import default_score
+from job.config import score_of
 from job.errors import JobError
 from job.files import is_locked, was_locked_here, write_atomically
 from job.monitor.feature_layout import lay_out
@@ -49,7 +49,7 @@ class RunView:
     @property
     def score(self) -> str:
         """The model-selection score in force."""
-        return self.config["selection"]["score"] or default_score(self.config["objective"]["name"])
+        return score_of(self.config)
 
     def series(self, name: str) -> tuple[list[int], list[float]]:
         """Steps and values of one metric."""
