@@ -9,7 +9,7 @@ import sys
 from pathlib import Path
 
 from benchmarks.common import arguments, write_result
-from job.config_file import load_config
+from job.config.load import load_config
 from job.evaluation.compare import compare, table
 
 OBJECTIVES = ("source_only", "dann", "train_on_target")

@@ -11,12 +11,12 @@ from collections.abc import Callable
 import torch
 
 from benchmarks.common import domain_streams
-from job.config import Config
-from job.config_file import build_config
-from job.data.augment import normalise
-from job.data.stream import BatchLoader
+from job.config.load import build_config
+from job.config.schema import Config
+from job.methods import dann
 from job.models.build import build_model, memory_format
-from job.objectives import dann
+from job.shards.reading.augment import normalise
+from job.shards.reading.batch_loader import BatchLoader
 from job.training.optimizer import build_optimizer
 
 

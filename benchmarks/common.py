@@ -38,10 +38,11 @@ def domain_streams(
 
     `decoded_gib` is the memory for decoded images: with none, every image is decoded whenever it comes up.
     """
-    from job.data.decoded import DecodedImages
-    from job.data.manifest import load_manifest
-    from job.data.records import DOMAINS, SOURCE
-    from job.data.stream import DomainStream, ShardStore
+    from job.shards.manifest import load_manifest
+    from job.shards.reading.domain_stream import DomainStream
+    from job.shards.reading.image_memory import DecodedImages
+    from job.shards.reading.shard_cache import ShardStore
+    from job.vocabulary import DOMAINS, SOURCE
 
     manifest, store = load_manifest(folder), ShardStore(folder)
     settings = {"streams": streams, "global_batch_size": global_batch_size, "block_shards": block_shards, "seed": 0}

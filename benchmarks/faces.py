@@ -5,7 +5,7 @@ import time
 import cv2
 
 from benchmarks import common
-from job.data import faces
+from job.datasets import synthetic_faces as faces
 
 PROMISED = 300.0  # images/s on one core at 64 px
 

@@ -19,9 +19,12 @@ import simplejpeg
 import torch
 
 from benchmarks.common import arguments, domain_streams, machine, print_table, write_result
-from job.data.records import SOURCE, TARGET, Layout, Record
-from job.data.shards import write_shards
-from job.data.stream import BatchLoader, DomainStream, load_manifest
+from job.datasets.layout import Layout, Record
+from job.shards.manifest import load_manifest
+from job.shards.reading.batch_loader import BatchLoader
+from job.shards.reading.domain_stream import DomainStream
+from job.shards.writing.write_shards import write_shards
+from job.vocabulary import SOURCE, TARGET
 
 SIZE, IMAGES, SHARDS, BATCH, ROUNDS = 64, 8192, 64, 64, 7
 WEBDATASET_IMAGES = 2048  # it is slow

@@ -14,9 +14,9 @@ import numpy as np
 import simplejpeg
 
 from benchmarks.common import arguments, domain_streams, machine, print_table, write_result
-from job.data.manifest import NAME, Manifest, ShardInfo
-from job.data.records import DOMAINS
-from job.data.stream import BatchLoader
+from job.shards.manifest import NAME, Manifest, ShardInfo
+from job.shards.reading.batch_loader import BatchLoader
+from job.vocabulary import DOMAINS
 
 SHARDS, SAMPLES, SIZE, STREAMS, BATCH, ROUNDS = 10_000, 4, 64, 64, 128, 5
 MOST_SECONDS = 1.0

@@ -16,7 +16,7 @@ from pathlib import Path
 import yaml
 
 from benchmarks.common import arguments, machine, print_table, write_result
-from job.data.shards import write_shards
+from job.shards.writing.write_shards import write_shards
 
 SIZE = 64
 IMAGES = {"cpu": ("compact", 32, 120), "cuda": ("resnet50", 128, 300)}  # backbone, images per rank and domain, steps

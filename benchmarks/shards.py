@@ -27,7 +27,8 @@ import simplejpeg
 
 from benchmarks.common import arguments, machine, print_table, write_result
 from benchmarks.loader import textured
-from job.data.records import EMOTIONS, SOURCE, Record
+from job.datasets.layout import Record
+from job.vocabulary import EMOTIONS, SOURCE
 
 SIZE, QUALITY = 64, 95
 ROUNDS, SAMPLE = 3, 4000

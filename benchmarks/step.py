@@ -30,20 +30,20 @@ from accelerate import Accelerator
 from benchmarks.bare import bare_loop, one_batch, synchronise
 from benchmarks.common import arguments, domain_streams, machine, print_table, write_result
 from benchmarks.recording import EverySecondTurn, logging_cost
-from job.config import Config
-from job.config_file import build_config
-from job.data.augment import Augmentation
-from job.data.manifest import Manifest
-from job.data.prepare import Preparation
-from job.data.shards import write_shards
-from job.data.stream import Batch, BatchLoader
+from job.config.load import build_config
+from job.config.schema import Config
+from job.methods import dann
 from job.models.build import memory_format
 from job.monitor.recorder import Recorder
-from job.objectives import dann
+from job.run_folder.run_folder import describe, save
+from job.shards.manifest import Manifest
+from job.shards.reading.augment import Augmentation
+from job.shards.reading.batch_loader import Batch, BatchLoader
+from job.shards.reading.prepare import Preparation
+from job.shards.writing.write_shards import write_shards
 from job.training.distributed import build_accelerator
 from job.training.loop import Callbacks, fit
 from job.training.optimizer import build_optimizer
-from job.training.run_folder import describe, save
 from job.training.stop import Stop
 
 SIZE = 64

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import click
 
-from job.errors import EXIT_BAD_INPUT, JobError
-from job.launcher import process_exit_code, tell_launcher
+from job.system.errors import EXIT_BAD_INPUT, JobError
+from job.system.launch_protocol import process_exit_code, tell_launcher
 
 CONTEXT = {"help_option_names": ["-h", "--help"], "max_content_width": 110}
 
@@ -41,14 +41,14 @@ def train(config: Path, check: bool, nodes: int, ranks: int | None, overrides: t
     Example:
       accelerate launch -m job train --config configs/faces.yaml seed=1 name=faces-1
     """
-    from job.config_file import load_config
+    from job.config.load import load_config
 
     resolved = load_config(config, overrides)
     if check:
         from torch.cuda import device_count
 
-        from job.data.manifest import load_manifest
         from job.models.build import build_model
+        from job.shards.manifest import load_manifest
         from job.training.inputs import check_data
 
         manifest = load_manifest(resolved.data.shards, allow_pipe=resolved.data.allow_pipe)
@@ -97,9 +97,9 @@ def shards(layout, root, out, source, target, options, **settings) -> int:
     """
     # no linear algebra here, and each of the processes would start a thread for every core
     os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
-    from job.data.layouts import find_layout
-    from job.data.layouts.options import read_options
-    from job.data.shards import write_shards
+    from job.datasets import find_layout
+    from job.datasets.options import read_options
+    from job.shards.writing.write_shards import write_shards
 
     layout = find_layout(layout)
     pairs = read_options(layout, options)
@@ -119,8 +119,8 @@ def inspect(shards: str, verify: bool, sheet: Path | None) -> int:
     Example:
       python -m job inspect shards/faces --verify --sheet sheet.png
     """
-    from job.data.inspect import inspect_shards
-    from job.files import check_output
+    from job.shards.inspection.inspect_shards import inspect_shards
+    from job.system.files import check_output
 
     if sheet is not None:
         if sheet.suffix.lower() not in (".png", ".jpg", ".jpeg"):
@@ -201,7 +201,7 @@ def compare(runs: tuple[Path, ...], out: Path | None) -> int:
 
     from job.evaluation.compare import compare as run
     from job.evaluation.compare import table
-    from job.files import make_folder, write_atomically
+    from job.system.files import make_folder, write_atomically
 
     comparison = run(runs)
     if out is not None:
@@ -235,9 +235,9 @@ def doctor(config: Path | None, overrides: tuple[str, ...]) -> int:
       srun --nodes=2 --ntasks-per-node=1 python -m job doctor --config configs/faces.yaml
     """
     os.environ.setdefault("TORCH_CPP_LOG_LEVEL", "ERROR")  # torch's warnings about host names without a reverse entry
-    from job.config_file import build_config, load_config
-    from launch.doctor.command import doctor as examine
-    from launch.doctor.nodes import find_nodes
+    from job.config.load import build_config, load_config
+    from job.doctor.command import doctor as examine
+    from job.doctor.nodes import find_nodes
 
     nodes = find_nodes()
     table, exit_code = examine(load_config(config, overrides) if config else build_config({}, "defaults"), nodes)
@@ -259,7 +259,7 @@ def report(runs: tuple[Path, ...]) -> int:
     """
     from job.monitor.figures.draw import draw_figures
     from job.monitor.report.write import write_report
-    from job.monitor.run_view import read_run
+    from job.run_folder.run_view import read_run
 
     for folder in runs:
         view = read_run(folder)
@@ -281,7 +281,7 @@ def dashboard(entity: str, project: str, dry_run: bool) -> int:
     Example:
       python -m job dashboard --entity my-team --project emotion-dann
     """
-    from job.monitor.dashboard import as_json, save
+    from job.monitor.wandb.dashboard import as_json, save
 
     if dry_run:
         click.echo(as_json(entity, project))

@@ -11,9 +11,9 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from job.errors import JobError
 from job.evaluation.load import Loaded, load_model
-from job.files import check_output, whole, writing
+from job.system.errors import JobError
+from job.system.files import check_output, whole, writing
 
 INPUT, OUTPUT = "images", "probabilities"
 TOLERANCE = 1e-4  # of a probability

@@ -10,19 +10,19 @@ import numpy as np
 import simplejpeg
 import torch
 
-from job.data.augment import normalise
-from job.data.convert import why
-from job.data.crop import crop_to, find_face
-from job.data.encode import encode
-from job.data.fetch import fetch
-from job.data.found import ENDINGS, Notes, walk
-from job.data.picture import read_picture
-from job.data.pool import cores
-from job.errors import JobError
+from job.datasets.image_bytes import fetch
+from job.datasets.image_search import ENDINGS, Notes, walk
 from job.evaluation.load import Loaded, load_model
-from job.files import check_output, whole, writing
-from job.memory import keep_freed_memory
-from job.progress import follow
+from job.shards.reading.augment import normalise
+from job.shards.writing.convert import why
+from job.shards.writing.crop import crop_to, find_face
+from job.shards.writing.encode import encode
+from job.shards.writing.read_picture import read_picture
+from job.system.errors import JobError
+from job.system.files import check_output, whole, writing
+from job.system.memory import keep_freed_memory
+from job.system.processes import cores
+from job.system.progress import follow
 
 
 def predict(checkpoint: Path, inputs: Sequence[Path], out: Path, batch_size: int = 64) -> tuple[int, list[str]]:

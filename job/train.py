@@ -8,31 +8,19 @@ from datetime import timedelta
 import torch
 from accelerate.utils import broadcast_object_list
 
-from job.config import Config
-from job.data.augment import Augmentation, normalise
-from job.data.decoded import DecodedImages
-from job.data.manifest import Manifest, load_manifest
-from job.data.prepare import Preparation
-from job.data.records import SOURCE, TARGET
-from job.data.stream import Batch, BatchLoader, DomainStream
-from job.errors import ENDS, EXIT_BAD_INPUT, EXIT_CRASH, EXIT_OK, EXIT_STOPPED, JobError, NotFinite
+from job.config.schema import Config
 from job.evaluation.evaluate import DomainReport, evaluate_domain
 from job.evaluation.validate import held_out_metrics, validation_metrics
+from job.methods import OBJECTIVES
 from job.models.backbones import load_state
 from job.models.build import build_model, memory_format
 from job.models.dann import DANN
 from job.monitor import alerts
-from job.monitor.keys import record_keys
 from job.monitor.recorder import Recorder
 from job.monitor.terminal import close_log
-from job.monitor.wandb_node import NodeMonitor
-from job.objectives import OBJECTIVES
-from job.training.checkpoint import BEST, Checkpoint, find_checkpoint, read_checkpoint
-from job.training.distributed import build_accelerator, share_buffers
-from job.training.inputs import check_data, domain_names, open_store
-from job.training.loop import Callbacks, fit
-from job.training.optimizer import build_optimizer
-from job.training.run_folder import (
+from job.monitor.wandb.node import NodeMonitor
+from job.run_folder.checkpoint import BEST, Checkpoint, find_checkpoint, read_checkpoint
+from job.run_folder.run_folder import (
     close_run_folder,
     describe,
     on_main,
@@ -42,7 +30,20 @@ from job.training.run_folder import (
     write_reports,
     write_status,
 )
+from job.shards.manifest import Manifest, load_manifest
+from job.shards.reading.augment import Augmentation, normalise
+from job.shards.reading.batch_loader import Batch, BatchLoader
+from job.shards.reading.domain_stream import DomainStream
+from job.shards.reading.image_memory import DecodedImages
+from job.shards.reading.prepare import Preparation
+from job.system.errors import ENDS, EXIT_BAD_INPUT, EXIT_CRASH, EXIT_OK, EXIT_STOPPED, JobError, NotFinite
+from job.training.distributed import build_accelerator, share_buffers
+from job.training.inputs import check_data, domain_names, open_store
+from job.training.loop import Callbacks, fit
+from job.training.optimizer import build_optimizer
+from job.training.record_keys import record_keys
 from job.training.stop import Stop
+from job.vocabulary import SOURCE, TARGET
 
 log = logging.getLogger("job")
 

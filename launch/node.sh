@@ -56,7 +56,7 @@ if [[ $nodes -gt 1 ]]; then
     fi
   fi
   if [[ -z ${GLOO_SOCKET_IFNAME:-} ]]; then
-    GLOO_SOCKET_IFNAME=$(python "$here/interface.py" "${hosts[$((node == 0 ? 1 : 0))]}" 2>&1) ||
+    GLOO_SOCKET_IFNAME=$(python -m job.system.network_interface "${hosts[$((node == 0 ? 1 : 0))]}" 2>&1) ||
       fail "${GLOO_SOCKET_IFNAME#error: }"
   fi
   export GLOO_SOCKET_IFNAME NCCL_SOCKET_IFNAME=${NCCL_SOCKET_IFNAME:-$GLOO_SOCKET_IFNAME}

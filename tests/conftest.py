@@ -4,10 +4,12 @@ from pathlib import Path
 
 import pytest
 from accelerate.state import AcceleratorState, GradientState, PartialState
-from running import SMALL, merge
 
-from job.config_file import build_config
-from job.data.shards import write_shards
+from job.config.load import build_config
+from job.shards.writing.write_shards import write_shards
+from tests.support.running import SMALL, merge
+
+pytest_plugins = ["tests.support.toy_shards"]
 
 
 @pytest.fixture(autouse=True)

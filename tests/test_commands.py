@@ -9,17 +9,16 @@ import sys
 import numpy as np
 import pytest
 from PIL import Image
-from running import REPO, finish, start
 
 from job.__main__ import run
 from job.train import train
+from tests.support.running import REPO, finish, start
 
 
 @pytest.fixture(scope="module")
 def trained(tmp_path_factory, faces):
-    from running import SMALL, merge
-
-    from job.config_file import build_config
+    from job.config.load import build_config
+    from tests.support.running import SMALL, merge
 
     output = tmp_path_factory.mktemp("trained")
     content = {
@@ -333,9 +332,9 @@ def test_predict_sees_pictures_exactly_as_training_does(trained, faces, tmp_path
     """A picture taken out of a shard and one read from the shard give the same probabilities."""
     import simplejpeg
 
-    from job.data.encode import encode
     from job.evaluation.load import load_model
     from job.predict import _read
+    from job.shards.writing.encode import encode
 
     rng = np.random.default_rng(1)
     pixels = rng.integers(0, 255, (60, 60, 3), np.uint8)

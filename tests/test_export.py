@@ -8,13 +8,13 @@ import onnxruntime
 import pytest
 import torch
 
-from job.config_file import build_config
-from job.data.augment import normalise
-from job.errors import JobError
+from job.config.load import build_config
 from job.evaluation.load import load_model
 from job.export import export
 from job.models.build import build_model
-from job.training.checkpoint import save_checkpoint
+from job.run_folder.checkpoint import save_checkpoint
+from job.shards.reading.augment import normalise
+from job.system.errors import JobError
 
 NAMES = ("neutral", "joy", "sadness", "surprise", "anger", "fear", "disgust")
 

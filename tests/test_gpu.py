@@ -2,12 +2,15 @@
 
 import pytest
 import torch
-from running import assert_same_weights, weights
 
-from job.data.records import DOMAINS, SOURCE
-from job.data.stream import BatchLoader, DomainStream, ShardStore, load_manifest
-from job.errors import EXIT_STOPPED
+from job.shards.manifest import load_manifest
+from job.shards.reading.batch_loader import BatchLoader
+from job.shards.reading.domain_stream import DomainStream
+from job.shards.reading.shard_cache import ShardStore
+from job.system.errors import EXIT_STOPPED
 from job.train import train
+from job.vocabulary import DOMAINS, SOURCE
+from tests.support.running import assert_same_weights, weights
 
 pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device in this machine")
 

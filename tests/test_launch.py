@@ -13,9 +13,11 @@ from pathlib import Path
 
 import pytest
 from accelerate.commands.config.config_args import load_config_from_file
-from running import REPO, assert_same_weights, rows, weights
 
-from job.data.stream import DomainStream, ShardStore, load_manifest
+from job.shards.manifest import load_manifest
+from job.shards.reading.domain_stream import DomainStream
+from job.shards.reading.shard_cache import ShardStore
+from tests.support.running import REPO, assert_same_weights, rows, weights
 
 pytestmark = pytest.mark.slow
 

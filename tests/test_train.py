@@ -11,11 +11,21 @@ import threading
 import time
 
 import pytest
-from running import SMALL, assert_same_weights, finish, kill_at, merge, needs_compiler, rows, start, weights
 
-from job.config_file import build_config
-from job.errors import EXIT_STOPPED, JobError
+from job.config.load import build_config
+from job.system.errors import EXIT_STOPPED, JobError
 from job.train import train
+from tests.support.running import (
+    SMALL,
+    assert_same_weights,
+    finish,
+    kill_at,
+    merge,
+    needs_compiler,
+    rows,
+    start,
+    weights,
+)
 
 DESIGN = {
     *("trainer/step", "trainer/epoch_source", "trainer/epoch_target"),
@@ -381,7 +391,7 @@ def test_features_that_are_not_finite_stop_the_run_with_advice(small, monkeypatc
 
 
 def test_a_full_disk_at_an_evaluation_does_not_end_the_training(small, monkeypatch):
-    from job.training import run_folder
+    from job.run_folder import run_folder
 
     write = run_folder.write_atomically
 
@@ -397,7 +407,7 @@ def test_a_full_disk_at_an_evaluation_does_not_end_the_training(small, monkeypat
 
 
 def test_a_disk_that_fails_under_the_main_rank_is_a_mistake_told_by_all(small, monkeypatch):
-    from job.training import checkpoint
+    from job.run_folder import checkpoint
 
     point = checkpoint.point
 

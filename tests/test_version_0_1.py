@@ -5,12 +5,12 @@ import json
 import shutil
 
 import pytest
-from running import REPO, assert_same_weights
 from safetensors.torch import load_file
 
 from job.__main__ import main
-from job.config_file import load_config
+from job.config.load import load_config
 from job.train import train
+from tests.support.running import REPO, assert_same_weights
 
 OLD = REPO / "tests" / "support" / "run_of_version_0_1"
 

@@ -7,10 +7,10 @@ import math
 
 import numpy as np
 
-from job.config import Config
-from job.data.manifest import Manifest
+from job.config.schema import Config
 from job.evaluation.evaluate import DomainReport
 from job.evaluation.metrics import accuracy, macro_f1, recall
+from job.shards.manifest import Manifest
 
 _FEW = 30  # images of a class below which its figures say little
 _WARNING = """\

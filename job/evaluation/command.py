@@ -6,20 +6,20 @@ from pathlib import Path
 
 from accelerate import Accelerator
 
-from job.data.augment import normalise
-from job.data.manifest import load_manifest
-from job.data.records import DOMAINS
-from job.errors import JobError
 from job.evaluation.card import model_card
 from job.evaluation.evaluate import DomainReport, evaluate_domain
 from job.evaluation.load import load_model
 from job.evaluation.metrics import accuracy, macro_f1, recall
 from job.evaluation.selection import mutual_information
 from job.evaluation.validate import as_json
-from job.files import check_output, write_atomically
-from job.memory import keep_freed_memory
+from job.shards.manifest import load_manifest
+from job.shards.reading.augment import normalise
+from job.system.errors import JobError
+from job.system.files import check_output, write_atomically
+from job.system.memory import keep_freed_memory
 from job.training.distributed import check_gpus, check_ranks
 from job.training.inputs import domain_names, open_store
+from job.vocabulary import DOMAINS
 
 
 def evaluate_checkpoint(path: Path, split: str, shards: str | None, out: Path | None) -> str:

@@ -7,10 +7,10 @@ from pathlib import Path
 
 import yaml
 
-from job.config import decisive_data, score_of
-from job.errors import JobError
+from job.config.schema import decisive_data, score_of
 from job.evaluation.curves import Curve, mean_curve
-from job.monitor.metrics_file import read_metrics
+from job.run_folder.metrics_file import read_metrics
+from job.system.errors import JobError
 
 LOWER, UPPER = "source_only", "train_on_target"
 SOURCE, TARGET = "test/source_accuracy", "oracle/test_target_accuracy"

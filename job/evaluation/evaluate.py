@@ -8,12 +8,12 @@ import torch
 from accelerate import Accelerator
 from torch import Tensor
 
-from job.data.cache import ShardStore
-from job.data.manifest import Manifest
-from job.data.stream import read_split
 from job.evaluation.samples import Sample, Sampler
 from job.models.dann import DANN
-from job.progress import follow
+from job.shards.manifest import Manifest
+from job.shards.reading.shard_cache import ShardStore
+from job.shards.reading.whole_split import read_split
+from job.system.progress import follow
 
 
 @dataclass(frozen=True)

@@ -3,12 +3,12 @@
 from dataclasses import dataclass
 from pathlib import Path
 
-from job.config import Config
-from job.config_file import build_config
+from job.config.load import build_config
+from job.config.schema import Config
 from job.models.backbones import load_state
 from job.models.build import build_model
 from job.models.dann import DANN
-from job.training.checkpoint import read_checkpoint
+from job.run_folder.checkpoint import read_checkpoint
 
 
 @dataclass(frozen=True)
@@ -20,7 +20,7 @@ class Loaded:
     class_names: tuple[str, ...]
     size: int  # px
     quality: int  # of the JPEGs that it was trained on
-    crop: str  # how pictures become such JPEGs, see job.data.crop
+    crop: str  # how pictures become such JPEGs, see job.shards.writing.crop
     step: int
 
 

@@ -10,7 +10,7 @@ import torchvision
 from torch import nn
 from torchvision.models.vision_transformer import interpolate_embeddings
 
-from job.errors import JobError
+from job.system.errors import JobError
 
 _DENSE = re.compile(r"(denselayer\d+\.(?:norm|relu|conv))\.([12]\.)")  # as published; modules have no dot in there
 

@@ -5,11 +5,11 @@ import difflib
 import torch
 from torch import Tensor, nn
 
-from job.config import Model
-from job.errors import JobError
+from job.config.schema import Model
 from job.models import backbones
 from job.models.compact import CompactCNN
 from job.models.dann import DANN, head, initialise
+from job.system.errors import JobError
 
 # Hidden widths of the label predictor and of the domain classifier, per backbone (Ganin et al. 2016, fig. 4).
 HEADS = {"mnist": ((100, 100), (100,)), "svhn": ((3072, 2048), (1024, 1024)), "compact": ((), (256,))}

@@ -6,7 +6,7 @@ import queue
 import threading
 from collections.abc import Callable
 
-from job.monitor.secrets import brief
+from job.system.secrets import brief
 
 log = logging.getLogger("job")
 

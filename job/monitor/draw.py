@@ -9,7 +9,7 @@ import sys
 from pathlib import Path
 
 from job.monitor.report.write import write_report
-from job.monitor.run_view import read_run
+from job.run_folder.run_view import read_run
 
 
 def main() -> None:

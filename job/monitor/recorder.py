@@ -7,21 +7,21 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from job.config import Config
-from job.errors import ENDS, EXIT_STOPPED
+from job.config.schema import Config
 from job.evaluation.samples import Sample
-from job.files import write_atomically, writing
 from job.monitor import alerts
 from job.monitor.alerts import Alert, Watch
 from job.monitor.drawing import Drawing
-from job.monitor.facts import facts
-from job.monitor.metrics_file import MetricsFile, finite
-from job.monitor.run_view import write_sample
-from job.monitor.secrets import scrub, scrub_all
 from job.monitor.terminal import Progress
-from job.monitor.wandb_key import run_id
-from job.monitor.wandb_media import Samples
-from job.monitor.wandb_run import WandbRun
+from job.monitor.wandb.key import run_id
+from job.monitor.wandb.media import Samples
+from job.monitor.wandb.run import WandbRun
+from job.run_folder.environment import facts
+from job.run_folder.metrics_file import MetricsFile, finite
+from job.run_folder.run_view import write_sample
+from job.system.errors import ENDS, EXIT_STOPPED
+from job.system.files import write_atomically, writing
+from job.system.secrets import scrub, scrub_all
 
 log = logging.getLogger("job")
 

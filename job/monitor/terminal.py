@@ -9,7 +9,7 @@ from typing import Any
 
 from tqdm import tqdm
 
-from job.monitor.secrets import ScrubbingFormatter
+from job.system.secrets import ScrubbingFormatter
 
 log = logging.getLogger("job")
 SHOWN = {  # name in metrics -> short name

@@ -8,10 +8,10 @@ import torch
 from accelerate import Accelerator
 from accelerate.utils import DistributedDataParallelKwargs, InitProcessGroupKwargs, broadcast
 
-from job.config import Config
-from job.errors import JobError
-from job.launcher import EXPECTED_RANKS
-from job.memory import keep_freed_memory
+from job.config.schema import Config
+from job.system.errors import JobError
+from job.system.launch_protocol import EXPECTED_RANKS
+from job.system.memory import keep_freed_memory
 
 
 def build_accelerator(config: Config) -> Accelerator:

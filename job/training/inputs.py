@@ -1,12 +1,12 @@
 """The shards of a configuration, and what must hold of them before the first step."""
 
-from job.config import Config
-from job.data.cache import ShardStore
-from job.data.manifest import Manifest
-from job.data.order import batch_per_stream, check_streams, rank_streams
-from job.data.records import SOURCE, TARGET
-from job.errors import JobError
-from job.objectives import OBJECTIVES
+from job.config.schema import Config
+from job.methods import OBJECTIVES
+from job.shards.manifest import Manifest
+from job.shards.reading.order import batch_per_stream, check_streams, rank_streams
+from job.shards.reading.shard_cache import ShardStore
+from job.system.errors import JobError
+from job.vocabulary import SOURCE, TARGET
 
 
 def domain_names(config: Config) -> dict[str, str]:

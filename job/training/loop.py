@@ -12,17 +12,17 @@ import torch
 from accelerate import Accelerator
 from torch import Tensor
 
-from job.config import Config
-from job.data.stream import Batch
-from job.errors import NotFinite
+from job.config.schema import Config
 from job.models.dann import DANN
+from job.shards.reading.batch_loader import Batch
+from job.system.errors import NotFinite
 from job.training.meter import Meter
 from job.training.optimizer import set_learning_rate
 from job.training.schedules import lambda_at, lr_factor_at
 
 
 class Batches(Protocol):
-    """What the loop asks of a loader (`job.data.stream.BatchLoader`)."""
+    """What the loop asks of a loader (`job.shards.reading.stream.BatchLoader`)."""
 
     wait_seconds: float
     skipped: int

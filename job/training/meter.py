@@ -8,8 +8,8 @@ import torch
 from accelerate import Accelerator
 from torch import Tensor
 
+from job.methods.terms import Loss
 from job.models.dann import DANN, Output
-from job.objectives.terms import Loss
 
 NAMES = ("train/class_loss", "train/source_accuracy", "train/domain_loss", "domain/accuracy", "domain/confusion")
 

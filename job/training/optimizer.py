@@ -3,7 +3,7 @@
 import torch
 from torch import nn
 
-from job.config import Optimizer
+from job.config.schema import Optimizer
 from job.models.dann import DANN
 
 

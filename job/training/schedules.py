@@ -2,7 +2,7 @@
 
 import math
 
-from job.config import Objective, Optimizer
+from job.config.schema import Objective, Optimizer
 
 
 def progress(step: int, steps: int) -> float:

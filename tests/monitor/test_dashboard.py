@@ -8,8 +8,8 @@ import pytest
 from click.testing import CliRunner
 
 from job.__main__ import main
-from job.errors import JobError
-from job.monitor import dashboard
+from job.monitor.wandb import dashboard
+from job.system.errors import JobError
 
 DESIGN = {
     *("train/class_loss", "train/domain_loss", "train/source_accuracy"),

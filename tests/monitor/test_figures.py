@@ -12,19 +12,19 @@ import numpy as np
 import pytest
 from click.testing import CliRunner
 from PIL import Image
-from running import finish, merge, rows, start
 
 from job.__main__ import main
-from job.config_file import build_config
-from job.data.shards import write_shards
-from job.errors import JobError
+from job.config.load import build_config
 from job.evaluation.samples import Faces, Sample, Sampler
 from job.models.dann import Output
-from job.monitor.feature_layout import lay_out
 from job.monitor.figures.draw import FIGURES, draw_figures, figure_path
 from job.monitor.report.write import write_report
-from job.monitor.run_view import read_run
+from job.run_folder.feature_layout import lay_out
+from job.run_folder.run_view import read_run
+from job.shards.writing.write_shards import write_shards
+from job.system.errors import JobError
 from job.train import train
+from tests.support.running import finish, merge, rows, start
 
 DRAWN = {
     "train": {"steps": 8, "eval_every": 4, "timeout_seconds": 1200},
@@ -35,7 +35,7 @@ DRAWN = {
 @pytest.fixture(scope="module")
 def drawn(tmp_path_factory, faces):
     """A short run with figures."""
-    from running import SMALL
+    from tests.support.running import SMALL
 
     output = tmp_path_factory.mktemp("drawn")
     content = merge(merge(SMALL, DRAWN), {"name": "drawn", "output": str(output), "data": {"shards": str(faces)}})
@@ -143,7 +143,7 @@ def test_the_command_draws_them_again(drawn, tmp_path):
 
 
 def test_figures_do_not_touch_the_training(small, drawn):
-    from running import assert_same_weights, weights
+    from tests.support.running import assert_same_weights, weights
 
     without = small(**merge(DRAWN, {"name": "without", "evaluation": {"figures": False}}))
     assert train(without) == 0

@@ -9,8 +9,9 @@ import time
 from pathlib import Path
 
 import pytest
-from fake_wandb import FakeWandb
-from running import REPO
+
+from tests.support.fake_wandb import FakeWandb
+from tests.support.running import REPO
 
 pytestmark = pytest.mark.slow
 KEY = "0123456789abcdef0123456789abcdef01234567"

@@ -11,14 +11,14 @@ import time
 from pathlib import Path
 
 import pytest
-from fake_wandb import FakeWandb
-from running import REPO, finish, kill_at, rows, start
 
 from job.monitor.recorder import Recorder
 from job.monitor.terminal import close_log, set_up_log
-from job.monitor.wandb_key import mode, run_id
-from job.monitor.wandb_node import NodeMonitor
+from job.monitor.wandb.key import mode, run_id
+from job.monitor.wandb.node import NodeMonitor
 from job.train import train
+from tests.support.fake_wandb import FakeWandb
+from tests.support.running import REPO, finish, kill_at, rows, start
 
 KEY = "0123456789abcdef0123456789abcdef01234567"
 SHORT = {"train": {"steps": 8, "eval_every": 4, "timeout_seconds": 1200}}  # a quarter of it, for the figures
@@ -156,7 +156,7 @@ def service() -> int:
 @pytest.mark.parametrize("when", ["from the start", "in the middle"])
 def test_the_disk_of_the_wandb_folder_is_full(small, tmp_path, monkeypatch, when):
     monkeypatch.setenv("WANDB__TRANSACTION_LOG_FLUSH_INTERVAL", "0.1")
-    monkeypatch.setattr("job.monitor.wandb_run.LOOK_EVERY", 0.0)
+    monkeypatch.setattr("job.monitor.wandb.run.LOOK_EVERY", 0.0)
     config = small(name="full", wandb={"mode": "offline"})
     disk = config.run_folder / "wandb"
     disk.mkdir(parents=True)
@@ -266,8 +266,8 @@ def test_the_id_is_the_folders_else_the_checkpoints(tmp_path):
 SECOND_NODE = """
 import platform, sys, time
 platform.node = lambda: "second-node"
-from job.config_file import load_config
-from job.monitor.wandb_node import NodeMonitor
+from job.config.load import load_config
+from job.monitor.wandb.node import NodeMonitor
 
 class Accelerator:
     is_main_process, is_local_main_process = False, True

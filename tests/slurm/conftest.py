@@ -5,10 +5,10 @@ import subprocess
 from pathlib import Path
 
 import pytest
-from running import REPO, SMALL, merge
-from slurm_cluster import SCRIPTS, Cluster, what_is_missing
 
-from job.config_file import build_config
+from job.config.load import build_config
+from tests.support.running import REPO, SMALL, merge
+from tests.support.slurm_cluster import SCRIPTS, Cluster, what_is_missing
 
 LOGS = REPO / "slurm" / "logs"
 

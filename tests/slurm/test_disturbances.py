@@ -12,8 +12,9 @@ import signal
 import time
 
 import pytest
-from running import assert_same_weights, rows, weights
-from slurm_cluster import Job, eventually, signal_all
+
+from tests.support.running import assert_same_weights, rows, weights
+from tests.support.slurm_cluster import Job, eventually, signal_all
 
 pytestmark = [pytest.mark.slurm, pytest.mark.slow]
 STEPS = 400

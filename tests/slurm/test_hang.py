@@ -3,7 +3,8 @@
 import signal
 
 import pytest
-from slurm_cluster import eventually, signal_all
+
+from tests.support.slurm_cluster import eventually, signal_all
 
 pytestmark = [pytest.mark.slurm, pytest.mark.slow]
 

@@ -7,11 +7,11 @@ import subprocess
 from pathlib import Path
 
 import pytest
-from running import REPO, SMALL, merge
-from slurm_cluster import SCRIPTS, eventually
 
-from job.config_file import build_config
+from job.config.load import build_config
 from job.train import train
+from tests.support.running import REPO, SMALL, merge
+from tests.support.slurm_cluster import SCRIPTS, eventually
 
 pytestmark = [pytest.mark.slurm, pytest.mark.slow]
 SHELL = [*REPO.glob("launch/*.sh"), *REPO.glob("slurm/*.sh"), *REPO.glob("slurm/*.sbatch"), *SCRIPTS.iterdir()]

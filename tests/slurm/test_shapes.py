@@ -4,10 +4,10 @@ import json
 import signal
 
 import pytest
-from running import assert_same_weights, rows, weights
-from slurm_cluster import eventually, signal_all
 
 from job.train import train
+from tests.support.running import assert_same_weights, rows, weights
+from tests.support.slurm_cluster import eventually, signal_all
 
 pytestmark = [pytest.mark.slurm, pytest.mark.slow]
 TRAIN = "slurm/train.sbatch"

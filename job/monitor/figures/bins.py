@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from job.monitor.run_view import ROLES, RunView
+from job.run_folder.run_view import ROLES, RunView
 
 BINS = np.linspace(0, 1, 21)
 

@@ -5,7 +5,7 @@ from matplotlib.figure import Figure
 
 from job.evaluation.metrics import accuracy
 from job.monitor.figures.style import FAINT, INK, new_figure
-from job.monitor.run_view import RunView
+from job.run_folder.run_view import RunView
 
 
 def draw_source(run: RunView) -> Figure | None:

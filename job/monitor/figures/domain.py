@@ -6,7 +6,7 @@ from matplotlib.figure import Figure
 from job.monitor.colours import ROLE, TARGET, class_colours
 from job.monitor.figures.bins import BINS, histograms
 from job.monitor.figures.style import FAINT, line_axes, new_figure
-from job.monitor.run_view import RunView
+from job.run_folder.run_view import RunView
 
 
 def draw_histogram(run: RunView) -> Figure | None:

@@ -7,7 +7,7 @@ from pathlib import Path
 from matplotlib.figure import Figure
 
 from job.monitor.figures import confusion, domain, faces, feature_map, recall, speed
-from job.monitor.run_view import RunView
+from job.run_folder.run_view import RunView
 
 FIGURES: dict[str, Callable[[RunView], Figure | None]] = {  # name in W&B -> None where there is nothing to draw
     "figures/confusion_source": confusion.draw_source,

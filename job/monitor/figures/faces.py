@@ -4,7 +4,7 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from job.monitor.figures.style import FAINT, INK, new_figure
-from job.monitor.run_view import RunView
+from job.run_folder.run_view import RunView
 
 COLUMNS = 8
 RIGHT, WRONG = "#2e8b46", "#d03b30"

@@ -6,7 +6,7 @@ from matplotlib.lines import Line2D
 
 from job.monitor.colours import ROLE, class_colours
 from job.monitor.figures.style import FAINT, new_figure
-from job.monitor.run_view import ROLES, RunView
+from job.run_folder.run_view import ROLES, RunView
 
 MARKER = {"source": "o", "target": "^"}
 

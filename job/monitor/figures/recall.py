@@ -4,7 +4,7 @@ from matplotlib.figure import Figure
 
 from job.monitor.colours import class_colours
 from job.monitor.figures.style import line_axes, new_figure
-from job.monitor.run_view import RunView
+from job.run_folder.run_view import RunView
 
 
 def draw_source(run: RunView) -> Figure | None:

@@ -4,7 +4,7 @@ from matplotlib.figure import Figure
 
 from job.monitor.colours import SOURCE, TARGET
 from job.monitor.figures.style import new_figure
-from job.monitor.run_view import RunView
+from job.run_folder.run_view import RunView
 
 TOO_LONG = 0.2  # of the time
 

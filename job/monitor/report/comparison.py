@@ -6,10 +6,10 @@ from typing import Any
 
 from job.evaluation.compare import SOURCE, TARGET
 from job.evaluation.curves import Curve
-from job.files import write_atomically
 from job.monitor import colours
 from job.monitor.report.parts import card, cards, page, tiles
 from job.monitor.report.svg import Line, bars, line_chart
+from job.system.files import write_atomically
 
 CURVES = {  # metric -> title, whether it needed target labels
     "oracle/target_accuracy": ("Accuracy, target, validation", True),

@@ -8,7 +8,7 @@ import numpy as np
 import simplejpeg
 
 from job.monitor.report.svg import LEFT, RIGHT
-from job.monitor.secrets import scrub
+from job.system.secrets import scrub
 
 _HERE = Path(__file__).parent
 

@@ -9,12 +9,12 @@ from pathlib import Path
 import numpy as np
 import yaml
 
-from job.files import write_atomically
 from job.monitor.colours import ROLE, SOURCE, TARGET, class_colours
 from job.monitor.figures.bins import BINS, histograms
 from job.monitor.report.parts import card, cards, confusion_table, face_grid, number_table, page, tiles
 from job.monitor.report.svg import Line, bars, legend, line_chart, scatter, steps_chart
-from job.monitor.run_view import ROLES, RunView
+from job.run_folder.run_view import ROLES, RunView
+from job.system.files import write_atomically
 
 NAME = "report.html"
 REFRESH = 60  # seconds, while the run goes on

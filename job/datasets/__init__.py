@@ -1,0 +1,32 @@
+"""The datasets that can be made into shards, by name."""
+
+import difflib
+from importlib import import_module
+
+from job.datasets.layout import Layout
+from job.system.errors import JobError
+
+# name -> module that holds LAYOUT; imported when asked for, so that one dataset's needs are not everybody's
+LAYOUTS = {
+    "faces": "job.datasets.synthetic_faces",
+    "mnist-m": "job.datasets.mnist_m",
+    "folders": "job.datasets.folders",
+    "csv": "job.datasets.table",
+    "kdef": "job.datasets.kdef",
+    "ferg": "job.datasets.ferg",
+    "rafdb": "job.datasets.rafdb",
+    "fer2013": "job.datasets.fer2013",
+    "jaffe": "job.datasets.jaffe",
+    "ckplus": "job.datasets.ckplus",
+    "webdataset": "job.datasets.webdataset_tars",
+    "pair": "job.datasets.pair",
+}
+
+
+def find_layout(name: str) -> Layout:
+    """The layout called `name`. Raises JobError naming the nearest known one."""
+    if name not in LAYOUTS:
+        near = difflib.get_close_matches(name.lower(), LAYOUTS, n=1)
+        hint = f"did you mean {near[0]}?" if near else f"choose one of {', '.join(LAYOUTS)}"
+        raise JobError(f"no layout is called {name!r}: {hint}")
+    return import_module(LAYOUTS[name]).LAYOUT

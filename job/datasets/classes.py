@@ -1,0 +1,34 @@
+"""What data sets call the seven emotions: one table of names, and the numbers that some of them use instead."""
+
+from job.vocabulary import EMOTIONS
+
+_NAMES = {
+    "neutral": "neutral neutrality calm ne no-expression expressionless",
+    "joy": "joy joyful happy happiness ha smile smiling amusement enjoyment",
+    "sadness": "sadness sad sa unhappy sorrow",
+    "surprise": "surprise surprised su astonishment astonished",
+    "anger": "anger angry an mad fury furious",
+    "fear": "fear fearful af afraid fe scared frightened",
+    "disgust": "disgust disgusted di",
+}
+SYNONYMS = {name.replace("-", ""): emotion for emotion, names in _NAMES.items() for name in names.split()}
+
+# Numbers mean something else in every data set. Contempt is none of the seven and is left out, as unknown names are.
+NUMBERS = {
+    "rafdb": ("", "surprise", "fear", "disgust", "joy", "sadness", "anger", "neutral"),
+    "fer2013": ("anger", "disgust", "fear", "joy", "sadness", "surprise", "neutral"),
+    "ckplus": ("neutral", "anger", "contempt", "disgust", "fear", "joy", "sadness", "surprise"),
+}
+
+
+def label_of(name: str) -> int | None:
+    """The place in EMOTIONS of what a data set calls an emotion, in any case and spacing; None for any other."""
+    emotion = SYNONYMS.get("".join(filter(str.isalnum, name)).casefold())
+    return None if emotion is None else EMOTIONS.index(emotion)
+
+
+def name_of(layout: str, number: int | str) -> str:
+    """The emotion's name by its number in a data set, or `number 9` where it has none."""
+    names, digits = NUMBERS[layout], str(number).strip()
+    known = digits.isascii() and digits.isdigit() and int(digits) < len(names) and names[int(digits)]
+    return known or f"number {digits}"

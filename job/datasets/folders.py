@@ -1,0 +1,62 @@
+"""Folders that say what is in them: `Male/Joy/*.jpg`, `Female/Joy/*.jpg`, with train, val and test at any level.
+
+`--source` and `--target` name the two folders, whatever they are: any two domains will do. Folders between or below
+those that say something are passed over. `--option subject=REGEX` takes the subject from the path below the root.
+"""
+
+import re
+from collections.abc import Iterator
+from functools import lru_cache
+
+from job.datasets.classes import label_of
+from job.datasets.image_search import Found, Notes, same_domain, simple, split_of, walk
+from job.datasets.layout import face_layout
+from job.system.errors import JobError
+
+
+def find(root: str, notes: Notes, *, source: str | None, target: str | None, subject: str | None) -> Iterator[Found]:
+    """Every image below `root`. Without `source` and `target`, no folder is a domain."""
+    pattern = compiled("subject", subject)
+    read = lru_cache(maxsize=64)(lambda folder: read_folders(folder.split("/")[:-1], (source, target)))
+    matched = False
+    for path, origin in walk(root, notes):
+        domain, emotion, split = read(origin[: origin.rfind("/") + 1])
+        person = pattern.search(origin) if pattern else None
+        matched = matched or person is not None
+        yield Found(origin, path, domain, emotion, person and (person[1] if pattern.groups else person[0]), split)
+    if pattern and not matched:
+        raise JobError(f"--option subject={subject} matches no path below {root}: no subject would be known")
+
+
+def read_folders(folders: list[str], domains: tuple[str | None, ...] = ()) -> tuple[str | None, str, str | None]:
+    """Domain, emotion and split by the names of the folders; an emotion that is not known under its own name.
+
+    Of several emotions the one nearest to the file counts. People may be called Ha, An or Di: the codes of two letters
+    count only where no other name of an emotion is there.
+    """
+    domain = split = None
+    rest = []
+    for name in folders:
+        if domain is None and any(same_domain(name, wanted) for wanted in domains):
+            domain = name
+        elif split is None and split_of(name) is not None:
+            split = split_of(name)
+        else:
+            rest.append(name)
+    known = [name for name in rest if label_of(name) is not None]
+    known = [name for name in known if len(simple(name)) > 2] or known
+    emotion = (known or rest or ["of no folder"])[-1]
+    if domain is None and rest:
+        domain = next((name for name in rest if name != emotion), None)
+    return domain, emotion, split
+
+
+def compiled(option: str, pattern: str | None) -> re.Pattern | None:
+    """A regular expression of the user's. Raises JobError when it is none."""
+    try:
+        return None if pattern is None else re.compile(pattern)
+    except re.error as error:
+        raise JobError(f"--option {option}={pattern} is not a regular expression: {error}") from None
+
+
+LAYOUT = face_layout("folders", find, subject=None)

@@ -1,0 +1,27 @@
+"""JAFFE (Lyons, Kamachi & Gyoba 1998): `KA.AN1.39.tiff`, ten Japanese women, one of the two domains of a pair.
+
+The name says subject, emotion (NE, HA, SA, SU, AN, DI, FE) with the number of the take, and the number of the image.
+"""
+
+import re
+from collections.abc import Iterator
+
+from job.datasets.image_search import Found, Notes, walk
+from job.datasets.layout import face_layout
+from job.datasets.pair import only_in_a_pair
+
+_NAME = re.compile(r"([A-Z]{2})\.([A-Z]{2})\d*\.\d+", re.IGNORECASE)
+
+
+def find(root: str, notes: Notes, *, source: str | None, target: str | None) -> Iterator[Found]:
+    """Every image."""
+    only_in_a_pair("jaffe", root, source)
+    for path, origin in walk(root, notes):
+        match = _NAME.fullmatch(origin.rpartition("/")[2].rpartition(".")[0])
+        if match is None:
+            notes.leave_out("files that are not named as in KA.AN1.39.tiff", origin)
+            continue
+        yield Found(origin, path, "jaffe", match[2].upper(), match[1].upper())
+
+
+LAYOUT = face_layout("jaffe", find)

@@ -1,0 +1,36 @@
+"""Karolinska Directed Emotional Faces (Lundqvist, Flykt & Öhman 1998): `AF01ANS.JPG`.
+
+The name says session (A, B), gender (F, M), subject (01 to 35), emotion (AF afraid, AN, DI, HA, NE, SA, SU) and angle
+(FL, HL, S, HR, FR: full left, half left, straight, half right, full right). The files lie flat, in subject folders as
+they are delivered, or in folders of any other kind.
+"""
+
+import re
+from collections.abc import Iterator
+
+from job.datasets.image_search import Found, Notes, walk
+from job.datasets.layout import face_layout
+from job.system.errors import JobError
+
+_NAME = re.compile(r"([AB])([FM])(\d\d)(AF|AN|DI|HA|NE|SA|SU)(FL|HL|S|HR|FR)", re.IGNORECASE)
+_ANGLES = ("FL", "HL", "S", "HR", "FR")
+
+
+def find(root: str, notes: Notes, *, source: str | None, target: str | None, angles: str) -> Iterator[Found]:
+    """Every photo from one of the `angles` ("S", "HL,S,HR" or "all"). Both sessions of a person are one subject."""
+    wanted = set(_ANGLES) if angles.lower() == "all" else {angle.strip().upper() for angle in angles.split(",")}
+    if not wanted <= set(_ANGLES):
+        raise JobError(f"--option angles={angles}: wants some of {','.join(_ANGLES)}, or all")
+    for path, origin in walk(root, notes):
+        match = _NAME.fullmatch(origin.rpartition("/")[2].rpartition(".")[0].strip())
+        if match is None:
+            notes.leave_out("files that are not named as in AF01ANS.JPG", origin)
+            continue
+        _, gender, number, emotion, angle = (part.upper() for part in match.groups())
+        if angle not in wanted:
+            notes.left_out["photos from another angle"] += 1
+            continue
+        yield Found(origin, path, gender, emotion, gender + number)
+
+
+LAYOUT = face_layout("kdef", find, angles="S")

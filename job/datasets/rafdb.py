@@ -1,0 +1,97 @@
+"""RAF-DB, basic emotions (Li, Deng & Du 2017): `EmoLabel/list_patition_label.txt` (spelt so), or class folders 1 to 7.
+
+Gender is in `Annotation/manual/train_00001_manu_attri.txt`: five landmarks, then 0 man, 1 woman, 2 unsure, then race
+and age. Class folders come without it: `--option gender=FILE`, a table with the columns image (a path below the root, a
+file name, or `train_00001.jpg` as the list has it) and gender (a word, or a number as in the attribute files). The
+official test split is kept and val is taken out of train. Subjects are not known.
+"""
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+from job.datasets.classes import name_of
+from job.datasets.gender import Genders
+from job.datasets.image_search import Found, Notes, printable, split_of, walk
+from job.datasets.layout import face_layout
+from job.system.errors import JobError
+
+_LISTS = ("list_patition_label.txt", "list_partition_label.txt")
+_GENDERS = {"0": "male", "1": "female", "2": "unsure"}
+
+
+def find(
+    root: str, notes: Notes, *, source: str | None, target: str | None, images: str, gender: str | None
+) -> Iterator[Found]:
+    """Every image; `images` is aligned (100 x 100 px) or original. The root is `basic` or a folder around it."""
+    if images not in ("aligned", "original"):
+        raise JobError(f"--option images={images}: wants aligned or original")
+    listed = next((path for path, _ in walk(root, Notes(), _LISTS)), None)
+    genders = Genders(root, gender, _GENDERS)
+    needed = source is not None and not genders  # in a pair, which names no domains, none are
+    if listed is None:
+        yield from _class_folders(root, notes, genders, needed)
+        return
+    basic = Path(listed).parent.parent
+    files = _by_stem(basic, images, notes)
+    people = _by_stem(basic, "manual", Notes(), (".txt",))
+    if needed and not people:
+        raise _no_genders(f"{basic} has no Annotation/manual")
+    try:
+        lines = Path(listed).read_text(encoding="utf-8").splitlines()
+    except (OSError, ValueError) as error:
+        raise JobError(f"cannot read {listed} ({error}): get it again from RAF-DB's archive") from None
+    for number, line in enumerate(filter(None, map(str.strip, lines)), 1):
+        name, _, code = line.rpartition(" ")
+        stem = name.strip().rpartition(".")[0]
+        split = split_of(stem.partition("_")[0])
+        if split is None:
+            raise JobError(f"{listed}, line {number}: {line[:80]!r} is not of the form train_00001.jpg 5")
+        path = files.get(stem + "_aligned") or files.get(stem)
+        if path is None:
+            notes.skip(name, f"named in {os.path.basename(listed)}, and not there")
+            continue
+        origin = printable(os.path.relpath(path, root).replace(os.sep, "/"))
+        person = genders.of(origin, stem, stem + ".jpg") or _gender(people.get(stem + "_manu_attri"))
+        yield Found(origin, path, person, name_of("rafdb", code), None, split)
+
+
+def _class_folders(root: str, notes: Notes, genders: Genders, needed: bool) -> Iterator[Found]:
+    for path, origin in walk(root, notes):
+        if needed:
+            raise _no_genders(f"{root} has no EmoLabel/{_LISTS[0]}, and class folders come without")
+        *folders, name = origin.split("/")
+        code = folders[-1] if folders else ""
+        split = next(filter(None, map(split_of, folders)), None) or split_of(name.partition("_")[0])
+        stem = name.rpartition(".")[0].removesuffix("_aligned")
+        yield Found(origin, path, genders.of(origin, stem, stem + ".jpg"), name_of("rafdb", code), None, split)
+
+
+def _no_genders(detail: str) -> JobError:
+    return JobError(
+        f"layout rafdb needs the gender of each image, and {detail}: --option gender=FILE, "
+        "a table with the columns image and gender"
+    )
+
+
+def _by_stem(basic: Path, folder: str, notes: Notes, *endings: tuple[str, ...]) -> dict[str, str]:
+    """Files below any folder of that name, by their names without ending."""
+    return {
+        origin.rpartition("/")[2].rpartition(".")[0]: path
+        for path, origin in walk(basic, notes, *endings)
+        if folder in origin.lower().split("/")[:-1]
+    }
+
+
+def _gender(path: str | None) -> str | None:
+    """What an attribute file says on its sixth line; None where there is no such file or line."""
+    if path is None:
+        return None
+    try:
+        lines = Path(path).read_text(encoding="ascii", errors="replace").splitlines()
+    except OSError:
+        return None
+    return _GENDERS.get(lines[5].strip()) if len(lines) > 5 else None
+
+
+LAYOUT = face_layout("rafdb", find, images="aligned", gender=None)

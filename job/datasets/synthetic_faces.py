@@ -1,0 +1,66 @@
+"""Synthetic faces: men are the source, women the target, seven expressions driven by FACS action units.
+
+The embedded default data set: nothing to download, every picture a pure function of (seed, domain, subject, index).
+How the faces are made and how hard they are: docs/faces.md.
+"""
+
+from functools import lru_cache
+from pathlib import Path
+
+import numpy as np
+
+from job.datasets.layout import Layout, Record
+from job.face_drawing.action_units import express
+from job.face_drawing.appearance import Identity, draw_identity, draw_shot
+from job.face_drawing.render import render
+from job.vocabulary import DOMAINS, EMOTIONS, SOURCE, SPLITS
+
+PER_SUBJECT = 25
+SUBJECT_BLOCK = 1_000_000  # subjects of a split are numbered from SUBJECT_BLOCK * split: disjoint whatever the sizes
+IDENTITY = 2**32 - 1  # the index whose random stream draws the subject itself
+
+
+def records(
+    root: Path | None = None, seed: int = 0, *, train: int = 6000, val: int = 1000, test: int = 1500
+) -> list[Record]:
+    """`train`, `val` and `test` pictures for each domain, PER_SUBJECT a subject, every emotion equally often (+-1)."""
+    listed = []
+    for domain_index, domain in enumerate(DOMAINS):
+        for split_index, (split, count) in enumerate(zip(SPLITS, (train, val, test))):
+            shuffle = _generator(seed, domain_index, split_index * SUBJECT_BLOCK, IDENTITY - 1)
+            labels = shuffle.permutation(np.arange(count) % len(EMOTIONS))
+            for i, label in enumerate(labels.tolist()):
+                number, index = split_index * SUBJECT_BLOCK + i // PER_SUBJECT, i % PER_SUBJECT
+                person = f"{'man' if domain == SOURCE else 'woman'}-{split}-{i // PER_SUBJECT:04d}"
+                recipe = (seed, domain_index, number, index)
+                key = f"{person}-{index:02d}"
+                listed.append(Record(key, domain, split, label, person, f"faces:{seed}/{key}", recipe))
+    return listed
+
+
+def read(record: Record, size: int) -> np.ndarray:
+    """Render one record: uint8 RGB [size, size, 3]."""
+    seed, domain_index, subject, index = record.payload
+    rng = _generator(seed, domain_index, subject, index)
+    face = express(EMOTIONS[record.label], rng)
+    shot = draw_shot(DOMAINS[domain_index], rng)
+    return render(_identity(seed, domain_index, subject), face, shot, size)
+
+
+@lru_cache(maxsize=256)
+def _identity(seed: int, domain_index: int, subject: int) -> Identity:
+    return draw_identity(DOMAINS[domain_index], _generator(seed, domain_index, subject, IDENTITY))
+
+
+def _generator(*key: int) -> np.random.Generator:
+    return np.random.Generator(np.random.Philox(np.random.SeedSequence(key)))
+
+
+LAYOUT = Layout(
+    name="faces",
+    class_names=EMOTIONS,
+    records=records,
+    read=read,
+    needs_root=False,
+    options={"train": 6000, "val": 1000, "test": 1500},
+)

@@ -1,0 +1,127 @@
+"""What one machine has: versions, GPUs, limits, memory, disk, W&B."""
+
+import os
+import platform
+import resource
+import shutil
+import socket
+import subprocess
+from importlib.metadata import version
+from pathlib import Path
+from urllib.parse import urlparse
+
+import torch
+
+from job.config.schema import Config
+from job.doctor.findings import FAIL, OK, WARN, Finding, below
+from job.monitor.wandb.run import mode
+
+GIB = 2**30
+LIBRARIES = ("torch", "torchvision", "accelerate", "numpy", "wandb")
+
+
+def examine(config: Config) -> list[Finding]:
+    """Everything that a machine can find out by itself, without the shards."""
+    return [versions(), gpus(), cpus(), open_files(), shared_memory(), disk(config), wandb(config)]
+
+
+def versions() -> Finding:
+    found = ", ".join(f"{name} {version(name)}" for name in LIBRARIES)
+    return Finding("versions", OK, f"python {platform.python_version()}, {found}")
+
+
+def gpus() -> Finding:
+    """GPUs as torch sees them, and the driver; a fault where the driver shows GPUs and torch cannot use them."""
+    names = [torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count())]
+    driver = _nvidia_smi("driver_version")
+    if names:
+        kinds = ", ".join(f"{names.count(name)} x {name}" for name in dict.fromkeys(names))
+        return Finding("GPUs", OK, f"{kinds}, driver {driver[0] if driver else 'unknown'}, CUDA {torch.version.cuda}")
+    if driver and os.environ.get("CUDA_VISIBLE_DEVICES") != "":
+        return Finding(
+            "GPUs",
+            FAIL,
+            f"torch {torch.__version__} can use none of the {len(driver)} with driver {driver[0]}",
+            "install a torch for that driver (https://pytorch.org/get-started), or update the driver",
+        )
+    if driver:
+        return Finding("GPUs", WARN, f"none of {len(driver)} given to this job", "ask for them: --gpus-per-node=N")
+    if Path("/proc/driver/nvidia/version").exists() or "SLURM_GPUS_ON_NODE" in os.environ:
+        return Finding("GPUs", FAIL, "there are some, but nvidia-smi shows none", "container: add --nv (Apptainer)")
+    return Finding("GPUs", OK, "none: training runs on the CPUs")
+
+
+def _nvidia_smi(what: str) -> list[str]:
+    try:
+        command = ["nvidia-smi", f"--query-gpu={what}", "--format=csv,noheader"]
+        done = subprocess.run(command, capture_output=True, text=True, timeout=30)
+    except (OSError, subprocess.TimeoutExpired):
+        return []
+    return done.stdout.split() if done.returncode == 0 else []
+
+
+def cpus() -> Finding:
+    usable = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    given = int(os.environ.get("SLURM_CPUS_ON_NODE", usable))
+    count = min(usable, given)
+    wanted = 2 * max(torch.cuda.device_count(), 1)
+    advice = f"give a rank two at least, for decoding and training: --cpus-per-task={wanted} or more"
+    return below("CPUs", count, wanted, 0, f"{count}", advice)
+
+
+def open_files() -> Finding:
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    advice = f"`ulimit -n {min(hard, 65536)}` in slurm/site.env: shards and connections between ranks are open files"
+    return below("open files", soft, 4096, 512, f"limit {soft}", advice)
+
+
+def shared_memory(path: str = "/dev/shm") -> Finding:
+    try:
+        size = shutil.disk_usage(path).total
+    except OSError:
+        return Finding(
+            "shared memory", WARN, f"no {path}", "NCCL exchanges data between GPUs of a node there: mount it"
+        )
+    advice = "NCCL exchanges data between GPUs of a node there: docker run --shm-size=8g, or --ipc=host"
+    return below("shared memory", size, GIB, 32 * 2**20, f"{size / GIB:.1f} GiB", advice)
+
+
+def disk(config: Config) -> Finding:
+    """Free space where the run folder is, or will be."""
+    folder = existing(config.run_folder)
+    usage = shutil.disk_usage(folder)
+    if not os.access(folder, os.W_OK):
+        return Finding("disk", FAIL, f"{folder} is not writable", "choose another `output`")
+    found = f"{usage.free / GIB:.1f} GiB free in {folder}"
+    advice = "free space there, lower train.keep_last, or choose another `output`"
+    return below("disk", usage.free, 10 * GIB, GIB, found, advice)
+
+
+def existing(folder: Path) -> Path:
+    """The folder itself, or the nearest above it that exists."""
+    folder = folder.absolute()
+    return next(path for path in (folder, *folder.parents) if path.is_dir())
+
+
+def wandb(config: Config, timeout: float = 5.0) -> Finding:
+    """The mode in force, and whether the server answers."""
+    how = mode(config.wandb)
+    if how == "disabled":
+        return Finding("W&B", OK, "disabled")
+    url = urlparse(os.environ.get("WANDB_BASE_URL", "https://api.wandb.ai"))
+    try:
+        socket.create_connection((url.hostname, url.port or (443 if url.scheme == "https" else 80)), timeout).close()
+        reached = True
+    except OSError:
+        reached = False
+    if how == "offline":
+        later = "" if reached else f"; {url.hostname} does not answer here: launch/sync.sh on a machine that it answers"
+        return Finding("W&B", OK, f"offline, into the run folder{later}")
+    if reached:
+        return Finding("W&B", OK, f"online, {url.hostname} answers")
+    return Finding(
+        "W&B",
+        WARN,
+        f"online, but {url.hostname} does not answer",
+        "set WANDB_MODE=offline, and upload with launch/sync.sh from a machine with internet",
+    )

@@ -1,0 +1,37 @@
+"""Whether this machine can read the shards, and how fast."""
+
+import time
+
+from job.config.schema import Config
+from job.doctor.findings import FAIL, Finding, below
+from job.shards.manifest import load_manifest
+from job.system.errors import JobError
+from job.training.inputs import domain_names, open_store
+
+MEGABYTE = 1_000_000
+
+
+def read_shards(config: Config, rank: int = 0, seconds: float = 3.0) -> tuple[list[Finding], str]:
+    """Read training shards for some seconds, other ones on every rank; also returns the manifest's hash."""
+    data = config.data
+    try:
+        manifest = load_manifest(data.shards, allow_pipe=data.allow_pipe)
+        shards = [shard for name in domain_names(config).values() for shard in manifest.shards(name, "train")]
+        store = open_store(config)
+        read, began = 0, time.perf_counter()
+        for number in range(len(shards)):
+            shard = shards[(rank * 7 + number) % len(shards)]
+            with open(store.open(shard), "rb", buffering=0) as file:
+                while chunk := file.read(4 * 2**20):
+                    read += len(chunk)
+            if time.perf_counter() - began > seconds:
+                break
+        speed = read / (time.perf_counter() - began)
+    except (JobError, OSError) as error:
+        return [Finding("shards", FAIL, str(error), "mount them on every node, or correct data.shards")], ""
+    samples = sum(manifest.samples(name, "train") for name in domain_names(config).values())
+    size = sum(shard.bytes for shard in shards) / samples
+    found = f"{len(shards)} readable, {speed / MEGABYTE:.0f} MB/s, {speed / size:.0f} images/s of {size / 1000:.1f} kB"
+    advice = "copy them to a disk of the node, or name them as a URL (file://...) with data.cache_dir on one"
+    enough = 16 * MEGABYTE  # below that, opening files is what was measured
+    return [below("shards", speed if read > enough else enough, enough, 0, found, advice)], manifest.hash

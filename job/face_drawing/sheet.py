@@ -1,0 +1,28 @@
+"""The contact sheet of docs/faces.md: python -m job.face_drawing.sheet docs/faces.png"""
+
+import sys
+
+import cv2
+import numpy as np
+
+from job.datasets.synthetic_faces import read, records
+from job.vocabulary import DOMAINS, EMOTIONS
+
+
+def contact_sheet(people: int = 4, size: int = 96, seed: int = 0) -> np.ndarray:
+    """uint8 RGB [7 size, 2 people size, 3]: a row an emotion, a column a person, women on the right."""
+    listed = records(None, seed, train=40 * 25, val=0, test=0)
+    gap = np.full((len(EMOTIONS) * size, size // 8, 3), 255, np.uint8)
+    halves = []
+    for domain in DOMAINS:
+        columns = []
+        for person in dict.fromkeys(r.subject for r in listed if r.domain == domain):
+            shown = {r.label: r for r in listed if r.subject == person}
+            if len(shown) == len(EMOTIONS) and len(columns) < people:
+                columns.append(np.concatenate([read(shown[label], size) for label in range(len(EMOTIONS))]))
+        halves.append(np.concatenate(columns, axis=1))
+    return np.concatenate([halves[0], gap, halves[1]], axis=1)
+
+
+if __name__ == "__main__":
+    cv2.imwrite(sys.argv[1], contact_sheet()[..., ::-1])

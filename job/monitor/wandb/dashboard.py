@@ -1,0 +1,155 @@
+"""`python -m job dashboard`: the project's W&B workspace and a report to start from, through wandb-workspaces.
+
+The package is an extra (requirements-dashboard.txt). Only `save` talks to a server; `as_json` needs no network.
+"""
+
+import json
+from collections.abc import Sequence
+from typing import Any
+
+from job.system.errors import JobError
+
+STEP = "trainer/step"
+LINES = {  # section -> panels: title -> metrics, or a pattern of metrics
+    "Overview": {
+        "Accuracy, source": ["val/source_accuracy", "train/source_accuracy"],
+        "Accuracy, target (oracle)": ["oracle/target_accuracy", "oracle/target_macro_f1"],
+        "Losses": ["train/class_loss", "train/domain_loss"],
+        "Model selection, without target labels": "^selection/(infomax|source_accuracy|target_accuracy)$",
+    },
+    "Adaptation": {
+        "Domain confusion (1: cannot tell)": ["domain/confusion"],
+        "Proxy A-distance (0: alike, 2: apart)": ["domain/a_distance"],
+        "Domain loss (2 ln 2 = 1.386: cannot tell)": ["train/domain_loss"],
+        "Accuracy of the domain classifier": ["domain/accuracy"],
+        "Gradient handed back to the encoder": ["domain/reversed_gradient_norm"],
+        "Lambda": ["schedule/lambda"],
+        "Learning rate": ["schedule/lr"],
+    },
+    "Per emotion": {
+        "Recall, source": "^val/source_recall/",
+        "Recall, target (oracle)": "^oracle/target_recall/",
+        "What the target is taken for": "^val/target_prediction_share/",
+    },
+    "Speed": {
+        "Images a second": ["speed/images_per_second"],
+        "Waiting for data": ["speed/data_wait_fraction"],
+        "Step, ms": ["speed/step_p50_ms", "speed/step_p95_ms"],
+        "Checkpoint, s": ["speed/checkpoint_seconds"],
+        "Skipped samples": ["data/skipped_samples"],
+        "GPU, %": r"^system/gpu\.\d+\.gpu(/l:.*)?$",
+        "GPU memory, %": r"^system/gpu\.\d+\.memoryAllocated(/l:.*)?$",
+    },
+}
+MEDIA = {
+    "Adaptation": ["figures/features_by_domain", "figures/features_by_emotion", "figures/domain_predictions"],
+    "Per emotion": [
+        *("figures/confusion_source", "oracle/confusion_target", "figures/target_classes"),
+        *("figures/target_faces", "figures/mistakes_source", "oracle/mistakes_target"),
+    ],
+}
+COMPARED = {"Target, test split": "oracle/test_target_accuracy", "Source, test split": "test/source_accuracy"}
+OVER_SEEDS = {"Target, validation (oracle)": "oracle/target_accuracy", "Source, validation": "val/source_accuracy"}
+COMPARE = "Compare by objective"
+
+
+def build(entity: str, project: str) -> tuple[Any, Any]:
+    """The workspace and the report, as wandb-workspaces objects. Raises JobError where that package is missing."""
+    try:
+        import wandb_workspaces.reports.v2 as wr
+        import wandb_workspaces.workspaces as ws
+    except ImportError:
+        raise JobError(
+            "the dashboard needs wandb-workspaces: pip install --requirement requirements-dashboard.txt"
+        ) from None
+    sections = {
+        name: [_line(wr, title, metrics) for title, metrics in panels.items()] + _media(wr, MEDIA.get(name, ()))
+        for name, panels in LINES.items()
+    }
+    sections[COMPARE] = _comparison(wr)
+    workspace = ws.Workspace(
+        entity=entity,
+        project=project,
+        name="Domain adaptation",
+        sections=[
+            ws.Section(name=name, panels=_placed(wr, panels), is_open=name in ("Overview", "Adaptation"), pinned=True)
+            for name, panels in sections.items()
+        ],
+        settings=ws.WorkspaceSettings(x_axis=STEP, group_by_prefix="first", max_runs=20),
+        runset_settings=ws.RunsetSettings(
+            pinned_columns=["summary:oracle/test_target_accuracy", "summary:test/source_accuracy", "config:seed"]
+        ),
+    )
+    runset = wr.Runset(name="runs")  # of the report's own project, which nobody need look up
+    groups = wr.Runset(name="by objective", groupby=["group"])
+    blocks: list[Any] = [
+        wr.P("Panels named oracle needed target labels: they are for judging afterwards and guided nothing.")
+    ]
+    for name, panels in sections.items():
+        blocks += [
+            wr.H2(name),
+            wr.PanelGrid(runsets=[groups if name == COMPARE else runset], panels=_placed(wr, panels)),
+        ]
+    report = wr.Report(
+        entity=entity,
+        project=project,
+        title="Emotions across domains",
+        description="What was trained, how well it adapted, and at what speed.",
+        blocks=blocks,
+        width="fluid",
+    )
+    return workspace, report
+
+
+def as_json(entity: str, project: str) -> str:
+    """Both as the JSON that would be sent."""
+    models = {
+        name: json.loads(thing._to_model().model_dump_json(by_alias=True, exclude_none=True))
+        for name, thing in zip(("workspace", "report"), build(entity, project), strict=True)
+    }
+    return json.dumps(models, indent=1)
+
+
+def save(entity: str, project: str) -> list[str]:
+    """Write both to the server; returns their addresses. Raises JobError when it cannot be reached."""
+    workspace, report = build(entity, project)
+    try:
+        workspace.save()
+        report.save()
+    except Exception as error:  # whatever the client raises: no key, no network, no such entity
+        first_line = (str(error).strip().splitlines() or [type(error).__name__])[0]
+        raise JobError(
+            f"cannot write the dashboard of {entity}/{project} ({first_line}): check the names, `wandb login` and the "
+            "network, or look at it with --dry-run"
+        ) from None
+    return [workspace.url, report.url]
+
+
+def _line(wr, title: str, metrics: Sequence[str] | str):
+    which = {"metric_regex": metrics} if isinstance(metrics, str) else {"y": list(metrics)}
+    return wr.LinePlot(title=title, x=STEP, **which)
+
+
+def _media(wr, names: Sequence[str]) -> list:
+    return [wr.MediaBrowser(title=name.partition("/")[2].replace("_", " "), media_keys=[name]) for name in names]
+
+
+def _comparison(wr) -> list:
+    bars = [
+        wr.BarPlot(title=title, metrics=[metric], groupby="Group", groupby_aggfunc="mean", groupby_rangefunc="stddev")
+        for title, metric in COMPARED.items()
+    ]
+    lines = [
+        wr.LinePlot(
+            title=title, x=STEP, y=[metric], groupby="Group", groupby_aggfunc="mean", groupby_rangefunc="stddev"
+        )
+        for title, metric in OVER_SEEDS.items()
+    ]
+    return [*bars, *lines, wr.RunComparer(diff_only="split")]
+
+
+def _placed(wr, panels: Sequence, columns: int = 3, width: int = 8, height: int = 7) -> list:
+    """The panels of a section, three in a row of the 24 columns."""
+    for number, panel in enumerate(panels):
+        panel.layout = wr.Layout(x=number % columns * width, y=number // columns * height, w=width, h=height)
+    return list(panels)

@@ -1,0 +1,159 @@
+"""A run as its folder shows it: what figures, reports and comparisons are drawn from. Needs neither torch nor W&B."""
+
+import io
+import json
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import yaml
+
+from job.config.schema import score_of
+from job.run_folder.feature_layout import lay_out
+from job.run_folder.metrics_file import read_metrics
+from job.system.errors import JobError
+from job.system.files import is_locked, was_locked_here, write_atomically
+
+ROLES = ("source", "target")
+_SAMPLE = "figures/sample.npz"
+_QUIET = 600  # seconds without a line in the log, after which nobody is believed to be at work
+
+
+@dataclass(frozen=True)
+class RunView:
+    """Everything that the run folder holds so far. `sample` maps names such as ``source_features`` to arrays."""
+
+    folder: Path
+    config: dict[str, Any]
+    rows: list[dict[str, Any]]  # of metrics.jsonl
+    evaluations: list[dict[str, Any]]  # of evaluation/step_*.json, by step
+    test: dict[str, Any] | None  # of evaluation/test.json: the chosen checkpoint on the test splits
+    summary: dict[str, Any]
+    status: dict[str, Any]  # of status.json; "killed" where it could not say how it ended
+    alerts: list[dict[str, Any]]
+    facts: dict[str, Any]  # of facts.json: code version, ranks, device, Slurm job
+    sample: dict[str, np.ndarray] = field(default_factory=dict)
+
+    @property
+    def class_names(self) -> list[str]:
+        return self.evaluations[-1]["class_names"] if self.evaluations else []
+
+    @property
+    def adversarial(self) -> bool:
+        return self.config["objective"]["name"] == "dann"
+
+    @property
+    def score(self) -> str:
+        """The model-selection score in force."""
+        return score_of(self.config)
+
+    def series(self, name: str) -> tuple[list[int], list[float]]:
+        """Steps and values of one metric."""
+        found = [(row["trainer/step"], row[name]) for row in self.rows if name in row]
+        return [step for step, _ in found], [value for _, value in found]
+
+    def last(self, name: str) -> Any:
+        """The last value of a metric, or None."""
+        return next((row[name] for row in reversed(self.rows) if name in row), self.summary.get(name))
+
+    def confusion(self, role: str) -> np.ndarray | None:
+        """int64 [C, C] of the last evaluation, rows are true classes; None where it has no labels."""
+        matrix = self.evaluations[-1][role]["confusion"] if self.evaluations else None
+        return None if matrix is None else np.array(matrix)
+
+    @cached_property
+    def feature_map(self) -> dict[str, np.ndarray] | None:
+        """Positions float [n, 2] of each role's features, laid out together; None where there are none yet."""
+        parts = [self.sample.get(f"{role}_features") for role in ROLES]
+        if any(part is None or len(part) == 0 for part in parts):
+            return None
+        together = lay_out(np.concatenate(parts).astype(np.float64), self.config["evaluation"]["feature_map"])
+        return dict(zip(ROLES, np.split(together, [len(parts[0])]), strict=True))
+
+    @property
+    def target_labels_known(self) -> bool:
+        """Whether the sample holds true classes of the target, which only ``oracle/...`` may show."""
+        labels = self.sample.get("target_labels")
+        return labels is not None and len(labels) > 0 and bool(labels.min() >= 0)
+
+
+def read_run(folder: Path) -> RunView:
+    """Read a run folder, finished or not. Raises JobError when it is none."""
+    folder = Path(folder)
+    try:
+        config = yaml.safe_load((folder / "config.yaml").read_text(encoding="utf-8"))
+    except OSError:
+        raise JobError(f"{folder} is no run folder (it has no config.yaml): give one such as runs/NAME") from None
+    rows = read_metrics(folder / "metrics.jsonl")
+    last_step = rows[-1]["trainer/step"] if rows else 0
+    paths = sorted((folder / "evaluation").glob("step_*.json"))
+    evaluations = [content for content in map(_read_json, paths) if content and content["step"] <= last_step]
+    summary = _read_json(folder / "summary.json") or {}
+    return RunView(
+        folder=folder,
+        config=config,
+        rows=rows,
+        evaluations=evaluations,
+        test=_read_json(folder / "evaluation" / "test.json") if summary else None,
+        summary=summary,
+        status=_status(folder),
+        alerts=read_metrics(folder / "alerts.jsonl"),
+        facts=_read_json(folder / "facts.json") or {},
+        sample=_read_sample(folder / _SAMPLE),
+    )
+
+
+def write_sample(folder: Path, step: int, samples: Sequence, map_samples: int) -> None:
+    """Hand the samples (`job.evaluation.samples.Sample`) of source and target over to whoever draws."""
+    arrays: dict[str, Any] = {"step": step}
+    for role, sample in zip(ROLES, samples, strict=True):
+        arrays |= {
+            f"{role}_features": sample.features[:map_samples],
+            f"{role}_labels": sample.labels[:map_samples],
+            f"{role}_predicted": sample.predicted[:map_samples],
+            f"{role}_target_probability": sample.target_probability,
+        }
+        for name, faces in (("faces", sample.faces), ("mistakes", sample.mistakes)):
+            arrays |= {f"{role}_{name}_{part}": np.asarray(value) for part, value in vars(faces).items()}
+    buffer = io.BytesIO()
+    np.savez(buffer, **arrays)
+    path = folder / _SAMPLE
+    path.parent.mkdir(exist_ok=True)
+    write_atomically(path, buffer.getvalue())
+
+
+def _status(folder: Path) -> dict[str, Any]:
+    status = _read_json(folder / "status.json") or {}
+    return status | {"status": "killed"} if status.get("status") == "running" and _was_left(folder) else status
+
+
+def _was_left(folder: Path) -> bool:
+    """Whether the process of a run has gone: nobody has its lock.
+
+    Some file systems lock for each node alone: what ran on another node must have been quiet for a while, too.
+    """
+    try:
+        if is_locked(folder / "lock"):
+            return False
+        return was_locked_here(folder / "lock") or time.time() - (folder / "log.txt").stat().st_mtime > _QUIET
+    except OSError:
+        return False
+
+
+def _read_sample(path: Path) -> dict[str, np.ndarray]:
+    try:
+        with np.load(path) as content:
+            return {name: content[name] for name in content.files}
+    except (OSError, ValueError):
+        return {}
+
+
+def _read_json(path: Path) -> dict[str, Any] | None:
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return None

@@ -1,0 +1,58 @@
+"""A contact sheet of shards: what the network will see, side by side."""
+
+import numpy as np
+from PIL import Image, ImageDraw, ImageFont
+
+from job.shards.manifest import Manifest
+from job.shards.reading.decode import decode_or_fail
+from job.shards.reading.open_shards import OpenShards
+from job.shards.reading.shard_cache import ShardStore
+
+_COLUMNS = 8
+_GAP = 2  # pixels between the pictures of a contact sheet
+_NAMES = 84  # pixels for the class names
+_TITLE = 16
+_LOOK = 4000  # samples looked at for a contact sheet
+
+
+def draw_sheet(manifest: Manifest, store: ShardStore) -> Image.Image:
+    """Contact sheet: for every domain a block of columns, for every class a row.
+
+    Shows the first split that has labels, which of the target is the test split; pictures without fill any row.
+    """
+    size, classes = manifest.size, len(manifest.class_names)
+    cell = max(size, 32) + _GAP  # small pictures are spaced out rather than enlarged: one sees what is stored
+    block = _COLUMNS * cell
+    sheet = Image.new("RGB", (_NAMES + len(manifest.domains) * (block + 4 * _GAP), _TITLE + classes * cell), "white")
+    pen, font = ImageDraw.Draw(sheet), ImageFont.load_default()
+    for row, name in enumerate(manifest.class_names):
+        pen.text((2, _TITLE + row * cell + size // 2 - 5), name, "black", font)
+    for place, domain in enumerate(manifest.domains):
+        left = _NAMES + place * (block + 4 * _GAP)
+        split, labelled = next(
+            ((split, True) for split in manifest.domains[domain] if manifest.labelled(domain, split)),
+            (next(iter(manifest.domains[domain])), False),
+        )
+        pen.text((left, 2), f"{domain} {split}" + ("" if labelled else " (no labels: any row)"), "black", font)
+        for row, pictures in enumerate(_pick(manifest, store, domain, split, labelled)):
+            for column, picture in enumerate(pictures):
+                sheet.paste(Image.fromarray(picture), (left + column * cell, _TITLE + row * cell))
+    return sheet
+
+
+def _pick(manifest: Manifest, store: ShardStore, domain: str, split: str, labelled: bool) -> list[list[np.ndarray]]:
+    """The first pictures of each class (of any, where there are no labels), uint8 [S, S, 3]."""
+    shards = OpenShards(manifest, domain, split, store, labelled=labelled, capacity=4)
+    rows: list[list[np.ndarray]] = [[] for _ in manifest.class_names]
+    looked = 0
+    for number, info in enumerate(shards.infos):
+        for i in range(info.samples):
+            label = int(shards[number].index.labels[i]) if labelled else looked % len(rows)
+            looked += 1
+            if len(rows[label]) < _COLUMNS:
+                picture = np.empty((manifest.size, manifest.size, 3), np.uint8)
+                decode_or_fail(shards[number], i, picture)
+                rows[label].append(picture)
+        if looked >= _LOOK or all(len(row) == _COLUMNS for row in rows):
+            break
+    return rows

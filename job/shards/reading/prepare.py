@@ -1,0 +1,47 @@
+"""From a batch of bytes to network input, in the two places where the work is cheapest."""
+
+import dataclasses
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+
+from job.shards.reading.augment import DRAWN, Augmentation, colour, place
+from job.shards.reading.batch_loader import Batch
+
+
+@dataclass(frozen=True)
+class Preparation:
+    """Augments and normalises batches of both domains; `views` of 2 adds the target's rows once more, drawn anew.
+
+    On a CPU the pixels are moved by the thread that filled the batch (`on_host`, for the BatchLoader), while the
+    network is busy with the one before; on a GPU everything happens there.
+    """
+
+    augmentation: Augmentation
+    mean: Sequence[float]
+    std: Sequence[float]
+    channels_last: bool
+    device: torch.device
+    views: int = 1
+
+    @property
+    def on_host(self):
+        """What the loader's threads have to do to a batch, or None."""
+        return self._place if self.device.type == "cpu" else None
+
+    def __call__(self, batch: Batch) -> torch.Tensor:
+        """float32 [n, 3, S, S], n counting the further views, which follow after all other rows."""
+        placed = batch if self.on_host else self._place(batch)
+        return colour(placed.images, placed.draws, self.augmentation, self.mean, self.std, self.channels_last)
+
+    def _place(self, batch: Batch) -> Batch:
+        images, draws = self._with_views(batch.images, batch.draws)
+        return dataclasses.replace(batch, images=place(images, draws, self.augmentation), draws=draws)
+
+    def _with_views(self, images: torch.Tensor, draws: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        if self.views == 1:
+            return images, draws
+        target = len(images) // 2
+        # the second view takes the draws that the first leaves over
+        return torch.cat([images, images[target:]]), torch.cat([draws, draws[target:].roll(DRAWN, 1)])

@@ -1,0 +1,187 @@
+"""Where a rank finds a shard: in place, or in a local cache of remote ones.
+
+A cached file is named by the sha256 of its whole URL and then its base name, because base names repeat (trap 17). It
+appears under that name only once its bytes and sha256 are the manifest's, so ranks of one node may share the folder
+without locks: at worst two of them fetch the same shard.
+"""
+
+import contextlib
+import hashlib
+import logging
+import os
+import tempfile
+import threading
+import time
+from collections.abc import Iterable
+from concurrent.futures import Future, ThreadPoolExecutor
+from pathlib import Path
+
+from job.shards.manifest import ShardInfo, check_url, is_remote
+from job.system.errors import JobError
+from job.system.files import to_disk, writing
+
+CACHE = "~/.cache/job/shards"
+_CHUNK = 1 << 20
+_RETRY_SECONDS = 1.0  # doubled after every attempt
+_STALE_SECONDS = 24 * 3600.0  # a partial file this old was left by a process that was killed
+
+log = logging.getLogger(__name__)
+
+
+class ShardStore:
+    """Gives the local path of a shard below `base`, a folder or a URL.
+
+    `cache_dir` is where remote shards are kept (CACHE unless given), at most `max_bytes` of them when that is given:
+    those used longest ago go first. Safe to use from several threads.
+    """
+
+    def __init__(
+        self,
+        base: str | Path,
+        cache_dir: str | Path | None = None,
+        allow_pipe: bool = False,
+        *,
+        max_bytes: int | None = None,
+        attempts: int = 3,
+    ):
+        self.base = str(base).removesuffix("/manifest.json").rstrip("/")
+        self.remote = is_remote(self.base)
+        self._attempts = attempts
+        self._max_bytes = max_bytes
+        if not self.remote:
+            return
+        check_url(self.base, allow_pipe)
+        self._folder = Path(cache_dir or CACHE).expanduser()
+        try:
+            self._folder.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise JobError(f"cannot make the cache {self._folder} ({error.strerror}): set data.cache_dir") from None
+        self._remove_stale()
+        self._lock = threading.Lock()
+        self._closed = threading.Event()
+        self._fetching: dict[Path, Future] = {}
+        self._pool = ThreadPoolExecutor(2, thread_name_prefix="shard-fetch")
+
+    def open(self, info: ShardInfo) -> Path:
+        """The local path of a shard, fetched if need be. Raises JobError when it cannot be had whole."""
+        if not self.remote:
+            return Path(self.base, info.path)
+        path = self._cached_path(info)
+        future = None if self._use(path) else self._fetch_once(info, path)
+        if future is not None:
+            future.result()
+        return path
+
+    def prefetch(self, infos: Iterable[ShardInfo]) -> None:
+        """Start to fetch shards that will be needed, in the background. Does nothing for local ones."""
+        if self.remote:
+            for info in infos:
+                path = self._cached_path(info)
+                if not self._use(path):
+                    self._fetch_once(info, path)
+
+    def discard(self, info: ShardInfo) -> None:
+        """Forget what is cached of a remote shard, so that it is fetched again when it is asked for."""
+        with contextlib.suppress(OSError):  # not ours to delete
+            self._cached_path(info).unlink(missing_ok=True)
+
+    def close(self) -> None:
+        """Give up whatever is being fetched. Can be called twice."""
+        if self.remote:
+            self._closed.set()
+            self._pool.shutdown(wait=False, cancel_futures=True)
+
+    def _cached_path(self, info: ShardInfo) -> Path:
+        name = Path(info.path).name
+        # the content too: the same URL may later hold other shards, and ranks may still read the old ones
+        key = hashlib.sha256(f"{self.base}/{info.path}\n{info.sha256}".encode()).hexdigest()
+        return self._folder / f"{key[:32]}-{name}"
+
+    def _use(self, path: Path) -> bool:
+        """Whether the file is there; notes that it was used, where that is allowed."""
+        with contextlib.suppress(OSError):
+            os.utime(path)
+            return True
+        return path.is_file()
+
+    def _fetch_once(self, info: ShardInfo, path: Path) -> Future:
+        with self._lock:
+            future = self._fetching.get(path)
+            if future is None:
+                future = self._fetching[path] = self._pool.submit(self._fetch, info, path)
+            return future
+
+    def _fetch(self, info: ShardInfo, path: Path) -> None:
+        try:
+            if self._use(path):  # somebody was quicker
+                return
+            for attempt in range(1, self._attempts + 1):
+                try:
+                    self._download(info, path)
+                    break
+                except JobError:
+                    raise
+                except Exception as error:  # whatever webdataset's handler of this scheme raises
+                    if attempt == self._attempts or self._closed.is_set():
+                        raise JobError(
+                            f"cannot fetch {self.base}/{info.path} ({' '.join(str(error).split())[:200]}; {attempt} "
+                            "attempts): check the address and the network, then start again"
+                        ) from error
+                    log.warning("fetching %s/%s failed (%s): trying again", self.base, info.path, error)
+                    self._closed.wait(_RETRY_SECONDS * 2 ** (attempt - 1))
+            self._evict(keep=path)
+        finally:
+            with self._lock:
+                self._fetching.pop(path, None)
+
+    def _download(self, info: ShardInfo, path: Path) -> None:
+        from webdataset import gopen
+
+        digest, size = hashlib.sha256(), 0
+        with self._writing():
+            descriptor, partial = tempfile.mkstemp(prefix="partial-", suffix=path.name[-40:], dir=self._folder)
+        try:
+            with os.fdopen(descriptor, "wb") as file, gopen(f"{self.base}/{info.path}", "rb") as stream:
+                while chunk := stream.read(_CHUNK):
+                    if self._closed.is_set():
+                        raise JobError(f"gave up fetching {info.path}: the reader was closed")
+                    digest.update(chunk)
+                    size += len(chunk)
+                    with self._writing():
+                        file.write(chunk)
+                if (size, digest.hexdigest()) != (info.bytes, info.sha256):
+                    raise ValueError(
+                        f"{size} bytes came, whose sha256 is not the manifest's; {info.bytes} bytes expected"
+                    )
+                with self._writing():
+                    os.fchmod(descriptor, 0o644)  # others may share the cache
+                    to_disk(file)
+                    os.replace(partial, path)
+        finally:
+            Path(partial).unlink(missing_ok=True)
+
+    def _writing(self) -> contextlib.AbstractContextManager[None]:
+        return writing(f"to the cache {self._folder}", "make room, or set data.cache_gib or another data.cache_dir")
+
+    def _evict(self, keep: Path) -> None:
+        """Delete the files used longest ago until the rest fits. A shard that is mapped stays readable."""
+        if self._max_bytes is None:
+            return
+        files = []
+        for path in self._folder.glob("[0-9a-f]*.tar"):
+            with contextlib.suppress(OSError):  # another rank may have deleted it
+                status = path.stat()
+                files.append((status.st_mtime_ns, status.st_size, path))
+        excess = sum(size for _, size, _ in files) - self._max_bytes
+        for _, size, path in sorted(files):
+            if excess <= 0:
+                return
+            if path != keep:
+                path.unlink(missing_ok=True)
+                excess -= size
+
+    def _remove_stale(self) -> None:
+        for path in self._folder.glob("partial-*"):
+            with contextlib.suppress(OSError):
+                if time.time() - path.stat().st_mtime > _STALE_SECONDS:
+                    path.unlink()

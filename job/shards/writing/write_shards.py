@@ -1,0 +1,230 @@
+"""Make WebDataset shards of a dataset: the `shards` command.
+
+The result depends on the input, the seed and the settings, never on the number of workers or on how often the command
+was interrupted. The manifest is written last.
+"""
+
+import os
+import shutil
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
+from pathlib import Path
+from typing import Any
+
+from job.datasets import find_layout
+from job.datasets.layout import Layout
+from job.datasets.options import complete_options
+from job.datasets.pair import folders_of
+from job.shards.manifest import NAME, Manifest, load_manifest
+from job.shards.writing.convert import convert, digests
+from job.shards.writing.crop import CROPS, check_detector
+from job.shards.writing.left_out import COPIES, NO_FACE, SKIPPED, write_beside
+from job.shards.writing.left_out_report import tell, write_lists
+from job.shards.writing.select_images import Gathered, digest_images, find_images, gather, unusable
+from job.shards.writing.shard_plan import ShardPlan, digest_records, group_records, plan_shards, shard_count
+from job.shards.writing.skip_budget import Budget
+from job.shards.writing.write_shard import UNFINISHED, write_shard
+from job.system.errors import JobError
+from job.system.files import InUse, lock, make_folder, remove_partials
+from job.system.garbage_pause import no_collecting
+from job.system.processes import Pool, cores
+from job.system.progress import follow
+from job.system.random_numbers import mix
+from job.vocabulary import DOMAINS
+
+
+@no_collecting()
+def write_shards(
+    layout_name: str | Layout,
+    root: str | Path | None,
+    out: str | Path,
+    *,
+    size: int | None = None,
+    shards: int | None = None,
+    workers: int | None = None,
+    seed: int = 0,
+    quality: int = 95,
+    keep_target_labels: bool = False,
+    crop: str = "center",
+    no_face: str = "keep",
+    strict: bool = False,
+    max_skipped: str = "1%",
+    options: dict[str, Any] | None = None,
+    progress: bool = True,
+) -> Manifest:
+    """Write the shards of a layout to `out` and return their manifest.
+
+    `size` is the edge of the images in pixels (the layout's own unless given), `shards` the number for each domain's
+    training split, `workers` the number of processes (every core unless given), `quality` that of the JPEGs, 1 to 100.
+    Of pictures, `crop` takes all ("none"), the central square, or the face; `no_face` says whether those without one
+    are kept, cropped to the centre, or dropped. `strict` refuses images that show none of the seven emotions, which are
+    left out otherwise; `max_skipped` is how many may turn out to be unreadable, "1%" or a number. A folder that already
+    holds exactly this is left as it is; one that was interrupted is continued.
+
+    Raises JobError for a mistake in the arguments, a data set that cannot be used, too many unreadable images, a folder
+    that holds other shards or is being written, or a disk that is full. A program that calls this starts processes: its
+    main module needs `if __name__ == "__main__":`.
+    """
+    layout = layout_name if isinstance(layout_name, Layout) else find_layout(layout_name)
+    size = layout.size if size is None else size
+    root, out = None if root is None else str(root), Path(out)
+    options = _check(layout, root, out, size, shards, workers, seed, quality, crop, no_face, options or {})
+    budget = Budget(max_skipped, out)
+    settings = {
+        "layout": layout.name,
+        "size": size,
+        "class_names": tuple(layout.class_names),
+        "seed": seed,
+        "quality": quality,
+        "keep_target_labels": keep_target_labels,
+        "crop": crop,
+        "no_face": no_face,
+        "options": options,
+    }
+    manifest, processes = None, workers or cores()
+    if not (out / NAME).exists():
+        with _alone(out), Pool(processes) as pool:
+            if not (out / NAME).exists():  # or else whoever was at it has just finished
+                manifest = _write(layout, root, out, settings, shards, strict, budget, pool, progress)
+    if manifest is None:
+        with Pool(processes) as pool:
+            manifest = _finished(layout, root, out, settings, shards, strict, pool, progress)
+    shutil.rmtree(out / UNFINISHED, ignore_errors=True)
+    for name in (NAME, SKIPPED, COPIES, NO_FACE):
+        remove_partials(out / name)  # of a run that was killed in this moment
+    return manifest
+
+
+@contextmanager
+def _alone(out: Path) -> Iterator[None]:
+    """Make the folder of what is unfinished, and keep a second command out of it. Raises JobError when one is at it."""
+    make_folder("--out", out / UNFINISHED)
+    try:
+        held = lock(out / UNFINISHED / "lock")
+    except InUse as holder:
+        raise JobError(f"{out} is being written by {holder}: wait for it, or choose another --out") from None
+    except OSError:  # a file system without locks
+        held = nullcontext()
+    with held:
+        yield
+
+
+def _write(layout, root, out, settings, shards, strict, budget, pool, progress) -> Manifest:
+    gathered, settings["inputs"] = _gather(layout, root, out, settings, strict, budget, pool, progress)
+    size, quality, crop, seed = (settings[name] for name in ("size", "quality", "crop", "seed"))
+    groups = group_records(layout, gathered.records)
+    plans = plan_shards(groups, seed=seed, shards=shards, keep_target_labels=settings["keep_target_labels"])
+    fingerprint = f"{mix(repr(sorted(settings.items())), *(plan.path for plan in plans)):016x}"
+    for folder in {(out / plan.path).parent for plan in plans}:
+        make_folder("--out", folder)
+    tasks = [(layout, plan, out, size, quality, crop, fingerprint) for plan in plans]
+    written = pool.run(write_shard, tasks)
+    infos = list(follow(written, len(gathered.records), lambda info: info.samples, "writing", progress))
+
+    by_path = {info.path: info for info in infos}
+    domains = {domain: {} for domain in DOMAINS}
+    for plan in plans:
+        domains[plan.domain].setdefault(plan.split, []).append(by_path[plan.path])
+    left_out = dict(gathered.left_out)
+    if budget.skipped:
+        left_out["unreadable"] = len(budget.skipped)
+    manifest = Manifest(**settings, left_out=left_out, domains={d: splits for d, splits in domains.items() if splits})
+    _remove_strays(out, plans)
+    if layout.find is not None:
+        write_lists(out, gathered, budget, crop)
+        if progress:
+            tell(out, gathered, budget)
+    write_beside(out / NAME, manifest.model_dump_json(indent=1) + "\n")
+    return manifest
+
+
+def _gather(layout, root, out, settings, strict, budget, pool, progress) -> tuple[Gathered, str]:
+    """The records of any layout, of images on disk after these have been converted; a digest of what they come from."""
+    options, seed, crop = settings["options"], settings["seed"], settings["crop"]
+    if layout.find is None:
+        gathered = Gathered(layout.records(root, seed, **options))
+        return gathered, digest_records(gathered.records)
+    images, notes = find_images(layout, root, options, strict)
+    places = [image.found.place for image in images]
+    converted = convert(places, settings["size"], settings["quality"], crop, pool, out / UNFINISHED, progress)
+    budget.spend(len(images) + len(notes.skipped), [*notes.skipped, *unusable(images, converted)])
+    gathered = gather(layout, settings, images, notes, converted)
+    return gathered, digest_images(images, [result.digest for result in converted])
+
+
+def _check(layout, root, out, size, shards, workers, seed, quality, crop, no_face, options) -> dict[str, Any]:
+    """The layout's options with the user's in place. Raises JobError for whatever cannot be meant."""
+    if layout.needs_root and (root is None or not Path(root).is_dir()):
+        given = f"--root {root} is not a folder" if root else "there is no --root"
+        raise JobError(f"layout {layout.name} reads files, and {given}: give the dataset's folder")
+    if root is not None and out.exists() and out.samefile(root):
+        raise JobError(f"--out {out} is the dataset's own folder: choose another")
+    for name, value, low, high in (
+        ("--size", size, 8, 1024),
+        ("--shards", shards, 1, 999_999),
+        ("--workers", workers, 1, 1024),
+        ("--quality", quality, 1, 100),
+        ("--seed", seed, 0, 2**31 - 1),
+    ):
+        if value is not None and not low <= value <= high:
+            raise JobError(f"{name} {value} must be between {low} and {high}")
+    for name, value, known in (("--crop", crop, CROPS), ("--no-face", no_face, ("keep", "drop"))):
+        if value not in known:
+            raise JobError(f"{name} {value} is none of {', '.join(known)}")
+    if no_face == "drop" and crop != "face":
+        raise JobError(f"--no-face drop goes with --crop face, and --crop is {crop}: no face would be looked for")
+    if crop == "face":
+        if layout.find is None:
+            raise JobError(f"--crop face looks for faces in photos, and layout {layout.name} has none: leave it out")
+        check_detector()
+    complete = complete_options(layout, options)
+    if layout.find is not None:
+        _check_apart(out, {"--root": root} if layout.needs_root else folders_of(complete))
+    return complete
+
+
+def _check_apart(out: Path, folders: dict[str, str]) -> None:
+    """Raise JobError where the search for images would come upon the shards when the command is run again."""
+    for option, folder in folders.items():
+        if Path(os.path.realpath(out)).is_relative_to(os.path.realpath(folder)):
+            raise JobError(
+                f"--out {out} lies inside {option} {folder}, so the shards would be read as images: choose another"
+            )
+
+
+def _finished(layout, root, out, settings, shards, strict, pool, progress) -> Manifest:
+    """The manifest of a finished folder. Raises JobError when it holds other shards than those asked for."""
+    manifest = load_manifest(out)
+
+    def refuse(detail: str) -> None:
+        raise JobError(f"{out} already holds other shards ({detail}): choose another --out, or delete that folder")
+
+    there, here = vars(manifest) | manifest.options, settings | settings["options"]
+    del here["options"]
+    for name, wanted in here.items():
+        if there.get(name) != wanted:
+            refuse(f"{name} is {there.get(name)!r} there, {wanted!r} here")
+    for domain, splits in manifest.domains.items():
+        for split, held in splits.items():
+            if len(held) != shard_count(split, manifest.samples(domain, split), shards):
+                refuse("another number of them")
+    if layout.find is None:
+        inputs = digest_records(layout.records(root, settings["seed"], **settings["options"]))
+    else:
+        images, _ = find_images(layout, root, settings["options"], strict)
+        inputs = digest_images(images, digests([image.found.place for image in images], pool, progress))
+    if inputs != manifest.inputs:
+        refuse("they come from other images")
+    if progress:
+        print(f"{out} is already complete", file=sys.stderr)
+    return manifest
+
+
+def _remove_strays(out: Path, plans: list[ShardPlan]) -> None:
+    """Delete what interrupted runs with other settings have left among the shards."""
+    named = {out / plan.path for plan in plans}
+    for folder in {(out / plan.path).parent for plan in plans}:
+        for path in folder.iterdir():
+            if path not in named and (path.suffix == ".partial" or path.name.startswith(f"{folder.parent.name}-")):
+                path.unlink()

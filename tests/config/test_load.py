@@ -1,0 +1,107 @@
+from pathlib import Path
+
+import pytest
+import yaml
+
+from job.config.load import load_config
+from job.config.schema import Config
+from job.system.errors import JobError
+
+
+def write(tmp_path, text):
+    path = tmp_path / "mine.yaml"
+    path.write_text(text)
+    return path
+
+
+def test_overrides_are_yaml_and_win(tmp_path):
+    path = write(tmp_path, "optimizer: {lr: 0.1}\n")
+    config = load_config(path, ["optimizer.lr=1e-3", "train.precision=no", "model.weights=none", "wandb.tags=[a, b]"])
+    assert config.name == "mine"
+    assert config.optimizer.lr == 1e-3
+    assert config.train.precision == "no"
+    assert config.model.weights == "none"
+    assert config.wandb.tags == ("a", "b")
+
+
+def test_the_resolved_configuration_is_a_configuration(tmp_path):
+    config = load_config(write(tmp_path, "data: {mean: imagenet, std: imagenet}\n"), ["seed=3"])
+    assert config.data.std == (0.229, 0.224, 0.225)
+    again = load_config(write(tmp_path, config.to_yaml()))
+    assert again == config
+
+
+@pytest.mark.parametrize(
+    ("text", "overrides", "says"),
+    [
+        ("optimiser: {lr: 0.1}\n", [], "unknown key optimiser: did you mean optimizer?"),
+        ("data: {stream: 4}\n", [], "unknown key data.stream: did you mean data.streams?"),
+        ("{}\n", ["train.lr=0.1"], "did you mean optimizer.lr?"),
+        ("{}\n", ["train.lambda_maks=1"], "did you mean objective.lambda_max?"),
+        ("{}\n", ["optimizer.lr"], "not of the form key.sub=value"),
+        ("{}\n", ["train.steps=0"], "train.steps = 0: input should be greater than 0"),
+        ("{}\n", ["optimizer.lr=fast"], "optimizer.lr = 'fast'"),
+        ("a: [1\n", [], "is not valid YAML"),
+        ("name: {{ name }}\n", [], "mine.yaml, line 1 is not valid YAML: a name is wanted here"),
+        ("seed: 1\nseed: 2\n", [], "key 'seed' twice"),
+        ("- a\n- b\n", [], "is not a configuration"),
+        ("just words\n", [], "is not a configuration"),
+        ("{}\n", ["selection.score=target_accuracy"], "target labels may choose a checkpoint of train_on_target only"),
+        ("{}\n", ["name=a/b"], "no slash"),
+        ("{}\n", ["data.augment=3"], "data.augment is a section: set its keys, such as data.augment.flip"),
+        ("seed: 1\n", ["optimizer.lr=0.1", "train.steps=0"], "override 'train.steps=0': train.steps = 0"),
+        ("train: {steps: 0}\n", ["optimizer.lr=0.1"], "mine.yaml: train.steps = 0"),
+    ],
+)
+def test_a_mistake_is_told_in_one_line(tmp_path, text, overrides, says):
+    with pytest.raises(JobError) as error:
+        load_config(write(tmp_path, text), overrides)
+    assert says in str(error.value)
+    assert "\n" not in str(error.value)
+
+
+def test_a_missing_file_and_a_binary_one(tmp_path):
+    with pytest.raises(JobError, match="no configuration at"):
+        load_config(tmp_path / "nothing.yaml")
+    (tmp_path / "picture.yaml").write_bytes(b"\xff\xd8\xff\xe0")
+    with pytest.raises(JobError, match="cannot read the configuration"):
+        load_config(tmp_path / "picture.yaml")
+
+
+def test_the_fingerprint_covers_what_decides_the_weights_and_nothing_else():
+    def fingerprint(**content):
+        return Config.model_validate(content).fingerprint()
+
+    base = fingerprint()
+    for harmless in (
+        {"data": {"threads": 7, "decoded_gib": 0}},
+        {"name": "b"},
+        {"train": {"log_every": 3}},
+        {"wandb": {"project": "p"}},
+    ):
+        assert fingerprint(**harmless) == base
+    for harmful in ({"seed": 1}, {"data": {"streams": 8}}, {"optimizer": {"lr": 0.5}}, {"train": {"steps": 7}}):
+        assert fingerprint(**harmful) != base
+
+
+def test_every_shipped_configuration_is_valid():
+    from pathlib import Path
+
+    paths = sorted((Path(__file__).parents[2] / "configs").glob("*.yaml"))
+    assert paths
+    for path in paths:
+        assert yaml.safe_load(load_config(path).to_yaml())
+
+
+RECIPES = sorted((Path(__file__).parents[2] / "configs").glob("*.yaml"))
+
+
+@pytest.mark.parametrize("path", RECIPES, ids=lambda path: path.stem)
+def test_every_recipe_loads_and_names_the_command_that_makes_its_shards(path):
+    config = load_config(path)
+    assert config.name == path.stem
+    assert config.data.global_batch_size % config.data.streams == 0
+    said = [line for line in path.read_text().splitlines() if line.startswith("#   python -m job shards ")]
+    for line in said:
+        assert f"--out {config.data.shards}" in line
+    assert said or path.stem.endswith("_modern")

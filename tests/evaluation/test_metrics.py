@@ -1,0 +1,52 @@
+import numpy as np
+import pytest
+from sklearn.metrics import accuracy_score, confusion_matrix, f1_score, recall_score
+
+from job.evaluation.a_distance import proxy_a_distance
+from job.evaluation.metrics import accuracy, macro_f1, recall
+from job.evaluation.selection import mutual_information, scores
+from job.evaluation.validate import validation_metrics
+from tests.support.reports import report
+
+
+def test_figures_agree_with_scikit_learn():
+    rng = np.random.default_rng(0)
+    truth, guess = rng.integers(0, 5, 400), rng.integers(0, 5, 400)
+    matrix = confusion_matrix(truth, guess)
+    assert accuracy(matrix) == pytest.approx(accuracy_score(truth, guess))
+    assert macro_f1(matrix) == pytest.approx(f1_score(truth, guess, average="macro"))
+    np.testing.assert_allclose(recall(matrix), recall_score(truth, guess, average=None))
+
+
+def test_mutual_information_is_1_for_confident_and_diverse_and_0_for_collapsed_or_unsure():
+    assert mutual_information(report(np.eye(4))) == pytest.approx(1)
+    assert mutual_information(report(np.eye(4)[[2, 2, 2, 2]])) == pytest.approx(0, abs=1e-9)
+    assert mutual_information(report(np.full((4, 4), 0.25))) == pytest.approx(0, abs=1e-9)
+
+
+def test_scores_need_no_target_label():
+    source, target = report(np.eye(3), [0, 1, 1]), report(np.eye(3))
+    assert scores(source, target) == {
+        "source_accuracy": pytest.approx(2 / 3),
+        "infomax": pytest.approx(2 / 3 + 1),
+    }
+
+
+def test_what_needs_target_labels_is_called_oracle_or_is_absent():
+    names = ("a", "b", "c")
+    source = report(np.eye(3), [0, 1, 2])
+    blind = validation_metrics(source, report(np.eye(3)), names, "infomax")
+    assert not [name for name in blind if "oracle" in name or name == "selection/target_accuracy"]
+    seeing = validation_metrics(source, report(np.eye(3), [0, 1, 1]), names, "infomax")
+    extra = set(seeing) - set(blind)
+    assert extra
+    assert all(name.startswith("oracle/") for name in extra)
+    assert {name: seeing[name] for name in blind} == blind
+
+
+def test_a_distance_of_equal_and_of_separate_domains():
+    rng = np.random.default_rng(0)
+    same = proxy_a_distance(rng.normal(size=(800, 6)), rng.normal(size=(800, 6)))
+    apart = proxy_a_distance(rng.normal(size=(800, 6)), rng.normal(size=(800, 6)) + 4)
+    assert same < 0.3
+    assert apart > 1.9

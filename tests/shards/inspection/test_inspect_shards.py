@@ -1,0 +1,146 @@
+"""`inspect` counts, checks every byte, and draws a contact sheet."""
+
+import hashlib
+import json
+import re
+import shutil
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from job.shards.inspection.inspect_shards import inspect_shards
+from job.shards.manifest import load_manifest
+from job.system.errors import JobError
+from tests.support import trees
+from tests.support.datasets import build
+
+
+def test_the_table(made):
+    text = inspect_shards(made)
+    rows = {tuple(line.split()[:2]): line.split()[2:] for line in text.splitlines() if len(line.split()) > 5}
+    assert rows["source", "train"] == ["12", "60", "0.2", "yes", "20", "20", "20"]
+    assert rows["target", "train"][3:] == ["no", "-", "-", "-"]
+    assert rows["target", "test"][3:] == ["yes", "4", "4", "4"]
+    assert "layout toy, 16 x 16 pixels" in text
+
+
+def test_verify(made):
+    assert "verified: 40 shards, 162 images" in inspect_shards(made, verify=True)
+
+
+def change(shards, path, content, **about):
+    """Replace a shard, and tell the manifest so."""
+    (shards / path).write_bytes(content)
+    held = json.loads((shards / "manifest.json").read_text())
+    for splits in held["domains"].values():
+        for infos in splits.values():
+            for info in infos:
+                if info["path"] == path:
+                    info.update(bytes=len(content), sha256=hashlib.sha256(content).hexdigest(), **about)
+    (shards / "manifest.json").write_text(json.dumps(held))
+
+
+def test_a_changed_byte_is_found(shards):
+    path = shards / "source/val/source-val-000002.tar"
+    content = bytearray(path.read_bytes())
+    content[2000] ^= 1
+    path.write_bytes(content)
+    inspect_shards(shards)
+    with pytest.raises(JobError, match=r"source-val-000002\.tar: its sha256 is not the manifest's"):
+        inspect_shards(shards, verify=True)
+
+
+def test_an_image_that_cannot_be_decoded_is_named(shards):
+    path = "source/val/source-val-000002.tar"
+    content = (shards / path).read_bytes()
+    start = content.index(b"\xff\xd8\xff")
+    change(shards, path, content[:start] + b"nothing" + content[start + 7 :])
+    with pytest.raises(JobError, match=r"source-val-000002\.tar: source-val-\d{7} cannot be decoded"):
+        inspect_shards(shards, verify=True)
+
+
+def test_wrong_counts_are_found(shards):
+    path = "source/val/source-val-000002.tar"
+    change(shards, path, (shards / path).read_bytes(), class_counts=[9, 9, 9])
+    with pytest.raises(JobError, match=r"samples of each class but the manifest says \(9, 9, 9\)"):
+        inspect_shards(shards, verify=True)
+
+
+def test_a_label_where_there_must_be_none_is_found(shards, made_with_target_labels):
+    path = "target/train/target-train-000000.tar"
+    change(shards, path, (made_with_target_labels / path).read_bytes())
+    with pytest.raises(JobError, match=r"holds target-train-0000000\.cls but must not have labels"):
+        inspect_shards(shards, verify=True)
+
+
+def test_the_contact_sheet(made, tmp_path):
+    inspect_shards(made, sheet=tmp_path / "sheet.png")
+    sheet = np.array(Image.open(tmp_path / "sheet.png"))
+    assert sheet.ndim == 3
+    for channel, colour in enumerate(((220, 40, 40), (40, 220, 40), (40, 40, 220))):
+        near = (np.abs(sheet.astype(int) - colour).max(2) < 12).any(1)
+        assert near.any(), f"no picture of class {channel}"
+
+
+def test_class_shares_subjects_and_pixels(tmp_path):
+    """Women are shown with joy twice as often, and in brighter pictures."""
+    number = 0
+    for domain, share in (("Male", 1), ("Female", 2)):
+        for emotion in ("joy", "fear"):
+            for i in range(20 * (share if emotion == "joy" else 1)):
+                path = trees.put(tmp_path / "set" / domain / emotion / f"{domain}{i % 10}-{i}.png", number)
+                if domain == "Female":
+                    Image.fromarray(np.asarray(Image.open(path)) // 2 + 120).save(path)
+                number += 1
+    for _ in range(2):
+        shutil.copy(tmp_path / "set/Male/joy/Male0-0.png", tmp_path / f"set/Male/joy/Male0-copy{_}.png")
+    options = {"subject": r"([^/]+)-", "val": 0.25, "test": 0.25}
+    build("folders", tmp_path / "set", tmp_path / "out", options=options)
+    text = inspect_shards(tmp_path / "out", verify=True)
+    lines = {line.split()[0]: line.split() for line in text.splitlines() if line.split()}
+    shares = {split: lines[split][2:] for split in ("train", "val", "test")}
+    joy, fear = (load_manifest(tmp_path / "out").class_names.index(name) for name in ("joy", "fear"))
+    for split, row in shares.items():
+        assert float(row[joy]) == -float(row[fear]) > 5, (split, row)
+        assert lines[split][1] == row[joy].removeprefix("+")
+    for domain in ("source", "target"):
+        assert sum(int(lines[f"{domain}/{split}"][1]) for split in ("train", "val", "test")) == 10
+        assert all(lines[f"{domain}/{split}"][2] == "0" for split in ("train", "val", "test"))
+    for channel in (4, 5, 6):
+        assert float(lines["target/train"][channel]) > float(lines["source/train"][channel]) + 40
+    assert "subjects in two splits: 0" in text
+    assert "equal images: 0 groups across splits, 0 across domains, 1 within a split" in text
+
+
+def test_equal_images_across_splits_and_domains_are_counted(tmp_path):
+    rows = []
+    for i in range(48):
+        trees.put(tmp_path / "set" / f"{i}.png", i)
+        domain, split = ("male", "female")[i % 2], ("train", "val", "test")[i // 2 % 3]
+        rows.append({"path": f"{i}.png", "domain": domain, "emotion": "joy", "split": split})
+    for path, other in ((0, 6), (1, 12)):
+        pixels = Image.open(tmp_path / "set" / f"{path}.png")
+        pixels.save(tmp_path / "set" / f"{other}.png", compress_level=1)  # other bytes, and the same pixels
+    pixels.save(tmp_path / "set" / "14.png", compress_level=3)
+    trees.table(tmp_path / "set", rows)
+    build("csv", tmp_path / "set", tmp_path / "out")
+    text = inspect_shards(tmp_path / "out")
+    assert "equal images: 1 groups across splits, 1 across domains, 1 within a split" in text
+
+
+def test_a_subject_in_two_splits_is_found(shards, made):
+    held = json.loads((shards / "manifest.json").read_text())
+    train, val = held["domains"]["source"]["train"], held["domains"]["source"]["val"]
+    shutil.copy(made / train[0]["path"], shards / val[0]["path"])
+    val[0] |= {key: value for key, value in train[0].items() if key != "path"}
+    (shards / "manifest.json").write_text(json.dumps(held))
+    assert re.search(r"subjects in two splits: [1-5]:", inspect_shards(shards))
+    with pytest.raises(JobError, match=r"source-train-\d+ \(source\) is in two splits"):
+        inspect_shards(shards, verify=True)
+
+
+def test_what_was_left_out_is_told(tmp_path):
+    trees.folders(tmp_path / "set", names=(*trees.EMOTIONS, "contempt"))
+    build("folders", tmp_path / "set", tmp_path / "out")
+    assert "left out: 12 emotion contempt" in inspect_shards(tmp_path / "out")

@@ -1,0 +1,162 @@
+"""Augmentation in batches: exact where it can be, the same for both domains, driven by the draws alone."""
+
+import math
+
+import cv2
+import numpy as np
+import pytest
+import torch
+
+from job.shards.reading import augment as module
+from job.shards.reading.augment import DRAWN, Augmentation, colour, normalise, place
+from job.shards.reading.batch_loader import Batch
+from job.shards.reading.prepare import Preparation
+
+NOTHING = Augmentation(flip=False, rotate=0, shift=0, scale=(1, 1), brightness=0, contrast=0)
+PLAIN = {"mean": (0, 0, 0), "std": (1, 1, 1)}
+MIDDLE = 0.5  # the draw that changes nothing: the middle of every range
+
+
+@pytest.fixture
+def images():
+    small = np.random.default_rng(0).integers(0, 256, (6, 8, 8, 3), np.uint8)
+    return torch.from_numpy(np.stack([cv2.resize(image, (32, 32), interpolation=cv2.INTER_CUBIC) for image in small]))
+
+
+def drawn(n, **values):
+    """Draws that change nothing but what is named, by column."""
+    draws = torch.full((n, 16), MIDDLE)
+    for column, value in values.items():
+        draws[:, getattr(module, column)] = value
+    return draws
+
+
+def augment(images, draws, augmentation, mean, std, channels_last=False):
+    return colour(place(images, draws, augmentation), draws, augmentation, mean, std, channels_last)
+
+
+def planes(images):
+    return images.permute(0, 3, 1, 2).float() / 255
+
+
+def test_normalise(images):
+    mean, std = (0.1, 0.2, 0.3), (0.5, 0.6, 0.7)
+    expected = (planes(images) - torch.tensor(mean).view(3, 1, 1)) / torch.tensor(std).view(3, 1, 1)
+    for channels_last in (False, True):
+        made = normalise(images, mean, std, channels_last)
+        torch.testing.assert_close(made, expected)
+        wanted = torch.channels_last if channels_last else torch.contiguous_format
+        assert made.is_contiguous(memory_format=wanted)
+
+
+def test_nothing_changes_when_everything_is_off(images):
+    made = augment(images, torch.rand(6, 16), NOTHING, (0.1, 0.2, 0.3), (0.5, 0.6, 0.7))
+    torch.testing.assert_close(made, normalise(images, (0.1, 0.2, 0.3), (0.5, 0.6, 0.7)))
+
+
+def test_the_middle_of_every_range_changes_nothing(images):
+    made = augment(images, drawn(6), Augmentation(), **PLAIN)
+    torch.testing.assert_close(made, planes(images), atol=1.01 / 255, rtol=0)
+
+
+def test_flip_is_exact_and_takes_half(images):
+    only_flip = Augmentation(flip=True, rotate=0, shift=0, scale=(1, 1), brightness=0, contrast=0)
+    draws = torch.rand(6, 16)
+    draws[:, module.FLIP] = torch.tensor([0.0, 0.49, 0.5, 0.99, 0.2, 0.8])
+    made = augment(images, draws, only_flip, **PLAIN)
+    flipped = torch.tensor([True, True, False, False, True, False])
+    torch.testing.assert_close(made[flipped], planes(images)[flipped].flip(3))
+    torch.testing.assert_close(made[~flipped], planes(images)[~flipped])
+
+
+def test_flip_is_the_same_when_pixels_are_resampled(images):
+    made = augment(images, drawn(6, FLIP=0.1), Augmentation(), **PLAIN)
+    torch.testing.assert_close(made, planes(images).flip(3), atol=1.01 / 255, rtol=0)
+
+
+@pytest.mark.parametrize(("column", "draw"), [("ROTATE", 0.9), ("ROTATE", 0.1)])
+def test_rotation_is_that_of_torchvision(images, column, draw):
+    transforms = pytest.importorskip("torchvision.transforms.v2.functional", reason="torchvision is not installed")
+    made = augment(images, drawn(6, **{column: draw}), Augmentation(rotate=90.0), **PLAIN)
+    degrees = -90.0 * (2 * draw - 1)  # ours turn with the clock, in a range to either side
+    expected = transforms.rotate(planes(images), degrees, transforms.InterpolationMode.BILINEAR)
+    inside = _disc(32)
+    assert (made - expected).abs()[:, :, inside].max() < 0.02
+    assert (made - planes(images)).abs()[:, :, inside].max() > 0.1
+
+
+def test_shift_and_scale_are_what_they_say(images):
+    shifted = augment(images, drawn(6, SHIFT_X=1.0), Augmentation(shift=0.25), **PLAIN)
+    torch.testing.assert_close(shifted[..., 8:], planes(images)[..., :-8], atol=1.01 / 255, rtol=0)
+    torch.testing.assert_close(shifted[..., :8], planes(images)[..., :1].expand(-1, -1, -1, 8), atol=1.01 / 255, rtol=0)
+    down = augment(images, drawn(6, SHIFT_Y=0.0), Augmentation(shift=0.25), **PLAIN)
+    torch.testing.assert_close(down[:, :, :-8], planes(images)[:, :, 8:], atol=1.01 / 255, rtol=0)
+    double = augment(images, drawn(6, SCALE=1.0), Augmentation(scale=(0.0, 2.0)), **PLAIN)
+    middle = torch.nn.functional.interpolate(planes(images)[:, :, 7:25, 7:25], scale_factor=2, mode="bilinear")
+    torch.testing.assert_close(double, middle[:, :, 2:-2, 2:-2], atol=1.5 / 255, rtol=0)
+
+
+def test_colour(images):
+    bright = augment(images, drawn(6, BRIGHTNESS=1.0), Augmentation(brightness=0.2), **PLAIN)
+    torch.testing.assert_close(bright, planes(images) + 0.2, atol=1.5 / 255, rtol=0)
+    dull = augment(images, drawn(6, CONTRAST=0.0), Augmentation(contrast=0.2), **PLAIN)
+    torch.testing.assert_close(dull, (planes(images) - 0.5) * 0.8 + 0.5, atol=1.5 / 255, rtol=0)
+    negative = augment(images, drawn(6, INVERT=0.3), Augmentation(invert=0.4), **PLAIN)
+    torch.testing.assert_close(negative, 1 - planes(images), atol=1.5 / 255, rtol=0)
+    positive = augment(images, drawn(6, INVERT=0.5), Augmentation(invert=0.4), **PLAIN)
+    torch.testing.assert_close(positive, planes(images), atol=1.5 / 255, rtol=0)
+
+
+def test_a_cpu_and_a_gpu_resample_alike(images):
+    """OpenCV on bytes and grid_sample agree but for the rounding; the latter is what runs on a GPU."""
+    affine = module._affine(torch.rand(6, 16), Augmentation(rotate=40.0, shift=0.2, scale=(0.7, 1.4)))
+    warped = module._warp(images, affine).permute(0, 3, 1, 2).float()
+    sampled = module._sample(images.permute(0, 3, 1, 2).float(), affine)
+    difference = (warped - sampled).abs()
+    assert difference.mean() < 1.0
+    assert difference.max() < 12.0  # OpenCV 4 rounds places to a 32nd of a pixel
+
+
+def test_an_image_is_changed_alike_whatever_else_is_in_the_batch(images):
+    """Both domains and any split over ranks: a row depends on its pixels and its draws alone."""
+    draws = torch.rand(6, 16)
+    whole = augment(images, draws, Augmentation(), (0.5,) * 3, (0.5,) * 3)
+    parts = [augment(images[i : i + 2], draws[i : i + 2], Augmentation(), (0.5,) * 3, (0.5,) * 3) for i in (0, 2, 4)]
+    assert torch.equal(torch.cat(parts), whole)
+    twice = augment(torch.cat([images, images]), torch.cat([draws, draws]), Augmentation(), (0.5,) * 3, (0.5,) * 3)
+    assert torch.equal(twice[:6], twice[6:])
+
+
+def test_the_input_is_left_as_it_is_and_torch_randomness_is_not_used(images):
+    before, state = images.clone(), torch.get_rng_state()
+    augment(images, drawn(6, FLIP=0.1), Augmentation(), **PLAIN)
+    augment(images, drawn(6, FLIP=0.1), NOTHING, **PLAIN)
+    normalise(images, **PLAIN)
+    assert torch.equal(images, before)
+    assert torch.equal(torch.get_rng_state(), state)
+
+
+def _disc(size):
+    places = torch.arange(size) - (size - 1) / 2
+    return places[:, None].square() + places.square() < (size / 2 - 2 / math.sqrt(2)) ** 2
+
+
+@pytest.mark.parametrize(
+    "augmentation", [Augmentation(invert=0.5), NOTHING, Augmentation(rotate=0, shift=0, scale=(1, 1))]
+)
+def test_the_memory_format_does_not_change_a_bit(images, augmentation):
+    draws = torch.rand(6, 16)
+    planes, interleaved = (
+        augment(images, draws, augmentation, (0.1, 0.2, 0.3), (0.5, 0.6, 0.7), f) for f in (False, True)
+    )
+    assert torch.equal(planes, interleaved)
+
+
+def test_the_second_view_is_the_target_again_with_other_draws(images):
+    draws = torch.rand(6, 2 * DRAWN)
+    batch = Batch(0, images, torch.zeros(6, dtype=torch.int64), draws)
+    preparation = Preparation(Augmentation(), (0, 0, 0), (1, 1, 1), False, torch.device("cpu"), views=2)
+    made = preparation(preparation.on_host(batch))
+    torch.testing.assert_close(made[:6], augment(images, draws, Augmentation(), **PLAIN), rtol=0, atol=0)
+    again = augment(images[3:], draws[3:, DRAWN:], Augmentation(), **PLAIN)
+    torch.testing.assert_close(made[6:], again, rtol=0, atol=0)

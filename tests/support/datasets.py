@@ -1,0 +1,47 @@
+"""Shards made of small data sets, and every sample of them."""
+
+import os
+from collections import Counter
+from pathlib import Path
+
+import webdataset
+
+from job.shards.manifest import load_manifest
+from job.shards.writing.write_shards import write_shards
+from job.vocabulary import EMOTIONS
+
+
+def build(layout, root, out, **settings):
+    settings = {"size": 16, "shards": 4, "workers": 1, "progress": False, "keep_target_labels": True, **settings}
+    return write_shards(layout, root, out, **settings)
+
+
+def samples(out):
+    """Every sample of a folder of shards, as plain webdataset reads it."""
+    manifest = load_manifest(out)
+    paths = [str(out / s.path) for splits in manifest.domains.values() for infos in splits.values() for s in infos]
+    read = []
+    for sample in webdataset.WebDataset(paths, shardshuffle=False).decode("rgb8"):
+        split = os.path.basename(os.path.dirname(sample["__url__"]))
+        about = sample["json"]
+        read.append({**about, "split": split, "emotion": EMOTIONS[sample["cls"]], "image": sample["jpg"]})
+    assert len(read) == sum(manifest.samples(d, s) for d, splits in manifest.domains.items() for s in splits)
+    return read
+
+
+def tally(read, *names):
+    return Counter(tuple(sample[name] for name in names) for sample in read)
+
+
+def assert_disjoint(read):
+    """No subject is in two splits."""
+    splits = {}
+    for sample in read:
+        if sample["subject"] is not None:
+            splits.setdefault((sample["domain"], sample["subject"]), set()).add(sample["split"])
+    assert splits
+    assert all(len(held) == 1 for held in splits.values()), splits
+
+
+def contents(folder):
+    return {str(path.relative_to(folder)): path.read_bytes() for path in Path(folder).rglob("*") if path.is_file()}

@@ -1,0 +1,103 @@
+"""Ways to run the job on a small configuration, and to look at what it did."""
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file
+
+REPO = Path(__file__).parents[2]
+SMALL = {
+    "seed": 5,
+    "data": {"global_batch_size": 16, "streams": 4, "augment": {"rotate": 0, "shift": 0, "scale": [1, 1]}},
+    "model": {"backbone": "compact", "batch_norm": "none", "domain_hidden": [16]},
+    "optimizer": {"lr": 0.005},
+    "train": {"steps": 24, "log_every": 1, "eval_every": 8, "checkpoint_every": 5},
+    "evaluation": {"batch_size": 32, "probe_samples": 40, "figures": False},
+    "wandb": {"mode": "disabled"},
+}
+
+
+def merge(base: dict, changes: dict) -> dict:
+    merged = dict(base)
+    for key, value in changes.items():
+        merged[key] = merge(merged.get(key, {}), value) if isinstance(value, dict) else value
+    return merged
+
+
+needs_compiler = pytest.mark.skipif(
+    not any(map(shutil.which, (os.environ.get("CXX", "g++"), "clang++"))), reason="torch.compile needs a C++ compiler"
+)
+
+# Bit-identical weights take equally many threads: sums are split among them. Here, and in the processes tests start.
+os.environ["OMP_NUM_THREADS"] = "1"
+torch.set_num_threads(1)
+
+
+def weights(config, which: str = "latest") -> dict[str, torch.Tensor]:
+    return load_file(config.run_folder / "checkpoints" / which / "model.safetensors")
+
+
+def assert_same_weights(one: dict, other: dict, tolerance: float = 0.0) -> None:
+    assert one.keys() == other.keys()
+    for name in one:
+        if tolerance:
+            torch.testing.assert_close(one[name], other[name], rtol=0, atol=tolerance, msg=name)
+        else:
+            assert torch.equal(one[name], other[name]), name
+
+
+def rows(config) -> list[dict]:
+    return [json.loads(line) for line in (config.run_folder / "metrics.jsonl").read_text().splitlines()]
+
+
+def start(config, tmp_path, ranks: int = 1) -> subprocess.Popen:
+    """The job in processes of its own, as a user starts it."""
+    path = tmp_path / f"{config.name}.yaml"
+    path.write_text(config.to_yaml())
+    launcher = [sys.executable]
+    if ranks > 1:
+        launcher += [
+            "-m",
+            "accelerate.commands.launch",
+            "--config_file=launch/accelerate/node.yaml",
+            "--multi_gpu",
+            f"--num_processes={ranks}",
+            "--main_process_port=0",
+        ]
+    environment = {**os.environ, "ACCELERATE_USE_CPU": "true", "OMP_NUM_THREADS": "1", "JOB_EXPECTED_RANKS": str(ranks)}
+    command = [*launcher, "-m", "job", "train", "--config", str(path)]
+    return subprocess.Popen(
+        command,
+        cwd=REPO,
+        env=environment,
+        start_new_session=True,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
+
+
+def finish(process: subprocess.Popen) -> str:
+    output, _ = process.communicate(timeout=300)
+    assert process.returncode == 0, output
+    return output
+
+
+def kill_at(process: subprocess.Popen, config, step: int) -> None:
+    """SIGKILL the launcher and all its workers as soon as the run has logged `step`."""
+    path = config.run_folder / "metrics.jsonl"
+    deadline = time.monotonic() + 200
+    while not (path.exists() and f'"trainer/step": {step},' in path.read_text()):
+        assert process.poll() is None, process.communicate()[0]
+        assert time.monotonic() < deadline, "the run has not come to the step"
+        time.sleep(0.01)
+    os.killpg(process.pid, signal.SIGKILL)
+    process.communicate()

@@ -1,0 +1,132 @@
+"""A real Slurm for the tests, and jobs on it."""
+
+import contextlib
+import os
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from tests.support.running import REPO
+
+SCRIPTS = REPO / "slurm" / "cluster"
+
+
+def what_is_missing() -> str | None:
+    """Why a cluster cannot be started here, and what to do about it; None where it can."""
+    if os.geteuid() != 0:
+        return "a test cluster needs root: run the tests with sudo"
+    programs = [name for name in ("slurmctld", "slurmd", "munged", "ip", "nsenter") if not shutil.which(name)]
+    if programs:
+        return f"{', '.join(programs)} not found: apt-get install slurm-wlm munge iproute2"
+    if subprocess.run(["unshare", "--net", "--uts", "--mount", "true"], capture_output=True).returncode:
+        return "this machine lets root make no network namespace: use a virtual machine or a privileged container"
+    return None
+
+
+def eventually(happened: Callable[[], object], what: str, seconds: float = 120):
+    """Wait for something, and return it."""
+    deadline = time.monotonic() + seconds
+    while not (value := happened()):
+        assert time.monotonic() < deadline, f"did not happen within {seconds} s: {what() if callable(what) else what}"
+        time.sleep(0.02)
+    return value
+
+
+@dataclass
+class Cluster:
+    """A cluster that slurm/cluster/up made, and the environment for sbatch and scontrol."""
+
+    folder: Path
+    scratch: Path  # for logs, and what jobs leave in their temporary folder
+    disk: Path  # a small file system that all nodes share
+
+    @property
+    def environment(self) -> dict[str, str]:
+        own = {key: value for key, value in os.environ.items() if not key.startswith(("SLURM_", "SBATCH_", "JOB_"))}
+        return own | {
+            "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",
+            "SLURM_CONF": str(self.folder / "slurm.conf"),
+            "JOB_SITE": str(self.scratch / "site.env"),
+            "TMPDIR": str(self.scratch),
+        }
+
+    def call(self, *command, check: bool = True, **environment: str) -> subprocess.CompletedProcess:
+        done = subprocess.run(
+            [str(word) for word in command],
+            cwd=REPO,
+            env=self.environment | environment,
+            capture_output=True,
+            text=True,
+            timeout=120,
+        )
+        assert not check or done.returncode == 0, done.stdout + done.stderr
+        return done
+
+    def node(self, name: str, *action: object) -> subprocess.CompletedProcess:
+        """slurm/cluster/node: start, kill, cut, mend, run COMMAND."""
+        return self.call(SCRIPTS / "node", self.folder, name, *action)
+
+    def submit(self, *words, **environment: str) -> "Job":
+        """sbatch; `words` are its options, a script, and the script's arguments."""
+        output = f"--output={self.scratch}/%j.out"
+        done = self.call("sbatch", "--parsable", output, *words, **environment)
+        number = int(done.stdout)
+        return Job(self, number, self.scratch / f"{number}.out")
+
+    def ranks(self, node: str) -> list[int]:
+        """Process ids of the ranks that train on a node."""
+        space = f"slurm{self.folder.suffix[1:]}-{node}"
+        found = []
+        for pid in self.call("ip", "netns", "pids", space).stdout.split():
+            with contextlib.suppress(OSError):
+                words = Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0")
+                environment = Path(f"/proc/{pid}/environ").read_bytes()
+                if b"job" in words and b"\0RANK=" in environment:
+                    found.append(int(pid))
+        return sorted(found)
+
+
+def signal_all(pids: list[int], number: signal.Signals) -> None:
+    for pid in pids:
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(pid, number)
+
+
+@dataclass
+class Job:
+    cluster: Cluster
+    number: int
+    log: Path
+
+    def show(self) -> dict[str, str]:
+        """What `scontrol show job` says."""
+        text = self.cluster.call("scontrol", "--oneliner", "show", "job", self.number).stdout
+        return dict(re.findall(r"(\w+)=(\S*)", text))
+
+    @property
+    def state(self) -> str:
+        return self.show()["JobState"]
+
+    @property
+    def restarts(self) -> int:
+        return int(self.show()["Restarts"])
+
+    def output(self) -> str:
+        return self.log.read_text(errors="replace") if self.log.exists() else ""
+
+    def wait(self, seconds: float = 240) -> int:
+        """Wait until the job has ended for good. Returns the batch script's exit code."""
+        ended = ("COMPLETED", "FAILED", "CANCELLED", "TIMEOUT", "NODE_FAIL")
+        eventually(lambda: self.state in ended, lambda: f"end of the job\n{self.output()[-4000:]}", seconds)
+        return int(self.show()["ExitCode"].partition(":")[0])
+
+    def seconds(self) -> int:
+        """How long it ran."""
+        hours, minutes, seconds = self.show()["RunTime"].split(":")
+        return int(hours) * 3600 + int(minutes) * 60 + int(seconds)

@@ -1,0 +1,103 @@
+"""Processes are copied where that is safe, and work the same where it is not."""
+
+import multiprocessing
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from job.system import processes as pool
+from job.system.errors import JobError
+from job.system.processes import Pool
+
+START = "; print(_context().get_start_method())"
+
+
+def square(number: int) -> int:
+    return number * number
+
+
+def die() -> None:
+    os._exit(9)
+
+
+def says(program: str) -> str:
+    command = [
+        sys.executable,
+        "-c",
+        "from job.system.progress import follow; from job.system.processes import Pool, _context; " + program,
+    ]
+    environment = os.environ | {"OPENBLAS_NUM_THREADS": "1"}
+    return subprocess.run(command, env=environment, capture_output=True, text=True, check=True).stdout.strip()
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="elsewhere nobody says how many threads there are")
+def test_a_process_without_threads_is_copied_and_one_with_threads_is_not():
+    assert says("list(follow([1], 1, int, 'doing'))" + START) == "fork", "a progress bar starts no thread"
+    waiting = "import threading; threading.Thread(target=threading.Event().wait, daemon=True).start()"
+    assert says(waiting + START) == "forkserver"
+    of_torch = "import torch; torch.set_num_threads(2); torch.ones(4000, 4000).sum()"
+    assert says(of_torch + START) == "forkserver", "threads that Python does not know of"
+
+
+def test_a_copy_looks_for_garbage_though_its_origin_does_not():
+    assert says("import gc; gc.disable(); p = Pool(2); print({*p.run(gc.isenabled, [()] * 4)})") == "{True}"
+
+
+@pytest.mark.parametrize("method", ["forkserver", "spawn"])
+def test_every_task_is_done_however_processes_are_started(method, monkeypatch):
+    monkeypatch.setattr(pool, "_context", lambda: multiprocessing.get_context(method))
+    with Pool(2) as processes:
+        assert sorted(processes.run(square, [(n,) for n in range(20)])) == [n * n for n in range(20)]
+
+
+@pytest.mark.parametrize("seconds", np.linspace(0, 0.3, 7))
+def test_an_interruption_ends_all_at_once_and_is_told_once(seconds):
+    """Also while processes are being started, which takes about 0.05 s."""
+    program = "with Pool(2) as p: print(flush=True); [*p.run(time.sleep, [(60,)] * 9)]"
+    program = f"import time\nfrom job.system.processes import Pool\n{program}"
+    with subprocess.Popen(
+        [sys.executable, "-c", program],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    ) as parent:
+        parent.stdout.readline()
+        time.sleep(seconds)
+        os.killpg(parent.pid, signal.SIGINT)
+        assert parent.wait(20) == -signal.SIGINT
+        assert parent.stderr.read().count("Traceback") == 1
+
+
+@pytest.mark.parametrize("threads", ["", "import threading; threading.Timer(60, print).start(); "])
+def test_none_is_left_when_their_parent_is_killed(threads):
+    """Copies of it hold both ends of the pipe that their work comes from, so that never seems closed."""
+    program = "p = Pool(2); print(*p.run(os.getpid, [()] * 2), flush=True); time.sleep(60)"
+    command = [sys.executable, "-c", f"import os, time; from job.system.processes import Pool; {threads}{program}"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as parent:
+        workers = set(parent.stdout.readline().split())
+        parent.kill()
+    assert workers
+    give_up = time.monotonic() + 20
+    while any(is_at_work(pid) for pid in workers):
+        assert time.monotonic() < give_up
+        time.sleep(0.01)
+
+
+def is_at_work(pid: str) -> bool:
+    """Whether there is such a process, other than a zombie that nobody has waited for yet."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except OSError:
+        return False
+
+
+def test_a_process_that_was_killed_is_one_line():
+    with Pool(2) as processes, pytest.raises(JobError, match=r"a worker was killed.*fewer than --workers 2"):
+        list(processes.run(die, [(), ()]))
