@@ -10,6 +10,7 @@ from accelerate.utils import broadcast_object_list
 
 from job.config.schema import Config
 from job.evaluation.evaluate import DomainReport, evaluate_domain
+from job.evaluation.report_files import write_reports
 from job.evaluation.validate import held_out_metrics, validation_metrics
 from job.methods import OBJECTIVES
 from job.models.backbones import load_state
@@ -17,7 +18,6 @@ from job.models.build import build_model, memory_format
 from job.models.dann import DANN
 from job.monitor import alerts
 from job.monitor.recorder import Recorder
-from job.monitor.terminal import close_log
 from job.monitor.wandb.node import NodeMonitor
 from job.run_folder.checkpoint import BEST, Checkpoint, find_checkpoint, read_checkpoint
 from job.run_folder.run_folder import (
@@ -27,7 +27,6 @@ from job.run_folder.run_folder import (
     open_run_folder,
     save,
     say_why_it_failed,
-    write_reports,
     write_status,
 )
 from job.shards.manifest import Manifest, load_manifest
@@ -37,6 +36,7 @@ from job.shards.reading.domain_stream import DomainStream
 from job.shards.reading.image_memory import DecodedImages
 from job.shards.reading.prepare import Preparation
 from job.system.errors import ENDS, EXIT_BAD_INPUT, EXIT_CRASH, EXIT_OK, EXIT_STOPPED, JobError, NotFinite
+from job.system.log import close_log
 from job.training.distributed import build_accelerator, share_buffers
 from job.training.inputs import check_data, domain_names, open_store
 from job.training.loop import Callbacks, fit

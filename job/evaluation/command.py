@@ -10,8 +10,8 @@ from job.evaluation.card import model_card
 from job.evaluation.evaluate import DomainReport, evaluate_domain
 from job.evaluation.load import load_model
 from job.evaluation.metrics import accuracy, macro_f1, recall
+from job.evaluation.report_files import as_json
 from job.evaluation.selection import mutual_information
-from job.evaluation.validate import as_json
 from job.shards.manifest import load_manifest
 from job.shards.reading.augment import normalise
 from job.system.errors import JobError

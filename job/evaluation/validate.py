@@ -42,13 +42,3 @@ def held_out_metrics(source: DomainReport, target: DomainReport, class_names) ->
     """Metrics of the test splits, for the chosen checkpoint."""
     metrics = {"test/source_accuracy": accuracy(source.confusion), "test/source_macro_f1": macro_f1(source.confusion)}
     return metrics | oracle_metrics(target, class_names, "oracle/test_target")
-
-
-def as_json(report: DomainReport) -> dict:
-    """A report as plain numbers, for the run folder."""
-    return {
-        "samples": report.samples,
-        "confusion": None if report.confusion is None else report.confusion.tolist(),
-        "predicted": report.predicted.tolist(),
-        "mean_entropy": report.mean_entropy,
-    }

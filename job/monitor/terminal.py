@@ -1,17 +1,14 @@
 """How a run is shown while it goes on: a live line on a terminal, plain lines elsewhere; all of it in log.txt."""
 
-import logging
 import sys
 import time
 from contextlib import suppress
-from pathlib import Path
 from typing import Any
 
 from tqdm import tqdm
 
-from job.system.secrets import ScrubbingFormatter
+from job.system.log import log
 
-log = logging.getLogger("job")
 SHOWN = {  # name in metrics -> short name
     "train/class_loss": "class",
     "train/domain_loss": "domain",
@@ -24,26 +21,6 @@ SHOWN = {  # name in metrics -> short name
     "speed/data_wait_fraction": "wait",
 }
 FORMATS = {"speed/images_per_second": ",.0f", "speed/data_wait_fraction": ".1%"}
-
-
-def set_up_log(folder: Path | None, main: bool) -> None:
-    """Plain lines on stderr, and in ``log.txt`` of the run folder; from the main process only."""
-    logging.raiseExceptions = False  # a full disk under log.txt is not worth a traceback at every line
-    close_log()
-    log.propagate = False
-    log.setLevel(logging.INFO if main else logging.ERROR)
-    handlers: list[logging.Handler] = [_AboveTheLine()]
-    if main and folder is not None:
-        handlers.append(logging.FileHandler(folder / "log.txt", encoding="utf-8"))
-    for handler in handlers:
-        handler.setFormatter(ScrubbingFormatter("%(asctime)s %(message)s", "%H:%M:%S"))
-        log.addHandler(handler)
-
-
-def close_log() -> None:
-    for handler in log.handlers:
-        handler.close()
-    log.handlers.clear()
 
 
 def shown(row: dict[str, Any]) -> str:
@@ -80,12 +57,3 @@ class Progress:
         if self._bar is not None:
             with suppress(OSError):
                 self._bar.close()
-
-
-class _AboveTheLine(logging.Handler):
-    """Writes to stderr without tearing the live line apart."""
-
-    def emit(self, record: logging.LogRecord) -> None:
-        if not getattr(record, "hidden", False):
-            with suppress(OSError):  # nobody reads it any more (`| head`): log.txt holds it too
-                tqdm.write(self.format(record), file=sys.stderr)

@@ -4,7 +4,7 @@ import json
 import logging
 import os
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from pathlib import Path
 
 from accelerate import Accelerator
@@ -12,16 +12,13 @@ from accelerate.utils import broadcast_object_list
 
 from job.config.load import build_config
 from job.config.schema import Config
-from job.evaluation.evaluate import DomainReport
-from job.evaluation.validate import as_json
 from job.models.dann import DANN
-from job.monitor.terminal import set_up_log
 from job.run_folder import checkpoint as checkpoints
 from job.shards.manifest import Manifest
 from job.system.errors import EXIT_BAD_INPUT, EXIT_CRASH, JobError
 from job.system.files import InUse, lock, write_atomically
 from job.system.launch_protocol import LOCK_WAIT
-from job.vocabulary import DOMAINS
+from job.system.log import set_up_log
 
 log = logging.getLogger("job")
 
@@ -204,13 +201,3 @@ def _has_ended(folder: Path) -> bool:
         return json.loads((folder / "status.json").read_text())["status"] != "running"
     except (OSError, ValueError):
         return False
-
-
-def write_reports(path: Path, step: int, reports: Sequence[DomainReport], class_names: Sequence[str]) -> None:
-    """Confusion matrices and prediction counts of both domains, as JSON. A full disk is told, and no more."""
-    content = {"step": step, "class_names": class_names}
-    content |= {role: as_json(report) for role, report in zip(DOMAINS, reports, strict=True)}
-    try:
-        write_atomically(path, json.dumps(content, indent=1) + "\n")
-    except OSError as error:
-        log.warning("cannot write %s: %s", path, error)

@@ -6,7 +6,8 @@ import sys
 
 import pytest
 
-from job.monitor.terminal import Progress, close_log, log, set_up_log
+from job.monitor.terminal import Progress
+from job.system.log import close_log, log, set_up_log
 
 ROW = {
     "train/class_loss": 0.51234,

@@ -13,9 +13,9 @@ from pathlib import Path
 import pytest
 
 from job.monitor.recorder import Recorder
-from job.monitor.terminal import close_log, set_up_log
 from job.monitor.wandb.key import mode, run_id
 from job.monitor.wandb.node import NodeMonitor
+from job.system.log import close_log, set_up_log
 from job.train import train
 from tests.support.fake_wandb import FakeWandb
 from tests.support.running import REPO, finish, kill_at, rows, start

@@ -1,4 +1,4 @@
-"""The contact sheet of docs/faces.md: python -m job.face_drawing.sheet docs/faces.png"""
+"""The contact sheet of docs/faces.md: python -m job.datasets.synthetic_faces_sheet docs/faces.png"""
 
 import sys
 

@@ -1,0 +1,75 @@
+"""Commands for data: shards, inspect."""
+
+import os
+from pathlib import Path
+
+import click
+
+from job.system.errors import JobError
+
+
+@click.command()
+@click.argument("layout")
+@click.option("--root", type=Path, help="Folder of the dataset; generated layouts need none.")
+@click.option("--out", required=True, type=Path, help="Folder to write.")
+@click.option("--size", type=int, help="Edge of the images in px; default: the layout's, 64 for faces.")
+@click.option("--shards", type=int, help="Shards per training split; default: 64 or more.")
+@click.option("--workers", type=int, help="Processes; default: all cores.")
+@click.option("--seed", default=0, show_default=True, help="Of splits, shuffling and generated images.")
+@click.option("--quality", default=95, show_default=True, help="JPEG quality, 1 to 100.")
+@click.option("--keep-target-labels", is_flag=True, help="For the train-on-target upper bound and oracle curves.")
+@click.option("--source", help="Name of the labelled domain in the dataset; default: the men.")
+@click.option("--target", help="Name of the other; default: the women.")
+@click.option("--crop", default="center", show_default=True, help="none, center, or face: the largest one found.")
+@click.option(
+    "--no-face",
+    default="keep",
+    show_default=True,
+    help="With --crop face: keep (the centre) or drop what has none.",
+)
+@click.option("--max-skipped", default="1%", show_default=True, help="Unreadable images allowed: a share or a number.")
+@click.option("--strict", is_flag=True, help="Refuse emotions that are none of the seven, instead of leaving them out.")
+@click.option("--option", "options", multiple=True, metavar="KEY=VALUE", help="Of the layout, for instance train=6000.")
+def shards(layout, root, out, source, target, options, **settings) -> int:
+    """Write a dataset as WebDataset shards.
+
+    \b
+    Examples:
+      python -m job shards faces --out shards/faces --size 48 --option train=6000
+      python -m job shards mnist-m --root DIR --out shards/mnist-m
+      python -m job shards kdef --root KDEF --out shards/kdef --crop face
+      python -m job shards folders --root DIR --source photos --target cartoons --out shards/cartoons
+    """
+    # no linear algebra here, and each of the processes would start a thread for every core
+    os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
+    from job.datasets import find_layout
+    from job.datasets.options import read_options
+    from job.shards.writing.write_shards import write_shards
+
+    layout = find_layout(layout)
+    pairs = read_options(layout, options)
+    pairs |= {name: value for name, value in (("source", source), ("target", target)) if value is not None}
+    write_shards(layout, root, out, options=pairs, **settings)
+    return 0
+
+
+@click.command()
+@click.argument("shards", type=str)
+@click.option("--verify", is_flag=True, help="Read every byte: checksums, counts, and every image decoded.")
+@click.option("--sheet", type=Path, help="Write a contact sheet (PNG).")
+def inspect(shards: str, verify: bool, sheet: Path | None) -> int:
+    """Say what is in a folder of shards.
+
+    \b
+    Example:
+      python -m job inspect shards/faces --verify --sheet sheet.png
+    """
+    from job.shards.inspection.inspect_shards import inspect_shards
+    from job.system.files import check_output
+
+    if sheet is not None:
+        if sheet.suffix.lower() not in (".png", ".jpg", ".jpeg"):
+            raise JobError(f"--sheet {sheet}: give the name of a picture, such as sheet.png")
+        check_output("--sheet", sheet)
+    click.echo(inspect_shards(shards, verify=verify, sheet=sheet))
+    return 0

@@ -1,0 +1,62 @@
+"""Commands that use a checkpoint: evaluate, predict, export."""
+
+from pathlib import Path
+
+import click
+
+
+@click.command()
+@click.option("--checkpoint", required=True, type=Path, help="Such as runs/NAME/checkpoints/best.")
+@click.option("--split", default="test", show_default=True, type=click.Choice(["train", "val", "test"]))
+@click.option("--shards", help="Other shards than the model was trained on.")
+@click.option("--out", type=Path, help="Write the figures as JSON.")
+def evaluate(checkpoint: Path, split: str, shards: str | None, out: Path | None) -> int:
+    """Evaluate a checkpoint, every sample once, on however many ranks are launched.
+
+    \b
+    Example:
+      python -m job evaluate --checkpoint runs/faces/checkpoints/best
+    """
+    from job.evaluation.command import evaluate_checkpoint
+
+    table = evaluate_checkpoint(checkpoint, split, shards, out)
+    if table:
+        click.echo(table)
+    return 0
+
+
+@click.command()
+@click.option("--checkpoint", required=True, type=Path, help="Such as runs/NAME/checkpoints/best.")
+@click.option("--out", default="predictions.csv", show_default=True, type=Path)
+@click.argument("images", nargs=-1, required=True, type=Path)
+def predict(checkpoint: Path, out: Path, images: tuple[Path, ...]) -> int:
+    """Predict the emotion on pictures and folders of pictures of cropped faces; writes a CSV.
+
+    \b
+    Example:
+      python -m job predict --checkpoint runs/faces/checkpoints/best photos/ --out predictions.csv
+    """
+    from job.predict import predict as run
+
+    done, unreadable = run(checkpoint, images, out)
+    for line in unreadable:
+        click.echo(f"skipped {line}", err=True)
+    click.echo(f"{done} predicted, {len(unreadable)} skipped: {out}")
+    return 0
+
+
+@click.command()
+@click.option("--checkpoint", required=True, type=Path, help="Such as runs/NAME/checkpoints/best.")
+@click.option("--out", default="model.onnx", show_default=True, type=Path)
+def export(checkpoint: Path, out: Path) -> int:
+    """Write the network of a checkpoint as ONNX: images in, class probabilities out, normalisation included.
+
+    \b
+    Example:
+      python -m job export --checkpoint runs/faces/checkpoints/best --out model.onnx
+    """
+    from job.export import export as run
+
+    difference = run(checkpoint, out)
+    click.echo(f"{out}: its probabilities agree with the network's to {difference:.1g}")
+    return 0

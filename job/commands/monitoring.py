@@ -1,0 +1,93 @@
+"""Commands that show runs: compare, report, dashboard."""
+
+from pathlib import Path
+
+import click
+
+from job.system.errors import JobError
+
+
+@click.command()
+@click.argument("runs", nargs=-1, required=True, type=Path)
+@click.option("--out", type=Path, help="Folder for comparison.json, comparison.png and comparison.html.")
+def compare(runs: tuple[Path, ...], out: Path | None) -> int:
+    """Compare finished runs: accuracy by objective, over seeds, and the share of the gap closed.
+
+    \b
+    Example:
+      python -m job compare runs/faces-* --out comparison
+    """
+    import json
+
+    from job.evaluation.compare import compare as run
+    from job.evaluation.compare import table
+    from job.system.files import make_folder, write_atomically
+
+    comparison = run(runs)
+    if out is not None:
+        from job.evaluation.compare import curves
+        from job.monitor.figures.comparison import draw_comparison
+        from job.monitor.report.comparison import CURVES, write_comparison
+
+        make_folder("--out", out)
+        write_atomically(out / "comparison.json", json.dumps(comparison, indent=1) + "\n")
+        lines = curves(comparison, list(CURVES))
+        draw_comparison(comparison, lines, out / "comparison.png")
+        write_comparison(comparison, lines, out / "comparison.html")
+    click.echo(table(comparison))
+    return 0
+
+
+@click.command()
+@click.argument("runs", nargs=-1, required=True, type=Path)
+def report(runs: tuple[Path, ...]) -> int:
+    """Draw figures/ and report.html of runs anew, from what their folders hold.
+
+    Training does it after every evaluation; this is for a run that was killed, copied, or trained without figures.
+
+    \b
+    Example:
+      python -m job report runs/faces-dann
+    """
+    from job.monitor.figures.draw import draw_figures
+    from job.monitor.report.write import write_report
+    from job.run_folder.run_view import read_run
+
+    for folder in runs:
+        view = read_run(folder)
+        draw_figures(view)
+        click.echo(write_report(view))
+    return 0
+
+
+@click.command()
+@click.option("--entity", default="", help="W&B user or team; default: that of your key.")
+@click.option("--project", default="emotion-dann", show_default=True, help="W&B project, as wandb.project.")
+@click.option("--dry-run", is_flag=True, help="Print the JSON instead of sending it; needs no network.")
+def dashboard(entity: str, project: str, dry_run: bool) -> int:
+    """Write the project's W&B workspace and a report to start from, laid out for this job.
+
+    Needs wandb-workspaces: pip install --requirement requirements-dashboard.txt
+
+    \b
+    Example:
+      python -m job dashboard --entity my-team --project emotion-dann
+    """
+    from job.monitor.wandb.dashboard import as_json, save
+
+    if dry_run:
+        click.echo(as_json(entity, project))
+        return 0
+    for address in save(entity or _default_entity(), project):
+        click.echo(address)
+    return 0
+
+
+def _default_entity() -> str:
+    import wandb
+
+    try:
+        return wandb.Api(timeout=20).default_entity or ""
+    except Exception as error:
+        why = (str(error).strip().splitlines() or [type(error).__name__])[0]
+        raise JobError(f"W&B does not say who you are ({why}): `wandb login`, or give --entity") from None

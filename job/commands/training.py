@@ -1,0 +1,78 @@
+"""Commands that train: train, doctor."""
+
+import os
+from pathlib import Path
+
+import click
+
+
+@click.command(context_settings={"ignore_unknown_options": True})
+@click.option("--config", required=True, type=Path, help="YAML file; see configs/.")
+@click.option("--check", is_flag=True, help="Only check configuration and shards; print ranks and GPUs, run folder.")
+@click.option("--nodes", type=click.IntRange(1), default=1, help="With --check: how many; default: one.")
+@click.option(
+    "--ranks",
+    type=click.IntRange(1),
+    envvar="JOB_RANKS",
+    show_envvar=True,
+    help="With --check: on each node; default: one for each GPU, or one.",
+)
+@click.argument("overrides", nargs=-1)
+def train(config: Path, check: bool, nodes: int, ranks: int | None, overrides: tuple[str, ...]) -> int:
+    """Train, or go on with a run that was stopped.
+
+    OVERRIDES are key.sub=value words. Ends in 0 when finished, in 75 when stopped after a checkpoint: the same command
+    goes on.
+
+    \b
+    Example:
+      accelerate launch -m job train --config configs/faces.yaml seed=1 name=faces-1
+    """
+    from job.config.load import load_config
+
+    resolved = load_config(config, overrides)
+    if check:
+        from torch.cuda import device_count
+
+        from job.models.build import build_model
+        from job.shards.manifest import load_manifest
+        from job.training.inputs import check_data
+
+        manifest = load_manifest(resolved.data.shards, allow_pipe=resolved.data.allow_pipe)
+        gpus = device_count()
+        ranks = ranks or gpus or 1
+        check_data(resolved, manifest, nodes * ranks)
+        build_model(resolved.model, manifest.size, len(manifest.class_names), resolved.seed)
+        click.echo(f"{ranks} {gpus} {resolved.run_folder}")
+        return 0
+    from job.train import train as run
+
+    return run(resolved)
+
+
+@click.command()
+@click.option(
+    "--config", type=Path, help="Whose shards, run folder and W&B settings to look at; default: the defaults."
+)
+@click.argument("overrides", nargs=-1)
+def doctor(config: Path | None, overrides: tuple[str, ...]) -> int:
+    """Say whether this machine, or under srun every node of the job, is fit for a run, and what to do where it is not.
+
+    Versions, GPUs and driver, shards and the speed of reading them, disk, W&B, limits; between nodes an all-reduce of
+    every pair, and the clocks. Ends in 0, or in 2 when something failed.
+
+    \b
+    Examples:
+      python -m job doctor --config configs/faces.yaml
+      srun --nodes=2 --ntasks-per-node=1 python -m job doctor --config configs/faces.yaml
+    """
+    os.environ.setdefault("TORCH_CPP_LOG_LEVEL", "ERROR")  # torch's warnings about host names without a reverse entry
+    from job.config.load import build_config, load_config
+    from job.doctor.command import doctor as examine
+    from job.doctor.nodes import find_nodes
+
+    nodes = find_nodes()
+    table, exit_code = examine(load_config(config, overrides) if config else build_config({}, "defaults"), nodes)
+    if table:
+        click.echo(table)
+    return exit_code

@@ -1,0 +1,32 @@
+"""Evaluation files of a run: confusion matrices and prediction counts, as JSON."""
+
+import json
+import logging
+from collections.abc import Sequence
+from pathlib import Path
+
+from job.evaluation.evaluate import DomainReport
+from job.system.files import write_atomically
+from job.vocabulary import DOMAINS
+
+log = logging.getLogger("job")
+
+
+def write_reports(path: Path, step: int, reports: Sequence[DomainReport], class_names: Sequence[str]) -> None:
+    """Confusion matrices and prediction counts of both domains, as JSON. A full disk is told, and no more."""
+    content = {"step": step, "class_names": class_names}
+    content |= {role: as_json(report) for role, report in zip(DOMAINS, reports, strict=True)}
+    try:
+        write_atomically(path, json.dumps(content, indent=1) + "\n")
+    except OSError as error:
+        log.warning("cannot write %s: %s", path, error)
+
+
+def as_json(report: DomainReport) -> dict:
+    """A report as plain numbers, for the run folder."""
+    return {
+        "samples": report.samples,
+        "confusion": None if report.confusion is None else report.confusion.tolist(),
+        "predicted": report.predicted.tolist(),
+        "mean_entropy": report.mean_entropy,
+    }
