@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from job.evaluation.load import Loaded, load_model
-from job.system.errors import JobError
+from job.system.errors import JobError, first_line
 from job.system.files import check_output, whole, writing
 
 INPUT, OUTPUT = "images", "probabilities"
@@ -89,7 +89,7 @@ def _trace(classifier: Classifier, loaded: Loaded) -> "torch.onnx.ONNXProgram":
                 verbose=False,
             )
     except Exception as error:  # the exporter raises errors of its own, which differ from version to version
-        reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+        reason = first_line(error)
         raise JobError(
             f"torch {torch.__version__} cannot export {loaded.config.model.backbone} to ONNX ({reason[:200]}): "
             "use another version of torch, or predict with `python -m job predict`"

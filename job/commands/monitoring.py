@@ -4,7 +4,7 @@ from pathlib import Path
 
 import click
 
-from job.system.errors import JobError
+from job.system.errors import JobError, first_line
 
 
 @click.command()
@@ -89,5 +89,4 @@ def _default_entity() -> str:
     try:
         return wandb.Api(timeout=20).default_entity or ""
     except Exception as error:
-        why = (str(error).strip().splitlines() or [type(error).__name__])[0]
-        raise JobError(f"W&B does not say who you are ({why}): `wandb login`, or give --entity") from None
+        raise JobError(f"W&B does not say who you are ({first_line(error)}): `wandb login`, or give --entity") from None

@@ -15,7 +15,7 @@ from job.doctor.machine import examine, existing
 from job.doctor.network import all_reduce, clock, clock_offset, gather
 from job.doctor.nodes import Nodes
 from job.doctor.shards import read_shards
-from job.system.errors import EXIT_BAD_INPUT, EXIT_OK, JobError
+from job.system.errors import EXIT_BAD_INPUT, EXIT_OK, JobError, first_line
 from job.system.network_interface import interface_towards
 
 
@@ -59,7 +59,7 @@ def _join(nodes: Nodes, timeout: float) -> dist.Store:
     try:
         store = dist.TCPStore(nodes.head, nodes.port, None, nodes.rank == 0, limit, wait_for_workers=False)
     except (RuntimeError, OSError) as error:  # DistNetworkError is a RuntimeError
-        why = (str(error).splitlines() or ["?"])[0][:160]
+        why = first_line(error)[:160]
         do = "is the port taken? set JOB_PORT to another" if nodes.rank == 0 else "does the head's name lead to it?"
         raise JobError(
             f"{socket.gethostname()} cannot meet the others at {nodes.head}:{nodes.port} ({why}): {do}"

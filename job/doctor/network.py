@@ -9,6 +9,7 @@ import torch
 import torch.distributed as dist
 
 from job.doctor.findings import FAIL, OK, WARN, Finding, below
+from job.system.errors import first_line
 
 MEBIBYTE = 2**20
 
@@ -69,7 +70,7 @@ def all_reduce(
                 speed = _measure(own, int(rank == high), backend, device, megabytes, timeout)
                 findings.append(_judged(speed, where, backend))
             except (RuntimeError, ValueError) as error:  # DistBackendError and gloo's errors are RuntimeErrors
-                reason = (str(error).splitlines() or ["?"])[0][:160]
+                reason = first_line(error)[:160]
                 advice = "is a firewall between them? name the network: GLOO_SOCKET_IFNAME, NCCL_SOCKET_IFNAME"
                 findings.append(Finding(f"{backend} all-reduce", FAIL, f"failed: {reason}", advice, where))
         # the next round begins together, so that pairs do not disturb one another's timing

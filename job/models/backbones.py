@@ -10,7 +10,7 @@ import torchvision
 from torch import nn
 from torchvision.models.vision_transformer import interpolate_embeddings
 
-from job.system.errors import JobError
+from job.system.errors import JobError, first_line
 
 _DENSE = re.compile(r"(denselayer\d+\.(?:norm|relu|conv))\.([12]\.)")  # as published; modules have no dot in there
 
@@ -81,7 +81,7 @@ def _read_weights(name: str, weights: str) -> dict[str, torch.Tensor]:
             else:
                 state = torch.load(weights, map_location="cpu", weights_only=True)
         except Exception as error:
-            raise JobError(f"cannot read model.weights={weights}: {str(error).splitlines()[0]}") from None
+            raise JobError(f"cannot read model.weights={weights}: {first_line(error)}") from None
         for key in ("state_dict", "model"):
             state = state[key] if isinstance(state.get(key), dict) else state
         return {key.removeprefix("module."): value for key, value in state.items()}

@@ -9,7 +9,7 @@ from job.config.schema import Model
 from job.models import backbones
 from job.models.compact import CompactCNN
 from job.models.dann import DANN, head, initialise
-from job.system.errors import JobError
+from job.system.errors import JobError, first_line
 
 # Hidden widths of the label predictor and of the domain classifier, per backbone (Ganin et al. 2016, fig. 4).
 HEADS = {"mnist": ((100, 100), (100,)), "svhn": ((3072, 2048), (1024, 1024)), "compact": ((), (256,))}
@@ -95,7 +95,7 @@ def _width(backbone: nn.Module, size: int, name: str) -> int:
         with torch.no_grad():
             features: Tensor = backbone.eval()(torch.zeros(1, 3, size, size))
     except (RuntimeError, ValueError, AssertionError) as error:
-        raise JobError(f"backbone {name} cannot take images of {size} px: {str(error).splitlines()[0]}") from None
+        raise JobError(f"backbone {name} cannot take images of {size} px: {first_line(error)}") from None
     finally:
         backbone.train()
     return features.shape[1]

@@ -13,7 +13,7 @@ import torch
 from safetensors.torch import load_file, save
 from torch import Tensor
 
-from job.system.errors import JobError
+from job.system.errors import JobError, first_line
 from job.system.files import folder_to_disk, to_disk
 
 LATEST, BEST = "latest", "best"
@@ -142,4 +142,4 @@ def _write(path: Path, content: bytes) -> None:
 
 
 def _why(error: BaseException) -> str:
-    return getattr(error, "strerror", None) or (str(error).splitlines() or [type(error).__name__])[0]
+    return getattr(error, "strerror", None) or first_line(error)

@@ -17,3 +17,9 @@ class JobError(Exception):
 
 class NotFinite(JobError):
     """The loss was NaN or infinite."""
+
+
+def first_line(error: BaseException | str) -> str:
+    """Return the first line of an error's message that is not blank, or the name of its type where there is none."""
+    lines = (line.strip() for line in str(error).splitlines())
+    return next(filter(None, lines), "" if isinstance(error, str) else type(error).__name__)

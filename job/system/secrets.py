@@ -5,7 +5,7 @@ import os
 import re
 from typing import Any
 
-from job.system.errors import JobError
+from job.system.errors import JobError, first_line
 
 HIDDEN = "[secret]"
 _NAMES = re.compile(r"(API_?KEY|_KEY|TOKEN|SECRET|PASSWORD|PASSWD|CREDENTIALS?)$", re.IGNORECASE)
@@ -41,8 +41,8 @@ def scrub_all(content: Any) -> Any:
 
 def brief(error: BaseException) -> str:
     """An error in one line, without secrets."""
-    first_line = (str(error).strip().splitlines() or [""])[0]
-    return scrub(f"{type(error).__name__}: {first_line}" if first_line else type(error).__name__)
+    kind, message = type(error).__name__, first_line(error)
+    return scrub(kind if message == kind else f"{kind}: {message}")
 
 
 def refuse_secrets(text: str, where: str) -> None:

@@ -7,7 +7,7 @@ import json
 from collections.abc import Sequence
 from typing import Any
 
-from job.system.errors import JobError
+from job.system.errors import JobError, first_line
 
 STEP = "trainer/step"
 LINES = {  # section -> panels: title -> metrics, or a pattern of metrics
@@ -117,10 +117,9 @@ def save(entity: str, project: str) -> list[str]:
         workspace.save()
         report.save()
     except Exception as error:  # whatever the client raises: no key, no network, no such entity
-        first_line = (str(error).strip().splitlines() or [type(error).__name__])[0]
         raise JobError(
-            f"cannot write the dashboard of {entity}/{project} ({first_line}): check the names, `wandb login` and the "
-            "network, or look at it with --dry-run"
+            f"cannot write the dashboard of {entity}/{project} ({first_line(error)}): check the names, `wandb "
+            "login` and the network, or look at it with --dry-run"
         ) from None
     return [workspace.url, report.url]
 

@@ -14,7 +14,7 @@ import numpy as np
 import torch
 
 from job.shards.manifest import WRITE_AGAIN, ShardInfo, check_size
-from job.system.errors import JobError
+from job.system.errors import JobError, first_line
 
 UNLABELLED = -1
 _BLOCK = 512
@@ -68,7 +68,7 @@ def open_shard(path: Path, info: ShardInfo, classes: int | None, index: ShardInd
     try:
         mapped = torch.from_file(str(path), shared=False, size=info.bytes, dtype=torch.uint8).numpy()
     except RuntimeError as error:
-        raise JobError(f"cannot map shard {path} ({str(error).splitlines()[0]}): check the permissions") from None
+        raise JobError(f"cannot map shard {path} ({first_line(error)}): check the permissions") from None
     if index is None:
         index = _index(path, mapped, info, classes)
     return Shard(path, memoryview(mapped), index)

@@ -1,0 +1,30 @@
+"""One way to shorten an error to a line, which every message uses."""
+
+import re
+
+from job.system.errors import first_line
+from job.system.secrets import brief
+from tests.support.running import REPO
+
+
+def test_the_first_line_that_is_not_blank():
+    assert first_line(ValueError("\n  \nwhat happened \nwhere\n")) == "what happened"
+    assert first_line("one\ntwo") == "one"
+
+
+def test_an_error_without_a_message_has_the_name_of_its_type():
+    assert first_line(ValueError()) == "ValueError"
+    assert brief(ValueError()) == "ValueError"
+    assert brief(ValueError("a\nb")) == "ValueError: a"
+    assert first_line("") == ""
+
+
+def test_nobody_cuts_an_error_by_hand():
+    copies = re.compile(r"(?:str\(\w*err\w*\)|str\(e\))\S*\.(?:splitlines\(\)|split\(.\\n.\))")
+    found = [
+        f"{path.relative_to(REPO)}:{number}"
+        for path in sorted((REPO / "job").rglob("*.py"))
+        for number, line in enumerate(path.read_text().splitlines(), 1)
+        if copies.search(line) and path.name != "errors.py"
+    ]
+    assert not found, f"use first_line of job.system.errors: {', '.join(found)}"
