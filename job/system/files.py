@@ -162,7 +162,7 @@ def open_regular(path: str | Path) -> BinaryIO:
 
 
 def read_regular(path: str | Path, most: int | None = None) -> bytes:
-    """The bytes of a regular file, `most` of them at most. Raises OSError as `open_regular` does, or for a larger one."""
+    """Read a regular file of at most `most` bytes. Raises OSError as `open_regular` does, and for a larger file."""
     with open_regular(path) as file:
         content = file.read() if most is None else file.read(most + 1)
     if most is not None and len(content) > most:
