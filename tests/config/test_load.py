@@ -1,9 +1,10 @@
+import json
 from pathlib import Path
 
 import pytest
 import yaml
 
-from job.config.load import load_config
+from job.config.load import build_config, load_config
 from job.config.schema import Config
 from job.system.errors import JobError
 
@@ -82,6 +83,13 @@ def test_the_fingerprint_covers_what_decides_the_weights_and_nothing_else():
         assert fingerprint(**harmless) == base
     for harmful in ({"seed": 1}, {"data": {"streams": 8}}, {"optimizer": {"lr": 0.5}}, {"train": {"steps": 7}}):
         assert fingerprint(**harmful) != base
+
+
+def test_a_run_of_version_0_1_keeps_its_fingerprint():
+    """Whether a key decides the weights stands on the key: what old checkpoints recorded must come out again."""
+    old = Path(__file__).parents[1] / "support" / "run_of_version_0_1"
+    (meta,) = (json.loads(path.read_text()) for path in old.glob("old/checkpoints/step_*10/meta.json"))
+    assert build_config(meta["config"], "meta.json").fingerprint() == meta["fingerprint"]
 
 
 def test_every_shipped_configuration_is_valid():

@@ -1,0 +1,96 @@
+"""What the sections of the configuration share: strictness, limits, the mark of keys that leave the weights alone."""
+
+import types
+from collections.abc import Iterator
+from typing import Annotated, Any, TypeVar, Union, get_args, get_origin
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, field_validator
+
+from job.system.text import control_characters
+
+LONGEST_TEXT = 2000  # characters; a path of Linux has at most 4,096 bytes, and names of ours are added to it
+Value = TypeVar("Value")
+
+
+class _Harmless:
+    """The mark itself: a run may resume with another value of the key, since no weight depends on it."""
+
+    def __repr__(self) -> str:
+        return "harmless"
+
+
+HARMLESS = _Harmless()
+Harmless = Annotated[Value, HARMLESS]  # `threads: Harmless[Positive]`; every other key decides the weights
+
+# Upper limits are far above any use. They stop a slip of the keyboard here, in one line, instead of deep in a library.
+Count = Annotated[int, Field(ge=0, le=1_000_000_000)]
+Positive = Annotated[int, Field(gt=0, le=1_000_000_000)]
+BatchSize = Annotated[int, Field(gt=0, le=1_000_000)]
+Width = Annotated[int, Field(gt=0, le=1_000_000)]
+Widths = Annotated[tuple[Width, ...], Field(max_length=100)]
+Fraction = Annotated[float, Field(ge=0, le=1)]
+BelowOne = Annotated[float, Field(ge=0, lt=1)]
+Weight = Annotated[float, Field(ge=0, le=1e6)]
+Gibibytes = Annotated[float, Field(ge=0, le=1e9)]
+
+
+class Section(BaseModel):
+    """Refuses unknown keys, text that no file or terminal can hold, and true or false where a number belongs.
+
+    The docstring under a key is its description, in docs/configuration.md too.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False, use_attribute_docstrings=True)
+
+    @field_validator("*", mode="before")
+    @classmethod
+    def _plain(cls, value: Any, info: ValidationInfo) -> Any:
+        annotation = cls.model_fields[info.field_name or ""].annotation
+        numeric = not takes(annotation, bool) and (takes(annotation, int) or takes(annotation, float))
+        for leaf in _leaves(value):
+            if isinstance(leaf, str):
+                _check_text(leaf)
+            elif isinstance(leaf, bool) and numeric:
+                raise ValueError("is true or false, and a number belongs here")
+        return value
+
+
+def takes(annotation: Any, kind: type) -> bool:
+    """Whether a field with this annotation holds values of `kind`, alone or in a tuple, an alternative or a Literal."""
+    origin = get_origin(annotation)
+    if origin is Annotated:
+        return takes(get_args(annotation)[0], kind)
+    if origin in (Union, types.UnionType, tuple, list):
+        return any(takes(each, kind) for each in get_args(annotation))
+    if origin is not None and not isinstance(origin, type):  # a Literal
+        return any(type(each) is kind for each in get_args(annotation))
+    return annotation is kind
+
+
+def models_in(annotation: Any) -> Iterator[type[BaseModel]]:
+    """The sections that an annotation allows: one, or the members of a union."""
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        yield annotation
+    for each in get_args(annotation):
+        yield from models_in(each)
+
+
+def harmless_keys(section: type[BaseModel]) -> set[str]:
+    """The keys of a section that no weight depends on."""
+    return {name for name, field in section.model_fields.items() if HARMLESS in field.metadata}
+
+
+def _leaves(value: Any) -> Iterator[Any]:
+    if isinstance(value, list | tuple):
+        for each in value:
+            yield from _leaves(each)
+    else:
+        yield value
+
+
+def _check_text(text: str) -> None:
+    if len(text) > LONGEST_TEXT:
+        raise ValueError(f"is {len(text):,} characters long; at most {LONGEST_TEXT:,} are allowed")
+    strange = control_characters(text, allowed="\n\t")
+    if strange:
+        raise ValueError(f"holds a character that no name or path may hold ({strange[0]!a}): take it out")

@@ -1,0 +1,69 @@
+"""The sections `optimizer`, `train` and `selection`."""
+
+from typing import Annotated, Any, Literal
+
+from pydantic import Field, field_validator
+
+from job.config.section import BelowOne, Count, Harmless, Positive, Section, Weight
+
+
+class Optimizer(Section):
+    """The optimiser and its learning rate."""
+
+    name: Literal["sgd", "adamw"] = "sgd"
+    """Stochastic gradient descent with momentum, or AdamW."""
+    lr: float = Field(0.01, gt=0, le=1000)
+    """Learning rate at its highest."""
+    schedule: Literal["paper", "cosine", "constant"] = "paper"
+    """How the learning rate falls: as lr / (1 + 10 p)^0.75 with p = step / steps (paper), as half a cosine, or never."""
+    warmup_steps: Count = 0
+    """Linear rise of the learning rate from 0."""
+    momentum: BelowOne = 0.9
+    """Of sgd."""
+    nesterov: bool = False
+    """Nesterov's momentum, for sgd."""
+    betas: tuple[BelowOne, BelowOne] = (0.9, 0.999)
+    """Of adamw."""
+    weight_decay: Weight = 0.0
+    """Not on biases and normalisation layers."""
+    pretrained_lr_factor: Weight = 0.1
+    """Learning rate of loaded layers, relative to the new ones."""
+    domain_lr_factor: float = Field(1.0, gt=0, le=1e6)
+    """Learning rate of the domain classifier, relative to the rest."""
+    clip_norm: Annotated[float, Field(gt=0, le=1e12)] | None = None
+    """Largest norm of the whole gradient; null: no limit."""
+
+
+class Train(Section):
+    """How long training takes and how often it logs, evaluates and saves."""
+
+    steps: Positive = 5000
+    """Steps of the optimiser."""
+    accumulate: Positive = 1
+    """Forward passes per step, each on a share of the batch."""
+    precision: Literal["no", "fp16", "bf16"] = "no"
+    """Mixed precision; no: float32."""
+    log_every: Harmless[Positive] = 50
+    """Steps between two rows of metrics."""
+    eval_every: Harmless[Positive] = 500
+    """Steps between two evaluations."""
+    checkpoint_every: Harmless[Positive] = 500
+    """Steps between two checkpoints."""
+    keep_last: Harmless[Positive] = 2
+    """Checkpoints kept beside the best one."""
+    timeout_seconds: Harmless[Positive] = 300
+    """A rank that is silent for so long ends the job."""
+    deterministic: bool = False
+    """Deterministic GPU kernels where they exist: bit-identical runs, slower."""
+
+    @field_validator("precision", mode="before")
+    @classmethod
+    def _no(cls, precision: Any) -> Any:
+        return "no" if precision in (None, False) else precision
+
+
+class Selection(Section):
+    """How the checkpoint is chosen."""
+
+    score: Literal["infomax", "source_accuracy", "target_accuracy"] | None = None
+    """null: the objective's own. target_accuracy needs target labels and is for train_on_target alone."""

@@ -1,0 +1,31 @@
+"""Text from data, configurations and servers, made safe for the places that show it: a terminal, a log, a table."""
+
+import re
+from typing import Any
+
+# Control characters (C0, DEL, C1), line and paragraph separators, marks that reverse the direction of what follows, and
+# halves of surrogate pairs, which no encoding can write.
+_CONTROL = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029\u200e\u200f\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
+_FORMULA = tuple("=+-@\t\r＝＋－＠")  # what spreadsheets take for the beginning of a formula (OWASP, CSV injection)
+
+
+def control_characters(text: str, allowed: str = "") -> list[str]:
+    """The characters of `text` that could steer a terminal or break a file name."""
+    return [character for character in _CONTROL.findall(text) if character not in allowed]
+
+
+def printable(text: str, keep: str = "\n\t") -> str:
+    r"""Replace control characters by their escapes, such as ``\x1b``: text from outside must not steer a terminal."""
+    return _CONTROL.sub(lambda match: match[0] if match[0] in keep else ascii(match[0])[1:-1], text)
+
+
+def shortened(text: str, most: int = 200) -> str:
+    """`text`, cut in its middle where it is longer than `most` characters."""
+    if len(text) <= most:
+        return text
+    return f"{text[: most - most // 4]}...{text[-(most // 4) :]} ({len(text):,} characters)"
+
+
+def csv_cell(value: Any) -> Any:
+    """A value for a CSV file: text that a spreadsheet would take for a formula gets an apostrophe before it."""
+    return f"'{value}" if isinstance(value, str) and value.startswith(_FORMULA) else value
