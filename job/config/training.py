@@ -15,7 +15,7 @@ class Optimizer(Section):
     lr: float = Field(0.01, gt=0, le=1000)
     """Learning rate at its highest."""
     schedule: Literal["paper", "cosine", "constant"] = "paper"
-    """How the learning rate falls: as lr / (1 + 10 p)^0.75 with p = step / steps (paper), as half a cosine, or never."""
+    """As lr / (1 + 10 p)^0.75 with p = step / steps (paper), as half a cosine to 0, or constant."""
     warmup_steps: Count = 0
     """Linear rise of the learning rate from 0."""
     momentum: BelowOne = 0.9
