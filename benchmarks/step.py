@@ -35,7 +35,7 @@ from job.config.schema import Config
 from job.methods import dann
 from job.models.build import memory_format
 from job.monitor.recorder import Recorder
-from job.run_folder.run_folder import describe, save
+from job.run_folder.run_folder import RunFolder
 from job.shards.manifest import Manifest
 from job.shards.reading.augment import Augmentation
 from job.shards.reading.batch_loader import Batch, BatchLoader
@@ -70,24 +70,26 @@ def measure(
     }
     config = build_config(content, "benchmark")
     accelerator = build_accelerator(config)
-    (config.run_folder / "checkpoints").mkdir(parents=True)
     images, labels, model = one_batch(config, SIZE, accelerator.device)
     model, optimizer = accelerator.prepare(model, build_optimizer(model, config.optimizer))
     beside = bare_loop(config, images, labels, model, optimizer)
-    recorder = Recorder(config, config.run_folder, 0, None, {}, main=True)
-    stop = Stop(config.run_folder / "stop", timedelta(seconds=60))
-    recording = EverySecondTurn(recorder)
-    try:
-        with Bare(backbone, batch, folder / "shards") as bare:
-            others = [lambda: bare.steps(steps), lambda: beside(steps)]
-            measured, waits = _ours(model, optimizer, accelerator, config, recording, stop, others)
-        began = time.perf_counter()
-        meta = describe(config, manifest, accelerator, recorder.wandb_id) | {"step": config.train.steps, "best": {}}
-        save(config.run_folder, config, meta, accelerator.unwrap_model(model), optimizer, accelerator, False)
-        checkpoint = (time.perf_counter() - began) / CHECKPOINT_EVERY
-    finally:
-        stop.close()
-        recorder.close(0)
+    with RunFolder(config, manifest, accelerator) as run:
+        recorder = Recorder(config, run.path, run.metrics, None, {})
+        stop = Stop(run.path / "stop", timedelta(seconds=60))
+        recording = EverySecondTurn(recorder)
+        try:
+            with Bare(backbone, batch, folder / "shards") as bare:
+                others = [lambda: bare.steps(steps), lambda: beside(steps)]
+                measured, waits = _ours(model, optimizer, accelerator, config, recording, stop, others)
+            began = time.perf_counter()
+            trainer = {"optimizer": optimizer.state_dict(), "scaler": {}}
+            weights = accelerator.unwrap_model(model).state_dict()
+            run.save(config.train.steps, {}, None, weights, trainer, wandb_id=recorder.wandb_id, skipped=0)
+            checkpoint = (time.perf_counter() - began) / CHECKPOINT_EVERY
+        finally:
+            stop.close()
+            recorder.close(0)
+        run.end(0)
     logging = logging_cost([(ours, theirs) for ours, theirs, _ in measured], recording.seconds, steps)
     # the logged ones
     measured = [(ours / steps + checkpoint, theirs / steps, here / steps) for ours, theirs, here in measured[1::2]]
@@ -164,7 +166,8 @@ class _Turns:
 def _ours(model, optimizer, accelerator, config, recorder, stop, others) -> tuple[list, float]:
     """Seconds of every turn of our loop and of the `others`; seconds waited for data."""
     augmentation = Augmentation(**config.data.augment.model_dump())
-    callbacks = Callbacks(recorder.log, lambda step: ({}, 0.0), lambda *_: 0.0, str, stop.agreed, lambda step: {})
+    no_score = (lambda step: ({}, 0.0), lambda score: False)
+    callbacks = Callbacks(recorder.log, *no_score, lambda *_: 0.0, str, stop.agreed, lambda step: {})
     last, device = _channels_last(config, accelerator), accelerator.device
     preparation = Preparation(augmentation, config.data.mean, config.data.std, last, device)
     settings = {"seed": 0, "stop_step": config.train.steps, "device": device, "on_host": preparation.on_host}

@@ -6,6 +6,7 @@ import time
 from datetime import timedelta
 
 import torch
+from accelerate import Accelerator
 from accelerate.utils import broadcast_object_list
 
 from job.config.schema import Config
@@ -19,24 +20,15 @@ from job.models.dann import DANN
 from job.monitor import alerts
 from job.monitor.recorder import Recorder
 from job.monitor.wandb.node import NodeMonitor
-from job.run_folder.checkpoint import BEST, Checkpoint, find_checkpoint, read_checkpoint
-from job.run_folder.run_folder import (
-    close_run_folder,
-    describe,
-    on_main,
-    open_run_folder,
-    save,
-    say_why_it_failed,
-    write_status,
-)
+from job.run_folder.checkpoint import Checkpoint
+from job.run_folder.run_folder import RunFolder
 from job.shards.manifest import Manifest, load_manifest
 from job.shards.reading.augment import Augmentation, normalise
 from job.shards.reading.batch_loader import Batch, BatchLoader
 from job.shards.reading.domain_stream import DomainStream
 from job.shards.reading.image_memory import DecodedImages
 from job.shards.reading.prepare import Preparation
-from job.system.errors import ENDS, EXIT_BAD_INPUT, EXIT_CRASH, EXIT_OK, EXIT_STOPPED, JobError, NotFinite
-from job.system.log import close_log
+from job.system.errors import EXIT_BAD_INPUT, EXIT_CRASH, EXIT_OK, EXIT_STOPPED, JobError, NotFinite
 from job.training.distributed import build_accelerator, share_buffers
 from job.training.inputs import check_data, domain_names, open_store
 from job.training.loop import Callbacks, fit
@@ -53,28 +45,22 @@ def train(config: Config) -> int:
 
     Raises JobError for everything that the user can put right.
     """
-    try:
-        return _train(config)
-    except BaseException as error:
-        say_why_it_failed(config.run_folder, error)
-        raise
-    finally:
-        close_log()
-        close_run_folder(config.run_folder)
-
-
-def _train(config: Config) -> int:
     accelerator = build_accelerator(config)
-    main = accelerator.is_main_process
-    folder = config.run_folder
-    objective = OBJECTIVES[config.objective.name]
-    domains = domain_names(config)
-
     manifest = load_manifest(config.data.shards, allow_pipe=config.data.allow_pipe)
     check_data(config, manifest, accelerator.num_processes)
-    last = open_run_folder(config, manifest, accelerator)
-    start_step = last.step if last else 0
-    best = dict(last.meta["best"]) if last else {"step": None, "score": None}
+    with RunFolder(config, manifest, accelerator) as folder:
+        exit_code = _train(config, manifest, accelerator, folder)
+        folder.end(exit_code)
+    accelerator.wait_for_everyone()
+    accelerator.end_training()
+    return exit_code
+
+
+def _train(config: Config, manifest: Manifest, accelerator: Accelerator, folder: RunFolder) -> int:
+    main = accelerator.is_main_process
+    objective = OBJECTIVES[config.objective.name]
+    domains = domain_names(config)
+    last = folder.resumed
 
     model, optimizer = _build(config, manifest, accelerator, last)
     network: DANN = accelerator.unwrap_model(model)
@@ -111,7 +97,7 @@ def _train(config: Config) -> int:
     batches = BatchLoader(
         streams,
         seed=config.seed,
-        start_step=start_step,
+        start_step=folder.start_step,
         stop_step=config.train.steps,
         threads=config.data.threads,
         prefetch=config.data.prefetch,
@@ -122,7 +108,7 @@ def _train(config: Config) -> int:
 
     def prepare(batch: Batch) -> torch.Tensor:
         if config.data.record_keys:
-            record_keys(folder, accelerator.process_index, batch.step, streams)
+            record_keys(folder.path, accelerator.process_index, batch.step, streams)
         return preparation(batch)
 
     def report(role: str, split: str, probe_samples: int = 0, pictures: int = 0) -> DomainReport:
@@ -147,40 +133,37 @@ def _train(config: Config) -> int:
         recorder.evaluated(step, [report.sample for report in reports], manifest.class_names)
         metrics: list = [None]  # the main rank's: what is chosen by them must be the same everywhere
         if main:
-            write_reports(folder / "evaluation" / f"step_{step:08d}.json", step, reports, manifest.class_names)
+            write_reports(folder.path / "evaluation" / f"step_{step:08d}.json", step, reports, manifest.class_names)
             metrics = [validation_metrics(*reports, manifest.class_names, config.score)]
         broadcast_object_list(metrics)
         return metrics[0], metrics[0][f"selection/{config.score}"]
 
-    def save_at(step: int, metrics: dict[str, float], is_best: bool) -> float:
+    def save_at(step: int, metrics: dict[str, float], score: float | None) -> float:
         began = time.perf_counter()
-        if is_best:
-            best.update(step=step, score=metrics[f"selection/{config.score}"])
-        meta = describe(config, manifest, accelerator, recorder.wandb_id)
         skipped = accelerator.reduce(torch.tensor(batches.skipped, device=accelerator.device), "sum")
-        meta |= {"step": step, "best": best, "scores": metrics, "skipped": int(skipped)}
+        scaler = accelerator.scaler.state_dict() if accelerator.scaler is not None else {}
+        trainer = {"optimizer": optimizer.state_dict(), "scaler": scaler}
+        about = {"wandb_id": recorder.wandb_id, "skipped": int(skipped)}
         try:
-            on_main(accelerator, lambda: save(folder, config, meta, network, optimizer, accelerator, is_best))
+            folder.save(step, metrics, score, network.state_dict(), trainer, **about)
         except JobError as error:
             recorder.alert(alerts.checkpoint_failed(str(error)))
             raise
         return time.perf_counter() - began
 
-    def last_checkpoint() -> str:
-        found = find_checkpoint(folder / "checkpoints")
-        return str(found.path) if found else "none yet"
-
     def epochs(step: int) -> dict[str, float]:
         return {f"trainer/epoch_{role}": s.epoch(step) for role, s in zip(objective.DOMAINS, streams, strict=True)}
 
     facts = {"ranks": accelerator.num_processes, "device": str(accelerator.device), "manifest": manifest.hash}
-    recorder = Recorder(config, folder, start_step, last and last.meta["wandb_id"], facts, main)
+    recorder = Recorder(config, folder.path, folder.metrics, last and last.meta["wandb_id"], facts)
     node = NodeMonitor(config, accelerator, recorder.wandb_id, recorder.wandb_mode)
-    stop = Stop(folder / "stop", timedelta(seconds=config.train.timeout_seconds))
+    stop = Stop(folder.path / "stop", timedelta(seconds=config.train.timeout_seconds))
     exit_code = EXIT_CRASH
     try:
         class_weights = _class_weights(config, manifest, domains[objective.LABELLED], accelerator.device)
-        callbacks = Callbacks(recorder.log, evaluate, save_at, last_checkpoint, stop.agreed, epochs)
+        callbacks = Callbacks(
+            recorder.log, evaluate, folder.improves, save_at, folder.last_checkpoint, stop.agreed, epochs
+        )
         with batches, contextlib.closing(store):  # what is fetched ahead is given up before the threads are waited for
             finished = fit(
                 config,
@@ -192,16 +175,13 @@ def _train(config: Config) -> int:
                 objective,
                 class_weights,
                 callbacks,
-                best["score"],
             )
         if finished:
-            path: list = [(folder / "checkpoints" / BEST).resolve()]  # a link is seen late on some file systems
-            broadcast_object_list(path)
-            chosen = read_checkpoint(path[0])
+            chosen = folder.chosen()
             load_state(network, chosen.weights())
             reports = [report(role, "test") for role in (SOURCE, TARGET)]
             if main:
-                write_reports(folder / "evaluation" / "test.json", chosen.step, reports, manifest.class_names)
+                write_reports(folder.path / "evaluation" / "test.json", chosen.step, reports, manifest.class_names)
             choice = {"selection/chosen_step": chosen.step, "selection/chosen_by": config.score}
             tested = held_out_metrics(*reports, manifest.class_names)
             recorder.summarise(tested | choice)
@@ -209,7 +189,7 @@ def _train(config: Config) -> int:
             log.info("finished; step %d, chosen by %s: %s", chosen.step, config.score, _headline(tested))
             exit_code = EXIT_OK
         else:
-            recorder.alert(alerts.stopped(stop.reason or "a signal to another rank", last_checkpoint()))
+            recorder.alert(alerts.stopped(stop.reason or "a signal to another rank", folder.last_checkpoint()))
             exit_code = EXIT_STOPPED
     except JobError as error:
         exit_code = EXIT_BAD_INPUT
@@ -221,10 +201,6 @@ def _train(config: Config) -> int:
         stop.close()
         node.close()
         recorder.close(exit_code)
-    if main:
-        write_status(folder, ENDS[exit_code], exit_code)
-    accelerator.wait_for_everyone()
-    accelerator.end_training()
     return exit_code
 
 

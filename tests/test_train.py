@@ -391,32 +391,32 @@ def test_features_that_are_not_finite_stop_the_run_with_advice(small, monkeypatc
 
 
 def test_a_full_disk_at_an_evaluation_does_not_end_the_training(small, monkeypatch):
-    from job.run_folder import run_folder
+    from job.evaluation import report_files
 
-    write = run_folder.write_atomically
+    write = report_files.write_atomically
 
     def full(path, content, **options):
         if path.parent.name == "evaluation":
             raise OSError(28, "No space left on device", str(path))
         write(path, content, **options)
 
-    monkeypatch.setattr(run_folder, "write_atomically", full)
+    monkeypatch.setattr(report_files, "write_atomically", full)
     config = small(name="no-reports", train={"steps": 8})
     assert train(config) == 0
     assert "evaluation/step_00000008.json: [Errno 28] No space" in (config.run_folder / "log.txt").read_text()
 
 
 def test_a_disk_that_fails_under_the_main_rank_is_a_mistake_told_by_all(small, monkeypatch):
-    from job.run_folder import checkpoint
+    from job.run_folder import run_folder
 
-    point = checkpoint.point
+    point = run_folder.point
 
     def full(folder, name, target):
         if name == "best":
             raise OSError(28, "No space left on device", f"{folder}/{name}")
         point(folder, name, target)
 
-    monkeypatch.setattr(checkpoint, "point", full)
+    monkeypatch.setattr(run_folder, "point", full)
     config = small(name="no-link")
     with pytest.raises(JobError, match=r"cannot write .*checkpoints/best \(No space left on device\): make room"):
         train(config)

@@ -30,17 +30,18 @@ class Recorder:
     """Writes metrics under their full names; shows the few that tell how it goes."""
 
     def __init__(
-        self, config: Config, folder: Path, step: int, wandb_id: str | None, extra: dict[str, Any], main: bool
+        self, config: Config, folder: Path, metrics: MetricsFile | None, wandb_id: str | None, extra: dict[str, Any]
     ) -> None:
+        """Start recording. `metrics` is the run's metrics.jsonl on the main rank, and None on the others."""
         self.wandb_id = wandb_id
         self.wandb_mode = "disabled"
-        self._main = main
-        if not main:
+        self._main = metrics is not None
+        if metrics is None:
             return
         self._folder = folder
         self._config = config
-        with writing(folder / "metrics.jsonl", "make room, start again"):
-            self._file = MetricsFile(folder / "metrics.jsonl", step)
+        self._file = metrics
+        step = metrics.step
         self._last: dict[str, Any] = {}
         self._watch = Watch(config.objective.name == "dann")
         for row in self._file.rows:

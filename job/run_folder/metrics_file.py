@@ -3,10 +3,13 @@
 import json
 import math
 import os
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from job.system.files import write_atomically
+from job.system.files import to_disk, write_atomically
+
+STEP = "trainer/step"
 
 
 def finite(metrics: dict[str, Any]) -> dict[str, Any]:
@@ -17,28 +20,52 @@ def finite(metrics: dict[str, Any]) -> dict[str, Any]:
 class MetricsFile:
     """``metrics.jsonl``: one JSON object a line, each with ``trainer/step``.
 
-    Opened by a run that goes on from `step`, it loses the lines of later steps, which are about to be done again, and a
-    last line that a killed process left unfinished. `rows` are those it keeps, `reached` the last step that it held.
+    Opened by a run that resumes from the checkpoint of `step`, it drops the rows of later steps, which are about to be
+    done again, and a last line that a killed process left unfinished. `at_step` are the metrics that the checkpoint
+    holds of its own step: they become a row where the process was killed between checkpoint and row.
+
+    Attributes:
+        step: as given.
+        rows: the rows that are kept.
+        reached: the last step that the file held.
     """
 
-    def __init__(self, path: Path, step: int) -> None:
+    def __init__(self, path: Path, step: int, at_step: Mapping[str, Any] | None = None) -> None:
         rows = read_metrics(path)
-        self.reached: int = rows[-1]["trainer/step"] if rows else step
-        self.rows = [row for row in rows if row["trainer/step"] <= step]
-        if path.exists():
-            write_atomically(path, "".join(json.dumps(row) + "\n" for row in self.rows))
+        self.step = step
+        self.reached: int = rows[-1][STEP] if rows else step
+        self.rows = [row for row in rows if row[STEP] <= step]
+        if at_step is not None and (not self.rows or self.rows[-1][STEP] < step):
+            self.rows.append({STEP: step, **at_step})
+        if path.exists() or self.rows:
+            content = "".join(json.dumps(row) + "\n" for row in self.rows)
+            if not path.exists() or path.read_text(encoding="utf-8") != content:
+                write_atomically(path, content, durable=True)
         self._path = path
         self._unwritten = ""
 
     def write(self, metrics: dict[str, Any]) -> None:
-        """Append a line. Raises OSError when the disk is full; the line is kept and written with the next one."""
+        """Append a row. Raises OSError when the disk is full; the row is kept and written with the next one."""
         self._unwritten += json.dumps(metrics) + "\n"
+        self._flush()
+
+    def sync(self) -> None:
+        """Wait until all rows so far would survive a power cut. Raises OSError."""
+        self._flush()
+        if self._path.exists():
+            with open(self._path, "ab") as file:
+                to_disk(file)
+
+    def _flush(self) -> None:
+        if not self._unwritten:
+            return
         end = self._path.stat().st_size if self._path.exists() else 0
         try:
             with open(self._path, "a", encoding="utf-8") as file:
                 file.write(self._unwritten)
         except OSError:
-            os.truncate(self._path, end)  # no torn line
+            if self._path.exists():
+                os.truncate(self._path, end)  # no torn line
             raise
         self._unwritten = ""
 

@@ -1,82 +1,231 @@
-"""The run folder: opening a run or going on with one, saving into it, and saying how it ended."""
+"""The run folder of a training run: opening or resuming it, saving checkpoints, and recording how the run ended."""
 
-import json
 import logging
 import os
 import time
-from collections.abc import Callable
+from collections.abc import Mapping
 from pathlib import Path
+from types import TracebackType
+from typing import Any, TextIO
 
 from accelerate import Accelerator
 from accelerate.utils import broadcast_object_list
+from torch import Tensor
 
-from job.config.load import build_config
 from job.config.schema import Config
-from job.models.dann import DANN
-from job.run_folder import checkpoint as checkpoints
+from job.run_folder.checkpoint import (
+    BEST,
+    Checkpoint,
+    find_checkpoint,
+    path_of,
+    point,
+    prune,
+    read_checkpoint,
+    save_checkpoint,
+)
+from job.run_folder.metrics_file import MetricsFile, finite
+from job.run_folder.resume import Best, find_resume_point, restore_best
+from job.run_folder.status import write_end, write_failure, write_running
 from job.shards.manifest import Manifest
-from job.system.errors import EXIT_BAD_INPUT, EXIT_CRASH, JobError
+from job.system.errors import EXIT_CRASH, JobError
 from job.system.files import InUse, lock, write_atomically
 from job.system.launch_protocol import LOCK_WAIT
-from job.system.log import set_up_log
+from job.system.log import close_log, set_up_log
+from job.system.ranks import on_main
 
 log = logging.getLogger("job")
 
 
-def open_run_folder(config: Config, manifest: Manifest, accelerator: Accelerator) -> checkpoints.Checkpoint | None:
-    """Make the run folder, or find the checkpoint to go on from. The main rank decides for all."""
-    folder = config.run_folder
-    found: list = [None, None]  # where the newest checkpoint is, and which is the best so far
+class RunFolder:
+    """The one owner of what a training run leaves on disk. All ranks open it together::
 
-    def open_it() -> None:
+        with RunFolder(config, manifest, accelerator) as folder:
+            weights = folder.resumed.weights() if folder.resumed else ...
+            for step in range(folder.start_step, config.train.steps):
+                ...
+                if due or folder.improves(score):
+                    folder.save(step + 1, metrics, score, weights, trainer, wandb_id=..., skipped=...)
+            chosen = folder.chosen()
+            folder.end(exit_code)
+
+    Entering makes the folder, locks it, opens the log and finds the checkpoint to resume from. Leaving writes
+    status.json, closes the log and releases the lock: after an error status.json names it, whichever rank it came from;
+    otherwise it holds what `end` was given. Leave it last, after everything that logs or writes.
+
+    Attributes, the same on every rank unless said otherwise:
+        path: the folder.
+        resumed: the checkpoint that this start resumes from; None for a new run.
+        start_step: the number of steps done before, 0 for a new run.
+        best: step and score of the best checkpoint so far.
+        metrics: metrics.jsonl, cut back to `start_step`; None on all ranks but the main one.
+    """
+
+    path: Path
+    resumed: Checkpoint | None
+    start_step: int
+    best: Best
+    metrics: MetricsFile | None
+
+    def __init__(self, config: Config, manifest: Manifest, accelerator: Accelerator) -> None:
+        self.path = config.run_folder
+        self.resumed = None
+        self.start_step = 0
+        self.best = Best()
+        self.metrics = None
+        self._config = config
+        self._manifest = manifest
+        self._accelerator = accelerator
+        self._lock: TextIO | None = None
+        self._exit_code = EXIT_CRASH
+
+    def __enter__(self) -> "RunFolder":
+        """Open the folder. Raises JobError, on every rank, when that is impossible or the run is another one."""
         try:
-            (folder / "checkpoints").mkdir(parents=True, exist_ok=True)
-            (folder / "evaluation").mkdir(exist_ok=True)
-            _lock(folder)
-            set_up_log(folder, main=True)
-            damaged: list[str] = []
-            last = checkpoints.find_checkpoint(folder / "checkpoints", damaged)
-            for message in damaged:
-                log.warning("%s", message)
-            if last:
-                _check_same(config, manifest, last)
-                found[:] = last.path, _restore_best(folder / "checkpoints", last.meta["best"])
-                done = last.step >= config.train.steps
-                what = "nothing left to train, evaluating once more:" if done else "going on from"
-                log.info("%s step %d of %d in %s", what, last.step, config.train.steps, folder)
-            elif damaged:
-                raise JobError(
-                    f"no checkpoint of {folder} is whole ({damaged[0]}): choose another `name`, or delete "
-                    f"{folder}/checkpoints to begin anew"
-                )
+            if not self._accelerator.is_main_process:
+                set_up_log(None, main=False)
+            on_main(self._accelerator, self._open)
+            self._share()
+        except BaseException:
+            self._release()
+            raise
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        try:
+            if error is not None:
+                write_failure(self.path, error)
+            elif self._accelerator.is_main_process:
+                write_end(self.path, self._exit_code)
+        finally:
+            self._release()
+
+    def improves(self, score: float | None) -> bool:
+        """Whether a selection score is at least as good as the best so far. None, for no evaluation, is not."""
+        return score is not None and (self.best.score is None or score >= self.best.score)
+
+    def save(
+        self,
+        step: int,
+        metrics: Mapping[str, Any],
+        score: float | None,
+        weights: Mapping[str, Tensor],
+        trainer: Mapping[str, Any],
+        *,
+        wandb_id: str | None,
+        skipped: int,
+    ) -> None:
+        """Write the checkpoint of `step` (steps done), move ``latest``, move ``best`` if `score` improves, prune.
+
+        To be called by all ranks, with the same values; the main rank writes its `weights` and `trainer` (state of
+        optimiser and gradient scaler, as `Checkpoint.trainer` returns it). `metrics` are those of this step, or empty:
+        a run that is killed before it logs them finds them in the checkpoint. `score` is None where the step was not
+        evaluated. Raises JobError, on every rank, when the disk is full or the folder was deleted; the earlier
+        checkpoints are untouched then.
+        """
+        best = Best(step, score) if self.improves(score) else self.best
+        meta = self._describe() | {"wandb_id": wandb_id, "step": step, "best": best._asdict()}
+        meta |= {"scores": finite(dict(metrics)), "skipped": skipped}
+        on_main(self._accelerator, lambda: self._save(meta, weights, trainer))
+        self.best = best
+
+    def chosen(self) -> Checkpoint:
+        """Return the best checkpoint. Raises JobError when it is damaged or the run has no checkpoint."""
+        # by its step, not by the link `best`, which other nodes see late on some file systems
+        step = self.best.step if self.best.step is not None else self.start_step
+        return read_checkpoint(path_of(self._checkpoints, step))
+
+    def last_checkpoint(self) -> str:
+        """Return the path of the newest whole checkpoint, or "none yet"; for messages."""
+        last = find_checkpoint(self._checkpoints)
+        return str(last.path) if last else "none yet"
+
+    def end(self, exit_code: int) -> None:
+        """Set the exit code that status.json will hold, unless an error follows."""
+        self._exit_code = exit_code
+
+    @property
+    def _checkpoints(self) -> Path:
+        return self.path / "checkpoints"
+
+    def _open(self) -> None:
+        try:
+            self._checkpoints.mkdir(parents=True, exist_ok=True)
+            (self.path / "evaluation").mkdir(exist_ok=True)
+            self._lock = _wait_for_lock(self.path)
+            set_up_log(self.path, main=True)
+            last = self.resumed = find_resume_point(self.path, self._config, self._manifest)
+            if last is None:
+                log.info("starting %s on %d rank(s)", self.path, self._accelerator.num_processes)
             else:
-                log.info("starting %s on %d rank(s)", folder, accelerator.num_processes)
-            write_atomically(folder / "config.yaml", config.to_yaml())
-            write_status(folder, "running")
+                self.best = restore_best(self._checkpoints, last)
+                done = last.step >= self._config.train.steps
+                what = "nothing left to train, evaluating once more:" if done else "going on from"
+                log.info("%s step %d of %d in %s", what, last.step, self._config.train.steps, self.path)
+            step, row = (last.step, last.meta.get("scores")) if last else (0, None)
+            self.metrics = MetricsFile(self.path / "metrics.jsonl", step, row)
+            write_atomically(self.path / "config.yaml", self._config.to_yaml())
+            write_running(self.path)
         except OSError as error:
-            raise JobError(f"cannot write the run folder {folder}: {error.strerror}; choose another `output`") from None
+            raise JobError(
+                f"cannot write the run folder {self.path}: {error.strerror}; choose another `output`"
+            ) from None
 
-    if not accelerator.is_main_process:
-        set_up_log(None, main=False)
-    on_main(accelerator, open_it)
-    _open.add(folder)
-    broadcast_object_list(found)
-    if found[0] is None:
-        return None
-    last = checkpoints.read_checkpoint(found[0])
-    return checkpoints.Checkpoint(last.path, last.meta | {"best": found[1]})
+    def _share(self) -> None:
+        """Give the other ranks what the main rank has found."""
+        found: list[Any] = [self.resumed.path if self.resumed else None, tuple(self.best)]
+        broadcast_object_list(found)
+        if found[0] is not None:
+            self.resumed = self.resumed or read_checkpoint(found[0])
+            self.best = Best(*found[1])
+            self.start_step = self.resumed.step
+
+    def _describe(self) -> dict[str, Any]:
+        """The part of ``meta.json`` that is the same at every step: enough to use a checkpoint without its run."""
+        manifest = self._manifest
+        return {
+            "fingerprint": self._config.fingerprint(),
+            "manifest": manifest.hash,
+            "ranks": self._accelerator.num_processes,
+            "class_names": manifest.class_names,
+            "size": manifest.size,
+            "quality": manifest.quality,
+            "crop": manifest.crop,
+            "config": self._config.model_dump(mode="json"),
+        }
+
+    def _save(self, meta: dict[str, Any], weights: Mapping[str, Tensor], trainer: Mapping[str, Any]) -> None:
+        if not self._checkpoints.is_dir():
+            raise JobError(
+                f"{self.path} was deleted while the run was writing to it: run the same command to start it anew"
+            )
+        if self.metrics is not None:
+            try:  # no checkpoint may survive a power cut that its rows do not
+                self.metrics.sync()
+            except OSError as error:
+                log.warning("cannot write metrics.jsonl: %s", error)
+        saved = save_checkpoint(self._checkpoints, meta, weights, trainer)
+        if meta["best"]["step"] == meta["step"]:
+            point(self._checkpoints, BEST, saved.path)
+        prune(self._checkpoints, self._config.train.keep_last)
+
+    def _release(self) -> None:
+        close_log()
+        if self._lock is not None:
+            self._lock.close()
+            self._lock = None
 
 
-_open: set[Path] = set()  # folders of runs that this rank takes part in
-_locks = {}  # open files: a lock lasts as long as its process
+def _wait_for_lock(folder: Path) -> TextIO | None:
+    """Lock the folder against a second job, waiting as long as the launch script allows.
 
-
-def _lock(folder: Path) -> None:
-    """Keep a second job out of the folder, for as long as this process lives."""
+    Returns None, after a warning, on a file system without locks. Raises JobError that names the other job.
+    """
     give_up = time.monotonic() + float(os.environ.get(LOCK_WAIT, 0))
-    while folder not in _locks:
+    while True:
         try:
-            _locks[folder] = lock(folder / "lock")
+            return lock(folder / "lock")
         except InUse as holder:
             if time.monotonic() >= give_up:
                 raise JobError(
@@ -84,120 +233,6 @@ def _lock(folder: Path) -> None:
                     "or choose another `name`"
                 ) from None
             time.sleep(0.5)
-        except OSError as error:  # a file system without locks
-            log.warning("cannot lock %s (%s): make sure that no other job uses it", folder, error.strerror)
-            return
-
-
-def close_run_folder(folder: Path) -> None:
-    _open.discard(folder)
-    if folder in _locks:
-        _locks.pop(folder).close()
-
-
-def _check_same(config: Config, manifest: Manifest, last: checkpoints.Checkpoint) -> None:
-    if last.meta["manifest"] != manifest.hash:
-        raise JobError(
-            f"{config.run_folder} was started on other shards than {config.data.shards}: choose another `name`"
-        )
-    started = build_config(last.meta["config"], f"{last.path}/meta.json")
-    # the scores of two kinds cannot be compared, and the best one so far goes on to count
-    before, now = (_flat(one.decisive()) | {"selection.score": one.score} for one in (started, config))
-    if before != now:
-        changes = [f"{key} {before.get(key)} -> {now[key]}" for key in now if before.get(key) != now[key]]
-        raise JobError(
-            f"{config.run_folder} was started with another configuration ({'; '.join(changes)}): "
-            "choose another `name`, or put the values back to go on with it"
-        )
-
-
-def _restore_best(folder: Path, best: dict) -> dict:
-    """Let ``best`` point at what the newest checkpoint says: a kill may have come between that one and the link.
-
-    Returns the best so far. Where its checkpoint is gone, for it had given way to one that is damaged now, the choice
-    begins anew.
-    """
-    if best["step"] is None:
-        return best
-    try:
-        chosen = checkpoints.read_checkpoint(checkpoints.path_of(folder, best["step"]))
-    except JobError:
-        return {"step": None, "score": None}
-    if (folder / checkpoints.BEST).resolve() != chosen.path:
-        checkpoints.point(folder, checkpoints.BEST, chosen.path)
-    return best
-
-
-def _flat(content: dict, prefix: str = "") -> dict:
-    flat = {}
-    for key, value in content.items():
-        flat |= _flat(value, f"{prefix}{key}.") if isinstance(value, dict) else {prefix + key: value}
-    return flat
-
-
-def describe(config: Config, manifest: Manifest, accelerator: Accelerator, wandb_id: str | None) -> dict:
-    """The part of ``meta.json`` that is the same at every step: enough to use a checkpoint far from its run folder."""
-    return {
-        "fingerprint": config.fingerprint(),
-        "manifest": manifest.hash,
-        "ranks": accelerator.num_processes,
-        "wandb_id": wandb_id,
-        "class_names": manifest.class_names,
-        "size": manifest.size,
-        "quality": manifest.quality,
-        "crop": manifest.crop,
-        "config": config.model_dump(mode="json"),
-    }
-
-
-def save(
-    folder: Path, config: Config, meta: dict, network: DANN, optimizer, accelerator: Accelerator, best: bool
-) -> None:
-    """Write a checkpoint, let ``latest`` and perhaps ``best`` point at it, and delete old ones. On the main rank."""
-    scaler = accelerator.scaler.state_dict() if accelerator.scaler is not None else {}
-    trainer = {"optimizer": optimizer.state_dict(), "scaler": scaler}
-    saved = checkpoints.save_checkpoint(folder / "checkpoints", meta, network.state_dict(), trainer)
-    if best:
-        checkpoints.point(folder / "checkpoints", checkpoints.BEST, saved.path)
-    checkpoints.prune(folder / "checkpoints", config.train.keep_last)
-
-
-def on_main(accelerator: Accelerator, action: Callable[[], None]) -> None:
-    """Do something on the main rank; when it fails, every rank raises the same JobError instead of waiting for it."""
-    outcome: list[str | None] = [None]
-    if accelerator.is_main_process:
-        try:
-            action()
-        except JobError as error:
-            outcome[0] = str(error)
         except OSError as error:
-            outcome[0] = f"cannot write {error.filename} ({error.strerror}): make room, then the same command goes on"
-    broadcast_object_list(outcome)
-    if outcome[0] is not None:
-        raise JobError(outcome[0])
-
-
-def write_status(folder: Path, status: str, exit_code: int | None = None, message: str | None = None) -> None:
-    """How the run stands, or how it ended, for people and for scripts."""
-    content = {"status": status, "exit_code": exit_code} | ({"message": message} if message else {})
-    try:
-        write_atomically(folder / "status.json", json.dumps(content) + "\n")
-    except OSError as error:
-        log.warning("cannot write status.json: %s", error)
-
-
-def say_why_it_failed(folder: Path, error: BaseException) -> None:
-    """Let status.json say so, whichever rank it is, if the folder is open. The others break off with less to say."""
-    if folder not in _open:
-        return
-    if isinstance(error, JobError):
-        write_status(folder, "failed", EXIT_BAD_INPUT, str(error))
-    elif not _has_ended(folder):
-        write_status(folder, "failed", EXIT_CRASH)
-
-
-def _has_ended(folder: Path) -> bool:
-    try:
-        return json.loads((folder / "status.json").read_text())["status"] != "running"
-    except (OSError, ValueError):
-        return False
+            log.warning("cannot lock %s (%s): make sure that no other job uses it", folder, error.strerror)
+            return None

@@ -36,7 +36,8 @@ class Callbacks:
 
     log: Callable[[int, dict[str, float]], None]  # step, metrics
     evaluate: Callable[[int], tuple[dict[str, float], float]]  # step -> metrics, selection score
-    save: Callable[[int, dict[str, float], bool], float]  # step, metrics, is it the best so far -> seconds
+    improves: Callable[[float | None], bool]  # selection score, None without an evaluation -> the best so far?
+    save: Callable[[int, dict[str, float], float | None], float]  # step, metrics, selection score -> seconds
     last_checkpoint: Callable[[], str]  # name of the last good one, for messages
     stop_agreed: Callable[[], bool]
     epochs: Callable[[int], dict[str, float]]  # step -> passes over each domain so far
@@ -52,7 +53,6 @@ def fit(
     objective,
     class_weights: Tensor | None,
     callbacks: Callbacks,
-    best_score: float | None = None,
 ) -> bool:
     """Train from the loader's first step to its last. True: done; False: stopped early, after a checkpoint.
 
@@ -97,17 +97,15 @@ def fit(
             metrics |= callbacks.epochs(done) | {"schedule/lr": config.optimizer.lr * lr_factor}
             if len(objective.DOMAINS) == 2:
                 metrics["schedule/lambda"] = lambda_
-        improves = False
+        score = None
         if evaluates:
             scores, score = callbacks.evaluate(done)
             model.train()
             if not all(map(math.isfinite, scores.values())):
                 raise NotFinite(_advice(step, callbacks.last_checkpoint(), config))
             metrics |= scores
-            improves = best_score is None or score >= best_score
-            best_score = score if improves else best_score
-        if saves or improves:
-            metrics["speed/checkpoint_seconds"] = callbacks.save(done, metrics, improves)
+        if saves or callbacks.improves(score):
+            metrics["speed/checkpoint_seconds"] = callbacks.save(done, metrics, score)
         if metrics:
             callbacks.log(done, metrics)
         if stops and done < train.steps:

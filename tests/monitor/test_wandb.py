@@ -15,6 +15,7 @@ import pytest
 from job.monitor.recorder import Recorder
 from job.monitor.wandb.key import mode, run_id
 from job.monitor.wandb.node import NodeMonitor
+from job.run_folder.metrics_file import MetricsFile
 from job.system.log import close_log, set_up_log
 from job.train import train
 from tests.support.fake_wandb import FakeWandb
@@ -101,7 +102,7 @@ def test_a_server_that_does_not_take_the_run_makes_it_an_offline_one(small, monk
 def recorder_of(config) -> Recorder:
     config.run_folder.mkdir(parents=True, exist_ok=True)
     set_up_log(config.run_folder, main=True)
-    return Recorder(config, config.run_folder, 0, None, {}, main=True)
+    return Recorder(config, config.run_folder, MetricsFile(config.run_folder / "metrics.jsonl", 0), None, {})
 
 
 def log_steps(recorder: Recorder, first: int, last: int, wait: float = 0.02) -> None:
