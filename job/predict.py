@@ -5,6 +5,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from itertools import repeat
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import simplejpeg
@@ -23,6 +24,28 @@ from job.system.files import check_output, whole, writing
 from job.system.memory import keep_freed_memory
 from job.system.processes import cores
 from job.system.progress import follow
+
+
+class Prediction(NamedTuple):
+    """The most probable class of an image, its probability, and the probability of every class by name."""
+
+    label: str
+    confidence: float
+    probabilities: dict[str, float]
+
+
+def predict_image(model: Loaded, image: str | Path) -> Prediction:
+    """Predict the class of one image file with a model that `load_model` returned.
+
+    The image is cropped, resized and compressed as the training images were. Raises JobError when it cannot be read.
+    """
+    pixels = _read(Path(image), model)
+    if isinstance(pixels, str):
+        raise JobError(f"cannot read {image}: {pixels}")
+    device = next(model.model.parameters()).device
+    row = [float(p) for p in probabilities(model, pixels[None], device)[0]]
+    label, confidence = max(zip(model.class_names, row, strict=True), key=lambda pair: pair[1])
+    return Prediction(label, confidence, dict(zip(model.class_names, row, strict=True)))
 
 
 def predict(checkpoint: Path, inputs: Sequence[Path], out: Path, batch_size: int = 64) -> tuple[int, list[str]]:

@@ -1,4 +1,4 @@
-"""The contact sheet of docs/faces.md: python -m job.datasets.synthetic_faces_sheet docs/faces.png"""
+"""The contact sheet of docs/faces.md: python -m job.datasets.synthetic_faces_sheet docs/faces.jpg"""
 
 import sys
 
@@ -25,4 +25,4 @@ def contact_sheet(people: int = 4, size: int = 96, seed: int = 0) -> np.ndarray:
 
 
 if __name__ == "__main__":
-    cv2.imwrite(sys.argv[1], contact_sheet()[..., ::-1])
+    cv2.imwrite(sys.argv[1], contact_sheet()[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, 88])

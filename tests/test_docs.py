@@ -1,0 +1,113 @@
+"""The documentation holds: links resolve, commands parse, files named exist, results are the measured ones."""
+
+import json
+import re
+import shlex
+
+import click
+import pytest
+
+from job.__main__ import main
+from job.config.load import load_config
+from tests.support.pages import PAGES, PICTURES, anchors, command_lines, inline_commands, links
+from tests.support.running import REPO
+
+LARGEST_PICTURE = 300_000  # bytes
+LARGEST_DRAWING = 60_000
+OVERRIDE = re.compile(r"[a-z_]+(\.[a-z_]+)*=\S+")
+by_page = pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(REPO)))
+
+
+@by_page
+def test_links_resolve(page):
+    for link in links(page):
+        if re.match(r"[a-z]+:", link):
+            continue
+        path, _, anchor = link.partition("#")
+        target = (page.parent / path).resolve() if path else page
+        assert target.exists(), f"{page.name} links to {link}"
+        assert not anchor or anchor in anchors(target), f"{page.name} links to {link}: no such heading"
+
+
+def words_of(line: str, start: str) -> list[str]:
+    """The words after `start`, up to what the shell takes: a pipe, a redirection, `;`, `&&`."""
+    rest = line.partition(start)[2]
+    return shlex.split(re.split(r"\s[|>;&]|;|\)\s", rest)[0], comments=True)
+
+
+def check_job_command(line: str, whole: bool = True) -> None:
+    """Fail where the command or one of its options does not exist or, of a whole line, an argument is missing."""
+    words = words_of(line, "-m job")
+    if not words or words[0].startswith("-"):
+        return
+    name, *arguments = words
+    command = main.commands.get(name)
+    if name == "COMMAND":
+        return
+    assert command, f"{line}: there is no command {name}"
+    known = {option for parameter in command.params for option in parameter.opts} | {"--help"}
+    unknown = [
+        word for word in arguments if re.match(r"\[?--", word) and re.match(r"\[?(--[\w-]*)", word)[1] not in known
+    ]
+    assert not unknown, f"{line}: {name} has no option {unknown[0]}"
+    if whole and not re.search(r"\s\[-|\.\.\.|--help", line):  # a synopsis is no command line
+        command.make_context(name, list(arguments))
+    if name == "train":
+        check_overrides(line)
+
+
+def check_overrides(line: str) -> None:
+    config = re.search(r"configs/[\w/]+\.yaml", line)
+    words = [word for word in shlex.split(line.partition(config[0])[2]) if OVERRIDE.fullmatch(word)] if config else []
+    words = [re.sub(r"%a|\$\{?\w+\}?", "1", word) for word in words]
+    if config:
+        load_config(REPO / config[0], words)
+
+
+@by_page
+def test_command_lines_parse(page):
+    for line in command_lines(page):
+        try:
+            if "-m job " in f"{line} ":
+                check_job_command(line)
+            elif re.search(r"launch/local\.sh|slurm/(train|compare)\.sbatch", line):
+                check_overrides(line)
+        except (click.ClickException, ValueError) as error:
+            raise AssertionError(f"{page.name}: {line}: {error}") from error
+    for line in inline_commands(page):
+        check_job_command(line, whole=False)
+
+
+@by_page
+def test_files_named_exist(page):
+    text = page.read_text()
+    folders = "job|launch|slurm|configs|benchmarks|tests|docs"
+    for path in re.findall(rf"(?<![\w/.-])((?:{folders})/[\w./-]*\w\.(?:py|sh|sbatch|yaml|md|json|env))\b", text):
+        if path != "slurm/site.env":  # written by the user
+            assert (REPO / path).exists(), f"{page.name} names {path}"
+    for module in re.findall(r"python -m ((?:job|benchmarks)\.[\w.]*\w)", text):
+        assert (REPO / f"{module.replace('.', '/')}.py").exists(), f"{page.name} names the module {module}"
+
+
+@pytest.mark.parametrize("path", PICTURES, ids=lambda path: path.name)
+def test_pictures_are_small_and_shown(path):
+    assert path.stat().st_size < (LARGEST_DRAWING if path.suffix == ".svg" else LARGEST_PICTURE)
+    shown = {(page.parent / link).resolve() for page in PAGES for link in links(page) if ":" not in link}
+    assert path in shown, f"no page shows {path.name}"
+
+
+def test_the_index_lists_every_page():
+    listed = {(REPO / "docs" / link).resolve() for link in links(REPO / "docs" / "README.md")}
+    pages = {path for path in PAGES if path.parent != REPO and path.name != "README.md"}
+    assert pages <= listed, f"docs/README.md lacks {sorted(str(path.name) for path in pages - listed)}"
+
+
+def test_the_results_in_the_readme_are_the_measured_ones():
+    text = (REPO / "README.md").read_text()
+    rows = re.findall(r"^\|.*`configs/(\w+)\.yaml`\) \| (.+) \|$", text, re.M)
+    assert len(rows) >= 4
+    for name, cells in rows:
+        measured = json.loads((REPO / f"benchmarks/results/adaptation_{name}.json").read_text())["result"]["objectives"]
+        means = {objective: scores["target"] for objective, scores in measured.items()}
+        wanted = [f"{means[o]['mean']:.3f} ± {means[o]['std']:.3f}" for o in ("source_only", "dann", "train_on_target")]
+        assert cells.split(" | ") == [*wanted, f"{100 * measured['dann']['gap_closed']:.0f} %"], name
