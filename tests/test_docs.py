@@ -46,9 +46,8 @@ def check_job_command(line: str, whole: bool = True) -> None:
         return
     assert command, f"{line}: there is no command {name}"
     known = {option for parameter in command.params for option in parameter.opts} | {"--help"}
-    unknown = [
-        word for word in arguments if re.match(r"\[?--", word) and re.match(r"\[?(--[\w-]*)", word)[1] not in known
-    ]
+    options = [match[1] for match in map(re.compile(r"\[?(--[\w-]*)").match, arguments) if match]
+    unknown = [option for option in options if option not in known]
     assert not unknown, f"{line}: {name} has no option {unknown[0]}"
     if whole and not re.search(r"\s\[-|\.\.\.|--help", line):  # a synopsis is no command line
         command.make_context(name, list(arguments))
