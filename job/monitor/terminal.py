@@ -7,27 +7,14 @@ from typing import Any
 
 from tqdm import tqdm
 
+from job.metric_names import find, in_line
 from job.system.log import log
-
-SHOWN = {  # name in metrics -> short name
-    "train/class_loss": "class",
-    "train/domain_loss": "domain",
-    "train/source_accuracy": "source",
-    "train/target_accuracy": "target",
-    "domain/confusion": "confusion",
-    "val/source_accuracy": "val source",
-    "oracle/target_accuracy": "oracle target",
-    "speed/images_per_second": "img/s",
-    "speed/data_wait_fraction": "wait",
-}
-FORMATS = {"speed/images_per_second": ",.0f", "speed/data_wait_fraction": ".1%"}
 
 
 def shown(row: dict[str, Any]) -> str:
-    """The few metrics that tell how it goes, as text."""
-    return "  ".join(
-        f"{short} {format(row[name], FORMATS.get(name, '.4g'))}" for name, short in SHOWN.items() if name in row
-    )
+    """The few metrics that say how a run proceeds, as text."""
+    metrics = ((find(name), name) for name in in_line(row))
+    return "  ".join(f"{metric.short} {format(row[name], metric.form)}" for metric, name in metrics)
 
 
 class Progress:

@@ -7,49 +7,34 @@ import json
 from collections.abc import Sequence
 from typing import Any
 
+from job.metric_names import (
+    ADAPTATION,
+    OVERVIEW,
+    PANELS,
+    PER_CLASS,
+    SPEED,
+    STEP,
+    TEST_SOURCE,
+    TEST_TARGET,
+    panel_pattern,
+)
+from job.metric_names import title as title_of
 from job.system.errors import JobError, first_line
 
-STEP = "trainer/step"
-LINES = {  # section -> panels: title -> metrics, or a pattern of metrics
-    "Overview": {
-        "Accuracy, source": ["val/source_accuracy", "train/source_accuracy"],
-        "Accuracy, target (oracle)": ["oracle/target_accuracy", "oracle/target_macro_f1"],
-        "Losses": ["train/class_loss", "train/domain_loss"],
-        "Model selection, without target labels": "^selection/(infomax|source_accuracy|target_accuracy)$",
-    },
-    "Adaptation": {
-        "Domain confusion (1: cannot tell)": ["domain/confusion"],
-        "Proxy A-distance (0: alike, 2: apart)": ["domain/a_distance"],
-        "Domain loss (2 ln 2 = 1.386: cannot tell)": ["train/domain_loss"],
-        "Accuracy of the domain classifier": ["domain/accuracy"],
-        "Gradient handed back to the encoder": ["domain/reversed_gradient_norm"],
-        "Lambda": ["schedule/lambda"],
-        "Learning rate": ["schedule/lr"],
-    },
-    "Per emotion": {
-        "Recall, source": "^val/source_recall/",
-        "Recall, target (oracle)": "^oracle/target_recall/",
-        "What the target is taken for": "^val/target_prediction_share/",
-    },
-    "Speed": {
-        "Images a second": ["speed/images_per_second"],
-        "Waiting for data": ["speed/data_wait_fraction"],
-        "Step, ms": ["speed/step_p50_ms", "speed/step_p95_ms"],
-        "Checkpoint, s": ["speed/checkpoint_seconds"],
-        "Skipped samples": ["data/skipped_samples"],
-        "GPU, %": r"^system/gpu\.\d+\.gpu(/l:.*)?$",
-        "GPU memory, %": r"^system/gpu\.\d+\.memoryAllocated(/l:.*)?$",
-    },
-}
+GPU = {"GPU, %": r"^system/gpu\.\d+\.gpu(/l:.*)?$", "GPU memory, %": r"^system/gpu\.\d+\.memoryAllocated(/l:.*)?$"}
+LINES: dict[str, dict[str, str]] = {}  # section -> panels: title -> pattern of metrics
+for _panel in PANELS.values():
+    LINES.setdefault(_panel.section, {})[_panel.title] = panel_pattern(_panel.title)
+LINES[SPEED] |= GPU
 MEDIA = {
-    "Adaptation": ["figures/features_by_domain", "figures/features_by_emotion", "figures/domain_predictions"],
-    "Per emotion": [
+    ADAPTATION: ["figures/features_by_domain", "figures/features_by_emotion", "figures/domain_predictions"],
+    PER_CLASS: [
         *("figures/confusion_source", "oracle/confusion_target", "figures/target_classes"),
         *("figures/target_faces", "figures/mistakes_source", "oracle/mistakes_target"),
     ],
 }
-COMPARED = {"Target, test split": "oracle/test_target_accuracy", "Source, test split": "test/source_accuracy"}
-OVER_SEEDS = {"Target, validation (oracle)": "oracle/target_accuracy", "Source, validation": "val/source_accuracy"}
+COMPARED_TESTS = (TEST_TARGET, TEST_SOURCE)
+OVER_SEEDS = ("oracle/target_accuracy", "val/source_accuracy")
 COMPARE = "Compare by objective"
 
 
@@ -63,7 +48,7 @@ def build(entity: str, project: str) -> tuple[Any, Any]:
             "the dashboard needs wandb-workspaces: pip install --requirement requirements-dashboard.txt"
         ) from None
     sections = {
-        name: [_line(wr, title, metrics) for title, metrics in panels.items()] + _media(wr, MEDIA.get(name, ()))
+        name: [_line(wr, title, pattern) for title, pattern in panels.items()] + _media(wr, MEDIA.get(name, ()))
         for name, panels in LINES.items()
     }
     sections[COMPARE] = _comparison(wr)
@@ -72,12 +57,12 @@ def build(entity: str, project: str) -> tuple[Any, Any]:
         project=project,
         name="Domain adaptation",
         sections=[
-            ws.Section(name=name, panels=_placed(wr, panels), is_open=name in ("Overview", "Adaptation"), pinned=True)
+            ws.Section(name=name, panels=_placed(wr, panels), is_open=name in (OVERVIEW, ADAPTATION), pinned=True)
             for name, panels in sections.items()
         ],
         settings=ws.WorkspaceSettings(x_axis=STEP, group_by_prefix="first", max_runs=20),
         runset_settings=ws.RunsetSettings(
-            pinned_columns=["summary:oracle/test_target_accuracy", "summary:test/source_accuracy", "config:seed"]
+            pinned_columns=[*(f"summary:{name}" for name in COMPARED_TESTS), "config:seed"]
         ),
     )
     runset = wr.Runset(name="runs")  # of the report's own project, which nobody need look up
@@ -124,9 +109,8 @@ def save(entity: str, project: str) -> list[str]:
     return [workspace.url, report.url]
 
 
-def _line(wr, title: str, metrics: Sequence[str] | str):
-    which = {"metric_regex": metrics} if isinstance(metrics, str) else {"y": list(metrics)}
-    return wr.LinePlot(title=title, x=STEP, **which)
+def _line(wr, title: str, pattern: str):
+    return wr.LinePlot(title=title, x=STEP, metric_regex=pattern)
 
 
 def _media(wr, names: Sequence[str]) -> list:
@@ -134,16 +118,9 @@ def _media(wr, names: Sequence[str]) -> list:
 
 
 def _comparison(wr) -> list:
-    bars = [
-        wr.BarPlot(title=title, metrics=[metric], groupby="Group", groupby_aggfunc="mean", groupby_rangefunc="stddev")
-        for title, metric in COMPARED.items()
-    ]
-    lines = [
-        wr.LinePlot(
-            title=title, x=STEP, y=[metric], groupby="Group", groupby_aggfunc="mean", groupby_rangefunc="stddev"
-        )
-        for title, metric in OVER_SEEDS.items()
-    ]
+    spread = {"groupby": "Group", "groupby_aggfunc": "mean", "groupby_rangefunc": "stddev"}
+    bars = [wr.BarPlot(title=title_of(name), metrics=[name], **spread) for name in COMPARED_TESTS]
+    lines = [wr.LinePlot(title=title_of(name), x=STEP, y=[name], **spread) for name in OVER_SEEDS]
     return [*bars, *lines, wr.RunComparer(diff_only="split")]
 
 

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from job.config.schema import Config
+from job.metric_names import STEP
 from job.monitor.background import Background
 from job.monitor.wandb.key import mode
 from job.monitor.wandb.media import Samples, domain_predictions, face_table, images
@@ -54,8 +55,9 @@ class WandbRun:
                     _let_go()
             if self._run is None:
                 self._run = self._start(config, folder, identity, facts)
-            self._run.define_metric("trainer/step")
-            self._run.define_metric("*", step_metric="trainer/step")  # never step=: it cannot go back on resume
+            self._run.define_metric(STEP)
+            # never step=: it cannot go back on resume. No summary="max": that would rename the entries of the summary
+            self._run.define_metric("*", step_metric=STEP)
             log.info("W&B: %s, run id %s", self.mode, identity)
 
     def _start(self, config: Config, folder: Path, identity: str, facts: dict[str, Any]):
@@ -126,7 +128,7 @@ class WandbRun:
     def _log_extra(self, what: str, step: int, content: Callable[[], dict[str, Any]]) -> None:
         run = self._run
         if run is not None:
-            self._extras.do(what, lambda: run.log({"trainer/step": step, **content()}))
+            self._extras.do(what, lambda: run.log({STEP: step, **content()}))
 
     def artifacts(self, checkpoint: Path, meta: dict[str, Any], manifest: Path | None) -> None:
         """The weights of a checkpoint with its scores, and the manifest of the data that they were learnt from."""

@@ -1,0 +1,195 @@
+"""Every metric once: its name, title, panel, unit, direction, and whether it needs target labels.
+
+The terminal's line, the report's curves, the W&B dashboard, the comparison and the table in docs/monitoring.md are all
+made from this table, so a metric that is added here appears in all of them. A metric that is not here, such as a term
+of a new method's loss (`train/coral_loss`), gets a title, a panel and a short name from its name.
+"""
+
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+STEP = "trainer/step"
+ORACLE = "oracle/"  # first part of the name of every validation and test metric that needs target labels
+TEST_SOURCE, TEST_TARGET = "test/source_accuracy", "oracle/test_target_accuracy"
+TEST_TARGET_RECALL = "oracle/test_target_recall/"
+TARGET_SHARES = "val/target_prediction_share/"
+UP, DOWN, NONE = "up", "down", "-"  # which way is better; NONE: neither by itself
+
+
+@dataclass(frozen=True)
+class Panel:
+    """A chart: which part of the dashboard it stands in, its vertical axis, and a level to compare with."""
+
+    title: str
+    section: str  # of the W&B workspace
+    y: tuple[float | None, float | None] = (None, None)  # fixed limits
+    reference: float | None = None
+    note: str = ""  # under the chart, in the report
+
+
+@dataclass(frozen=True)
+class Metric:
+    """A metric, or with a `*` at the end of its name one for each class or score."""
+
+    name: str
+    title: str  # in a legend; a `*` is replaced by what the name's stands for
+    panel: str  # title of a Panel; "": in no chart
+    better: str
+    meaning: str  # for docs/monitoring.md
+    unit: str = ""
+    short: str = ""  # in the terminal's line; "": not shown there
+    form: str = ".4g"  # how the terminal writes it
+    labels: bool = False  # needs target labels
+
+    def matches(self, name: str) -> bool:
+        return name.startswith(self.name[:-1]) if self.name.endswith("*") else name == self.name
+
+    def pattern(self) -> str:
+        """Regular expression of the names that this metric stands for."""
+        return f"^{self.name[:-1]}" if self.name.endswith("*") else f"^{self.name}$"
+
+
+OVERVIEW, ADAPTATION, PER_CLASS, SPEED = "Overview", "Adaptation", "Per emotion", "Speed"  # sections of the dashboard
+PANELS = {
+    panel.title: panel
+    for panel in (
+        Panel("Accuracy", OVERVIEW, (None, 1)),
+        Panel("Macro-F1", OVERVIEW, (None, 1)),
+        Panel(
+            "Losses", OVERVIEW, (0, None), 1.3863, "dotted: 2 ln 2, the loss of a domain classifier that cannot tell"
+        ),
+        Panel("Model selection", OVERVIEW),
+        Panel("Domains", ADAPTATION, (0, None)),
+        Panel("Gradient handed back to the encoder", ADAPTATION),
+        Panel("Lambda", ADAPTATION, (0, None)),
+        Panel("Learning rate", ADAPTATION, (0, None)),
+        Panel("Recall, source", PER_CLASS, (0, 1)),
+        Panel("Recall, target", PER_CLASS, (0, 1)),
+        Panel("Target predictions", PER_CLASS, (0, 1), None, "share of each class; needs no target labels"),
+        Panel("Images a second", SPEED, (0, None)),
+        Panel(
+            "Waiting for data", SPEED, (0, None), 0.2, "dotted: above it, data.threads or the disk slow training down"
+        ),
+        Panel("Duration of a step", SPEED, (0, None)),
+        Panel("Checkpoints", SPEED, (0, None)),
+        Panel("Skipped samples", SPEED, (0, None)),
+    )
+}
+OTHER = "Other"  # panel of what nobody listed and no rule below places
+
+METRICS = (
+    Metric("trainer/step", "step", "", NONE, "updates of the weights so far; the axis of all other metrics"),
+    Metric("trainer/epoch_source", "epoch, source", "", NONE, "passes over the source's training split"),
+    Metric("trainer/epoch_target", "epoch, target", "", NONE, "passes over the target's training split"),
+    Metric("train/class_loss", "class", "Losses", DOWN, "cross-entropy on the labelled rows; ln C at chance", "nats",
+           short="class"),
+    Metric("train/domain_loss", "domain", "Losses", NONE, "of the domain classifier, source mean + target mean; 1.386 "
+           "(2 ln 2) where it cannot tell. Lower is worse alignment", "nats", short="domain"),
+    Metric("train/source_accuracy", "source, training", "Accuracy", UP, "on the labelled rows, augmented",
+           short="source"),
+    Metric("train/target_accuracy", "target, training", "Accuracy", UP, "likewise, where target labels are trained on",
+          short="target", labels=True),
+    Metric("domain/accuracy", "accuracy of the domain classifier", "Domains", NONE, "0.5 where it guesses"),
+    Metric("domain/confusion", "confusion", "Domains", UP, "mean binary entropy of the domain predictions over ln 2; 1 "
+           "where it cannot tell", short="confusion"),
+    Metric("domain/a_distance", "proxy A-distance", "Domains", DOWN, "of a linear probe on validation features: 0 "
+           "alike, 2 apart"),
+    Metric("domain/reversed_gradient_norm", "norm", "Gradient handed back to the encoder", NONE, "of what the reversal "
+           "hands back to the encoder; exactly 0 where nothing is adapted"),
+    Metric("schedule/lambda", "lambda", "Lambda", NONE, "strength of the reversed gradient"),
+    Metric("schedule/lr", "learning rate", "Learning rate", NONE, "of new layers"),
+    Metric("val/source_accuracy", "source, validation", "Accuracy", UP, "on the source's validation split",
+           short="val source"),
+    Metric("oracle/target_accuracy", "target, validation (oracle)", "Accuracy", UP, "on the target's validation split",
+           short="oracle target", labels=True),
+    Metric("val/source_macro_f1", "source, validation", "Macro-F1", UP, "mean F1 over the classes"),
+    Metric("oracle/target_macro_f1", "target, validation (oracle)", "Macro-F1", UP, "likewise on the target",
+           labels=True),
+    Metric("val/source_recall/*", "*", "Recall, source", UP, "share of the images of each class that was found"),
+    Metric("oracle/target_recall/*", "*", "Recall, target", UP, "likewise on the target", labels=True),
+    Metric("val/target_prediction_share/*", "*", "Target predictions", NONE, "share of the target predicted as each; "
+           "one class near 1 is a collapse"),
+    Metric("selection/target_accuracy", "target_accuracy", "Model selection", UP, "the score that needs target labels, "
+           "of `train_on_target` alone", labels=True),
+    Metric("selection/*", "*", "Model selection", UP, "the scores that choose a checkpoint"),
+    Metric("speed/images_per_second", "images a second", "Images a second", UP, "over all ranks", "images/s",
+           short="img/s", form=",.0f"),
+    Metric("speed/data_wait_fraction", "share of the time", "Waiting for data", DOWN, "share of the time that steps "
+           "wait for their batch", short="wait", form=".1%"),
+    Metric("speed/step_p50_ms", "median", "Duration of a step", DOWN, "half of the steps take less", "ms"),
+    Metric("speed/step_p95_ms", "95 % of the steps", "Duration of a step", DOWN, "19 of 20 steps take less", "ms"),
+    Metric("speed/checkpoint_seconds", "a checkpoint", "Checkpoints", DOWN, "to write one; training waits", "s"),
+    Metric("data/skipped_samples", "skipped samples", "Skipped samples", DOWN, "unreadable images so far, all ranks"),
+    Metric("test/source_accuracy", "source, test", "", UP, "on the source's test split, of the chosen checkpoint"),
+    Metric("test/source_macro_f1", "macro-F1, source, test", "", UP, "likewise"),
+    Metric("oracle/test_target_accuracy", "target, test (oracle)", "", UP, "on the target's test split, likewise",
+           labels=True),
+    Metric("oracle/test_target_macro_f1", "macro-F1, target, test (oracle)", "", UP, "likewise", labels=True),
+    Metric("oracle/test_target_recall/*", "recall of *, target, test (oracle)", "", UP, "likewise", labels=True),
+)  # fmt: skip
+COMPARED = ("oracle/target_accuracy", "val/source_accuracy", "domain/a_distance", "domain/confusion")  # over the seeds
+
+
+def find(name: str) -> Metric:
+    """Return the entry of a metric, whether it is listed or not."""
+    for metric in METRICS:
+        if metric.matches(name):
+            return metric
+    return _unlisted(name)
+
+
+def _unlisted(name: str) -> Metric:
+    """Describe a metric by its name alone: `train/coral_loss` is `coral` among the losses."""
+    first, _, rest = name.partition("/")
+    last = rest.removesuffix("_loss").replace("_", " ").replace("/", ", ") or name
+    labels = name.startswith(ORACLE)
+    if first == "train" and not rest.endswith("_accuracy"):  # a term of the loss
+        return Metric(name, last, "Losses", NONE, "a term of the loss", short=last)
+    if first == "train":
+        return Metric(name, f"{last.removesuffix(' accuracy')}, training", "Accuracy", UP, "in training", short=last)
+    return Metric(name, last, "Domains" if first == "domain" else OTHER, NONE, "", labels=labels)
+
+
+def title(name: str) -> str:
+    """Title of a metric, for a legend."""
+    metric = find(name)
+    return metric.title.replace("*", name[len(metric.name) - 1 :]) if metric.name.endswith("*") else metric.title
+
+
+def in_line(names: Iterable[str]) -> list[str]:
+    """Those of `names` that the terminal's line shows, in the table's order; unlisted terms after the losses."""
+    place = {metric.name: number for number, metric in enumerate(METRICS)}
+    after_losses = place["train/domain_loss"] + 0.5
+    shown = [name for name in names if find(name).short]
+    return sorted(shown, key=lambda name: (place.get(find(name).name, after_losses), name))
+
+
+def by_panel(names: Iterable[str]) -> dict[str, list[str]]:
+    """Names of metrics by panel, in the order of PANELS and METRICS; a panel that has none is left out."""
+    order = {metric.name: number for number, metric in enumerate(METRICS)}
+    panels: dict[str, list[str]] = {title: [] for title in (*PANELS, OTHER)}
+    for name in sorted(names, key=lambda name: order.get(find(name).name, len(order))):
+        if find(name).panel:
+            panels[find(name).panel].append(name)
+    return {title: members for title, members in panels.items() if members}
+
+
+def panel_pattern(panel: str) -> str:
+    """Regular expression of the names that a panel holds; for the losses, of terms that are not listed too."""
+    patterns = [re.sub(r"\*$", "", metric.pattern()) for metric in METRICS if metric.panel == panel]
+    return "|".join([*patterns, *(["^train/.*_loss$"] if panel == "Losses" else [])])
+
+
+def markdown_table() -> str:
+    """The table of docs/monitoring.md. A test compares the two."""
+    lines = ["| metric | unit | better | what it is |", "|---|---|---|---|"]
+    for metric in METRICS:
+        name = metric.name.replace("*", "NAME")
+        oracle = " **Needs target labels.**" if metric.labels else ""
+        lines.append(f"| `{name}` | {metric.unit or '-'} | {metric.better} | {metric.meaning}.{oracle} |")
+    return "\n".join(lines)
+
+
+if __name__ == "__main__":
+    print(markdown_table())

@@ -1,0 +1,51 @@
+"""One table of metrics: everything that shows one asks it, and a metric that nobody listed is shown too."""
+
+import pytest
+
+from job import metric_names
+from job.metric_names import METRICS, PANELS, by_panel, find, in_line, title
+from job.monitor.terminal import shown
+from tests.support.running import REPO
+
+
+def test_the_table_of_the_docs_is_this_one():
+    text = (REPO / "docs" / "monitoring.md").read_text()
+    assert metric_names.markdown_table() in text, "put the output of `python -m job.metric_names` into the page"
+
+
+def test_names_are_listed_once_and_their_panels_exist():
+    names = [metric.name for metric in METRICS]
+    assert len(names) == len(set(names))
+    assert {metric.panel for metric in METRICS} - {""} <= set(PANELS)
+    assert all(metric.labels for metric in METRICS if metric.name.startswith("oracle/"))
+
+
+def test_a_run_logs_only_what_is_listed(small):
+    from job.train import train
+    from tests.support.running import rows
+
+    config = small(train={"steps": 2, "eval_every": 2})
+    assert train(config) == 0
+    logged = set().union(*rows(config))
+    assert [name for name in logged if not any(metric.matches(name) for metric in METRICS)] == []
+
+
+@pytest.mark.parametrize(("name", "expected"), [("train/coral_loss", "coral"), ("train/discrepancy", "discrepancy")])
+def test_a_term_of_a_new_method_is_among_the_losses_and_in_the_terminal(name, expected):
+    assert title(name) == expected
+    assert find(name).panel == "Losses"
+    row = {"speed/images_per_second": 10.0, name: 0.25, "train/class_loss": 1.0}
+    assert shown(row) == f"class 1  {expected} 0.25  img/s 10"
+
+
+def test_an_unlisted_metric_of_another_kind_has_a_panel_too():
+    assert by_panel(["domain/mmd", "teacher/decay"]) == {"Domains": ["domain/mmd"], "Other": ["teacher/decay"]}
+    assert title("teacher/decay") == "decay"
+    assert in_line(["teacher/decay"]) == []
+    assert find("oracle/something").labels
+
+
+def test_a_pattern_stands_for_each_class():
+    assert title("val/source_recall/joy") == "joy"
+    assert title("oracle/test_target_recall/joy") == "recall of joy, target, test (oracle)"
+    assert title("selection/infomax") == "infomax"
