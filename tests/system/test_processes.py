@@ -51,7 +51,7 @@ def test_a_copy_looks_for_garbage_though_its_origin_does_not():
 
 @pytest.mark.parametrize("method", ["forkserver", "spawn"])
 def test_every_task_is_done_however_processes_are_started(method, monkeypatch):
-    monkeypatch.setattr(pool, "_context", lambda: multiprocessing.get_context(method))
+    monkeypatch.setattr(pool, "_context", lambda preload: multiprocessing.get_context(method))
     with Pool(2) as processes:
         assert sorted(processes.run(square, [(n,) for n in range(20)])) == [n * n for n in range(20)]
 
@@ -101,3 +101,70 @@ def is_at_work(pid: str) -> bool:
 def test_a_process_that_was_killed_is_one_line():
     with Pool(2) as processes, pytest.raises(JobError, match=r"a worker was killed.*fewer than --workers 2"):
         list(processes.run(die, [(), ()]))
+
+
+SHARED_MEMORY = {
+    "full": "mount -t tmpfs -o size=4k none /dev/shm && dd if=/dev/zero of=/dev/shm/x bs=4096 count=1 2>/dev/null",
+    "read-only": "mount -t tmpfs -o ro none /dev/shm",
+    "absent": "mount -t tmpfs none /dev",
+}
+WHY = {"full": "No space left on device", "read-only": "Read-only file system", "absent": "No such file or directory"}
+
+
+@pytest.mark.parametrize("state", SHARED_MEMORY)
+def test_without_shared_memory_one_process_does_the_work_and_says_why(state):
+    """In a mount namespace of its own, which needs root."""
+    program = "import operator; p = Pool(2); print(sorted(p.run(operator.add, [(n, 1) for n in range(4)])))"
+    program = f"from job.system.processes import Pool; {program}"
+    command = [
+        "unshare",
+        "--mount",
+        "sh",
+        "-c",
+        f'{SHARED_MEMORY[state]} && exec "$0" -c "$1"',
+        sys.executable,
+        program,
+    ]
+    if subprocess.run(["unshare", "--mount", "true"], capture_output=True).returncode:
+        pytest.skip("no mount namespaces here")
+    done = subprocess.run(command, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout == "[1, 2, 3, 4]\n"
+    assert done.stderr.count("\n") == 1
+    assert f"one process does all the work, for 2 cannot share semaphores ({WHY[state]})" in done.stderr
+    assert "/dev/shm" in done.stderr
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="processes are not forked elsewhere")
+def test_a_process_that_cannot_be_started_is_one_line_and_the_others_end():
+    program = """
+import os
+from job.system.errors import JobError
+from job.system.processes import Pool
+fork, forks = os.fork, []
+def limited():
+    forks.append(1)
+    if len(forks) > 1:
+        raise BlockingIOError(11, "Resource temporarily unavailable")
+    return fork()
+os.fork = limited
+try:
+    with Pool(3) as pool:
+        list(pool.run(os.getpid, [()] * 9))
+except JobError as error:
+    print(error)
+"""
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=60)
+    assert done.stdout.startswith("cannot start 3 processes (Resource temporarily unavailable)"), done
+    assert done.stdout.count("\n") == 1
+    assert done.stderr == ""
+
+
+def test_a_fork_server_imports_what_the_caller_names(monkeypatch):
+    context = multiprocessing.get_context("forkserver")
+    given = []
+    monkeypatch.setattr(context, "set_forkserver_preload", given.append)
+    monkeypatch.setattr(pool, "_has_no_threads", lambda: False)
+    monkeypatch.setattr(multiprocessing, "get_context", lambda method: context)
+    Pool(2, ("job.shards.manifest",))._start()
+    assert given == [["job.shards.manifest"]]

@@ -1,18 +1,95 @@
-"""Small lists beside the shards, for people: what was skipped, what is double, where no face was found."""
+"""Images that are not in the shards: how many may be unreadable, the lists beside the shards, and what the user reads.
+
+Lists: `skipped.csv` (path, reason), `duplicates.csv` (equal files) and `no_face.csv`.
+"""
 
 import csv
 import io
+import sys
 from collections.abc import Iterable, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
+from job.system.errors import JobError
 from job.system.files import write_atomically, writing
+
+if TYPE_CHECKING:  # it imports this module through convert
+    from job.shards.writing.select_images import Gathered
 
 MAKE_ROOM = "make room or check the permissions, then run the same command again"
 SKIPPED, COPIES, NO_FACE = "skipped.csv", "duplicates.csv", "no_face.csv"
+_LINES = 12  # kinds of left-out images that are printed one by one
+
+
+class Budget:
+    """Count unreadable images, list them in `skipped.csv`, fail past `most`: a share such as "1%", or a number."""
+
+    def __init__(self, most: str, out: Path) -> None:
+        """Raises JobError unless `most` is a share in [0 %, 100 %] or a number from 0."""
+        self._text, self._out = most, out
+        self._share, self._number = _parse(most)
+        self.skipped: list[tuple[str, str]] = []
+
+    def spend(self, total: int, skipped: Iterable[tuple[str, str]]) -> None:
+        """Add unreadable images, (path, reason), of `total`. Raises JobError when they are too many."""
+        self.skipped += skipped
+        allowed = self._number if self._share is None else self._share * total
+        if len(self.skipped) > allowed:
+            self.write()
+            path, reason = min(self.skipped)
+            raise JobError(
+                f"{len(self.skipped)} of {total} images cannot be read, more than --max-skipped {self._text}: "
+                f"{path} ({reason}); {self._out / SKIPPED} lists them: repair or remove them, or allow more"
+            )
+
+    def write(self) -> None:
+        """Write `skipped.csv`, in the order of the paths."""
+        write_csv(self._out / SKIPPED, ("path", "reason"), sorted(self.skipped))
+
+
+def write_lists(out: Path, gathered: "Gathered", budget: Budget, crop: str) -> None:
+    """Write the lists beside the shards. Raises JobError where the disk is full."""
+    budget.write()
+    copies = [
+        (number, record.origin, record.domain, record.split)
+        for number, group in enumerate(gathered.copies, 1)
+        for record in group
+    ]
+    write_csv(out / COPIES, ("group", "path", "domain", "split"), copies)
+    if crop == "face":
+        write_csv(out / NO_FACE, ("path",), [(origin,) for origin in sorted(gathered.no_face)])
+
+
+def report(out: Path, gathered: "Gathered", budget: Budget) -> None:
+    """Print what is not in the shards on stderr."""
+    lines = [f"left out: {line}" for line in count_lines(gathered.left_out)]
+    if budget.skipped:
+        lines.append(f"skipped: {len(budget.skipped)} unreadable images, listed in {out / SKIPPED}")
+    if gathered.copies:
+        images = sum(map(len, gathered.copies))
+        different = len(gathered.copies)
+        lines.append(f"exact duplicates: {images} images, {different} different ones, listed in {out / COPIES}")
+    conflicts = sum(len({record.label for record in group}) > 1 for group in gathered.copies)
+    if conflicts:
+        lines.append(f"{conflicts} of the different ones lie under more than one emotion")
+    if gathered.no_face:
+        lines.append(f"no face found in {len(gathered.no_face)} images, listed in {out / NO_FACE}")
+    for line in lines:
+        print(line, file=sys.stderr)
+
+
+def count_lines(left_out: dict[str, int]) -> list[str]:
+    """`5 emotion contempt` and so on, the most frequent first; one line for what is rare when there are many."""
+    ranked = sorted(left_out.items(), key=lambda entry: (-entry[1], entry[0]))
+    lines = [f"{count} {what}" for what, count in ranked[:_LINES]]
+    rest = ranked[_LINES:]
+    if rest:
+        lines.append(f"{sum(count for _, count in rest)} of {len(rest)} other kinds, such as {rest[0][0]}")
+    return lines
 
 
 def write_csv(path: Path, heads: Sequence[str], rows: Iterable[Sequence]) -> None:
-    """A small CSV file, whole or not at all."""
+    """Write a small CSV file, whole or not at all. Raises JobError where the disk is full."""
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(heads)
@@ -21,6 +98,21 @@ def write_csv(path: Path, heads: Sequence[str], rows: Iterable[Sequence]) -> Non
 
 
 def write_beside(path: Path, text: str) -> None:
-    """A file beside the shards, whole or not at all. Raises JobError, which says so, where the disk is full."""
+    """Write a file beside the shards, whole or not at all. Raises JobError where the disk is full."""
     with writing(path, f"{MAKE_ROOM}; finished shards are kept"):
         write_atomically(path, text, durable=True)
+
+
+def _parse(text: str) -> tuple[float | None, int]:
+    """A share in [0, 1], or None and a number. Raises JobError for anything else."""
+    number = text.strip().removesuffix("%")
+    try:
+        if text.strip().endswith("%"):
+            share = float(number) / 100
+            if 0 <= share <= 1:
+                return share, 0
+        elif int(number) >= 0:
+            return None, int(number)
+    except ValueError:
+        pass
+    raise JobError(f"--max-skipped {text!r} is neither a share such as 1% nor a number of images such as 20")

@@ -19,11 +19,9 @@ from job.datasets.pair import folders_of
 from job.shards.manifest import NAME, Manifest, load_manifest
 from job.shards.writing.convert import convert, digests
 from job.shards.writing.crop import CROPS, check_detector
-from job.shards.writing.left_out import COPIES, NO_FACE, SKIPPED, write_beside
-from job.shards.writing.left_out_report import tell, write_lists
+from job.shards.writing.left_out import COPIES, NO_FACE, SKIPPED, Budget, report, write_beside, write_lists
 from job.shards.writing.select_images import Gathered, digest_images, find_images, gather, unusable
 from job.shards.writing.shard_plan import ShardPlan, digest_records, group_records, plan_shards, shard_count
-from job.shards.writing.skip_budget import Budget
 from job.shards.writing.write_shard import UNFINISHED, write_shard
 from job.system.errors import JobError
 from job.system.files import InUse, lock, make_folder, remove_partials
@@ -32,6 +30,8 @@ from job.system.processes import Pool, cores
 from job.system.progress import follow
 from job.system.random_numbers import mix
 from job.vocabulary import DOMAINS
+
+_MODULES_OF_WORK = ("job.shards.writing.write_shard", "job.shards.writing.convert")  # what worker processes run
 
 
 @no_collecting()
@@ -84,11 +84,11 @@ def write_shards(
     }
     manifest, processes = None, workers or cores()
     if not (out / NAME).exists():
-        with _alone(out), Pool(processes) as pool:
+        with _alone(out), Pool(processes, _MODULES_OF_WORK) as pool:
             if not (out / NAME).exists():  # or else whoever was at it has just finished
                 manifest = _write(layout, root, out, settings, shards, strict, budget, pool, progress)
     if manifest is None:
-        with Pool(processes) as pool:
+        with Pool(processes, _MODULES_OF_WORK) as pool:
             manifest = _finished(layout, root, out, settings, shards, strict, pool, progress)
     shutil.rmtree(out / UNFINISHED, ignore_errors=True)
     for name in (NAME, SKIPPED, COPIES, NO_FACE):
@@ -134,7 +134,7 @@ def _write(layout, root, out, settings, shards, strict, budget, pool, progress) 
     if layout.find is not None:
         write_lists(out, gathered, budget, crop)
         if progress:
-            tell(out, gathered, budget)
+            report(out, gathered, budget)
     write_beside(out / NAME, manifest.model_dump_json(indent=1) + "\n")
     return manifest
 
