@@ -88,6 +88,12 @@ def test_files_named_exist(page):
         assert (REPO / f"{module.replace('.', '/')}.py").exists(), f"{page.name} names the module {module}"
 
 
+@by_page
+def test_tests_named_exist(page):
+    for path, name in re.findall(r"\b(tests/[\w/]+\.py)::(\w+)", page.read_text()):
+        assert f"def {name}(" in (REPO / path).read_text(), f"{page.name} names {path}::{name}"
+
+
 @pytest.mark.parametrize("path", PICTURES, ids=lambda path: path.name)
 def test_pictures_are_small_and_shown(path):
     assert path.stat().st_size < (LARGEST_DRAWING if path.suffix == ".svg" else LARGEST_PICTURE)
