@@ -157,7 +157,7 @@ def test_bad_input_found_by_one_rank_only_is_the_last_line(small, faces, tmp_pat
 
 
 def test_fewer_ranks_than_asked_for_is_noticed(small, tmp_path):
-    """`accelerate launch --cpu --num_processes 2` starts one process, silently (trap 22)."""
+    """`accelerate launch --cpu --num_processes 2` starts one process, silently (docs/pitfalls.md)."""
     path = tmp_path / "c.yaml"
     path.write_text(small(name="fewer").to_yaml())
     command = [sys.executable, "-m", "accelerate.commands.launch", "--cpu", "--num_processes=2", "-m", "job", "train"]

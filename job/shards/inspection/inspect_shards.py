@@ -86,7 +86,7 @@ def aligned(rows: list[list[str]], left: int) -> list[str]:
 
 
 def _priors(manifest: Manifest) -> list[str]:
-    """How the shares of the classes differ, where both domains are labelled (trap 10)."""
+    """How the shares of the classes differ, where both domains are labelled (docs/pitfalls.md: class shares differ)."""
     source, target = (manifest.domains.get(domain, {}) for domain in DOMAINS)
     rows = [["target minus source, %", "distance", *manifest.class_names]]
     for split in SPLITS:

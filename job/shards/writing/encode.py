@@ -1,4 +1,4 @@
-"""Pixels to JPEG: one way for both domains, because any difference here would give the domain away (trap 7)."""
+"""Encode pixels as JPEG, in one way for both domains: a difference would give the domain away (docs/pitfalls.md)."""
 
 import cv2
 import numpy as np

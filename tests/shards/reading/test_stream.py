@@ -128,7 +128,7 @@ def test_batches_of_two_ranks_are_those_of_one(made):
 
 
 def test_target_labels_do_not_reach_training_even_where_there_are_some(made, made_with_target_labels):
-    """Trap 8. Same pictures, no label but -1."""
+    """Target labels leak (docs/pitfalls.md): same images, and no label but -1."""
     with_labels, without = stream(made_with_target_labels, "target"), stream(made, "target")
     for step in range(10):
         (images, labels, _), (same, none, _) = filled(with_labels, step), filled(without, step)

@@ -56,7 +56,7 @@ def test_an_image_without_a_label_is_named(tmp_path):
 
 
 def test_a_shard_cut_short_is_an_error(tmp_path):
-    """Trap 18: webdataset ends silently, even when told to raise."""
+    """Truncated tars (docs/pitfalls.md): webdataset ends silently, even when told to raise."""
     path = tmp_path / "x.tar"
     info = write(path, NAMES)
     whole = path.read_bytes()
