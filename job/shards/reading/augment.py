@@ -1,4 +1,4 @@
-"""Augmentation and normalisation of a whole batch on its device; both domains go through the same lines (docs/pitfalls.md).
+"""Augment and normalise a whole batch on its device; both domains go through the same lines (docs/pitfalls.md).
 
 Randomness comes from the batch's `draws` and from nowhere else, so it is the same on any device and any ranks. All
 geometry is one affine resampling, all colour one multiplication and one addition per image and channel. Images are

@@ -1,8 +1,8 @@
 """Where a rank finds a shard: in place, or in a local cache of remote ones.
 
-A cached file is named by the sha256 of its whole URL and then its base name, because base names repeat (docs/pitfalls.md). It
-appears under that name only once its bytes and sha256 are the manifest's, so ranks of one node may share the folder
-without locks: at worst two of them fetch the same shard.
+A cached file is named by the sha256 of its whole URL and then its base name, because base names repeat
+(docs/pitfalls.md). It appears under that name only once its bytes and sha256 are the manifest's, so ranks of one node
+may share the folder without locks: at worst two of them fetch the same shard.
 """
 
 import contextlib

@@ -41,7 +41,7 @@ def served(shards):
 
 
 def test_shards_of_one_base_name_are_not_swapped(shards, tmp_path):
-    """Cache keys from base names (docs/pitfalls.md): the cache of webdataset served target/000000.tar for source/000000.tar."""
+    """Cache keys from base names (docs/pitfalls.md): webdataset served target/000000.tar for source/000000.tar."""
     manifest = load_manifest(shards)
     infos = []
     for domain in ("source", "target"):

@@ -100,7 +100,7 @@ def test_a_finished_folder_is_left_alone(shards):
 
 
 def test_unlabelled_shards_say_nothing_about_labels(made):
-    """Target labels leak (docs/pitfalls.md): no .cls, no class counts, no path that spells the class, no order by class."""
+    """Labels leak (docs/pitfalls.md): no .cls, no class counts, no path that spells the class, no order by class."""
     held = json.loads((made / "manifest.json").read_text())["domains"]["target"]
     for split in ("train", "val"):
         for info in held[split]:
