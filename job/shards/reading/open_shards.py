@@ -13,8 +13,7 @@ class OpenShards:
     """Shards by their place in the manifest, mapped when first asked for; safe to use from several threads.
 
     At most `capacity` stay mapped. What was found in the headers is kept for good (14 bytes an image), so that the next
-    pass does not look again. Without `labelled`, labels are not read even where there are some: docs/pitfalls.md, target
-    labels leak.
+    pass does not look again. Without `labelled`, labels are not read even where there are some (docs/pitfalls.md).
     """
 
     def __init__(
