@@ -6,27 +6,9 @@ from pathlib import Path
 
 import pytest
 
+from tests.support.layers import LAYERS
 from tests.support.running import REPO
 
-# From the bottom up. A package imports from those above it in this list, and its own modules; packages that share a
-# line do not import each other, except where PAIRS says so.
-LAYERS = [
-    ("vocabulary", "metric_names"),
-    ("system",),
-    ("config",),
-    ("models", "face_drawing"),
-    ("datasets",),
-    ("shards",),
-    ("methods",),
-    ("run_folder",),
-    ("training",),
-    ("evaluation",),
-    ("monitor",),
-    ("doctor",),
-    ("train", "predict", "export"),
-    ("commands",),
-    ("__main__",),
-]
 LAYER = {name: height for height, names in enumerate(LAYERS) for name in names}
 MOST_LINES_OF_A_FUNCTION, MOST_LINES_OF_A_FILE = 80, 300
 
