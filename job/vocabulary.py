@@ -1,6 +1,7 @@
-"""Words that the whole project shares: domains, splits and the seven emotions."""
+"""Words that the whole project shares: domains, splits, the seven emotions, and the label of what has none."""
 
 SOURCE, TARGET = "source", "target"
 DOMAINS = (SOURCE, TARGET)
 SPLITS = ("train", "val", "test")
+UNLABELLED = -1  # the label of an image that has none
 EMOTIONS = ("neutral", "joy", "sadness", "surprise", "anger", "fear", "disgust")

@@ -11,8 +11,8 @@ from pathlib import Path
 
 from job.datasets.classes import name_of
 from job.datasets.image_search import Found, Notes, walk
-from job.datasets.layout import face_layout
-from job.datasets.pair import only_in_a_pair
+from job.datasets.layout import file_layout
+from job.datasets.one_domain import only_in_a_pair
 
 _FRAME = re.compile(r"(S\d+)_(\d+)_(\d+)", re.IGNORECASE)
 _EMOTION = "_emotion.txt"
@@ -63,4 +63,4 @@ def _read_emotion(path: str) -> str | None:
         return None
 
 
-LAYOUT = face_layout("ckplus", find, peak=3, onset=1)
+LAYOUT = file_layout("ckplus", find, peak=3, onset=1)

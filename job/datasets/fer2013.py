@@ -14,7 +14,7 @@ from job.datasets.folders import read_folders
 from job.datasets.gender import Genders
 from job.datasets.image_bytes import PIXELS
 from job.datasets.image_search import Found, Notes, walk
-from job.datasets.layout import face_layout
+from job.datasets.layout import file_layout
 from job.datasets.table import option_path, read_table
 from job.system.errors import JobError
 
@@ -47,7 +47,7 @@ def find(
         yield Found(name, (table, start, length, PIXELS), domain, emotion, None, usage)
 
 
-def _read_rows(path: Path) -> Iterator[tuple[int, str, int, int, str | None]]:
+def _read_rows(path: Path) -> Iterator[tuple[int, str | None, int, int, str | None]]:
     """Number, emotion, offset and length of the pixels in bytes, and split of each row of the table."""
     with open(path, "rb") as file:
         names = [name.strip().lower() for name in file.readline().decode("utf-8-sig", "replace").split(",")]
@@ -65,8 +65,8 @@ def _read_rows(path: Path) -> Iterator[tuple[int, str, int, int, str | None]]:
                 text = cells[pixels]
                 offset, text = (offset + 1, text[1:-1]) if text[:1] == b'"' else (offset, text)
                 split = None if usage is None else _USAGE.get(cells[usage].strip().decode("ascii", "replace"))
-                code = cells[emotion].decode("ascii", "replace")
-                yield number, name_of("fer2013", code), start + offset, len(text), split
+                code = cells[emotion].decode("ascii", "replace").strip(' "')
+                yield number, name_of("fer2013", code) if code else None, start + offset, len(text), split
             elif line.strip():
                 raise JobError(f"{path}, line {number + 2} has {len(cells)} columns, not {len(names)}: get it again")
             start += len(line)
@@ -100,4 +100,4 @@ def _class_folders(root: str, notes: Notes, genders: Genders, votes: list[str] |
         yield Found(origin, path, domain, emotion, None, split or named)
 
 
-LAYOUT = face_layout("fer2013", find, size=48, gender=None, ferplus=None)
+LAYOUT = file_layout("fer2013", find, size=48, gender=None, ferplus=None)

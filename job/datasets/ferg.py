@@ -8,7 +8,7 @@ import re
 from collections.abc import Iterator
 
 from job.datasets.image_search import Found, Notes, walk
-from job.datasets.layout import face_layout
+from job.datasets.layout import file_layout
 
 GENDERS = {"ray": "male", "malcolm": "male", "jules": "male", "bonnie": "female", "mery": "female", "aia": "female"}
 _FOLDER = re.compile(rf"({'|'.join(GENDERS)})[_ ]([a-z]+)", re.IGNORECASE)
@@ -25,4 +25,4 @@ def find(root: str, notes: Notes, *, source: str | None, target: str | None) -> 
         yield Found(origin, path, GENDERS[name], match[2], name)
 
 
-LAYOUT = face_layout("ferg", find)
+LAYOUT = file_layout("ferg", find)

@@ -19,16 +19,16 @@ Place = str | tuple[str, int, int] | tuple[str, int, int, str]  # a file, or a p
 
 
 class Found(NamedTuple):
-    """An image as a data set describes it; `domain` and `emotion` in the data set's own words.
+    """An image as a data set describes it; `domain` and `emotion` (or any other class) in the data set's own words.
 
-    `origin` is its path below the root, for people to read; `place` is what `fetch` needs. `subject` and `split` are
-    None where the data set says nothing of them.
+    `origin` is its path below the root, for people to read; `place` is what `fetch` needs. `emotion`, `subject` and
+    `split` are None where the data set says nothing of them.
     """
 
     origin: str
     place: Place
     domain: str | None
-    emotion: str
+    emotion: str | None
     subject: str | None = None
     split: str | None = None
 

@@ -7,8 +7,8 @@ import re
 from collections.abc import Iterator
 
 from job.datasets.image_search import Found, Notes, walk
-from job.datasets.layout import face_layout
-from job.datasets.pair import only_in_a_pair
+from job.datasets.layout import file_layout
+from job.datasets.one_domain import only_in_a_pair
 
 _NAME = re.compile(r"([A-Z]{2})\.([A-Z]{2})\d*\.\d+", re.IGNORECASE)
 
@@ -24,4 +24,4 @@ def find(root: str, notes: Notes, *, source: str | None, target: str | None) -> 
         yield Found(origin, path, "jaffe", match[2].upper(), match[1].upper())
 
 
-LAYOUT = face_layout("jaffe", find)
+LAYOUT = file_layout("jaffe", find)

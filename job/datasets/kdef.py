@@ -9,7 +9,7 @@ import re
 from collections.abc import Iterator
 
 from job.datasets.image_search import Found, Notes, walk
-from job.datasets.layout import face_layout
+from job.datasets.layout import file_layout
 from job.system.errors import JobError
 
 _NAME = re.compile(r"([AB])([FM])(\d\d)(AF|AN|DI|HA|NE|SA|SU)(FL|HL|S|HR|FR)", re.IGNORECASE)
@@ -33,4 +33,4 @@ def find(root: str, notes: Notes, *, source: str | None, target: str | None, ang
         yield Found(origin, path, gender, emotion, gender + number)
 
 
-LAYOUT = face_layout("kdef", find, angles="S")
+LAYOUT = file_layout("kdef", find, angles="S")

@@ -10,10 +10,10 @@ import os
 from collections.abc import Iterator
 from pathlib import Path
 
-from job.datasets.classes import name_of
+from job.datasets.classes import label_of, name_of
 from job.datasets.gender import Genders
 from job.datasets.image_search import Found, Notes, printable, split_of, walk
-from job.datasets.layout import face_layout
+from job.datasets.layout import file_layout
 from job.system.errors import JobError
 
 _LISTS = ("list_patition_label.txt", "list_partition_label.txt")
@@ -64,7 +64,8 @@ def _class_folders(root: str, notes: Notes, genders: Genders, needed: bool) -> I
         code = folders[-1] if folders else ""
         split = next(filter(None, map(split_of, folders)), None) or split_of(name.partition("_")[0])
         stem = name.rpartition(".")[0].removesuffix("_aligned")
-        yield Found(origin, path, genders.of(origin, stem, stem + ".jpg"), name_of("rafdb", code), None, split)
+        emotion = name_of("rafdb", code) if code.isdigit() else code if label_of(code) is not None else None
+        yield Found(origin, path, genders.of(origin, stem, stem + ".jpg"), emotion, None, split)
 
 
 def _no_genders(detail: str) -> JobError:
@@ -94,4 +95,4 @@ def _gender(path: str | None) -> str | None:
     return _GENDERS.get(lines[5].strip()) if len(lines) > 5 else None
 
 
-LAYOUT = face_layout("rafdb", find, images="aligned", gender=None)
+LAYOUT = file_layout("rafdb", find, images="aligned", gender=None)

@@ -1,7 +1,9 @@
 """Tables with a header and a row for each image: reading them, and the layout `csv`.
 
-The columns are path, domain and emotion, and, where known, subject and split; in any order and case, other columns are
-passed over. Paths are relative to the table. `--option table=FILE` names it unless it is the only .csv of the root.
+The columns are path, domain and emotion (or class, or label), and, where known, subject and split; in any order and
+case, other columns are passed over. Rows of the target may leave the emotion empty. Paths are relative to the folder of
+the table, or absolute. `--option table=FILE` names it unless it is the only .csv of the root. In a pair the columns
+domain and emotion may be missing.
 """
 
 import csv
@@ -9,21 +11,36 @@ import os
 from collections.abc import Iterator
 from pathlib import Path
 
-from job.datasets.image_search import Found, Notes, printable, simple, split_of
-from job.datasets.layout import face_layout
+from job.datasets.class_names import is_unlabelled
+from job.datasets.image_search import Found, Notes, printable, same_domain, simple, split_of
+from job.datasets.layout import file_layout
 from job.system.errors import JobError
 
+_CLASSES = ("emotion", "class", "label")  # columns that say the class: the first that the table has
 
-def find(root: str, notes: Notes, *, source: str | None, target: str | None, table: str | None) -> Iterator[Found]:
-    """Every row of the table, once. Raises JobError for a table that lacks a column or has a bad row."""
+
+def find(
+    root: str, notes: Notes, *, source: str | None, target: str | None, table: str | None, classes: str | None = None
+) -> Iterator[Found]:
+    """Every row of the table, once. Without `source`, as in a pair, no row needs a domain or an emotion.
+
+    Raises JobError for a table that lacks a column or has a bad row, or a row of the source that says no emotion.
+    """
     path = _table(Path(root), table)
+    alone = source is not None
     listed: dict[str, tuple] = {}
-    for number, row in read_table(path, ("path", "domain", "emotion")):
-        name = row["path"]
+    for number, row in read_table(path, ("path", "domain") if alone else ("path",)):
+        name, domain = row["path"], row.get("domain") or None
+        column = next((column for column in _CLASSES if column in row), None)
+        if alone and column is None:
+            raise JobError(f"{path} has no column 'emotion' but {', '.join(row)}: add it; the source needs labels")
+        emotion = None if column is None or is_unlabelled(row[column]) else row[column]
+        if emotion is None and same_domain(domain, source):
+            raise JobError(f"{path}, row {number} of the source has no {column}: complete it, or remove the row")
         split = row.get("split") or None
         if split is not None and split_of(split) is None:
             raise JobError(f"{path}, row {number}: split {split!r} is none of train, val and test: correct the table")
-        said = (row["domain"], row["emotion"], row.get("subject") or None, split)
+        said = (domain, emotion, row.get("subject") or None, split)
         if name in listed:
             if listed[name] != said:
                 raise JobError(f"{path}, row {number}: {name} is listed before, and otherwise: correct the table")
@@ -49,7 +66,8 @@ def read_table(path: Path, columns: tuple[str, ...]) -> Iterator[tuple[int, dict
             for number, row in enumerate(csv.reader(file, delimiter=delimiter, strict=True), 2):
                 if not any(row):
                     continue
-                values = {name: value.strip() for name, value in zip(names, row)}
+                cells = [*row, *[""] * (len(names) - len(row))]
+                values = {name: cell.strip() for name, cell in zip(names, cells)}
                 for column in columns:
                     if not values.get(simple(column)):
                         raise JobError(f"{path}, row {number} has no {column}: complete it, or remove the row")
@@ -76,4 +94,4 @@ def _table(root: Path, table: str | None) -> Path:
     return tables[0]
 
 
-LAYOUT = face_layout("csv", find, table=None)
+LAYOUT = file_layout("csv", find, table=None, classes=None)

@@ -1,25 +1,34 @@
-"""Existing WebDataset tars: `KEY.jpg` (or png, webp), `KEY.cls`, and `KEY.json` with a field domain.
+"""Existing WebDataset tars: `KEY.jpg` (or png, webp), `KEY.cls` where it is labelled, `KEY.json` with a field domain.
 
 A .cls holds an emotion's name, or a number, which counts from 0 the classes of `--option classes=NAME,NAME,...` or else
-of the manifest beside the tars: without either numbers are refused, since every data set has an order of its own. The
-fields subject and split of the JSON are used where they are there.
+of the manifest beside the tars: without either numbers are refused, since every data set has an order of its own.
+`--option classes=folders` takes what the .cls of the source hold, numbers too, as the names of the classes. A sample
+without .cls, or with an empty one or -1, has no label. The fields subject and split of the JSON are used where they are
+there.
 """
 
 import json
 import tarfile
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
+from job.datasets.class_names import EMOTIONS, FOLDERS, OF_EMOTIONS, Classes, is_unlabelled, listed, split_names
+from job.datasets.classes import label_of
 from job.datasets.image_search import ENDINGS, Found, Notes, printable, split_of, walk
-from job.datasets.layout import face_layout
+from job.datasets.layout import file_layout
 from job.system.errors import JobError
 
 _MOST_BYTES = 1 << 20  # of a .json or .cls
 
 
-def find(root: str, notes: Notes, *, source: str | None, target: str | None, classes: str | None) -> Iterator[Found]:
-    """Every sample that has an image, a class and a domain. Damage ends a tar and is noted."""
-    names = tuple(name.strip() for name in classes.split(",")) if classes else _classes(Path(root))
+def find(
+    root: str, notes: Notes, *, source: str | None, target: str | None, classes: str | None = None
+) -> Iterator[Found]:
+    """Every sample that has an image. Damage ends a tar and is noted."""
+    names = split_names(classes) or _classes(Path(root))
+    if classes == FOLDERS and not names:
+        names = None
     seen = False
     for path, origin in walk(root, notes, (".tar", ".tar.gz", ".tgz", ".tar.xz", ".tar.bz2", ".tar.zst")):
         if not origin.lower().endswith(".tar"):
@@ -30,7 +39,21 @@ def find(root: str, notes: Notes, *, source: str | None, target: str | None, cla
         raise JobError(f"{root} holds no .tar: give --root the folder of the tars")
 
 
-def _samples(path: str, origin: str, names: tuple[str, ...], notes: Notes) -> Iterator[Found]:
+def classes_of(root: str | None, options: dict[str, Any]) -> Classes:
+    """The classes of the option. A list may also name numbers: one that holds an emotion means the seven emotions.
+
+    Without the option, a manifest beside the tars whose classes are no emotions names the classes.
+    """
+    option = options["classes"]
+    if option == FOLDERS:
+        return Classes(None)
+    names = split_names(option) or (() if option == EMOTIONS else _classes(Path(root)))
+    if not names or any(label_of(name) is not None for name in names):
+        return OF_EMOTIONS
+    return listed(names, f"--option classes={option}" if option else f"{root}/manifest.json")
+
+
+def _samples(path: str, origin: str, names: tuple[str, ...] | None, notes: Notes) -> Iterator[Found]:
     key, sample = None, {}
     try:
         with tarfile.open(path, "r:") as tar:
@@ -72,16 +95,14 @@ def _sample(path, origin, key, sample, names, notes) -> Iterator[Found]:
     except (ValueError, RecursionError) as error:
         notes.skip(name, f"its .json cannot be read: {error}")
         return
-    if "cls" not in sample:
-        notes.left_out["samples without a class"] += 1
-        return
-    text = sample["cls"].decode("utf-8", "replace").strip()
-    emotion = text
-    if text.isascii() and text.isdigit():
+    text = sample.get("cls", b"").decode("utf-8", "replace").strip()
+    emotion = None if is_unlabelled(text) or text == "-1" else text
+    if text.isascii() and text.isdigit() and names is not None:
         if not names:
             raise JobError(
                 f"{path} holds class {text[:9]}, and no manifest says which that is: name them in their order from 0, "
-                "--option classes=NAME,NAME,... (in a pair source_classes or target_classes)"
+                "--option classes=NAME,NAME,... (in a pair source_classes or target_classes), or take the numbers as "
+                f"names, --option classes={FOLDERS}"
             )
         emotion = names[int(text)] if len(text) < 9 and int(text) < len(names) else text
     split, subject, domain = about.get("split"), about.get("subject"), about.get("domain")
@@ -89,7 +110,7 @@ def _sample(path, origin, key, sample, names, notes) -> Iterator[Found]:
         name,
         (path, *sample["image"]),
         None if domain is None else _text(domain),
-        emotion or "of an empty .cls",
+        emotion,
         None if subject in (None, "") else _text(subject),
         None if split is None else split_of(str(split)),
     )
@@ -108,4 +129,4 @@ def _classes(root: Path) -> tuple[str, ...]:
         return ()
 
 
-LAYOUT = face_layout("webdataset", find, classes=None)
+LAYOUT = file_layout("webdataset", find, classes_of=classes_of, classes=None)

@@ -97,9 +97,9 @@ def _errors(report: DomainReport, names: tuple[str, ...]) -> list[str]:
         shares = [[name, f"{n / report.samples:.3f}"] for name, n in zip(names, report.predicted)]
         told = f"{report.samples} images without labels: errors cannot be counted, only what was predicted."
         return [told, _table(["emotion", "share of the predictions"], shares)]
-    right, total = int(np.trace(report.confusion)), report.samples
+    right, total = int(np.trace(report.confusion)), report.labelled
     head = (
-        f"{total} images: accuracy {accuracy(report.confusion):.3f} ({_interval(right, total)}), "
+        f"{_of_all(report)} images: accuracy {accuracy(report.confusion):.3f} ({_interval(right, total)}), "
         f"macro-F1 {macro_f1(report.confusion):.3f}."
     )
     rows = []
@@ -117,6 +117,11 @@ def _errors(report: DomainReport, names: tuple[str, ...]) -> list[str]:
             ]
         )
     return [head, _table(["emotion", "images", "missed", "wrong when predicted", "most often taken for"], rows)]
+
+
+def _of_all(report: DomainReport) -> str:
+    """How many images the errors are counted on."""
+    return str(report.samples) if report.labelled == report.samples else f"{report.labelled} of {report.samples}"
 
 
 def _difference(reports: dict[str, DomainReport], names: tuple[str, ...]) -> str:

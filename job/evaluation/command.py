@@ -4,6 +4,7 @@ import json
 import os
 from pathlib import Path
 
+import numpy as np
 from accelerate import Accelerator
 
 from job.evaluation.card import model_card
@@ -112,6 +113,9 @@ def _table(reports: list[DomainReport], class_names: tuple[str, ...]) -> str:
             told = "  ".join(f"{name} {share:.2f}" for name, share in zip(class_names, shares, strict=True))
             lines.append(f"{head} {'-':>9} {'-':>9}   no labels; predicted: {told}")
         else:
-            found = "  ".join(f"{n} {v:.2f}" for n, v in zip(class_names, recall(report.confusion), strict=True))
+            recalls = zip(class_names, recall(report.confusion), strict=True)
+            found = "  ".join(f"{name} {'-' if np.isnan(value) else f'{value:.2f}'}" for name, value in recalls)
             lines.append(f"{head} {accuracy(report.confusion):>9.4f} {macro_f1(report.confusion):>9.4f}   {found}")
+            if report.labelled < report.samples:
+                lines.append(f"{'':<17} {report.labelled:>8} of these have a label: the figures are theirs")
     return "\n".join(lines)

@@ -23,11 +23,16 @@ class DomainReport:
     domain: str
     split: str
     samples: int
-    confusion: np.ndarray | None  # int64 [C, C], rows are true classes; None: no labels
+    confusion: np.ndarray | None  # int64 [C, C], rows are true classes, of the samples with a label; None: none has one
     predicted: np.ndarray  # int64 [C], how often each class was predicted
     mean_probability: np.ndarray  # float64 [C], mean predicted distribution
     mean_entropy: float  # nats, mean entropy of the single predictions
     sample: Sample | None = None  # the first samples of every rank
+
+    @property
+    def labelled(self) -> int:
+        """How many of the samples have a label, hence what accuracy and recall are measured on."""
+        return 0 if self.confusion is None else int(self.confusion.sum())
 
 
 @torch.no_grad()
@@ -44,7 +49,7 @@ def evaluate_domain(
     pictures: int = 0,
     progress: bool = False,
 ) -> DomainReport:
-    """Run the model in evaluation mode over `split`; uses labels where the shards carry them.
+    """Run the model in evaluation mode over `split`; every sample is predicted, those with a label are counted.
 
     The report holds `probe_samples` samples and, for figures, `pictures` pictures and as many confident mistakes.
 
@@ -53,7 +58,7 @@ def evaluate_domain(
     is checked against the manifest. With `progress` it says how far this rank is. Raises JobError for damaged shards.
     """
     classes = len(manifest.class_names)
-    labelled = manifest.labelled(domain, split)
+    labelled = manifest.labels(domain, split) > 0
     device = accelerator.device
     counts = torch.zeros(classes * classes + classes + 1, dtype=torch.int64, device=device)
     sums = torch.zeros(classes + 1, dtype=torch.float64, device=device)
@@ -78,7 +83,8 @@ def evaluate_domain(
         probabilities = log_probabilities.exp()
         predicted = log_probabilities.argmax(1)
         if labelled:
-            pairs = labels.to(device) * classes + predicted
+            rows = (labels >= 0).nonzero().squeeze(1)  # on the CPU, where looking at them waits for nothing
+            pairs = labels[rows].to(device) * classes + predicted[rows.to(device)]
             counts[: classes * classes] += torch.bincount(pairs, minlength=classes * classes)
         counts[classes * classes : -1] += torch.bincount(predicted, minlength=classes)
         counts[-1] += len(predicted)
@@ -92,6 +98,11 @@ def evaluate_domain(
     total, expected = int(counts[-1]), manifest.samples(domain, split)
     if total != expected:
         raise RuntimeError(f"evaluated {total} samples of {domain}/{split} and the manifest counts {expected}")
+    known = int(counts[: classes * classes].sum())
+    if labelled and known != manifest.labels(domain, split):
+        raise RuntimeError(
+            f"{domain}/{split} has {known} labels and the manifest counts {manifest.labels(domain, split)}"
+        )
     return DomainReport(
         domain=domain,
         split=split,

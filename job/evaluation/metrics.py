@@ -1,4 +1,8 @@
-"""Figures from a confusion matrix [true class, predicted class] of counts."""
+"""Figures from a confusion matrix [true class, predicted class] of counts, of which at least one is not 0.
+
+A class that does not occur has no recall. It counts in macro-F1, with 0, only where it is predicted all the same: then
+every one of these predictions is wrong. This is what scikit-learn's `f1_score(average="macro")` does too.
+"""
 
 import numpy as np
 
@@ -14,6 +18,6 @@ def recall(confusion: np.ndarray) -> np.ndarray:
 
 
 def macro_f1(confusion: np.ndarray) -> float:
-    """Mean F1 over the classes that occur or are predicted."""
+    """Mean F1 over the classes that occur or are predicted; the others are left out of the mean."""
     seen = confusion.sum(axis=0) + confusion.sum(axis=1)
     return float(np.mean(2 * np.diag(confusion)[seen > 0] / seen[seen > 0]))

@@ -26,6 +26,7 @@ def as_json(report: DomainReport) -> dict:
     """A report as plain numbers, for the run folder."""
     return {
         "samples": report.samples,
+        "labelled": report.labelled,
         "confusion": None if report.confusion is None else report.confusion.tolist(),
         "predicted": report.predicted.tolist(),
         "mean_entropy": report.mean_entropy,

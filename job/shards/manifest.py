@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any, Literal
 from urllib.parse import urlparse
 
-from pydantic import BaseModel, ConfigDict, PositiveInt, ValidationError
+from pydantic import BaseModel, ConfigDict, NonNegativeInt, PositiveInt, ValidationError, model_validator
 
 from job.system.errors import JobError
 from job.system.garbage_pause import no_collecting
@@ -21,7 +21,10 @@ WRITE_AGAIN = "copy it again, or delete the folder and write the shards again"
 
 
 class ShardInfo(BaseModel):
-    """One tar file. `class_counts` is None where the shard is not labelled: it must not say anything about labels."""
+    """One tar file. `class_counts` is None where the shard is not labelled: it must not say anything about labels.
+
+    A labelled shard may hold samples without a label too: `class_counts` counts those that have one.
+    """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -30,7 +33,14 @@ class ShardInfo(BaseModel):
     bytes: PositiveInt
     sha256: str
     labelled: bool
-    class_counts: tuple[int, ...] | None = None
+    class_counts: tuple[NonNegativeInt, ...] | None = None
+
+    @property
+    def labels(self) -> int:
+        """How many of the samples have a label."""
+        if not self.labelled:
+            return 0
+        return self.samples if self.class_counts is None else sum(self.class_counts)
 
 
 class Manifest(BaseModel):
@@ -50,7 +60,23 @@ class Manifest(BaseModel):
     options: dict[str, Any] = {}
     inputs: str = ""  # digest of the records that the shards were written from
     left_out: dict[str, int] = {}  # images that are not here, by what was wrong with them
+    unlabelled: dict[str, dict[str, int]] = {}  # by domain and split, images that have no label in the data set either
+    subjects_unknown: dict[str, int] = {}  # by domain, images of which no subject is known: they are split by image
     domains: dict[str, dict[str, tuple[ShardInfo, ...]]]
+
+    @model_validator(mode="after")
+    def _counts_fit(self) -> "Manifest":
+        """Raise ValueError for counts of classes that no shard can have."""
+        for splits in self.domains.values():
+            for shard in (shard for shards in splits.values() for shard in shards):
+                if shard.class_counts is None:
+                    continue
+                if len(shard.class_counts) != len(self.class_names) or sum(shard.class_counts) > shard.samples:
+                    raise ValueError(
+                        f"{shard.path} has {shard.samples} samples of {len(self.class_names)} classes, which the "
+                        f"class_counts {list(shard.class_counts)} do not fit"
+                    )
+        return self
 
     def shards(self, domain: str, split: str) -> tuple[ShardInfo, ...]:
         """The shards of a split. Raises JobError where there are none."""
@@ -64,15 +90,18 @@ class Manifest(BaseModel):
         """How many samples a split has."""
         return sum(shard.samples for shard in self.shards(domain, split))
 
+    def labels(self, domain: str, split: str) -> int:
+        """How many samples of a split have a label."""
+        return sum(shard.labels for shard in self.shards(domain, split))
+
     def labelled(self, domain: str, split: str) -> bool:
-        """Whether every shard of a split carries labels."""
-        return all(shard.labelled for shard in self.shards(domain, split))
+        """Whether every sample of a split has a label."""
+        return all(shard.labels == shard.samples for shard in self.shards(domain, split))
 
     def class_counts(self, domain: str, split: str) -> tuple[int, ...] | None:
-        """Samples of each class in a split, or None where it is not labelled."""
-        if not self.labelled(domain, split):
-            return None
-        return tuple(sum(column) for column in zip(*(shard.class_counts for shard in self.shards(domain, split))))
+        """Samples of each class in a split, of those that have a label; None where none has."""
+        counts = [shard.class_counts for shard in self.shards(domain, split) if shard.labelled]
+        return tuple(map(sum, zip(*counts))) if counts else None
 
     @property
     def hash(self) -> str:
@@ -165,8 +194,9 @@ def _parse(content: bytes, where: str | Path) -> Manifest:
     version = held.get("version") if isinstance(held, dict) else None
     if version != VERSION:
         raise JobError(f"{where} has version {version}, this program reads version {VERSION}: write the shards again")
-    key = ".".join(str(part) for part in first["loc"])
-    raise JobError(f"{where}: {key}: {first['msg']}; delete it and run the shards command again")
+    key = "".join(f"{part}." for part in first["loc"])
+    said = first["msg"].removeprefix("Value error, ")
+    raise JobError(f"{where}: {key[:-1] + ': ' if key else ''}{said}; delete it and run the shards command again")
 
 
 def _brief(error: Exception) -> str:

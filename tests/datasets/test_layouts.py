@@ -168,7 +168,7 @@ def test_csv_with_splits(tmp_path):
     ("change", "says"),
     [
         ({"split": "later"}, "row 2: split 'later' is none of train"),
-        ({"Emotion": ""}, "row 2 has no emotion"),
+        ({"Domain": "day", "Emotion": ""}, "row 2 of the source has no emotion: complete it"),
         ({"Path": "images/1.png", "Emotion": "fear"}, "row 3: images/1.png is listed before, and otherwise"),
     ],
 )

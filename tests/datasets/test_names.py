@@ -101,7 +101,7 @@ def test_each_side_of_a_pair_has_an_order_of_its_own(tmp_path):
         number = int(sample["source"].split("/")[-1]) % 7
         assert sample["emotion"] == EMOTIONS[number if sample["domain"] == "source" else 6 - number]
     options["source"] = f"jaffe:{trees.jaffe(tmp_path / 'jaffe')}"
-    with pytest.raises(JobError, match=r"source_classes=neutral,.*: layout jaffe has no classes to name"):
+    with pytest.raises(JobError, match=r"source_classes=neutral,.*: layout jaffe has no option classes"):
         build("pair", None, tmp_path / "more", options=options)
 
 

@@ -7,6 +7,7 @@ from job.shards.manifest import Manifest
 from job.shards.reading.decode import decode_or_fail
 from job.shards.reading.open_shards import OpenShards
 from job.shards.reading.shard_cache import ShardStore
+from job.vocabulary import UNLABELLED
 
 _COLUMNS = 8
 _GAP = 2  # pixels between the pictures of a contact sheet
@@ -30,7 +31,7 @@ def draw_sheet(manifest: Manifest, store: ShardStore) -> Image.Image:
     for place, domain in enumerate(manifest.domains):
         left = _NAMES + place * (block + 4 * _GAP)
         split, labelled = next(
-            ((split, True) for split in manifest.domains[domain] if manifest.labelled(domain, split)),
+            ((split, True) for split in manifest.domains[domain] if manifest.labels(domain, split)),
             (next(iter(manifest.domains[domain])), False),
         )
         pen.text((left, 2), f"{domain} {split}" + ("" if labelled else " (no labels: any row)"), "black", font)
@@ -42,13 +43,15 @@ def draw_sheet(manifest: Manifest, store: ShardStore) -> Image.Image:
 
 def _pick(manifest: Manifest, store: ShardStore, domain: str, split: str, labelled: bool) -> list[list[np.ndarray]]:
     """The first pictures of each class (of any, where there are no labels), uint8 [S, S, 3]."""
-    shards = OpenShards(manifest, domain, split, store, labelled=labelled, capacity=4)
+    shards = OpenShards(manifest, domain, split, store, labelled=labelled, capacity=4, partly=True)
     rows: list[list[np.ndarray]] = [[] for _ in manifest.class_names]
     looked = 0
     for number, info in enumerate(shards.infos):
         for i in range(info.samples):
             label = int(shards[number].index.labels[i]) if labelled else looked % len(rows)
             looked += 1
+            if label == UNLABELLED:
+                continue
             if len(rows[label]) < _COLUMNS:
                 picture = np.empty((manifest.size, manifest.size, 3), np.uint8)
                 decode_or_fail(shards[number], i, picture)

@@ -4,6 +4,7 @@ from pathlib import Path
 
 import numpy as np
 
+from job.shards.class_shares import compare_classes
 from job.shards.inspection.contact_sheet import draw_sheet
 from job.shards.inspection.statistics import Contents, read_contents
 from job.shards.manifest import Manifest, ShardInfo, load_manifest
@@ -13,7 +14,7 @@ from job.shards.reading.shard_cache import ShardStore
 from job.shards.reading.tar_index import member_names
 from job.system.errors import JobError
 from job.system.files import sha256_of
-from job.vocabulary import DOMAINS, SPLITS
+from job.vocabulary import DOMAINS, SPLITS, UNLABELLED
 
 
 def inspect_shards(
@@ -31,22 +32,24 @@ def inspect_shards(
     made = f"layout {manifest.layout}, {manifest.size} x {manifest.size} pixels, seed {manifest.seed}"
     lines = [f"{path}: {made}, crop {manifest.crop}, JPEG quality {manifest.quality}", "", *_table(manifest)]
     lines += [f"left out: {count} {what}" for what, count in manifest.left_out.items()]
+    lines += _notes(manifest)
     lines += ["", *_priors(manifest)]
     if verify:
-        shards = images = 0
+        shards = verified = 0
         for domain, splits in manifest.domains.items():
             for split, infos in splits.items():
                 _verify(manifest, store, domain, split)
-                shards, images = shards + len(infos), images + sum(info.samples for info in infos)
+                shards, verified = shards + len(infos), verified + sum(info.samples for info in infos)
     if store.remote and not verify:
         lines += ["", "the samples of remote shards are looked into with --verify"]
     else:
         contents = read_contents(manifest, store)
-        lines += ["", *_told(contents)]
+        images = sum(manifest.samples(domain, split) for domain, splits in manifest.domains.items() for split in splits)
+        lines += ["", *_told(contents, images)]
         if verify and contents.subjects_in_two_splits:
             raise JobError(f"{contents.subjects_in_two_splits[0]} is in two splits: write the shards again")
     if verify:
-        lines += ["", f"verified: {shards} shards, {images} images, every sha256 and every image is right"]
+        lines += ["", f"verified: {shards} shards, {verified} images, every sha256 and every image is right"]
     if sheet is not None:
         draw_sheet(manifest, store).save(sheet)
         lines += ["", f"contact sheet: {sheet}"]
@@ -69,11 +72,37 @@ def _table(manifest: Manifest) -> list[str]:
                     str(len(shards)),
                     str(manifest.samples(domain, split)),
                     f"{size / 1e6:.1f}",
-                    "no" if counts is None else "yes",
+                    _labels(manifest, domain, split),
                     *("-" if counts is None else str(counts[label]) for label in range(len(manifest.class_names))),
                 ]
             )
     return [*aligned(rows, left=2), "", f"{total / 1e6:.1f} MB in all"]
+
+
+def _labels(manifest: Manifest, domain: str, split: str) -> str:
+    """yes, no, or how many of the samples have a label."""
+    labels = manifest.labels(domain, split)
+    return str(labels) if 0 < labels < manifest.samples(domain, split) else "yes" if labels else "no"
+
+
+def _notes(manifest: Manifest) -> list[str]:
+    """What the data set does not say: labels, subjects; and how the classes of its domains differ."""
+    lines = []
+    for domain, splits in manifest.unlabelled.items():
+        count, total = sum(splits.values()), sum(manifest.samples(domain, split) for split in manifest.domains[domain])
+        parts = ", ".join(f"{split} {n}" for split, n in splits.items())
+        lines.append(f"{domain}: {count} of {total} images have no label in the data set ({parts})")
+    for domain, count in manifest.subjects_unknown.items():
+        lines.append(f"{domain}: {count} images of unknown subject are split by image")
+    counts = {domain: _known_counts(manifest, domain) for domain in DOMAINS if domain in manifest.domains}
+    return lines + compare_classes(manifest.class_names, counts)
+
+
+def _known_counts(manifest: Manifest, domain: str) -> list[int] | None:
+    """Samples of each class over all splits that have labels; None where none has."""
+    counts = [manifest.class_counts(domain, split) for split in manifest.domains[domain]]
+    counts = [count for count in counts if count is not None]
+    return [sum(column) for column in zip(*counts)] if counts else None
 
 
 def aligned(rows: list[list[str]], left: int) -> list[str]:
@@ -103,8 +132,8 @@ def _priors(manifest: Manifest) -> list[str]:
     return ["class shares; the distance is how much of a domain would have to change class:", *aligned(rows, left=1)]
 
 
-def _told(contents: Contents) -> list[str]:
-    """Subjects and pixels of every split, and equal images."""
+def _told(contents: Contents, images: int) -> list[str]:
+    """Subjects and pixels of every split, and equal images, of so many images."""
     rows = [["", "subjects", "of none known", "bytes", "red", "green", "blue", "deviation", "grey"]]
     for (domain, split), held in contents.splits.items():
         rows.append(
@@ -124,15 +153,24 @@ def _told(contents: Contents) -> list[str]:
         "subjects, and means over the images (0 to 255):",
         *aligned(rows, left=1),
         "",
-        f"subjects in two splits: {len(shared)}{named and f': {named}'}",
+        f"subjects in two splits: {_shared(contents, images)}{named and f': {named}'}",
         f"equal images: {contents.across_splits} groups across splits, {contents.across_domains} across domains, "
         f"{contents.within_split} within a split",
     ]
 
 
+def _shared(contents: Contents, images: int) -> str:
+    """How many subjects are in two splits, as far as that is known."""
+    unknown = sum(held.unknown for held in contents.splits.values())
+    if unknown == images:
+        return "unknown, since no image says its subject; a person may be in several"
+    shared = str(len(contents.subjects_in_two_splits))
+    return shared if not unknown else f"{shared} of those known; {unknown} images do not say theirs"
+
+
 def _verify(manifest: Manifest, store: ShardStore, domain: str, split: str) -> None:
-    labelled = manifest.labelled(domain, split)
-    shards = OpenShards(manifest, domain, split, store, labelled=labelled, capacity=1)
+    labelled = manifest.labels(domain, split) > 0
+    shards = OpenShards(manifest, domain, split, store, labelled=labelled, capacity=1, partly=True)
     picture = np.empty((manifest.size, manifest.size, 3), np.uint8)
     for number, info in enumerate(shards.infos):
         path = store.open(info)
@@ -144,14 +182,14 @@ def _verify(manifest: Manifest, store: ShardStore, domain: str, split: str) -> N
         shard = shards[number]
         for i in range(info.samples):
             decode_or_fail(shard, i, picture)
-        if labelled:
+        if info.labelled:
             _verify_counts(path, info, shard.index.labels, len(manifest.class_names))
         elif leak := next((name for name in member_names(shard) if name.endswith(".cls")), None):
             raise JobError(f"shard {path} holds {leak} but must not have labels: write the shards again")
 
 
 def _verify_counts(path: Path, info: ShardInfo, labels: np.ndarray, classes: int) -> None:
-    counts = tuple(np.bincount(labels, minlength=classes).tolist())
+    counts = tuple(np.bincount(labels[labels != UNLABELLED], minlength=classes).tolist())
     if counts != info.class_counts:
         raise JobError(
             f"shard {path} holds {counts} samples of each class but the manifest says {info.class_counts}: "

@@ -13,14 +13,24 @@ class OpenShards:
     """Shards by their place in the manifest, mapped when first asked for; safe to use from several threads.
 
     At most `capacity` stay mapped. What was found in the headers is kept for good (14 bytes an image), so that the next
-    pass does not look again. Without `labelled`, labels are not read even where there are some (docs/pitfalls.md).
+    pass does not look again. Without `labelled`, labels are not read even where there are some (docs/pitfalls.md). With
+    it every sample must have a label, or, with `partly`, one of them: the label of the others is -1.
     """
 
     def __init__(
-        self, manifest: Manifest, domain: str, split: str, store: ShardStore, *, labelled: bool, capacity: int
+        self,
+        manifest: Manifest,
+        domain: str,
+        split: str,
+        store: ShardStore,
+        *,
+        labelled: bool,
+        capacity: int,
+        partly: bool = False,
     ):
         self.infos: Sequence[ShardInfo] = manifest.shards(domain, split)
-        if labelled and not manifest.labelled(domain, split):
+        enough = manifest.labels(domain, split) > 0 if partly else manifest.labelled(domain, split)
+        if labelled and not enough:
             raise JobError(
                 f"{domain}/{split} carries no labels, but they are needed here: write the shards again "
                 "with --keep-target-labels, or choose an objective that does without"
@@ -56,7 +66,8 @@ class OpenShards:
         for attempt in range(attempts):
             path = self._store.open(info)
             try:
-                return open_shard(path, info, self._classes, self._indexes.get(number))
+                classes = self._classes if info.labelled else None
+                return open_shard(path, info, classes, self._indexes.get(number))
             except JobError:
                 if not self._store.remote:
                     raise

@@ -15,8 +15,8 @@ import torch
 
 from job.shards.manifest import WRITE_AGAIN, ShardInfo, check_size
 from job.system.errors import JobError, first_line
+from job.vocabulary import UNLABELLED
 
-UNLABELLED = -1
 _BLOCK = 512
 _NAME = 100  # bytes of a header that hold the name
 _IMAGES = (b".jpg", b".jpeg")
@@ -26,7 +26,8 @@ _IMAGES = (b".jpg", b".jpeg")
 class ShardIndex:
     """Where the images of a shard lie: offsets int64 [n] and sizes int32 [n] in bytes, labels int16 [n].
 
-    A label is -1 unless labels were asked for: then the .cls members are not even looked at.
+    A label is -1 where a sample has none, and everywhere unless labels were asked for: then the .cls members are not
+    even looked at.
     """
 
     offsets: np.ndarray
@@ -100,7 +101,10 @@ def _index(path: Path, mapped: np.ndarray, info: ShardInfo, classes: int | None)
     if classes is None:
         labels = np.full(len(images), UNLABELLED, np.int16)
     else:
-        labels = _labels(path, mapped, names, offsets, sizes, images, classes)
+        labels = _labels(path, mapped, names, offsets, sizes, images, classes, whole=info.labels == info.samples)
+        found = int((labels != UNLABELLED).sum())
+        if found != info.labels:
+            raise JobError(f"shard {path} holds {found} labels but the manifest says {info.labels}: {WRITE_AGAIN}")
     return ShardIndex(offsets[images], sizes[images].astype(np.int32), labels, None if plain else names[images])
 
 
@@ -142,8 +146,11 @@ def _any_members(path: Path) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     return names, *(np.array([getattr(m, a) for m in members], np.int64) for a in ("offset_data", "size"))
 
 
-def _labels(path, mapped, names, offsets, sizes, images, classes) -> np.ndarray:
-    """The labels int16 [n] of the images: the .cls member has the image's name up to the first dot."""
+def _labels(path, mapped, names, offsets, sizes, images, classes, whole: bool) -> np.ndarray:
+    """The labels int16 [n] of the images: the .cls member has the image's name up to the first dot.
+
+    `whole` says that every image must have one.
+    """
     members = np.flatnonzero(np.strings.endswith(names, b".cls"))
     starts, ends = offsets[members], offsets[members] + sizes[members]
     texts = {
@@ -153,6 +160,9 @@ def _labels(path, mapped, names, offsets, sizes, images, classes) -> np.ndarray:
     labels = np.empty(len(images), np.int16)
     for row, name in enumerate(names[images].tolist()):
         text = texts.get(_stem(name))
+        if text is None and not whole:
+            labels[row] = UNLABELLED
+            continue
         if text is None:
             raise JobError(f"shard {path}: {_key(name)} has no label (.cls): {WRITE_AGAIN}")
         if not text.isdigit() or int(text) >= classes:

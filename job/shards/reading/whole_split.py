@@ -28,10 +28,10 @@ def read_split(
     """Yields (images uint8 [b, H, W, 3], labels int64 [b], keys [b]) of the rank's share, in the shards' order.
 
     Of N samples rank r of W reads those from N r // W up to N (r + 1) // W, so the shares differ by one at most and may
-    be empty. Without `labelled` every label is -1. Raises JobError at once for labels that are not there, and later for
-    an image that cannot be decoded: nothing is skipped here.
+    be empty. The label of a sample that has none is -1, without `labelled` that of every one. Raises JobError at once
+    where no sample has a label that is asked for, and later for an image that cannot be decoded: nothing is skipped.
     """
-    shards = OpenShards(manifest, domain, split, store, labelled=labelled, capacity=2 * threads + 2)
+    shards = OpenShards(manifest, domain, split, store, labelled=labelled, capacity=2 * threads + 2, partly=True)
     ends = np.cumsum([info.samples for info in shards.infos])
     first, end = (int(ends[-1]) * r // world_size for r in (rank, rank + 1))
     return _batches(shards, store, ends, range(first, end, batch_size), end, manifest.size, threads)

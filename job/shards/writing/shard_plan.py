@@ -21,7 +21,10 @@ EVALUATION_SHARDS = 4
 
 @dataclass(frozen=True, slots=True)
 class ShardPlan:
-    """One shard to be written. Sample i is called `<domain>-<split>-<first + i>`: the key says nothing of the label."""
+    """One shard to be written. Sample i is called `<domain>-<split>-<first + i>`: the key says nothing of the label.
+
+    `labelled` says whether the labels are written, of those records that have one.
+    """
 
     path: str
     domain: str
@@ -50,7 +53,7 @@ def group_records(layout: Layout, records: Sequence[Record]) -> dict[tuple[str, 
                 f"layout {layout.name}: {record.origin} has domain {record.domain!r} and split "
                 f"{record.split!r}: known are {', '.join(DOMAINS)} and {', '.join(SPLITS)}"
             )
-        if not 0 <= record.label < len(layout.class_names):
+        if not (0 <= record.label < len(layout.class_names) or (not record.labelled and record.domain == TARGET)):
             raise JobError(
                 f"layout {layout.name}: {record.origin} has label {record.label}: "
                 f"there are {len(layout.class_names)} classes, counted from 0"
@@ -89,10 +92,12 @@ def plan_shards(
             )
         shuffled = [records[i] for i in permutation(mix(seed, "shards", domain, split), len(records))]
         edges = np.linspace(0, len(records), count + 1).astype(int).tolist()
-        labelled = domain != TARGET or split == "test" or keep_target_labels
+        kept = domain != TARGET or split == "test" or keep_target_labels
         for i, (first, end) in enumerate(pairwise(edges)):
             path = f"{domain}/{split}/{domain}-{split}-{i:06d}.tar"
-            plans.append(ShardPlan(path, domain, split, labelled, first, shuffled[first:end]))
+            held = shuffled[first:end]
+            labelled = kept and any(record.labelled for record in held)
+            plans.append(ShardPlan(path, domain, split, labelled, first, held))
     return plans
 
 

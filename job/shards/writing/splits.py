@@ -1,4 +1,8 @@
-"""Splits: disjoint by subject and by content, stratified by domain and class, decided by the seed."""
+"""Splits: disjoint by subject and by content, stratified by domain and class, decided by the seed.
+
+Images without a label are a class of their own here. Where only some images of a domain have a label, the test split
+takes those first: nothing else makes use of them.
+"""
 
 from collections import Counter
 from collections.abc import Sequence
@@ -8,11 +12,14 @@ import numpy as np
 
 from job.system.errors import JobError
 from job.system.random_numbers import counters, mix, spread
-from job.vocabulary import DOMAINS, SPLITS
+from job.vocabulary import DOMAINS, SPLITS, UNLABELLED
 
 
 class Item(NamedTuple):
-    """What decides the split of one image: `given` is the split that the data set itself names."""
+    """What decides the split of one image: `given` is the split that the data set itself names.
+
+    `label` is UNLABELLED where there is none.
+    """
 
     domain: str
     label: int
@@ -136,7 +143,8 @@ def _allowed(items: Sequence[Item], units: list[list[int]]) -> list[Sequence[str
     allowed = []
     for unit in units:
         given = {items[i].given for i in unit} - {None}
-        if given == {"train"}:
+        # a test split of the data set's own is for what has a label: nothing can be measured on the others
+        if given == {"train"} or (not given and all(items[i].label == UNLABELLED for i in unit)):
             domains = {items[i].domain for i in unit}
             allowed.append(both if len(domains) > 1 else free[domains.pop()])
         else:
@@ -159,22 +167,40 @@ def _order(units: list[list[int]], key: int) -> list[int]:
 def _wanted(strata, total, units, allowed, shares) -> dict[tuple[str, int], dict[str, float]]:
     """Images of every stratum (domain, class) that each split should get of those that are free: whole numbers."""
     wanted = {stratum: dict.fromkeys(SPLITS, 0.0) for stratum in total}
-    free = Counter()
+    free, room = Counter(), Counter()  # of all free images, and of those that may be tested on
     for splits in sorted(set(allowed)):
         if len(splits) > 1:
             held = Counter(strata[i] for unit, its in zip(units, allowed) if its == splits for i in unit)
             free += held
+            room += held if "test" in splits else Counter()
             for split in splits[1:]:
                 for stratum, n in held.items():
                     wanted[stratum][split] += n * shares[split]
-    for split in ("val", "test"):
+    for split in ("test", "val"):
         for domain in DOMAINS:
             parts = {stratum: lacks[split] for stratum, lacks in wanted.items() if stratum[0] == domain}
+            if 0 < parts.get((domain, UNLABELLED), 0) < sum(parts.values()):
+                left = {stratum: free[stratum] - wanted[stratum]["test"] for stratum in parts}
+                parts = _labelled_first(parts, room) if split == "test" else _shared_out(sum(parts.values()), left)
             for stratum, n in _whole(parts).items():
                 wanted[stratum][split] = n
     for stratum, n in free.items():
         wanted[stratum]["train"] = n - wanted[stratum]["val"] - wanted[stratum]["test"]
     return wanted
+
+
+def _labelled_first(parts: dict[tuple[str, int], float], room: Counter) -> dict[tuple[str, int], float]:
+    """The same sum of images, of those with a label as many as there are, and only the rest of those without."""
+    total = sum(parts.values())
+    labelled = {stratum: room[stratum] for stratum in parts if stratum[1] != UNLABELLED}
+    some = _shared_out(min(total, sum(labelled.values())), labelled)
+    return {stratum: some.get(stratum, total - sum(some.values())) for stratum in parts}
+
+
+def _shared_out(total: float, among: dict[tuple[str, int], float]) -> dict[tuple[str, int], float]:
+    """A sum of images in proportion to what each stratum has."""
+    held = sum(among.values())
+    return {stratum: total * n / held if held else 0.0 for stratum, n in among.items()}
 
 
 def _whole(parts: dict[tuple[str, int], float]) -> dict[tuple[str, int], int]:

@@ -54,12 +54,13 @@ def write_shard(
 def _write_samples(file, plan: ShardPlan, jpegs: Iterator[bytes]) -> TarSamples:
     tar = TarSamples(file)
     for number, (record, jpeg) in enumerate(zip(plan.records, jpegs), plan.first):
+        labelled = plan.labelled and record.labelled
         # paths often spell the label ("women/joy/017.png"), so an unlabelled sample has a digest of it
-        source = record.origin if plan.labelled else "sha256:" + _short_digest(record.origin)
+        source = record.origin if labelled else "sha256:" + _short_digest(record.origin)
         subject = "null" if record.subject is None else _quoted(record.subject)
         about = f'{{"domain": {_quoted(record.domain)}, "subject": {subject}, "source": {_quoted(source)}}}'
         sample = {"jpg": jpeg, "json": about.encode()}
-        if plan.labelled:
+        if labelled:
             sample["cls"] = b"%d" % record.label
         tar.write(f"{plan.domain}-{plan.split}-{number:07d}", sample)
     tar.close()

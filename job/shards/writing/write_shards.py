@@ -9,6 +9,7 @@ import shutil
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +22,7 @@ from job.shards.writing.convert import convert, digests
 from job.shards.writing.crop import CROPS, check_detector
 from job.shards.writing.left_out import COPIES, NO_FACE, SKIPPED, Budget, report, write_beside, write_lists
 from job.shards.writing.select_images import Gathered, digest_images, find_images, gather, unusable
+from job.shards.writing.selection_report import describe, subjects_unknown, unlabelled
 from job.shards.writing.shard_plan import ShardPlan, digest_records, group_records, plan_shards, shard_count
 from job.shards.writing.write_shard import UNFINISHED, write_shard
 from job.system.errors import JobError
@@ -112,6 +114,8 @@ def _alone(out: Path) -> Iterator[None]:
 
 def _write(layout, root, out, settings, shards, strict, budget, pool, progress) -> Manifest:
     gathered, settings["inputs"] = _gather(layout, root, out, settings, strict, budget, pool, progress)
+    layout = replace(layout, class_names=gathered.class_names)
+    settings["class_names"] = gathered.class_names
     size, quality, crop, seed = (settings[name] for name in ("size", "quality", "crop", "seed"))
     groups = group_records(layout, gathered.records)
     plans = plan_shards(groups, seed=seed, shards=shards, keep_target_labels=settings["keep_target_labels"])
@@ -129,11 +133,19 @@ def _write(layout, root, out, settings, shards, strict, budget, pool, progress) 
     left_out = dict(gathered.left_out)
     if budget.skipped:
         left_out["unreadable"] = len(budget.skipped)
-    manifest = Manifest(**settings, left_out=left_out, domains={d: splits for d, splits in domains.items() if splits})
+    manifest = Manifest(
+        **settings,
+        left_out=left_out,
+        unlabelled=unlabelled(gathered.records),
+        subjects_unknown=subjects_unknown(gathered.records),
+        domains={d: splits for d, splits in domains.items() if splits},
+    )
     _remove_strays(out, plans)
     if layout.find is not None:
         write_lists(out, gathered, budget, crop)
         if progress:
+            for line in describe(gathered, settings):
+                print(line, file=sys.stderr)
             report(out, gathered, budget)
     write_beside(out / NAME, manifest.model_dump_json(indent=1) + "\n")
     return manifest
@@ -143,13 +155,15 @@ def _gather(layout, root, out, settings, strict, budget, pool, progress) -> tupl
     """The records of any layout, of images on disk after these have been converted; a digest of what they come from."""
     options, seed, crop = settings["options"], settings["seed"], settings["crop"]
     if layout.find is None:
-        gathered = Gathered(layout.records(root, seed, **options))
+        gathered = Gathered(layout.records(root, seed, **options), tuple(layout.class_names))
         return gathered, digest_records(gathered.records)
-    images, notes = find_images(layout, root, options, strict)
+    selection = find_images(layout, root, options, strict)
+    images = selection.images
     places = [image.found.place for image in images]
     converted = convert(places, settings["size"], settings["quality"], crop, pool, out / UNFINISHED, progress)
-    budget.spend(len(images) + len(notes.skipped), [*notes.skipped, *unusable(images, converted)])
-    gathered = gather(layout, settings, images, notes, converted)
+    skipped = selection.notes.skipped
+    budget.spend(len(images) + len(skipped), [*skipped, *unusable(images, converted)])
+    gathered = gather(layout, settings, selection, converted)
     return gathered, digest_images(images, [result.digest for result in converted])
 
 
@@ -202,6 +216,8 @@ def _finished(layout, root, out, settings, shards, strict, pool, progress) -> Ma
 
     there, here = vars(manifest) | manifest.options, settings | settings["options"]
     del here["options"]
+    if layout.find is not None:
+        del here["class_names"]  # they follow from the options and the images
     for name, wanted in here.items():
         if there.get(name) != wanted:
             refuse(f"{name} is {there.get(name)!r} there, {wanted!r} here")
@@ -212,7 +228,7 @@ def _finished(layout, root, out, settings, shards, strict, pool, progress) -> Ma
     if layout.find is None:
         inputs = digest_records(layout.records(root, settings["seed"], **settings["options"]))
     else:
-        images, _ = find_images(layout, root, settings["options"], strict)
+        images = find_images(layout, root, settings["options"], strict).images
         inputs = digest_images(images, digests([image.found.place for image in images], pool, progress))
     if inputs != manifest.inputs:
         refuse("they come from other images")

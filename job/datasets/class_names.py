@@ -1,0 +1,112 @@
+"""Which words of a data set are classes: the option `classes` of the layouts that read files.
+
+`emotions` (the default) knows the seven by any of their usual names; `folders` takes the words that the source uses,
+whatever they are; a list such as `cat,dog` takes those words and no other.
+"""
+
+import re
+import unicodedata
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+from job.datasets.classes import label_of
+from job.system.errors import JobError
+from job.vocabulary import EMOTIONS as SEVEN
+
+EMOTIONS, FOLDERS = "emotions", "folders"
+_MOST = 32_767  # labels are read as int16
+_NOT_LABELLED = {"", "unlabelled", "unlabeled"}
+
+
+@dataclass(frozen=True)
+class Classes:
+    """The names of the classes in the order of their labels; None until the source has been searched for them."""
+
+    names: tuple[str, ...] | None
+    emotions: bool = False
+
+    @property
+    def noun(self) -> str:
+        """What a class is called in messages."""
+        return "emotion" if self.emotions else "class"
+
+    def label_of(self, word: str) -> int | None:
+        """Return the label of a data set's word for a class, None where it names no class.
+
+        The seven emotions are known by any of their usual names. Other classes are known by their exact name, then by
+        one that differs in case, blanks, hyphens and underscores alone, then as an emotion that only one of them means.
+        """
+        if self.emotions:
+            return label_of(word)
+        if self.names is None:
+            return None
+        for key in (_exact, _folded, label_of):
+            wanted = key(word)
+            fitting = [label for label, name in enumerate(self.names) if key(name) == wanted]
+            if wanted is not None and len(fitting) == 1:
+                return fitting[0]
+        return None
+
+    def settle(self, words: Iterable[str], where: str) -> "Classes":
+        """Return these classes, or, where they are to be found, those that the `words` of the source name.
+
+        They are in natural order, so that 10 follows 9. `where` names the source in messages. Raises JobError for fewer
+        than two.
+        """
+        if self.names is not None:
+            return self
+        names = sorted({_exact(word) for word in words}, key=natural)
+        if len(names) < 2 or len(names) > _MOST:
+            found = f"only {names[0]}" if len(names) == 1 else f"{len(names)} classes" if names else "no class"
+            raise JobError(
+                f"--option classes={FOLDERS}: {where} names {found}, and 2 to {_MOST} are needed: one folder (or value "
+                "in the table, or .cls) for each class"
+            )
+        return Classes(tuple(names))
+
+
+OF_EMOTIONS = Classes(SEVEN, emotions=True)
+
+
+def read_classes(option: str | None) -> Classes:
+    """Return the classes that the option asks for. Raises JobError for a list that cannot be one."""
+    if option in (None, EMOTIONS):
+        return OF_EMOTIONS
+    return Classes(None) if option == FOLDERS else listed(split_names(option), f"--option classes={option}")
+
+
+def split_names(option: str | None) -> tuple[str, ...]:
+    """Return the names of a list such as `cat,dog`, none for the words that stand for no list."""
+    if option in (None, EMOTIONS, FOLDERS):
+        return ()
+    return tuple(_exact(name) for name in option.split(","))
+
+
+def listed(names: Sequence[str], where: str) -> Classes:
+    """Return classes of these names. Raises JobError for an empty or a repeated one, or fewer than two."""
+    if len(names) < 2 or not all(names):
+        raise JobError(f"{where}: give {EMOTIONS}, {FOLDERS}, or names with commas between, such as cat,dog")
+    if len(set(names)) < len(names):
+        twice = next(name for name in names if names.count(name) > 1)
+        raise JobError(f"{where}: {twice} is listed twice: give each class once")
+    return Classes(tuple(names))
+
+
+def is_unlabelled(word: str | None) -> bool:
+    """Whether a data set's word for a class says that there is no label: it is absent, empty, or `unlabelled`."""
+    return word is None or _exact(word).casefold() in _NOT_LABELLED
+
+
+def _exact(name: str) -> str:
+    return unicodedata.normalize("NFC", name.strip())
+
+
+def _folded(name: str) -> str:
+    return re.sub(r"[\s_-]+", " ", _exact(name).casefold()).strip() or name
+
+
+def natural(name: str) -> tuple:
+    """Return a key that sorts names with numbers in them by the numbers: 9 comes before 10."""
+    parts = [*re.split(r"([0-9]+)", name), ""]  # a text, a number, a text, a number
+    numbers = [digits.lstrip("0") for digits in parts[1::2]]
+    return [(text.casefold(), len(digits), digits) for text, digits in zip(parts[::2], numbers)], name
