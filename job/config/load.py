@@ -6,29 +6,17 @@ Every mistake is told in one line that names the file, the key and, for an unkno
 import difflib
 from collections.abc import Iterable, Sequence
 from pathlib import Path
+from typing import Any
 
 import yaml
 from pydantic import BaseModel, ValidationError
 
 from job.config.schema import Config
+from job.config.section import models_in
+from job.config.yaml_text import LARGEST_FILE, annotation_of, parse_yaml
 from job.system.errors import JobError
-from job.system.secrets import refuse_secrets
-
-
-class _UniqueKeys(yaml.SafeLoader):
-    """YAML that refuses a key given twice, where plain YAML lets the last one win in silence."""
-
-    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict:
-        seen = set()
-        for key_node, _ in node.value:
-            if not isinstance(key_node, yaml.ScalarNode):  # such as the {{ name }} of a template
-                problem = "a name is wanted here, and this is a list or a mapping"
-                raise yaml.constructor.ConstructorError(None, None, problem, key_node.start_mark)
-            if key_node.value in seen:
-                problem = f"key {key_node.value!r} twice"
-                raise yaml.constructor.ConstructorError(None, None, problem, key_node.start_mark)
-            seen.add(key_node.value)
-        return super().construct_mapping(node, deep)
+from job.system.secrets import find_secret
+from job.system.text import shortened
 
 
 def load_config(path: str | Path, overrides: Sequence[str] = ()) -> Config:
@@ -37,30 +25,65 @@ def load_config(path: str | Path, overrides: Sequence[str] = ()) -> Config:
     Raises JobError, in one line, when the file is missing or no YAML mapping, or when a key or a value is not allowed.
     """
     path = Path(path)
-    try:
-        content = yaml.load(path.read_text(encoding="utf-8"), _UniqueKeys)
-    except FileNotFoundError:
-        known = ", ".join(sorted(str(p) for p in Path("configs").glob("*.yaml")))
-        raise JobError(f"no configuration at {path}: choose one of {known or 'your own YAML files'}") from None
-    except (OSError, UnicodeDecodeError) as error:
-        why = getattr(error, "strerror", None) or "it is no text in UTF-8"
-        raise JobError(
-            f"cannot read the configuration {path} ({why}): give a YAML file such as configs/faces.yaml"
-        ) from None
-    except yaml.YAMLError as error:
-        mark = getattr(error, "problem_mark", None)
-        where = f"{path}, line {mark.line + 1}" if mark else str(path)
-        raise JobError(f"{where} is not valid YAML: {getattr(error, 'problem', None) or error}") from None
-    if content is None:
-        content = {}
-    if not isinstance(content, dict):
-        raise JobError(f"{path} is not a configuration: wants `key: value` lines, found a {type(content).__name__}")
+    content = _read(path)
+    if (path.parent / "checkpoints").is_dir() and isinstance(content.get("data"), dict):
+        content["data"].pop("allow_pipe", None)  # what a run folder holds grants nothing; an override does
     content.setdefault("name", path.stem)
     for override in overrides:
         _apply(content, override)
-    config = build_config(content, str(path), overrides)
-    refuse_secrets(config.to_yaml(), "the configuration")
+    config = build_config(content, shortened(str(path)), overrides)
+    _refuse_secrets(config.model_dump(mode="json"))
     return config
+
+
+def _read(path: Path) -> dict:
+    shown = shortened(str(path))
+    try:
+        with open(path, encoding="utf-8") as file:
+            content = parse_yaml(file.read(LARGEST_FILE + 1), Config)
+    except FileNotFoundError:
+        known = ", ".join(sorted(str(p) for p in Path("configs").glob("*.yaml")))
+        raise JobError(f"no configuration at {shown}: choose one of {known or 'your own YAML files'}") from None
+    except (OSError, UnicodeDecodeError) as error:
+        why = getattr(error, "strerror", None) or "it is no text in UTF-8"
+        raise JobError(
+            f"cannot read the configuration {shown} ({why}): give a YAML file such as configs/faces.yaml"
+        ) from None
+    except yaml.YAMLError as error:
+        mark = getattr(error, "problem_mark", None)
+        where = f"{shown}, line {mark.line + 1}" if mark else shown
+        raise JobError(f"{where} is not valid YAML: {_yaml_problem(error)}") from None
+    if content is None:
+        content = {}
+    if not isinstance(content, dict):
+        raise JobError(f"{shown} is not a configuration: expected `key: value` lines, not a {type(content).__name__}")
+    return content
+
+
+def _yaml_problem(error: yaml.YAMLError) -> str:
+    return shortened(getattr(error, "problem", None) or getattr(error, "reason", None) or str(error).split("\n")[0])
+
+
+def _refuse_secrets(content: Any, key: str = "") -> None:
+    """Raise JobError when a value holds a secret: it would be copied to the run folder and every checkpoint."""
+    if isinstance(content, dict):
+        for name, value in content.items():
+            _refuse_secrets(value, f"{key}.{name}".lstrip("."))
+    elif isinstance(content, list):
+        for value in content:
+            _refuse_secrets(value, key)
+    elif isinstance(content, str):
+        what = find_secret(content)
+        if what is None and key == "data.shards" and "://" in content.split("?")[0] and "?" in content:
+            what = "a query string (https://...?...)"
+        if what is not None:
+            raise JobError(f"{key} holds {what}, which would be copied to every checkpoint: {_ADVICE}")
+
+
+_ADVICE = (
+    "take it out; where shards need it, keep it in ~/.netrc or an environment variable and fetch with "
+    'data.allow_pipe=true and `pipe:curl -sfL --netrc URL` or `pipe:curl -sfL -H "Authorization: Bearer $NAME" URL`'
+)
 
 
 def build_config(content: dict, where: str, overrides: Sequence[str] = ()) -> Config:
@@ -73,32 +96,34 @@ def build_config(content: dict, where: str, overrides: Sequence[str] = ()) -> Co
 
 def _apply(content: dict, override: str) -> None:
     key, equals, value = override.partition("=")
+    shown = shortened(override)
     if not equals or not key:
-        raise JobError(f"override {override!r} is not of the form key.sub=value, for instance optimizer.lr=0.01")
+        raise JobError(f"override {shown!r} is not of the form key.sub=value, for instance optimizer.lr=0.01")
+    try:
+        given = parse_yaml(value, annotation_of(Config, key))
+    except yaml.YAMLError as error:
+        raise JobError(f"override {shown!r}: the value is not valid YAML ({_yaml_problem(error)})") from None
     *parents, leaf = key.split(".")
     node = content
     for parent in parents:
         node = node.setdefault(parent, {})
         if not isinstance(node, dict):
-            raise JobError(f"override {override!r}: {parent} is not a section")
-    try:
-        node[leaf] = yaml.load(value, _UniqueKeys)
-    except yaml.YAMLError:
-        raise JobError(f"override {override!r}: the value is not valid YAML") from None
+            raise JobError(f"override {shown!r}: {parent} is not a section")
+    node[leaf] = given
 
 
 def known_keys(model: type[BaseModel] = Config, prefix: str = "") -> Iterable[str]:
     """Every dotted key of the configuration, sections included."""
     for name, field in model.model_fields.items():
         yield prefix + name
-        if isinstance(field.annotation, type) and issubclass(field.annotation, BaseModel):
-            yield from known_keys(field.annotation, f"{prefix}{name}.")
+        for section in models_in(field.annotation):
+            yield from known_keys(section, f"{prefix}{name}.")
 
 
 def _describe(error: ValidationError, where: str, overrides: Sequence[str]) -> str:
     problems = error.errors()
     first = problems[0]
-    key = ".".join(str(part) for part in first["loc"])
+    key = shortened(".".join(str(part) for part in first["loc"]))
     if first["type"] == "extra_forbidden":
         text = f"unknown key {key}{_nearest(key)}"
     elif first["type"] == "model_type":
@@ -106,14 +131,21 @@ def _describe(error: ValidationError, where: str, overrides: Sequence[str]) -> s
         text = f"{key} is a section: set its keys, such as {within}"
     elif key:
         message = first["msg"].removeprefix("Value error, ")
-        text = f"{key} = {first['input']!r}: {message[0].lower()}{message[1:]}"
+        text = f"{key} = {shortened(repr(first['input']), 80)}: {message[0].lower()}{message[1:]}{_hint(first)}"
     else:
         text = first["msg"].removeprefix("Value error, ")
     more = f" (and {len(problems) - 1} more)" if len(problems) > 1 else ""
     for override in overrides:
         if f"{key}.".startswith(f"{override.partition('=')[0]}."):
-            where = f"override {override!r}"
+            where = f"override {shortened(override)!r}"
     return f"{where}: {text}{more}"
+
+
+def _hint(error: Any) -> str:
+    """How to write a value that YAML takes for something else."""
+    if error["type"] == "string_type" and isinstance(error["input"], bool | int | float):
+        return f": put it into quotes, '{str(error['input']).lower()}'"
+    return ""
 
 
 def _nearest(key: str) -> str:
@@ -124,4 +156,4 @@ def _nearest(key: str) -> str:
     close = difflib.get_close_matches(key, siblings, n=1, cutoff=0.75)  # misspelt
     close = close or ([by_leaf[leaf]] if leaf in by_leaf else [])  # in the wrong section
     close = close or [by_leaf[match] for match in difflib.get_close_matches(leaf, by_leaf, n=1)]  # both
-    return f": did you mean {close[0]}?" if close else ": job/config/schema.py lists them"
+    return f": did you mean {close[0]}?" if close else ": docs/configuration.md lists them"

@@ -1,5 +1,8 @@
 """The one exception a user's mistake may raise."""
 
+from job.system.secrets import scrub
+from job.system.text import printable
+
 EXIT_OK = 0
 EXIT_CRASH = 1
 EXIT_BAD_INPUT = 2
@@ -11,8 +14,13 @@ class JobError(Exception):
     """A mistake of the user or a fault of their input.
 
     The message is one line that says what is wrong, where, and what to do now. The command line prints it as
-    ``error: MESSAGE`` on stderr, without a traceback, and ends in 2.
+    ``error: MESSAGE`` on stderr, without a traceback, and ends in 2. It reaches status.json, alerts and the launch
+    scripts too, so secrets are cut out of it here, and what data or configurations put into it cannot steer a terminal.
     """
+
+    def __init__(self, message: object = "") -> None:
+        one_line = " ".join(line.strip() for line in str(message).split("\n"))
+        super().__init__(printable(scrub(one_line), keep=""))
 
 
 class NotFinite(JobError):

@@ -1,35 +1,116 @@
-"""Keeping secrets out of everything that is written: logs, reports, what W&B is sent."""
+"""Secrets: how they are recognised, and how they are cut out of text before it leaves the program.
+
+Every way out goes through `scrub`: `JobError` (stderr, status.json, the launch scripts), the log, crash reports, the
+stored configuration, reports, and what W&B is sent.
+"""
 
 import logging
 import os
 import re
+from collections.abc import Iterator
 from typing import Any
 
-from job.system.errors import JobError, first_line
+from job.system.text import printable
 
 HIDDEN = "[secret]"
-_NAMES = re.compile(r"(API_?KEY|_KEY|TOKEN|SECRET|PASSWORD|PASSWD|CREDENTIALS?)$", re.IGNORECASE)
-_IN_URL = re.compile(r"(?<=://)[^/\s:@'\"]*:[^/\s@'\"]+(?=@)")
-_BEARER = re.compile(r"(?i)(?<=\bbearer )[\w.~+/=-]{8,}")
-_SIGNED = re.compile(r"(?i)((?:signature|sig|token|x-amz-credential|x-amz-security-token|accesskeyid)=)[^&\s'\"]+")
+# Endings of the names of environment variables that hold a secret: AWS_ACCESS_KEY_ID, GITHUB_PAT, DB_PASS, PGPASSWORD.
+_NAMES = re.compile(
+    r"(API_?KEY|_KEY|_KEY_ID|TOKEN|SECRET|PASSWORD|PASSWD|PASSPHRASE|_PASS|_PWD|_PAT|CREDENTIALS?|COOKIE)$",
+    re.IGNORECASE,
+)
+_VARIABLE = r"(?:\w+ +)?\$"  # `$TOKEN` or `Bearer $TOKEN`: the shell fills it in, and it is no secret itself
+_WORDS = r"signature|token|credential|secret|passw(?:or)?d|passphrase|api_?key|access_?key|accesskeyid"
+
+# What a secret looks like, each with the secret itself in the group `secret`.
+_PATTERNS: tuple[tuple[str, re.Pattern[str]], ...] = tuple(
+    (what, re.compile(pattern))
+    for what, pattern in (
+        ("a URL with a password", r"""(?<=://)(?P<secret>[^/\s'"]{0,200}?:[^/\s'"]{1,500})(?=@)"""),
+        ("a URL with a token before its host", r"""(?<=://)(?P<secret>(?!\[)[^/\s'":@]{16,500})(?=@)"""),
+        ("a bearer token", rf"(?i)\bbearer(?! +{_VARIABLE}) +(?P<secret>[\w.~+/=-]{{8,}})"),
+        (
+            "an authorisation header",
+            rf"""(?i)authorization:(?! *{_VARIABLE}) *(?:\w+ +)?(?P<secret>[\w.~+/=-]{{6,}})""",
+        ),
+        (
+            "a signature, key or token",
+            rf"""(?i)(?<![\w.-])[\w.-]{{0,60}}(?:{_WORDS})[\w-]{{0,60}}=(?!{_VARIABLE})(?P<secret>[^&\s'"]+)""",
+        ),
+        (
+            "a signed URL",
+            r"""(?i)[?&;](?:sig|key|pass|pwd|auth|code|policy|session|key-pair-id)=(?P<secret>[^&\s'"$]+)""",
+        ),
+        (
+            "a header with a secret",
+            r"""(?i)(?:-H|--header)[ =]*['"]?(?!accept|content-|host|range|user-agent|referer|cache-)[\w-]+:"""
+            rf"""(?! *{_VARIABLE}) *(?P<secret>[^'"\s][^'"\n]*)""",
+        ),
+        (
+            "a user's password",
+            r"""(?<!\S)(?:-u|-U|--user|--proxy-user)[ =]+['"]?[^\s'":]+:(?!\$)(?P<secret>[^\s'"]+)""",
+        ),
+        ("a cookie", r"""(?<!\S)(?:-b|--cookie)[ =]+['"]?(?P<secret>[\w.-]+=[^$'"\n][^'"\n]*)"""),
+        (
+            "an option with a secret",
+            r"(?i)(?<!\S)--(?:[\w-]{0,60}(?:password|passwd|token|secret|api-?key|access-?key)[\w-]{0,60}|oauth2-bearer"
+            r"""|pass)[ =]+(?!\$|-)['"]?(?!\$)(?P<secret>[^\s'"]+)""",
+        ),
+        ("an access key", r"\b(?P<secret>(?:AKIA|ASIA)[0-9A-Z]{16})\b"),
+        (
+            "an access token",
+            r"\b(?P<secret>gh[pousr]_\w{30,}|github_pat_\w{20,}|glpat-[\w-]{20,}|hf_[A-Za-z0-9]{30,}|wandb_v\d_\w{20,}"
+            r"|sk-(?:\w+-)?[A-Za-z0-9]{20,}|xox[abprs]-[\w-]{10,}|AIza[\w-]{35}|eyJ[\w-]{8,}\.eyJ[\w-]+\.[\w-]*)",
+        ),
+        ("a private key", r"(?P<secret>-----BEGIN [A-Z ]*PRIVATE KEY-----[^-]*)"),
+    )
+)
+_ASSIGNED = re.compile(r"""\b(?P<name>[A-Za-z]\w{0,60})=(?P<quote>['"]?)(?!\$)(?P<secret>[^\s'"&]+)""")
 
 
 def secret_values() -> dict[str, str]:
-    """Environment variables that hold secrets, by their names."""
-    return {name: value for name, value in os.environ.items() if _NAMES.search(name) and len(value) >= 12}
+    """Environment variables that hold secrets, by their names. A path to a file with a secret is none itself."""
+    return {name: value for name, value in os.environ.items() if _NAMES.search(name) and _is_secret(name, value)}
+
+
+def _is_secret(name: str, value: str) -> bool:
+    shortest = 12 if "KEY" in name.upper() else 8  # a KEY may be an everyday word: SORT_KEY=accuracy
+    return len(value) >= shortest and not (value.startswith("/") and os.path.exists(value))
+
+
+def _found(text: str) -> Iterator[tuple[str, int, int]]:
+    """What was recognised and where, without the values of environment variables."""
+    for what, pattern in _PATTERNS:
+        for match in pattern.finditer(text):
+            if HIDDEN not in match["secret"]:
+                yield what, *match.span("secret")
+    for match in _ASSIGNED.finditer(text):
+        name = match["name"]
+        if _NAMES.search(name) and not name.islower() and HIDDEN not in match["secret"]:
+            yield f"a value for {name}", *match.span("secret")
+
+
+def find_secret(text: str) -> str | None:
+    """What kind of secret `text` holds, for a message; None where there is nothing like one."""
+    for name, value in secret_values().items():
+        if value in text:
+            return f"the value of the environment variable {name}"
+    return next((what for what, _, _ in _found(text)), None)
 
 
 def scrub(text: str) -> str:
-    """`text` without the values of secret environment variables, passwords and signatures in URLs, bearer tokens."""
-    for value in secret_values().values():
+    """`text` without values of secret environment variables, passwords and signatures in URLs, tokens and headers."""
+    for value in sorted(secret_values().values(), key=len, reverse=True):
         text = text.replace(value, HIDDEN)
-    text = _IN_URL.sub(HIDDEN, text)
-    text = _BEARER.sub(HIDDEN, text)
-    return _SIGNED.sub(rf"\1{HIDDEN}", text)
+    pieces, end = [], 0
+    for _, start, stop in sorted(_found(text), key=lambda found: found[1:]):
+        if start >= end:
+            pieces += [text[end:start], HIDDEN]
+        end = max(end, stop)
+    return "".join([*pieces, text[end:]])
 
 
 def scrub_all(content: Any) -> Any:
-    """The same for all text in nested dictionaries and lists."""
+    """Scrub all text in nested dictionaries and lists."""
     if isinstance(content, str):
         return scrub(content)
     if isinstance(content, dict):
@@ -41,26 +122,12 @@ def scrub_all(content: Any) -> Any:
 
 def brief(error: BaseException) -> str:
     """An error in one line, without secrets."""
-    kind, message = type(error).__name__, first_line(error)
-    return scrub(kind if message == kind else f"{kind}: {message}")
-
-
-def refuse_secrets(text: str, where: str) -> None:
-    """Raise JobError when a configuration holds a secret: it is copied to the run folder and every checkpoint."""
-    for name, value in secret_values().items():
-        if value in text:
-            raise JobError(
-                f"{where} holds the value of the environment variable {name}: take it out, the variable is enough"
-            )
-    if _IN_URL.search(text):
-        raise JobError(
-            f"{where} holds a URL with a password, which would be copied to every checkpoint: take it out and fetch "
-            "with data.allow_pipe=true and `pipe:curl -sfL --netrc URL`, the password being in ~/.netrc"
-        )
+    first_line = (str(error).strip().splitlines() or [""])[0]
+    return printable(scrub(f"{type(error).__name__}: {first_line}" if first_line else type(error).__name__))
 
 
 class ScrubbingFormatter(logging.Formatter):
-    """A log line without secrets."""
+    """A log line without secrets, and without anything that would steer a terminal."""
 
     def format(self, record: logging.LogRecord) -> str:
-        return scrub(super().format(record))
+        return printable(scrub(super().format(record)))

@@ -43,7 +43,7 @@ def test_the_resolved_configuration_is_a_configuration(tmp_path):
         ("{}\n", ["train.steps=0"], "train.steps = 0: input should be greater than 0"),
         ("{}\n", ["optimizer.lr=fast"], "optimizer.lr = 'fast'"),
         ("a: [1\n", [], "is not valid YAML"),
-        ("name: {{ name }}\n", [], "mine.yaml, line 1 is not valid YAML: a name is wanted here"),
+        ("name: {{ name }}\n", [], "mine.yaml, line 1 is not valid YAML: a name is expected here"),
         ("seed: 1\nseed: 2\n", [], "key 'seed' twice"),
         ("- a\n- b\n", [], "is not a configuration"),
         ("just words\n", [], "is not a configuration"),

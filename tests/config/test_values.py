@@ -1,0 +1,170 @@
+"""What values mean, in files and in overrides: YAML 1.2, nothing guessed, and nothing that a library chokes on."""
+
+import subprocess
+import sys
+import time
+
+import pytest
+
+from job.config.load import annotation_of, load_config
+from job.config.schema import Config
+from job.system.errors import JobError
+from tests.support.running import REPO
+
+
+def value_of(tmp_path, key: str, text: str, way: str):
+    """The value of a dotted key, given in a file or as an override."""
+    path = tmp_path / "mine.yaml"
+    *sections, leaf = key.split(".")
+    lines = "".join("  " * depth + f"{name}:\n" for depth, name in enumerate(sections))
+    path.write_text("{}\n" if way == "override" else f"{lines}{'  ' * len(sections)}{leaf}: {text}\n")
+    value = load_config(path, [f"{key}={text}"] if way == "override" else [])
+    for name in key.split("."):
+        value = getattr(value, name)
+    return value
+
+
+both = pytest.mark.parametrize("way", ["file", "override"])
+
+
+@both
+@pytest.mark.parametrize(
+    ("key", "text", "value"),
+    [
+        ("train.steps", "010", 10),
+        ("train.steps", "1_000", 1000),
+        ("train.steps", "1e3", 1000),
+        ("train.steps", "0x10", 16),
+        ("optimizer.lr", "1e-3", 0.001),
+        ("optimizer.lr", "1", 1.0),
+        ("name", "007", "007"),
+        ("name", "1e5", "1e5"),
+        ("name", "1.50", "1.50"),
+        ("name", "2024-01-31", "2024-01-31"),
+        ("name", "2024-13-45", "2024-13-45"),
+        ("name", "12:30:00", "12:30:00"),
+        ("name", "no", "no"),
+        ("data.source", "0", "0"),
+        ("data.shards", "2024-01-31", "2024-01-31"),
+        ("wandb.tags", "[1, 2.50, yes]", ("1", "2.50", "yes")),
+        ("wandb.notes", "null", None),
+        ("data.augment.flip", "yes", True),
+        ("data.augment.flip", "off", False),
+        ("train.precision", "no", "no"),
+        ("train.precision", "false", "no"),
+        ("model.weights", "no", "none"),
+    ],
+)
+def test_what_a_value_means(tmp_path, key, text, value, way):
+    found = value_of(tmp_path, key, text, way)
+    assert found == value
+    assert type(found) is type(value)
+
+
+@both
+@pytest.mark.parametrize(
+    ("key", "text", "says"),
+    [
+        ("train.steps", "yes", "valid integer"),
+        ("train.steps", "true", "is true or false, and a number belongs here"),
+        ("train.steps", "1:30", "valid integer"),
+        ("train.steps", ".inf", "finite number"),
+        ("train.steps", "2024-01-31", "valid integer"),
+        ("train.steps", "10.5", "valid integer"),
+        ("optimizer.lr", "on", "valid number"),
+        ("optimizer.lr", "True", "is true or false, and a number belongs here"),
+        ("optimizer.lr", ".nan", "finite number"),
+        ("optimizer.lr", "1e300", "less than or equal to 1000"),
+        ("optimizer.betas", "[true, 0.9]", "is true or false, and a number belongs here"),
+        ("model.bottleneck", "true", "is true or false, and a number belongs here"),
+        ("name", "true", "put it into quotes, 'true'"),
+        ("train.steps", "1" + "0" * 18, "less than or equal to 1000000000"),
+        ("data.global_batch_size", "1" + "0" * 18, "less than or equal to 1000000"),
+        ("evaluation.batch_size", "1" + "0" * 18, "less than or equal to 1000000"),
+        ("data.decoded_gib", "1e300", "less than or equal to"),
+        ("train.timeout_seconds", "1" + "0" * 18, "less than or equal to"),
+        ("train.steps", "9" * 5000, "a number of 5,000 characters"),
+        ("optimizer.lr", "0." + "1" * 5000, "a number of 5,002 characters"),
+        ("train.steps", "!!int abc", "'abc' is no int"),
+        ("train.steps", "!!timestamp 2024-13-45", "could not determine a constructor"),
+        ("name", r'"a\0b"', "holds a character that no name or path may hold"),
+        ("name", r'"a\e[2Jb"', "holds a character that no name or path may hold"),
+        ("name", "\u202egpj.exe", "holds a character that no name or path may hold"),
+        ("wandb.tags", r'[a, "\e]0;x\a"]', "holds a character that no name or path may hold"),
+        ("name", "é" * 150, "too long for a folder name"),
+        ("data.shards", "x/" * 2500, "5,000 characters long"),
+        ("output", "x" * 5000, "5,000 characters long"),
+    ],
+)
+def test_what_is_no_value_is_refused_in_one_short_line(tmp_path, key, text, says, way):
+    with pytest.raises(JobError) as error:
+        value_of(tmp_path, key, text, way)
+    assert says in str(error.value)
+    assert "\n" not in str(error.value)
+    assert "\x1b" not in str(error.value)
+    assert len(str(error.value)) < 700
+
+
+def bomb() -> str:
+    lines = ["a0: &a0 [x, x, x, x, x, x, x, x, x, x]"]
+    lines += [f"a{i}: &a{i} [{', '.join([f'*a{i - 1}'] * 10)}]" for i in range(1, 20)]
+    return "\n".join(lines)
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        ("[" * 100_000, "levels deep"),
+        ("{a: " * 100_000, "levels deep"),
+        ("- " * 100_000, "levels deep"),
+        (bomb(), "more than 10,000 values"),
+        ("a: &a [*a]\n", "an alias within what it stands for"),
+        ("a: &a {<<: *a}\n", "an alias within what it stands for"),
+        ("x: " + "y" * 2_000_000, "characters are no configuration"),
+        ("name: \0\n", "special characters"),
+        ("1: 2\n", "unknown key 1"),
+        ("? [a]\n: b\n", "a name is expected here"),
+        ("!!python/object/apply:os.system [true]\n", "could not determine a constructor"),
+        ('"\\e[2J": 1\n', r"unknown key \x1b[2J"),
+    ],
+)
+def test_a_hostile_file_is_refused_at_once(tmp_path, text, says):
+    path = tmp_path / "mine.yaml"
+    path.write_text(text)
+    began = time.monotonic()
+    with pytest.raises(JobError) as error:
+        load_config(path)
+    assert says in str(error.value)
+    assert len(str(error.value)) < 700
+    assert time.monotonic() - began < 60  # some would take for ever
+
+
+def test_a_file_without_end_or_with_a_long_name_is_refused(tmp_path):
+    with pytest.raises(JobError, match="no configuration"):
+        load_config("/dev/zero")
+    with pytest.raises(JobError, match="File name too long") as error:
+        load_config(tmp_path / ("x" * 5000))
+    assert len(str(error.value)) < 700
+
+
+def test_keys_of_a_thousand_letters_and_levels(tmp_path):
+    (tmp_path / "mine.yaml").write_text("{}\n")
+    for override in ("k" * 5000 + "=1", "a." * 2000 + "b=1"):
+        with pytest.raises(JobError, match="unknown key") as error:
+            load_config(tmp_path / "mine.yaml", [override])
+        assert len(str(error.value)) < 700
+
+
+def test_annotations_are_found_by_dotted_keys():
+    assert annotation_of(Config, "name") is str
+    assert annotation_of(Config, "data.augment.flip") is bool
+    assert annotation_of(Config, "data.nothing.at.all") is None
+
+
+def test_the_command_line_says_it_in_one_line_and_ends_in_2(tmp_path):
+    (tmp_path / "mine.yaml").write_text("train: {steps: " + "9" * 5000 + "}\n")
+    command = [sys.executable, "-m", "job", "train", "--check", "--config", str(tmp_path / "mine.yaml")]
+    ended = subprocess.run(command, cwd=REPO, capture_output=True, text=True)
+    assert ended.returncode == 2
+    assert ended.stderr.count("\n") == 1
+    assert "a number of 5,000 characters" in ended.stderr
