@@ -10,8 +10,12 @@ from job.commands.data import inspect, shards
 from job.commands.model import evaluate, export, predict
 from job.commands.monitoring import compare, dashboard, report
 from job.commands.training import doctor, train
-from job.system.errors import EXIT_BAD_INPUT, JobError
+from job.system.crash import scrub_tracebacks
+from job.system.echo import echo
+from job.system.errors import EXIT_BAD_INPUT, JobError, first_line
 from job.system.launch_protocol import process_exit_code, tell_launcher
+from job.system.secrets import scrub
+from job.system.text import printable
 
 CONTEXT = {"help_option_names": ["-h", "--help"], "max_content_width": 110}
 
@@ -28,8 +32,11 @@ for command in (train, shards, inspect, evaluate, predict, export, compare, doct
 
 def run() -> int:
     """Run a command; a JobError becomes one line on stderr and exit code 2."""
+    arguments = sys.argv[1:]
+    sys.argv[1:] = map(scrub, arguments)  # W&B records them
+    scrub_tracebacks()
     try:
-        exit_code = main(standalone_mode=False) or 0
+        exit_code = main(arguments, standalone_mode=False) or 0
         tell_launcher(exit_code)
         return process_exit_code(exit_code)
     except click.exceptions.NoArgsIsHelpError as error:
@@ -40,20 +47,39 @@ def run() -> int:
         message = error.format_message().rstrip(".")
         return _refuse(f"{message}{' See' if message.endswith('?') else ': see'} {command} --help")
     except (click.Abort, KeyboardInterrupt):
-        click.echo("interrupted: the same command again goes on with what is finished", err=True)
+        echo("interrupted: the same command again goes on with what is finished", err=True)
         return 130
     except ModuleNotFoundError as error:
         if (error.name or "job").partition(".")[0] in ("job", "launch"):
             raise
         return _refuse(f"{error.name} is not installed here: source .venv/bin/activate, or make setup")
     except JobError as error:
-        rank = int(os.environ.get("RANK", 0))
-        where = f" (rank {rank} on {socket.gethostname()})" if rank else ""
-        return _refuse(f"{error}{where}")
+        return _refuse(f"{error}{_rank()}")
+    except (MemoryError, RuntimeError) as error:
+        if not _out_of_memory(error):
+            raise
+        return _refuse(f"{_OUT_OF_MEMORY}{_rank()}: {first_line(error)}")
+
+
+_OUT_OF_MEMORY = (
+    "not enough memory: lower data.global_batch_size or evaluation.batch_size, raise train.accumulate, or lower "
+    "data.prefetch and data.decoded_gib"
+)
+
+
+def _out_of_memory(error: Exception) -> bool:
+    """Whether NumPy or torch could not have the memory that they asked for, on the host or on a GPU."""
+    return isinstance(error, MemoryError) or "OutOfMemory" in type(error).__name__ or "t allocate memory" in str(error)
+
+
+def _rank() -> str:
+    rank = os.environ.get("RANK", "0")
+    return f" (rank {rank} on {socket.gethostname()})" if rank != "0" else ""
 
 
 def _refuse(message: str) -> int:
-    click.echo(f"error: {message}", err=True)
+    message = printable(scrub(message), keep="")
+    echo(f"error: {message}", err=True)
     tell_launcher(EXIT_BAD_INPUT, message)
     return EXIT_BAD_INPUT
 

@@ -24,6 +24,7 @@ from job.system.files import check_output, whole, writing
 from job.system.memory import keep_freed_memory
 from job.system.processes import cores
 from job.system.progress import follow
+from job.system.text import csv_row
 
 
 class Prediction(NamedTuple):
@@ -69,7 +70,7 @@ def predict(checkpoint: Path, inputs: Sequence[Path], out: Path, batch_size: int
     with writing(out, "choose another --out, or make room"), whole(out) as partial:
         with open(partial, "w", newline="", encoding="utf-8") as file, ThreadPoolExecutor(cores()) as pool:
             writer = csv.writer(file)
-            writer.writerow(["path", "label", "confidence", *loaded.class_names])
+            writer.writerow(csv_row(["path", "label", "confidence", *loaded.class_names]))
             for batch in follow(batches, len(paths), len, "predicting"):
                 read = list(zip(batch, pool.map(_read, batch, repeat(loaded))))
                 unreadable += [f"{path}: {reason}" for path, reason in read if isinstance(reason, str)]
@@ -79,7 +80,8 @@ def predict(checkpoint: Path, inputs: Sequence[Path], out: Path, batch_size: int
                 rows = probabilities(loaded, np.stack([pixels for _, pixels in read]), device)
                 for (path, _), row in zip(read, rows, strict=True):
                     best = int(row.argmax())
-                    writer.writerow([path, loaded.class_names[best], f"{row[best]:.4f}", *(f"{p:.4f}" for p in row)])
+                    cells = [path, loaded.class_names[best], f"{row[best]:.4f}", *(f"{p:.4f}" for p in row)]
+                    writer.writerow(csv_row(cells))
                 done += len(read)
         if not done:
             raise JobError(f"none of {len(paths)} images could be read; the first: {unreadable[0]}")

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import click
 
+from job.system.echo import echo
 from job.system.errors import JobError
 
 
@@ -57,7 +58,8 @@ def shards(layout, root, out, source, target, options, **settings) -> int:
 @click.argument("shards", type=str)
 @click.option("--verify", is_flag=True, help="Read every byte: checksums, counts, and every image decoded.")
 @click.option("--sheet", type=Path, help="Write a contact sheet (PNG).")
-def inspect(shards: str, verify: bool, sheet: Path | None) -> int:
+@click.option("--allow-pipe", is_flag=True, help="Let the URL of the shards run a shell command (pipe:...).")
+def inspect(shards: str, verify: bool, sheet: Path | None, allow_pipe: bool) -> int:
     """Say what is in a folder of shards.
 
     \b
@@ -71,5 +73,5 @@ def inspect(shards: str, verify: bool, sheet: Path | None) -> int:
         if sheet.suffix.lower() not in (".png", ".jpg", ".jpeg"):
             raise JobError(f"--sheet {sheet}: give the name of a picture, such as sheet.png")
         check_output("--sheet", sheet)
-    click.echo(inspect_shards(shards, verify=verify, sheet=sheet))
+    echo(inspect_shards(shards, verify=verify, sheet=sheet, allow_pipe=allow_pipe))
     return 0

@@ -4,13 +4,16 @@ from pathlib import Path
 
 import click
 
+from job.system.echo import echo
+
 
 @click.command()
 @click.option("--checkpoint", required=True, type=Path, help="Such as runs/NAME/checkpoints/best.")
 @click.option("--split", default="test", show_default=True, type=click.Choice(["train", "val", "test"]))
 @click.option("--shards", help="Other shards than the model was trained on.")
 @click.option("--out", type=Path, help="Write the figures as JSON.")
-def evaluate(checkpoint: Path, split: str, shards: str | None, out: Path | None) -> int:
+@click.option("--allow-pipe", is_flag=True, help="Let the URL of the shards run a shell command (pipe:...).")
+def evaluate(checkpoint: Path, split: str, shards: str | None, out: Path | None, allow_pipe: bool) -> int:
     """Evaluate a checkpoint, every sample once, on however many ranks are launched.
 
     \b
@@ -19,9 +22,9 @@ def evaluate(checkpoint: Path, split: str, shards: str | None, out: Path | None)
     """
     from job.evaluation.command import evaluate_checkpoint
 
-    table = evaluate_checkpoint(checkpoint, split, shards, out)
+    table = evaluate_checkpoint(checkpoint, split, shards, out, allow_pipe)
     if table:
-        click.echo(table)
+        echo(table)
     return 0
 
 
@@ -40,8 +43,8 @@ def predict(checkpoint: Path, out: Path, images: tuple[Path, ...]) -> int:
 
     done, unreadable = run(checkpoint, images, out)
     for line in unreadable:
-        click.echo(f"skipped {line}", err=True)
-    click.echo(f"{done} predicted, {len(unreadable)} skipped: {out}")
+        echo(f"skipped {line}", err=True)
+    echo(f"{done} predicted, {len(unreadable)} skipped: {out}")
     return 0
 
 
@@ -58,5 +61,5 @@ def export(checkpoint: Path, out: Path) -> int:
     from job.export import export as run
 
     difference = run(checkpoint, out)
-    click.echo(f"{out}: its probabilities agree with the network's to {difference:.1g}")
+    echo(f"{out}: its probabilities agree with the network's to {difference:.1g}")
     return 0

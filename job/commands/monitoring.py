@@ -4,6 +4,7 @@ from pathlib import Path
 
 import click
 
+from job.system.echo import echo
 from job.system.errors import JobError, first_line
 
 
@@ -34,7 +35,7 @@ def compare(runs: tuple[Path, ...], out: Path | None) -> int:
         lines = curves(comparison, list(CURVES))
         draw_comparison(comparison, lines, out / "comparison.png")
         write_comparison(comparison, lines, out / "comparison.html")
-    click.echo(table(comparison))
+    echo(table(comparison))
     return 0
 
 
@@ -56,7 +57,7 @@ def report(runs: tuple[Path, ...]) -> int:
     for folder in runs:
         view = read_run(folder)
         draw_figures(view)
-        click.echo(write_report(view))
+        echo(write_report(view))
     return 0
 
 
@@ -76,10 +77,10 @@ def dashboard(entity: str, project: str, dry_run: bool) -> int:
     from job.monitor.wandb.dashboard import as_json, save
 
     if dry_run:
-        click.echo(as_json(entity, project))
+        echo(as_json(entity, project))
         return 0
     for address in save(entity or _default_entity(), project):
-        click.echo(address)
+        echo(address)
     return 0
 
 

@@ -5,6 +5,8 @@ from pathlib import Path
 
 import click
 
+from job.system.echo import echo
+
 
 @click.command(context_settings={"ignore_unknown_options": True})
 @click.option("--config", required=True, type=Path, help="YAML file; see configs/.")
@@ -43,7 +45,7 @@ def train(config: Path, check: bool, nodes: int, ranks: int | None, overrides: t
         ranks = ranks or gpus or 1
         check_data(resolved, manifest, nodes * ranks)
         build_model(resolved.model, manifest.size, len(manifest.class_names), resolved.seed)
-        click.echo(f"{ranks} {gpus} {resolved.run_folder}")
+        echo(f"{ranks} {gpus} {resolved.run_folder}")
         return 0
     from job.train import train as run
 
@@ -74,5 +76,5 @@ def doctor(config: Path | None, overrides: tuple[str, ...]) -> int:
     nodes = find_nodes()
     table, exit_code = examine(load_config(config, overrides) if config else build_config({}, "defaults"), nodes)
     if table:
-        click.echo(table)
+        echo(table)
     return exit_code

@@ -33,4 +33,4 @@ class Model(Section):
     @field_validator("weights", mode="before")
     @classmethod
     def _none(cls, weights: Any) -> Any:
-        return "none" if weights in (None, False) else weights
+        return "none" if weights in (None, False, "no") else weights

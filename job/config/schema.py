@@ -122,6 +122,10 @@ class Config(Section):
         """The keys that decide the weights at a given step: all that are not marked as harmless."""
         return _decisive(self)
 
+    def with_pipe(self, allowed: bool) -> "Config":
+        """The same configuration, with or without the permission to run shell commands for shards."""
+        return self.model_copy(update={"data": self.data.model_copy(update={"allow_pipe": allowed})})
+
     def stored(self) -> dict[str, Any]:
         """The configuration as run folder, checkpoints and W&B hold it: no secrets, no permission to run commands."""
         content = self.model_dump(mode="json")

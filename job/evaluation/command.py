@@ -18,16 +18,18 @@ from job.shards.reading.augment import normalise
 from job.system.errors import JobError
 from job.system.files import check_output, write_atomically
 from job.system.memory import keep_freed_memory
+from job.system.secrets import scrub, scrub_all
 from job.training.distributed import check_gpus, check_ranks
 from job.training.inputs import domain_names, open_store
 from job.vocabulary import DOMAINS
 
 
-def evaluate_checkpoint(path: Path, split: str, shards: str | None, out: Path | None) -> str:
+def evaluate_checkpoint(path: Path, split: str, shards: str | None, out: Path | None, allow_pipe: bool = False) -> str:
     """Evaluate on every rank that was launched; returns a table and writes the figures as JSON where `out` says.
 
     A model card goes to `evaluation/` of the checkpoint's run folder, or beside `out` where there is no such folder.
-    `shards` replaces the folder that the model was trained on. Raises JobError for a broken checkpoint or shards of
+    `shards` replaces the folder that the model was trained on; `allow_pipe` lets their URL run shell commands, which no
+    checkpoint can allow. Raises JobError for a broken checkpoint or shards of
     other classes or another image size.
     """
     check_gpus()
@@ -37,18 +39,20 @@ def evaluate_checkpoint(path: Path, split: str, shards: str | None, out: Path | 
     if accelerator.device.type == "cpu":
         keep_freed_memory()
     check_ranks(accelerator)
-    table = _evaluate(accelerator, path, split, shards, out)
+    table = _evaluate(accelerator, path, split, shards, out, allow_pipe)
     # together, and in order: a rank that just exits may be aborted in the threads of its process group
     accelerator.wait_for_everyone()
     accelerator.end_training()
     return table
 
 
-def _evaluate(accelerator: Accelerator, path: Path, split: str, shards: str | None, out: Path | None) -> str:
+def _evaluate(
+    accelerator: Accelerator, path: Path, split: str, shards: str | None, out: Path | None, allow_pipe: bool
+) -> str:
     loaded = load_model(path)
-    config = loaded.config
+    config = loaded.config.with_pipe(allow_pipe)
     place = shards or config.data.shards
-    manifest = load_manifest(place, allow_pipe=config.data.allow_pipe)
+    manifest = load_manifest(place, allow_pipe=allow_pipe)
     for what, trained, held in (
         ("classes", loaded.class_names, manifest.class_names),
         ("image size", loaded.size, manifest.size),
@@ -78,12 +82,12 @@ def _evaluate(accelerator: Accelerator, path: Path, split: str, shards: str | No
         content = {"checkpoint": str(path), "step": loaded.step, "shards": place, "split": split}
         content |= {"class_names": manifest.class_names}
         content |= {role: as_json(report) | _figures(report) for role, report in zip(DOMAINS, reports, strict=True)}
-        write_atomically(out, json.dumps(content, indent=1) + "\n")
+        write_atomically(out, json.dumps(scrub_all(content), indent=1) + "\n")
     table = _table(reports, manifest.class_names)
     place = _card_place(path, split, out)
     if place is not None:
         by_role = dict(zip(DOMAINS, reports, strict=True))
-        write_atomically(place, model_card(config, manifest, str(path), loaded.step, split, by_role))
+        write_atomically(place, scrub(model_card(config, manifest, str(path), loaded.step, split, by_role)))
         table += f"\n\nmodel card: {place}"
     return table
 

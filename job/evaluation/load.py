@@ -25,10 +25,13 @@ class Loaded:
 
 
 def load_model(path: Path) -> Loaded:
-    """Build the model of a checkpoint folder from nothing but that folder. Raises JobError when it is not whole."""
+    """Build the model of a checkpoint folder from nothing but that folder. Raises JobError when it is not whole.
+
+    The folder may come from a stranger: a permission in its configuration counts for nothing.
+    """
     checkpoint = read_checkpoint(path)
     meta = checkpoint.meta
-    config = build_config(meta["config"], f"{path}/meta.json")
+    config = build_config(meta["config"], f"{path}/meta.json").with_pipe(False)
     model = build_model(config.model, meta["size"], len(meta["class_names"]), config.seed, load_weights=False)
     load_state(model, checkpoint.weights())
     names, crop = tuple(meta["class_names"]), meta.get("crop", "center")

@@ -192,7 +192,7 @@ class RunFolder:
             "size": manifest.size,
             "quality": manifest.quality,
             "crop": manifest.crop,
-            "config": self._config.model_dump(mode="json"),
+            "config": self._config.stored(),
         }
 
     def _save(self, meta: dict[str, Any], weights: Mapping[str, Tensor], trainer: Mapping[str, Any]) -> None:

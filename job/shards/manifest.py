@@ -122,7 +122,10 @@ def is_remote(place: str | Path) -> bool:
 def check_url(url: str, allow_pipe: bool) -> str:
     """The URL itself. Raises JobError for a `pipe:` URL, which runs a shell, unless the user allows those."""
     if url.startswith("pipe:") and not allow_pipe:
-        raise JobError(f"{url} would run a shell command: set data.allow_pipe=true if you trust it")
+        raise JobError(
+            f"{url} would run a shell command: if you trust it, allow it with data.allow_pipe=true (train, doctor) or "
+            "--allow-pipe (evaluate, inspect)"
+        )
     return url
 
 

@@ -1,6 +1,8 @@
 """Text from data, configurations and servers, made safe for the places that show it: a terminal, a log, a table."""
 
 import re
+from collections.abc import Iterable
+from pathlib import PurePath
 from typing import Any
 
 # Control characters (C0, DEL, C1), line and paragraph separators, marks that reverse the direction of what follows, and
@@ -26,6 +28,19 @@ def shortened(text: str, most: int = 200) -> str:
     return f"{text[: most - most // 4]}...{text[-(most // 4) :]} ({len(text):,} characters)"
 
 
-def csv_cell(value: Any) -> Any:
-    """A value for a CSV file: text that a spreadsheet would take for a formula gets an apostrophe before it."""
-    return f"'{value}" if isinstance(value, str) and value.startswith(_FORMULA) else value
+def csv_row(cells: Iterable[Any]) -> list[Any]:
+    """Cells for a CSV file that a spreadsheet shows and does not run.
+
+    Text that looks like the beginning of a formula gets an apostrophe before it; such a path gets ``./``, so that it
+    names the same file. Control characters become escapes.
+    """
+    return [_csv_cell(cell) for cell in cells]
+
+
+def _csv_cell(cell: Any) -> Any:
+    if not isinstance(cell, str | PurePath):
+        return cell
+    text = str(cell)
+    if text.startswith(_FORMULA):
+        text = f"./{text}" if isinstance(cell, PurePath) else f"'{text}"
+    return printable(text, keep="")

@@ -1,46 +1,154 @@
 """No secret in what is written."""
 
 import json
+import os
+import subprocess
+import sys
+import time
 
 import pytest
+import yaml
 
-from job.config.load import load_config
+from job.config.load import build_config, load_config
 from job.monitor.report.write import write_report
 from job.run_folder.run_view import read_run
 from job.system.errors import JobError
-from job.system.secrets import scrub, scrub_all
-from tests.support.running import finish, start
+from job.system.secrets import find_secret, scrub, scrub_all, secret_values
+from tests.support.running import REPO, finish, start
 
 KEY = "0123456789abcdef0123456789abcdef01234567"
 
 
-@pytest.mark.parametrize(
-    ("text", "clean"),
-    [
-        (f"key {KEY}!", "key [secret]!"),
-        ("https://me:hunter22@example.org/a", "https://[secret]@example.org/a"),
-        ("https://b.example/s?X-Amz-Credential=AK/1&X-Amz-Signature=ab12&x=1",
-         "https://b.example/s?X-Amz-Credential=[secret]&X-Amz-Signature=[secret]&x=1"),
-        ("pipe:curl -H 'Authorization: Bearer abc.def-12345' u", "pipe:curl -H 'Authorization: [secret]' u"),
-        ("a usual line: lr=0.1, http://example.org:8080/x@y", "a usual line: lr=0.1, http://example.org:8080/x@y"),
-    ],
-)  # fmt: skip
+SCRUBBED = [
+    (f"key {KEY}!", "key [secret]!"),
+    ("https://me:hunter22@example.org/a", "https://[secret]@example.org/a"),
+    ("https://me:p@ss@example.org/a", "https://[secret]@example.org/a"),
+    ("https://ghp_0123456789abcdefghijklmnopqrstuvwxyz@h/a", "https://[secret]@h/a"),
+    (
+        "https://b.example/s?X-Amz-Credential=AK/1&X-Amz-Signature=ab12&x=1",
+        "https://b.example/s?X-Amz-Credential=[secret]&X-Amz-Signature=[secret]&x=1",
+    ),
+    ("https://a.example/c?sv=1&sig=a%2Fb&se=2", "https://a.example/c?sv=1&sig=[secret]&se=2"),
+    ("https://a.example/c?X-Goog-Signature=a1", "https://a.example/c?X-Goog-Signature=[secret]"),
+    ("https://a.example/c?api_key=a1", "https://a.example/c?api_key=[secret]"),
+    ("pipe:curl -H 'Authorization: Bearer abc.def-12345' u", "pipe:curl -H 'Authorization: [secret]' u"),
+    ("pipe:curl -H 'PRIVATE-TOKEN: a1b2c3' u", "pipe:curl -H 'PRIVATE-TOKEN: [secret]' u"),
+    ('pipe:curl --header="X-Auth: a1" u', 'pipe:curl --header="X-Auth: [secret]" u'),
+    ("pipe:curl -u me:hunter22 u", "pipe:curl -u me:[secret] u"),
+    ("pipe:curl --oauth2-bearer abc123 u", "pipe:curl --oauth2-bearer [secret] u"),
+    ("pipe:curl -b 'session=a1' u", "pipe:curl -b '[secret]' u"),
+    ("pipe:wget --http-password=abc u", "pipe:wget --http-password=[secret] u"),
+    ("pipe:AWS_SECRET_ACCESS_KEY=abc aws s3 cp u -", "pipe:AWS_SECRET_ACCESS_KEY=[secret] aws s3 cp u -"),
+    ("pipe:GITHUB_PAT='abc' fetch", "pipe:GITHUB_PAT='[secret]' fetch"),
+    ("Authorization: Basic bWU6aHVudGVyMjI=", "Authorization: Basic [secret]"),
+    ("AKIAIOSFODNN7EXAMPLE", "[secret]"),
+    ("the token is hf_0123456789abcdefghijklmnopqrstuv", "the token is [secret]"),
+]
+CLEAN = [
+    "a usual line: lr=0.1, http://example.org:8080/x@y",
+    "override 'data.record_keys=true': step 3/4, eta 00:12",
+    "pipe:curl -sfL --netrc https://example.org/shards",
+    "pipe:curl -sfL -H 'Authorization: Bearer $TOKEN' u",
+    'pipe:curl -sfL -H "PRIVATE-TOKEN: ${TOKEN}" u',
+    "pipe:curl -u me:$PASSWORD -H 'Accept: */*' u",
+    "pipe:AWS_PROFILE=mine aws s3 cp s3://bucket/key -",
+    "git@example.org:x/y ssh://git@example.org/x https://[::1]:80/x",
+    "s3://bucket/shards",
+    "C:/shards and shards/faces",
+]
+
+
+@pytest.mark.parametrize(("text", "clean"), SCRUBBED)
 def test_scrubbing(text, clean, monkeypatch):
     monkeypatch.setenv("WANDB_API_KEY", KEY)
     assert scrub(text) == clean
+    assert scrub(clean) == clean
+    assert find_secret(text)
     assert scrub_all({"a": [text, 1]}) == {"a": [clean, 1]}
+    assert str(JobError(f"cannot read {text}")) == f"cannot read {clean}"
 
 
-def test_a_secret_in_the_configuration_is_refused(tmp_path, monkeypatch):
-    path = tmp_path / "x.yaml"
-    path.write_text("name: x\n")
+@pytest.mark.parametrize("text", CLEAN)
+def test_what_is_no_secret_stays(text):
+    assert scrub(text) == text
+    assert find_secret(text) is None
+
+
+def test_scrubbing_long_text_takes_no_time():
+    began = time.monotonic()
+    for piece in ("a-", "a.", "https://a:", "token", "-H a", "x=", "bearer "):
+        scrub(piece * 20_000)
+    assert time.monotonic() - began < 60  # some patterns would take hours
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "secret"),
+    [
+        ("GITHUB_PAT", "a1b2c3d4", True),
+        ("DB_PASS", "a1b2c3d4", True),
+        ("PGPASSWORD", "a1b2c3d4", True),
+        ("AWS_ACCESS_KEY_ID", "A1B2C3D4E5F6G7", True),
+        ("AWS_SESSION_TOKEN", "a1b2c3d4", True),
+        ("SESSION_COOKIE", "a1b2c3d4", True),
+        ("SORT_KEY", "accuracy", False),  # too short for a key, and an everyday word
+        ("PWD", "/tmp", False),
+        ("DEPLOY_KEY", "/usr/bin/env", False),  # where it lies
+        ("PYTHONPATH", "a1b2c3d4e5f6", False),
+    ],
+)
+def test_which_environment_variables_hold_secrets(monkeypatch, name, value, secret):
+    monkeypatch.setenv(name, value)
+    assert (name in secret_values()) is secret
+    assert (scrub(f"x {value}!") == "x [secret]!") is secret
+
+
+@pytest.mark.parametrize("text", [text for text, _ in SCRUBBED] + ["https://example.org/shards?x=1"])
+@pytest.mark.parametrize("way", ["file", "override"])
+def test_a_secret_in_the_configuration_is_refused(tmp_path, monkeypatch, text, way):
     monkeypatch.setenv("WANDB_API_KEY", KEY)
-    with pytest.raises(
-        JobError, match="wandb.notes holds the value of the environment variable WANDB_API_KEY, .* take it out"
-    ):
-        load_config(path, [f"wandb.notes={KEY}"])
-    with pytest.raises(JobError, match="holds a URL with a password"):
-        load_config(path, ["data.shards=https://me:hunter22@example.org/shards"])
+    path = tmp_path / "x.yaml"
+    path.write_text(yaml.safe_dump({"data": {"shards": text, "allow_pipe": True}}) if way == "file" else "{}\n")
+    with pytest.raises(JobError, match=r"data\.shards holds .*: take it out") as error:
+        load_config(path, [f"data.shards={json.dumps(text)}"] if way == "override" else [])
+    secret = text if "[secret]" not in scrub(text) else None
+    assert str(error.value) == scrub(str(error.value))
+    assert secret is None or secret not in str(error.value)
+    with pytest.raises(JobError, match=r"wandb\.tags holds the value of the environment variable WANDB_API_KEY"):
+        load_config(path, ["data.shards=x", f"wandb.tags=[a, {KEY}]"])
+
+
+def test_what_a_run_stores_holds_no_secret_and_grants_nothing(monkeypatch):
+    monkeypatch.setenv("WANDB_API_KEY", KEY)
+    shards = "pipe:curl -H 'PRIVATE-TOKEN: a1b2c3' u"
+    config = build_config({"data": {"shards": shards, "allow_pipe": True}, "wandb": {"notes": KEY}}, "test")
+    for text in (config.to_yaml(), json.dumps(config.stored())):
+        assert "a1b2c3" not in text
+        assert KEY not in text
+    assert config.stored()["data"]["allow_pipe"] is False
+    assert config.data.allow_pipe is True
+
+
+def test_no_way_out_of_a_command_shows_a_secret(tmp_path, monkeypatch):
+    """stderr, and what the launch script is told; the words of the command too, which W&B records."""
+    script = tmp_path / "script.py"
+    script.write_text(
+        "import sys\nimport job.__main__ as program\n"
+        "@program.main.command()\n@program.click.argument('words', nargs=-1)\n"
+        "def leak(words):\n    print(sys.argv, file=sys.stderr)\n    raise {error}\n"
+        "sys.exit(program.run())\n"
+    )
+    text = script.read_text()
+    environment = {**os.environ, "WANDB_API_KEY": KEY, "JOB_STATUS_FILE": str(tmp_path / "status")}
+    url = "https://me:hunter22@example.org/a?sig=b1c2"
+    for error in ("program.JobError(words[0] + chr(27) + '[2J')", "OSError(words[0] + chr(27) + '[2J')"):
+        script.write_text(text.replace("{error}", error))
+        command = [sys.executable, str(script), "leak", f"{url} {KEY}"]
+        ended = subprocess.run(command, cwd=REPO, env=environment | {"PYTHONPATH": "."}, capture_output=True, text=True)
+        assert ended.returncode == (2 if "JobError" in error else 1)
+        told = ended.stderr + ((tmp_path / "status").read_text() if "JobError" in error else "")
+        assert "[secret]" in told
+        for secret in (KEY, "hunter22", "b1c2", "\x1b"):
+            assert secret not in told
 
 
 def test_a_report_shows_no_secret_wherever_it_came_from(small, tmp_path, monkeypatch):

@@ -1,5 +1,6 @@
 """Whether W&B may be reached, and under which id a run is known there."""
 
+import configparser
 import logging
 import netrc
 import os
@@ -9,8 +10,11 @@ from urllib.parse import urlparse
 
 from job.config.schema import Wandb
 from job.system.files import write_atomically
+from job.system.secrets import brief
 
 log = logging.getLogger("job")
+_FROM_STRICT_TO_OPEN = ("disabled", "offline", "online")
+_OLD_MODES = {"dryrun": "offline", "dry": "offline", "run": "online"}
 DEFAULT_HOSTS = ("api.wandb.ai", "api.forge.coreweave.com")  # of the service, by its older and its newer name
 
 
@@ -29,12 +33,43 @@ def run_id(folder: Path, from_checkpoint: str | None) -> str:
 
 
 def mode(settings: Wandb) -> str:
-    """`auto` becomes online where a key is at hand (environment or netrc), else offline. WANDB_MODE comes first."""
-    if "WANDB_MODE" in os.environ:
-        return os.environ["WANDB_MODE"]
-    if settings.mode != "auto":
-        return settings.mode
-    return "online" if _has_key() else "offline"
+    """Return online, offline or disabled: what the environment, W&B's settings files and the configuration allow.
+
+    WANDB_DISABLED and then WANDB_MODE come first. Without them, ``wandb disabled`` and ``wandb offline`` (kept in W&B's
+    settings files) can only take away from what the configuration asks for, where `auto` means online with a key at
+    hand (environment or netrc) and offline without one.
+    """
+    if os.environ.get("WANDB_DISABLED", "").strip().lower() not in ("", "0", "false", "no", "off"):
+        return "disabled"
+    if os.environ.get("WANDB_MODE", "").strip():
+        given = os.environ["WANDB_MODE"].strip().lower()
+        return _OLD_MODES.get(given, given)
+    asked = settings.mode
+    if asked == "auto":
+        asked = "online" if _has_key() else "offline"
+    return min(asked, _settings_mode(), key=_FROM_STRICT_TO_OPEN.index)
+
+
+def _settings_mode() -> str:
+    """The mode in W&B's settings files, the folder's before the user's; online where they say nothing."""
+    folders = [Path(place) for place in (os.environ.get("WANDB_DIR"), ".") if place]
+    files = [folder / name / "settings" for folder in folders for name in ("wandb", ".wandb")]
+    files.append(Path(os.environ.get("WANDB_CONFIG_DIR") or "~/.config/wandb") / "settings")
+    for path in files:
+        parser = configparser.ConfigParser(interpolation=None)
+        try:
+            parser.read(path.expanduser(), encoding="utf-8")
+        except (OSError, RuntimeError, UnicodeDecodeError, configparser.Error) as error:
+            log.warning("cannot read %s (%s): W&B is used as if it were not there", path, brief(error))
+            continue
+        held = dict(parser["default"]) if parser.has_section("default") else {}
+        given = held.get("mode", "").strip().lower()
+        given = _OLD_MODES.get(given, given)
+        if held.get("disabled", "").strip().lower() == "true":  # written by `wandb off` of older versions
+            given = "disabled"
+        if given in _FROM_STRICT_TO_OPEN:
+            return given
+    return "online"
 
 
 def _has_key() -> bool:

@@ -64,7 +64,7 @@ class WandbRun:
         import wandb
 
         given = config.wandb
-        content = config.model_dump(mode="json") | {"facts": facts}
+        content = config.stored() | {"facts": facts}
         shared = given.every_node and self.mode == "online"
         return wandb.init(
             id=identity,

@@ -5,13 +5,14 @@ Lists: `skipped.csv` (path, reason), `duplicates.csv` (equal files) and `no_face
 
 import csv
 import io
-import sys
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from job.system.echo import echo
 from job.system.errors import JobError
 from job.system.files import write_atomically, writing
+from job.system.text import csv_row
 
 if TYPE_CHECKING:  # it imports this module through convert
     from job.shards.writing.select_images import Gathered
@@ -75,7 +76,7 @@ def report(out: Path, gathered: "Gathered", budget: Budget) -> None:
     if gathered.no_face:
         lines.append(f"no face found in {len(gathered.no_face)} images, listed in {out / NO_FACE}")
     for line in lines:
-        print(line, file=sys.stderr)
+        echo(line, err=True)
 
 
 def count_lines(left_out: dict[str, int]) -> list[str]:
@@ -92,8 +93,7 @@ def write_csv(path: Path, heads: Sequence[str], rows: Iterable[Sequence]) -> Non
     """Write a small CSV file, whole or not at all. Raises JobError where the disk is full."""
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(heads)
-    writer.writerows(rows)
+    writer.writerows(map(csv_row, [heads, *rows]))
     write_beside(path, text.getvalue())
 
 

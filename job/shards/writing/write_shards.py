@@ -6,7 +6,6 @@ was interrupted. The manifest is written last.
 
 import os
 import shutil
-import sys
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
 from dataclasses import replace
@@ -25,6 +24,7 @@ from job.shards.writing.select_images import Gathered, digest_images, find_image
 from job.shards.writing.selection_report import describe, subjects_unknown, unlabelled
 from job.shards.writing.shard_plan import ShardPlan, digest_records, group_records, plan_shards, shard_count
 from job.shards.writing.write_shard import UNFINISHED, write_shard
+from job.system.echo import echo
 from job.system.errors import JobError
 from job.system.files import InUse, lock, make_folder, remove_partials
 from job.system.garbage_pause import no_collecting
@@ -233,7 +233,7 @@ def _finished(layout, root, out, settings, shards, strict, pool, progress) -> Ma
     if inputs != manifest.inputs:
         refuse("they come from other images")
     if progress:
-        print(f"{out} is already complete", file=sys.stderr)
+        echo(f"{out} is already complete", err=True)
     return manifest
 
 
