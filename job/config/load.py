@@ -16,7 +16,7 @@ from job.config.section import models_in
 from job.config.yaml_text import LARGEST_FILE, annotation_of, parse_yaml
 from job.system.errors import JobError
 from job.system.secrets import find_secret
-from job.system.text import shortened
+from job.system.text import first_line, shortened
 
 
 def load_config(path: str | Path, overrides: Sequence[str] = ()) -> Config:
@@ -61,7 +61,7 @@ def _read(path: Path) -> dict:
 
 
 def _yaml_problem(error: yaml.YAMLError) -> str:
-    return shortened(getattr(error, "problem", None) or getattr(error, "reason", None) or str(error).split("\n")[0])
+    return shortened(getattr(error, "problem", None) or getattr(error, "reason", None) or first_line(error))
 
 
 def _refuse_secrets(content: Any, key: str = "") -> None:

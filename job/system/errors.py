@@ -1,7 +1,9 @@
 """The one exception a user's mistake may raise."""
 
 from job.system.secrets import scrub
-from job.system.text import printable
+from job.system.text import first_line, printable
+
+__all__ = ["ENDS", "EXIT_BAD_INPUT", "EXIT_CRASH", "EXIT_OK", "EXIT_STOPPED", "JobError", "NotFinite", "first_line"]
 
 EXIT_OK = 0
 EXIT_CRASH = 1
@@ -25,9 +27,3 @@ class JobError(Exception):
 
 class NotFinite(JobError):
     """The loss was NaN or infinite."""
-
-
-def first_line(error: BaseException | str) -> str:
-    """Return the first line of an error's message that is not blank, or the name of its type where there is none."""
-    lines = (line.strip() for line in str(error).splitlines())
-    return next(filter(None, lines), "" if isinstance(error, str) else type(error).__name__)

@@ -10,7 +10,7 @@ import re
 from collections.abc import Iterator
 from typing import Any
 
-from job.system.text import printable
+from job.system.text import first_line, printable
 
 HIDDEN = "[secret]"
 # Endings of the names of environment variables that hold a secret: AWS_ACCESS_KEY_ID, GITHUB_PAT, DB_PASS, PGPASSWORD.
@@ -122,8 +122,8 @@ def scrub_all(content: Any) -> Any:
 
 def brief(error: BaseException) -> str:
     """An error in one line, without secrets."""
-    first_line = (str(error).strip().splitlines() or [""])[0]
-    return printable(scrub(f"{type(error).__name__}: {first_line}" if first_line else type(error).__name__))
+    line = first_line(str(error))
+    return printable(scrub(f"{type(error).__name__}: {line}" if line else type(error).__name__))
 
 
 class ScrubbingFormatter(logging.Formatter):

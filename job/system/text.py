@@ -28,6 +28,12 @@ def shortened(text: str, most: int = 200) -> str:
     return f"{text[: most - most // 4]}...{text[-(most // 4) :]} ({len(text):,} characters)"
 
 
+def first_line(error: BaseException | str) -> str:
+    """Return the first line of an error's message that is not blank, or the name of its type where there is none."""
+    lines = (line.strip() for line in str(error).splitlines())
+    return next(filter(None, lines), "" if isinstance(error, str) else type(error).__name__)
+
+
 def csv_row(cells: Iterable[Any]) -> list[Any]:
     """Cells for a CSV file that a spreadsheet shows and does not run.
 

@@ -145,7 +145,7 @@ def _write(layout, root, out, settings, shards, strict, budget, pool, progress) 
         write_lists(out, gathered, budget, crop)
         if progress:
             for line in describe(gathered, settings):
-                print(line, file=sys.stderr)
+                echo(line, err=True)
             report(out, gathered, budget)
     write_beside(out / NAME, manifest.model_dump_json(indent=1) + "\n")
     return manifest
