@@ -122,6 +122,20 @@ def test_the_results_in_the_readme_are_the_measured_ones():
         assert cells.split(" | ") == [*wanted, f"{100 * measured['dann']['gap_closed']:.0f} %"], name
 
 
+def test_the_speeds_in_the_readme_are_the_measured_ones():
+    text = " ".join((REPO / "README.md").read_text().split())
+    loader, resume = (
+        json.loads((REPO / f"benchmarks/results/{n}.json").read_text())["result"] for n in ("loader", "resume")
+    )
+    speed = round(loader["images_per_core_second"]["ours"], -2)
+    assert f"{speed:,} images/s per core" in text
+    assert f"{100 * loader['of_decoder']:.0f} % of the bare JPEG decoder" in text
+    assert f"{loader['times_webdataset']:.0f} times the usual webdataset pipeline" in text
+    said = re.search(r"run with ([\d,]+) shards per domain is ready within ([\d.]+) s", text)
+    assert int(said[1].replace(",", "")) == resume["shards_per_domain"]
+    assert 0 <= float(said[2]) - resume["slowest"] < 0.1
+
+
 def test_the_drawing_of_the_architecture_has_the_layers_of_the_code():
     drawing = re.search(r"^```\n( __main__\n.*?)^```", (REPO / "docs" / "development.md").read_text(), re.M | re.S)[1]
     drawn = [set(re.split(r" {5,}", line.strip())[0].split()) for line in drawing.splitlines()]
