@@ -26,7 +26,7 @@ def find(root: str, notes: Notes, *, source: str | None, target: str | None, pea
         subject, sequence, _ = _parts(origin.lower().removesuffix(_EMOTION) + ".png") or ("", "", "")
         emotions[subject, sequence] = _read_emotion(path)
     sequences: dict[tuple[str, str], list[tuple[int, str, str]]] = {}
-    for path, origin in walk(root, notes):
+    for path, origin in walk(root, notes, expected=(".txt",)):
         parts = _parts(origin)
         if parts is None:
             notes.leave_out("files that are not named as in S005_001_00000011.png", origin)

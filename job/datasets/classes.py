@@ -19,6 +19,7 @@ NUMBERS = {
     "fer2013": ("anger", "disgust", "fear", "joy", "sadness", "surprise", "neutral"),
     "ckplus": ("neutral", "anger", "contempt", "disgust", "fear", "joy", "sadness", "surprise"),
 }
+_DIGITS = tuple(map(str, range(10)))
 
 
 def label_of(name: str) -> int | None:
@@ -30,5 +31,5 @@ def label_of(name: str) -> int | None:
 def name_of(layout: str, number: int | str) -> str:
     """The emotion's name by its number in a data set, or `number 9` where it has none."""
     names, digits = NUMBERS[layout], str(number).strip()
-    known = digits.isascii() and digits.isdigit() and int(digits) < len(names) and names[int(digits)]
-    return known or f"number {digits}"
+    known = digits in _DIGITS[: len(names)] and names[int(digits)]
+    return known or f"number {digits[:20]}"

@@ -6,6 +6,7 @@ row of fer2013.csv counted from 0, FER+'s name such as fer0000012.png, or the pa
 The public test set becomes val, the private one test; subjects are not known.
 """
 
+import re
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -15,12 +16,12 @@ from job.datasets.gender import Genders
 from job.datasets.image_bytes import PIXELS
 from job.datasets.image_search import Found, Notes, walk
 from job.datasets.layout import file_layout
+from job.datasets.split_names import read_split
 from job.datasets.table import option_path, read_table
 from job.system.errors import JobError
 
 _TABLES = ("fer2013.csv", "icml_face_data.csv")
-_USAGE = {"Training": "train", "PublicTest": "val", "PrivateTest": "test"}
-_FOLDERS = {"FER2013Train": "train", "FER2013Valid": "val", "FER2013Test": "test"}  # as FER+'s own program makes them
+_NAME = re.compile(r"fer([0-9]{1,9})")  # as FER+'s own program names the images
 _VOTES = ("neutral", "happiness", "surprise", "sadness", "anger", "disgust", "fear", "contempt", "unknown", "NF")
 
 
@@ -64,7 +65,8 @@ def _read_rows(path: Path) -> Iterator[tuple[int, str | None, int, int, str | No
                 offset = sum(len(cell) + 1 for cell in cells[:pixels])
                 text = cells[pixels]
                 offset, text = (offset + 1, text[1:-1]) if text[:1] == b'"' else (offset, text)
-                split = None if usage is None else _USAGE.get(cells[usage].strip().decode("ascii", "replace"))
+                word = None if usage is None else cells[usage].decode("ascii", "replace").strip(' "')
+                split = read_split(word, f"{path}, line {number + 2}")
                 code = cells[emotion].decode("ascii", "replace").strip(' "')
                 yield number, name_of("fer2013", code) if code else None, start + offset, len(text), split
             elif line.strip():
@@ -86,18 +88,18 @@ def _read_votes(path: Path) -> list[str]:
 
 
 def _class_folders(root: str, notes: Notes, genders: Genders, votes: list[str] | None) -> Iterator[Found]:
-    for path, origin in walk(root, notes):
+    for path, origin in walk(root, notes, expected=(".csv",)):
         *folders, name = origin.split("/")
-        split = next((_FOLDERS[folder] for folder in folders if folder in _FOLDERS), None)
-        _, emotion, named = read_folders([folder for folder in folders if folder not in _FOLDERS])
+        _, emotion, split = read_folders(folders)
         stem = name.rpartition(".")[0]
-        number = int(stem[3:]) if stem[:3] == "fer" and stem[3:].isdigit() else None
+        match = _NAME.fullmatch(stem)
+        number = int(match[1]) if match else None
         if votes is not None:
             if number is None:
                 raise JobError(f"{origin}: FER+ labels go with fer2013.csv, or with files named as fer0000012.png")
             emotion = votes[number] if number < len(votes) else "without votes"
         domain = genders.of(origin, *(() if number is None else (str(number), f"fer{number:07d}.png")))
-        yield Found(origin, path, domain, emotion, None, split or named)
+        yield Found(origin, path, domain, emotion, None, split)
 
 
 LAYOUT = file_layout("fer2013", find, size=48, gender=None, ferplus=None)

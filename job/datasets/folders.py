@@ -10,8 +10,9 @@ from collections.abc import Iterator
 from functools import lru_cache
 
 from job.datasets.class_names import OF_EMOTIONS, Classes, is_unlabelled, read_classes
-from job.datasets.image_search import Found, Notes, same_domain, simple, split_of, walk
+from job.datasets.image_search import Found, Notes, same_domain, simple, walk
 from job.datasets.layout import file_layout
+from job.datasets.split_names import split_of, split_of_folders
 from job.system.errors import JobError
 
 
@@ -53,6 +54,8 @@ def read_folders(
     known = [name for name in rest if classes.label_of(name) is not None]
     if classes.emotions:
         known = [name for name in known if len(simple(name)) > 2] or known
+    if split is None:
+        split_of_folders(name for name in rest if name not in known)  # refuses what only looks like a split
     shown = (known or rest or [None])[-1]
     if domain is None and rest:
         domain = next((name for name in rest if name != shown), None)
@@ -63,7 +66,7 @@ def compiled(option: str, pattern: str | None) -> re.Pattern | None:
     """A regular expression of the user's. Raises JobError when it is none."""
     try:
         return None if pattern is None else re.compile(pattern)
-    except re.error as error:
+    except (re.error, OverflowError, RecursionError) as error:
         raise JobError(f"--option {option}={pattern} is not a regular expression: {error}") from None
 
 

@@ -4,6 +4,7 @@ Genders are words (job.datasets.image_search has those that mean men and women).
 data set's own files define it: 1 is a woman to some and a man to others, and the domains would be swapped in silence.
 """
 
+import unicodedata
 from collections.abc import Mapping
 
 from job.datasets.table import option_path, read_table
@@ -20,7 +21,7 @@ class Genders:
             return
         table = option_path(root, path)
         for number, row in read_table(table, ("image", "gender")):
-            image, gender = row["image"].replace("\\", "/"), row["gender"]
+            image, gender = _one_form(row["image"].replace("\\", "/")), row["gender"]
             gender = (numbers or {}).get(gender, gender)
             if not any(map(str.isalpha, gender)):
                 known = f", or one of {', '.join(f'{n} ({word})' for n, word in numbers.items())}" if numbers else ""
@@ -32,10 +33,15 @@ class Genders:
 
     def of(self, origin: str, *names: str) -> str | None:
         """The gender of an image by its path, its file name, or one of the other names that it has."""
-        for name in (origin, origin.rpartition("/")[2], *names):
+        for name in map(_one_form, (origin, origin.rpartition("/")[2], *names)):
             if name in self._by_image:
                 return self._by_image[name]
         return None
 
     def __bool__(self) -> bool:
         return bool(self._by_image)
+
+
+def _one_form(name: str) -> str:
+    """Composed letters: a table may hold `é` in one character where the file system has two."""
+    return name if name.isascii() else unicodedata.normalize("NFC", name)

@@ -45,7 +45,7 @@ def stamp(place: Place) -> Stamp | None:
     """By what a change of the file is noticed without reading it; None where it cannot be looked at."""
     try:
         return _stamp(os.stat(place if isinstance(place, str) else place[0]))
-    except OSError:
+    except (OSError, ValueError):  # ValueError: NUL in a name
         return None
 
 

@@ -7,13 +7,15 @@ official test split is kept and val is taken out of train. Subjects are not know
 """
 
 import os
+import re
 from collections.abc import Iterator
 from pathlib import Path
 
 from job.datasets.classes import label_of, name_of
 from job.datasets.gender import Genders
-from job.datasets.image_search import Found, Notes, printable, split_of, walk
+from job.datasets.image_search import ENDINGS, Found, Notes, printable, walk
 from job.datasets.layout import file_layout
+from job.datasets.split_names import split_of, split_of_folders
 from job.system.errors import JobError
 
 _LISTS = ("list_patition_label.txt", "list_partition_label.txt")
@@ -37,32 +39,48 @@ def find(
     people = _by_stem(basic, "manual", Notes(), (".txt",))
     if needed and not people:
         raise _no_genders(f"{basic} has no Annotation/manual")
-    try:
-        lines = Path(listed).read_text(encoding="utf-8").splitlines()
-    except (OSError, ValueError) as error:
-        raise JobError(f"cannot read {listed} ({error}): get it again from RAF-DB's archive") from None
-    for number, line in enumerate(filter(None, map(str.strip, lines)), 1):
-        name, _, code = line.rpartition(" ")
-        stem = name.strip().rpartition(".")[0]
+    for where, name, code in _read_list(listed):
+        stem = name.rpartition(".")[0]
         split = split_of(stem.partition("_")[0])
         if split is None:
-            raise JobError(f"{listed}, line {number}: {line[:80]!r} is not of the form train_00001.jpg 5")
+            raise JobError(f"{where}: {name[:80]!r} is not of the form train_00001.jpg")
         path = files.get(stem + "_aligned") or files.get(stem)
         if path is None:
-            notes.skip(name, f"named in {os.path.basename(listed)}, and not there")
+            notes.skip(printable(name), f"named in {os.path.basename(listed)}, and not there")
             continue
         origin = printable(os.path.relpath(path, root).replace(os.sep, "/"))
         person = genders.of(origin, stem, stem + ".jpg") or _gender(people.get(stem + "_manu_attri"))
         yield Found(origin, path, person, name_of("rafdb", code), None, split)
 
 
+def _read_list(path: str) -> Iterator[tuple[str, str, str]]:
+    """Where it stands, name of the image and number of the emotion of each line: `train_00001.jpg 5`.
+
+    Blanks, tabs, commas and semicolons separate; columns after the second are passed over, and so is a header. Raises
+    JobError for a line of another kind, or where the file cannot be read.
+    """
+    try:
+        lines = Path(path).read_text(encoding="utf-8-sig").splitlines()
+    except (OSError, ValueError) as error:
+        raise JobError(f"cannot read {path} ({error}): get it again from RAF-DB's archive") from None
+    for number, line in enumerate(lines, 1):
+        cells = [cell.strip('"') for cell in re.split(r"[\s,;]+", line.strip())]
+        if cells == [""]:
+            continue
+        name, code = cells[0].replace("\\", "/").rpartition("/")[2], cells[1] if len(cells) > 1 else ""
+        if re.fullmatch(r"[0-9]{1,9}", code):
+            yield f"{path}, line {number}", name, code
+        elif number > 1 or any(map(str.isdigit, line)):
+            raise JobError(f"{path}, line {number}: {line[:80]!r} is not of the form train_00001.jpg 5: correct it")
+
+
 def _class_folders(root: str, notes: Notes, genders: Genders, needed: bool) -> Iterator[Found]:
-    for path, origin in walk(root, notes):
+    for path, origin in walk(root, notes, expected=(".csv", ".txt")):
         if needed:
             raise _no_genders(f"{root} has no EmoLabel/{_LISTS[0]}, and class folders come without")
         *folders, name = origin.split("/")
         code = folders[-1] if folders else ""
-        split = next(filter(None, map(split_of, folders)), None) or split_of(name.partition("_")[0])
+        split = split_of_folders(folders) or split_of(name.partition("_")[0])
         stem = name.rpartition(".")[0].removesuffix("_aligned")
         emotion = name_of("rafdb", code) if code.isdigit() else code if label_of(code) is not None else None
         yield Found(origin, path, genders.of(origin, stem, stem + ".jpg"), emotion, None, split)
@@ -75,11 +93,11 @@ def _no_genders(detail: str) -> JobError:
     )
 
 
-def _by_stem(basic: Path, folder: str, notes: Notes, *endings: tuple[str, ...]) -> dict[str, str]:
+def _by_stem(basic: Path, folder: str, notes: Notes, endings: tuple[str, ...] = ENDINGS) -> dict[str, str]:
     """Files below any folder of that name, by their names without ending."""
     return {
         origin.rpartition("/")[2].rpartition(".")[0]: path
-        for path, origin in walk(basic, notes, *endings)
+        for path, origin in walk(basic, notes, endings, expected=(".txt",))
         if folder in origin.lower().split("/")[:-1]
     }
 

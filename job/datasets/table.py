@@ -8,12 +8,16 @@ domain and emotion may be missing.
 
 import csv
 import os
+import stat
+import unicodedata
 from collections.abc import Iterator
 from pathlib import Path
 
 from job.datasets.class_names import is_unlabelled
-from job.datasets.image_search import Found, Notes, printable, same_domain, simple, split_of
+from job.datasets.file_kinds import is_tool_file
+from job.datasets.image_search import Found, Notes, printable, same_domain, simple
 from job.datasets.layout import file_layout
+from job.datasets.split_names import read_split, split_of_folders
 from job.system.errors import JobError
 
 _CLASSES = ("emotion", "class", "label")  # columns that say the class: the first that the table has
@@ -30,23 +34,51 @@ def find(
     alone = source is not None
     listed: dict[str, tuple] = {}
     for number, row in read_table(path, ("path", "domain") if alone else ("path",)):
-        name, domain = row["path"], row.get("domain") or None
+        name, domain = _file_name(path.parent, row["path"]), row.get("domain") or None
         column = next((column for column in _CLASSES if column in row), None)
         if alone and column is None:
             raise JobError(f"{path} has no column 'emotion' but {', '.join(row)}: add it; the source needs labels")
         emotion = None if column is None or is_unlabelled(row[column]) else row[column]
         if emotion is None and same_domain(domain, source):
             raise JobError(f"{path}, row {number} of the source has no {column}: complete it, or remove the row")
-        split = row.get("split") or None
-        if split is not None and split_of(split) is None:
-            raise JobError(f"{path}, row {number}: split {split!r} is none of train, val and test: correct the table")
-        said = (domain, emotion, row.get("subject") or None, split)
+        said = (domain, emotion, row.get("subject") or None, _split(f"{path}, row {number}", row, name))
         if name in listed:
             if listed[name] != said:
                 raise JobError(f"{path}, row {number}: {name} is listed before, and otherwise: correct the table")
             continue
         listed[name] = said
-        yield Found(printable(name), os.path.join(path.parent, name), *said[:3], split and split_of(split))
+        yield Found(printable(name), os.path.join(path.parent, name), *said)
+
+
+def _split(where: str, row: dict[str, str], name: str) -> str | None:
+    """The split by the column of that name (or of FER2013's), or else by the folders of the path."""
+    column = next((column for column in ("split", "usage") if column in row), None)
+    return split_of_folders(_folders(name)) if column is None else read_split(row[column], where)
+
+
+def _file_name(folder: Path, name: str) -> str:
+    """The path of an image as the file system has it.
+
+    A table from Windows has backslashes, and one from macOS may hold letters in another form of Unicode than the disk.
+    """
+    if "\\" in name and not _exists(folder, name):
+        name = name.replace("\\", "/")
+    if not name.isascii() and not _exists(folder, name):
+        forms = (unicodedata.normalize(form, name) for form in ("NFC", "NFD"))
+        name = next((form for form in forms if _exists(folder, form)), name)
+    return os.path.normpath(name)  # ./1.jpg and 1.jpg are one image
+
+
+def _exists(folder: Path, name: str) -> bool:
+    try:
+        return os.path.lexists(os.path.join(folder, name))
+    except ValueError:  # NUL
+        return False
+
+
+def _folders(name: str) -> list[str]:
+    """The folders of a path below the table's; none of an absolute path, which passes through the user's own."""
+    return [] if os.path.isabs(name) else [part for part in name.split("/")[:-1] if part != ".."]
 
 
 def read_table(path: Path, columns: tuple[str, ...]) -> Iterator[tuple[int, dict[str, str]]]:
@@ -56,6 +88,8 @@ def read_table(path: Path, columns: tuple[str, ...]) -> Iterator[tuple[int, dict
     column or a row a value.
     """
     try:
+        if not stat.S_ISREG(os.stat(path).st_mode):  # a pipe would be waited for without end
+            raise JobError(f"{path} is no plain file: give the path of the table")
         with open(path, newline="", encoding="utf-8-sig") as file:
             head = file.readline()
             delimiter = max(",;\t", key=head.count)
@@ -74,7 +108,7 @@ def read_table(path: Path, columns: tuple[str, ...]) -> Iterator[tuple[int, dict
                 yield number, values
     except UnicodeDecodeError:
         raise JobError(f"{path} is not text in UTF-8: save it as such") from None
-    except csv.Error as error:
+    except (csv.Error, ValueError) as error:  # ValueError: a path that holds NUL
         raise JobError(f"{path} is not a CSV table ({error}): correct it") from None
     except OSError as error:
         raise JobError(f"cannot read {path} ({error.strerror}): give the path of the table") from None
@@ -88,7 +122,9 @@ def option_path(root: str, path: str) -> Path:
 def _table(root: Path, table: str | None) -> Path:
     if table is not None:
         return option_path(str(root), table)
-    tables = sorted(path for path in root.iterdir() if path.suffix.lower() in (".csv", ".tsv"))
+    tables = sorted(
+        path for path in root.iterdir() if path.suffix.lower() in (".csv", ".tsv") and not is_tool_file(path.name)
+    )
     if len(tables) != 1:
         raise JobError(f"{root} has {len(tables)} tables (.csv): name one, --option table=FILE")
     return tables[0]

@@ -4,39 +4,50 @@ A .cls holds an emotion's name, or a number, which counts from 0 the classes of 
 of the manifest beside the tars: without either numbers are refused, since every data set has an order of its own.
 `--option classes=folders` takes what the .cls of the source hold, numbers too, as the names of the classes. A sample
 without .cls, or with an empty one or -1, has no label. The fields subject and split of the JSON are used where they are
-there.
+there. Where samples have several images, `--option image=jpg` says by its ending which is the picture.
 """
 
 import json
-import tarfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 from job.datasets.class_names import EMOTIONS, FOLDERS, OF_EMOTIONS, Classes, is_unlabelled, listed, split_names
 from job.datasets.classes import label_of
-from job.datasets.image_search import ENDINGS, Found, Notes, printable, split_of, walk
+from job.datasets.image_search import Found, Notes, walk
 from job.datasets.layout import file_layout
+from job.datasets.split_names import read_split, split_of_folders, split_within
+from job.datasets.tar_samples import Sample, read_samples
 from job.system.errors import JobError
 
-_MOST_BYTES = 1 << 20  # of a .json or .cls
+_ZIPPED = (".tar.gz", ".tgz", ".tar.xz", ".txz", ".tar.bz2", ".tbz2", ".tbz", ".tar.zst", ".tzst", ".tar.lz4", ".tar.z")
 
 
 def find(
-    root: str, notes: Notes, *, source: str | None, target: str | None, classes: str | None = None
+    root: str,
+    notes: Notes,
+    *,
+    source: str | None,
+    target: str | None,
+    classes: str | None = None,
+    image: str | None = None,
 ) -> Iterator[Found]:
     """Every sample that has an image. Damage ends a tar and is noted."""
     names = split_names(classes) or _classes(Path(root))
     if classes == FOLDERS and not names:
         names = None
-    seen = False
-    for path, origin in walk(root, notes, (".tar", ".tar.gz", ".tgz", ".tar.xz", ".tar.bz2", ".tar.zst")):
+    tars = list(walk(root, notes, (".tar", *_ZIPPED), expected=(".json", ".csv", ".txt")))
+    if not tars:
+        raise JobError(f"{root} holds no .tar: give --root the folder of the tars")
+    splits = {origin: split_within(origin.rpartition("/")[2].rpartition(".")[0]) for _, origin in tars}
+    if "train" not in splits.values():
+        splits = {}  # then the names of tars speak of something else
+    for path, origin in tars:
         if not origin.lower().endswith(".tar"):
             raise JobError(f"{path} is compressed: unpack it, its images are read from where they lie in the tar")
-        seen = True
-        yield from _samples(path, origin, names, notes)
-    if not seen:
-        raise JobError(f"{root} holds no .tar: give --root the folder of the tars")
+        for sample in read_samples(path, origin, notes, image):
+            folders = (*origin.split("/")[:-1], *sample.folders)
+            yield from _found(path, sample, names, splits.get(origin), folders, notes)
 
 
 def classes_of(root: str | None, options: dict[str, Any]) -> Classes:
@@ -53,49 +64,18 @@ def classes_of(root: str | None, options: dict[str, Any]) -> Classes:
     return listed(names, f"--option classes={option}" if option else f"{root}/manifest.json")
 
 
-def _samples(path: str, origin: str, names: tuple[str, ...] | None, notes: Notes) -> Iterator[Found]:
-    key, sample = None, {}
+def _found(
+    path: str, sample: Sample, names: tuple[str, ...] | None, named: str | None, folders: tuple[str, ...], notes: Notes
+) -> Iterator[Found]:
+    """The image of a sample; its split is that of its JSON, or else of its tar's name or of the folders around it."""
     try:
-        with tarfile.open(path, "r:") as tar:
-            for member in tar:
-                if not member.isfile():
-                    continue
-                folder, _, name = member.name.rpartition("/")
-                stem, _, ending = name.partition(".")
-                if (folder, stem) != key:
-                    yield from _sample(path, origin, key, sample, names, notes)
-                    key, sample = (folder, stem), {}
-                ending = ending.lower()
-                if f".{ending}" in ENDINGS:
-                    sample["image"] = (member.offset_data, member.size)
-                elif ending in ("cls", "json") and member.size <= _MOST_BYTES:
-                    sample[ending] = tar.extractfile(member).read()
-            _check_end(path, tar.offset)
-            yield from _sample(path, origin, key, sample, names, notes)
-    except (tarfile.TarError, OSError, EOFError) as error:
-        notes.skip(origin, f"damaged: {error}")
-
-
-def _check_end(path: str, end: int) -> None:
-    """Raise ReadError unless an empty block follows the last member: tarfile ends in silence where a tar was cut."""
-    with open(path, "rb") as file:
-        file.seek(end)
-        if file.read(tarfile.BLOCKSIZE) != bytes(tarfile.BLOCKSIZE):
-            raise tarfile.ReadError("it was cut short, or has no end")
-
-
-def _sample(path, origin, key, sample, names, notes) -> Iterator[Found]:
-    if key is None or "image" not in sample:
-        return
-    name = printable(f"{origin}/{key[0]}/{key[1]}" if key[0] else f"{origin}/{key[1]}")
-    try:
-        about = json.loads(sample.get("json", b"{}"))
+        about = json.loads(sample.json or b"{}")
         if not isinstance(about, dict):
             raise ValueError("not a mapping")
     except (ValueError, RecursionError) as error:
-        notes.skip(name, f"its .json cannot be read: {error}")
+        notes.skip(sample.name, f"its .json cannot be read: {error}")
         return
-    text = sample.get("cls", b"").decode("utf-8", "replace").strip()
+    text = (sample.cls or b"").decode("utf-8", "replace").strip()
     emotion = None if is_unlabelled(text) or text == "-1" else text
     if text.isascii() and text.isdigit() and names is not None:
         if not names:
@@ -105,14 +85,15 @@ def _sample(path, origin, key, sample, names, notes) -> Iterator[Found]:
                 f"names, --option classes={FOLDERS}"
             )
         emotion = names[int(text)] if len(text) < 9 and int(text) < len(names) else text
-    split, subject, domain = about.get("split"), about.get("subject"), about.get("domain")
+    split = read_split(about.get("split"), f"{sample.name}, field split") or named or split_of_folders(folders)
+    subject, domain = about.get("subject"), about.get("domain")
     yield Found(
-        name,
-        (path, *sample["image"]),
+        sample.name,
+        (path, *sample.image),
         None if domain is None else _text(domain),
         emotion,
         None if subject in (None, "") else _text(subject),
-        None if split is None else split_of(str(split)),
+        split,
     )
 
 
@@ -125,8 +106,8 @@ def _classes(root: Path) -> tuple[str, ...]:
     """The names of the classes by the manifest of shards of our own; none where there is no such manifest."""
     try:
         return tuple(map(str, json.loads((root / "manifest.json").read_bytes())["class_names"]))
-    except (OSError, ValueError, KeyError, TypeError):
+    except (OSError, ValueError, KeyError, TypeError, RecursionError):
         return ()
 
 
-LAYOUT = file_layout("webdataset", find, classes_of=classes_of, classes=None)
+LAYOUT = file_layout("webdataset", find, classes_of=classes_of, classes=None, image=None)

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
+from job.datasets.subjects import same_person
 from job.shards.manifest import Manifest
 from job.shards.reading.decode import decode_into
 from job.shards.reading.open_shards import OpenShards
@@ -21,7 +22,7 @@ Where = tuple[str, str]  # domain, split
 
 @dataclass
 class SplitContents:
-    """One split of one domain: subjects, images of none that is known, and statistics of the pixels, 0 to 255."""
+    """One split of one domain: subjects as they are compared, images without one, means over the pixels (0 to 255)."""
 
     subjects: set[str] = field(default_factory=set)
     unknown: int = 0
@@ -119,6 +120,6 @@ class _Pixels:
 def _subject(content: bytes) -> str | None:
     try:
         subject = json.loads(content).get("subject")
-    except (ValueError, AttributeError):
+    except (ValueError, AttributeError, RecursionError):
         return None
-    return None if subject is None else str(subject)
+    return None if subject is None else same_person(str(subject))

@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 from job.datasets.class_names import FOLDERS, OF_EMOTIONS, Classes, natural
 from job.datasets.image_search import Found, Notes, same_domain
 from job.datasets.layout import Layout, Record
+from job.datasets.subjects import same_person
 from job.shards.writing.convert import Converted
 from job.shards.writing.splits import Item, assign_splits, repeats_of_held_out
 from job.system.errors import JobError
@@ -98,7 +99,7 @@ def gather(layout: Layout, settings: dict[str, Any], selection: Selection, conve
                 continue
         kept.append((image, result))
     items = [
-        Item(domain, label, found.subject if options["subjects"] else None, result.digest, found.split)
+        Item(domain, label, same_person(found.subject) if options["subjects"] else None, result.digest, found.split)
         for (found, domain, label), result in kept
     ]
     repeats = repeats_of_held_out(items)
@@ -115,7 +116,7 @@ def gather(layout: Layout, settings: dict[str, Any], selection: Selection, conve
             )
     splits = assign_splits(items, seed=settings["seed"], val=options["val"], test=options["test"], name=layout.name)
     records = [
-        Record(found.origin, domain, split, label, item.subject, found.origin, result.jpeg)
+        Record(found.origin, domain, split, label, item.subject and found.subject, found.origin, result.jpeg)
         for ((found, domain, label), result), item, split in zip(kept, items, splits)
     ]
     return Gathered(

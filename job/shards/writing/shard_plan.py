@@ -10,6 +10,7 @@ from itertools import pairwise
 import numpy as np
 
 from job.datasets.layout import Layout, Record
+from job.datasets.subjects import same_person
 from job.system.errors import JobError
 from job.system.random_numbers import mix, permutation
 from job.vocabulary import DOMAINS, SPLITS, TARGET
@@ -58,12 +59,11 @@ def group_records(layout: Layout, records: Sequence[Record]) -> dict[tuple[str, 
                 f"layout {layout.name}: {record.origin} has label {record.label}: "
                 f"there are {len(layout.class_names)} classes, counted from 0"
             )
-        known = record.subject is not None
-        if known and split_of.setdefault((record.domain, record.subject), record.split) != record.split:
+        person = record.domain, same_person(record.subject)
+        if record.subject is not None and split_of.setdefault(person, record.split) != record.split:
             raise JobError(
                 f"layout {layout.name}: subject {record.subject} of the {record.domain} is in "
-                f"{record.split} and in {split_of[record.domain, record.subject]}: splits must be "
-                "disjoint by subject"
+                f"{record.split} and in {split_of[person]}: splits must be disjoint by subject"
             )
         keys.add((record.domain, record.split, record.key))
         groups[record.domain, record.split].append(record)
