@@ -26,6 +26,7 @@ def checkpoint(folder, backbone, size, **model):
     network.train()
     with torch.no_grad():
         network(torch.rand(8, 3, size, size))
+    folder.mkdir()
     meta = {"class_names": NAMES, "size": size, "quality": 95, "crop": "face", "config": config.model_dump(mode="json")}
     return save_checkpoint(folder, meta | {"step": 7}, network.state_dict(), {}).path
 

@@ -1,24 +1,24 @@
 """Checkpoints: complete or absent, whatever moment the process dies at."""
 
+import errno
+import hashlib
 import json
 import os
-import re
 import shutil
 from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import torch
 from safetensors.torch import load_file, save
 from torch import Tensor
 
+from job.run_folder.checkpoint_meta import META, TRAINER, WEIGHTS, read_meta
+from job.run_folder.pointers import BEST, LATEST, follow, is_checkpoint_name, path_of, point, points_at
 from job.system.errors import JobError, first_line
-from job.system.files import folder_to_disk, to_disk
-
-LATEST, BEST = "latest", "best"
-_WEIGHTS, _TRAINER, _META = "model.safetensors", "trainer.pt", "meta.json"
-_NAME = re.compile(r"step_(\d{8,})")
+from job.system.files import folder_to_disk, require_regular, sha256_of, to_disk
 
 
 @dataclass(frozen=True)
@@ -33,11 +33,53 @@ class Checkpoint:
         return self.meta["step"]
 
     def weights(self) -> dict[str, Tensor]:
-        return load_file(self.path / _WEIGHTS)
+        """The network's tensors. Raises JobError when the file is damaged."""
+        self._check_sum(WEIGHTS)
+        return self._load_weights()
 
     def trainer(self) -> dict[str, Any]:
-        """State of the optimiser and of the gradient scaler."""
-        return torch.load(self.path / _TRAINER, map_location="cpu", weights_only=True)
+        """State of the optimiser and of the gradient scaler. Raises JobError when the file is damaged."""
+        self._check_sum(TRAINER)
+        return self._load_trainer()
+
+    def verify(self) -> None:
+        """Read both files to the end and compare checksums. Raises JobError when one is damaged.
+
+        Checkpoints of version 0.1 have no checksums: their files are parsed instead. Afterwards the files are in the
+        page cache, so that loading them costs little more.
+        """
+        if not self.meta.get("sha256"):
+            self._load_weights()
+            self._load_trainer()
+            return
+        with ThreadPoolExecutor(2) as pool:
+            list(pool.map(self._check_sum, (TRAINER, WEIGHTS)))
+
+    def _load_weights(self) -> dict[str, Tensor]:
+        try:
+            return load_file(self.path / WEIGHTS)
+        except Exception as error:  # safetensors and torch raise errors of many kinds for a damaged file
+            raise self._damage(f"{WEIGHTS} cannot be read ({_why(error)})") from None
+
+    def _load_trainer(self) -> dict[str, Any]:
+        try:
+            state = torch.load(self.path / TRAINER, map_location="cpu", weights_only=True)
+        except Exception as error:
+            raise self._damage(f"{TRAINER} cannot be read ({_why(error)})") from None
+        if not isinstance(state, dict):
+            raise self._damage(f"{TRAINER} holds no state of an optimiser")
+        return state
+
+    def _check_sum(self, name: str) -> None:
+        expected = self.meta.get("sha256", {}).get(name)
+        try:
+            if expected is not None and sha256_of(self.path / name) != expected:
+                raise self._damage(f"the content of {name} does not match its checksum")
+        except OSError as error:
+            raise self._damage(f"{name} cannot be read ({_why(error)})") from None
+
+    def _damage(self, what: str) -> JobError:
+        return JobError(f"checkpoint {self.path} is damaged: {what}; use another one")
 
 
 def save_checkpoint(
@@ -52,53 +94,54 @@ def save_checkpoint(
     temporary = folder / f".tmp-{final.name}-{os.getpid()}"
     content = save({key: value.contiguous() for key, value in weights.items()})
     try:
-        temporary.mkdir(parents=True)
-        _write(temporary / _WEIGHTS, content)
-        with open(temporary / _TRAINER, "wb") as file:
-            torch.save(dict(trainer), file)
+        temporary.mkdir()
+        with open(temporary / WEIGHTS, "wb") as file, ThreadPoolExecutor(1) as pool:
+            hashing = pool.submit(lambda: hashlib.sha256(content).hexdigest())  # while the disk writes
+            file.write(content)
             to_disk(file)
-        sizes = {name: (temporary / name).stat().st_size for name in (_WEIGHTS, _TRAINER)}
-        _write(temporary / _META, json.dumps({**meta, "bytes": sizes}, indent=1).encode())
+            sums = {WEIGHTS: hashing.result()}
+        sums[TRAINER] = _write_trainer(temporary / TRAINER, trainer)
+        sizes = {name: (temporary / name).stat().st_size for name in sums}
+        meta = {**meta, "bytes": sizes, "sha256": sums}
+        with open(temporary / META, "wb") as file:
+            file.write(json.dumps(meta, indent=1).encode())
+            to_disk(file)
         folder_to_disk(temporary)
-        if final.exists():  # an earlier attempt at this step that `latest` never reached
+        if final.exists():  # damaged, or an earlier attempt at this step that `latest` never reached
             shutil.rmtree(final)
         os.rename(temporary, final)
         folder_to_disk(folder)
         point(folder, LATEST, final)
-    except (OSError, RuntimeError) as error:  # torch.save reports a full disk as a RuntimeError
+    except OSError as error:
         shutil.rmtree(temporary, ignore_errors=True)
-        last = find_checkpoint(folder)
-        kept = f"the last good one is {last.path.name}" if last else "there is no earlier one"
-        raise JobError(
-            f"cannot write the checkpoint of step {meta['step']} to {folder}: {_why(error)}; {kept}; "
-            "free space there and start the same command again"
-        ) from error
-    return Checkpoint(final, {**meta, "bytes": sizes})
+        raise _cannot_write(folder, meta["step"], error) from error
+    return Checkpoint(final, dict(meta))
 
 
-def path_of(folder: Path, step: int) -> Path:
-    """Where the checkpoint of a step is, or would be."""
-    return folder / f"step_{step:08d}"
+def _cannot_write(folder: Path, step: int, error: OSError) -> JobError:
+    last = find_checkpoint(folder)
+    kept = f"the last good one is {last.path.name}" if last else "there is no earlier one"
+    full = error.errno in (errno.ENOSPC, errno.EDQUOT)
+    advice = "free space there" if full else "make that folder writable"
+    return JobError(
+        f"cannot write the checkpoint of step {step} to {folder}: {_why(error)}; {kept}; "
+        f"{advice} and start the same command again"
+    )
 
 
-def point(folder: Path, name: str, target: Path) -> None:
-    """Let the symbolic link `name` in `folder` point at `target`, atomically."""
-    link = folder / f".tmp-{name}-{os.getpid()}"
-    link.unlink(missing_ok=True)
-    link.symlink_to(target.name)
-    os.replace(link, folder / name)
-    folder_to_disk(folder)
+def find_checkpoint(folder: Path, damaged: list[str] | None = None, *, verify: bool = False) -> Checkpoint | None:
+    """The newest whole checkpoint of a run: the last one, or the one before it where that is damaged; None without any.
 
-
-def find_checkpoint(folder: Path, damaged: list[str] | None = None) -> Checkpoint | None:
-    """The newest whole checkpoint of a run: `latest`, or the one before it where that is damaged. None: there is none.
-
-    Says in `damaged`, where given, what is wrong with those that are newer.
+    With `verify` the files are read to their end, not judged by their sizes alone. Adds to `damaged`, where given, what
+    is wrong with those that are newer.
     """
-    candidates = sorted((path for path in folder.glob("step_*") if _NAME.fullmatch(path.name)), reverse=True)
-    for path in candidates:
+    candidates = sorted((path for path in folder.glob("step_*") if is_checkpoint_name(path.name)), key=_step_in_name)
+    for path in reversed(candidates):
         try:
-            return read_checkpoint(path)
+            found = read_checkpoint(path)
+            if verify:
+                found.verify()
+            return found
         except JobError as error:
             if damaged is not None:
                 damaged.append(str(error))
@@ -106,39 +149,82 @@ def find_checkpoint(folder: Path, damaged: list[str] | None = None) -> Checkpoin
 
 
 def read_checkpoint(path: Path) -> Checkpoint:
-    """Open one checkpoint folder, or what ``latest`` or ``best`` points at. Raises JobError when it is not whole."""
+    """Open a checkpoint folder, or the one that ``latest`` or ``best`` stands for.
+
+    The files are judged by their sizes here, and by their checksums when they are loaded. Raises JobError when it is
+    not whole.
+    """
     path = Path(path)
-    if not path.exists() and not path.is_symlink():
+    if not os.path.lexists(path):
         raise JobError(f"no checkpoint at {path}: give a folder such as runs/NAME/checkpoints/best")
-    if (path / "checkpoints").is_dir():
+    if os.path.isdir(path / "checkpoints"):
         raise JobError(f"{path} is a run folder: give one of its checkpoints, for instance {path}/checkpoints/best")
-    if path.name == "checkpoints" and (path / LATEST).exists():
+    if path.name == "checkpoints" and os.path.lexists(path / LATEST):
         raise JobError(f"{path} holds several checkpoints: give one, for instance {path}/{BEST}")
+    folder = follow(path)
     try:
-        meta = json.loads((path / _META).read_text())
+        meta = read_meta(folder)
         for name, size in meta["bytes"].items():
-            if (path / name).stat().st_size != size:
+            require_regular(folder / name)
+            if (folder / name).stat().st_size != size:
                 raise JobError(f"checkpoint {path} is damaged: {name} should be {size} bytes; use another one")
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise JobError(f"{path} is no whole checkpoint ({_why(error)}): give one that holds {_META}") from None
-    return Checkpoint(path.resolve(), meta)
+    except (OSError, ValueError) as error:
+        raise JobError(f"{path} is no whole checkpoint ({_why(error)}): give one that holds {META}") from None
+    return Checkpoint(folder, meta)
 
 
 def prune(folder: Path, keep_last: int) -> None:
-    """Delete all but the newest `keep_last` checkpoints, sparing those that ``latest`` and ``best`` point at."""
-    spared = {(folder / name).resolve().name for name in (LATEST, BEST) if (folder / name).is_symlink()}
-    paths = sorted(path for path in folder.glob("step_*") if _NAME.fullmatch(path.name))
+    """Delete all but the newest `keep_last` checkpoints, sparing those that ``latest`` and ``best`` stand for."""
+    spared = {target.name for name in (LATEST, BEST) if (target := points_at(folder, name)) is not None}
+    paths = sorted((path for path in folder.glob("step_*") if is_checkpoint_name(path.name)), key=_step_in_name)
     for path in paths[:-keep_last]:
         if path.name not in spared:
             shutil.rmtree(path, ignore_errors=True)
-    for path in folder.glob(".tmp-*"):  # what a killed process left behind
+    remove_unfinished(folder)
+
+
+def remove_unfinished(folder: Path) -> None:
+    """Delete the temporary files and folders of killed processes. To be called with the run's lock held."""
+    for path in folder.glob(".tmp-*"):
         shutil.rmtree(path, ignore_errors=True) if path.is_dir() and not path.is_symlink() else path.unlink()
 
 
-def _write(path: Path, content: bytes) -> None:
+class _HashingWriter:
+    """A file for `torch.save` that computes sha256 on the way, and keeps the error that torch hides behind its own."""
+
+    def __init__(self, file: BinaryIO) -> None:
+        self._file = file
+        self.digest = hashlib.sha256()
+        self.error: OSError | None = None
+
+    def write(self, data: bytes) -> int:
+        self.digest.update(data)
+        try:
+            return self._file.write(data)
+        except OSError as error:
+            self.error = error
+            raise
+
+    def flush(self) -> None:
+        self._file.flush()
+
+
+def _write_trainer(path: Path, trainer: Mapping[str, Any]) -> str:
+    """Write the state durably; returns its sha256. Raises OSError."""
     with open(path, "wb") as file:
-        file.write(content)
+        writer = _HashingWriter(file)
+        try:
+            torch.save(dict(trainer), writer)
+        except RuntimeError:
+            if writer.error is None:
+                raise
+            raise writer.error from None
         to_disk(file)
+    return writer.digest.hexdigest()
+
+
+def _step_in_name(path: Path) -> int:
+    return int(path.name.partition("_")[2])
 
 
 def _why(error: BaseException) -> str:

@@ -1,14 +1,17 @@
 """metrics.jsonl: what a run logs, a line at a time."""
 
 import json
+import logging
 import math
 import os
-from collections.abc import Mapping
+import sys
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from job.system.files import to_disk, write_atomically
+from job.system.files import read_regular, to_disk, write_atomically
 
+log = logging.getLogger("job")
 STEP = "trainer/step"
 
 
@@ -39,7 +42,7 @@ class MetricsFile:
             self.rows.append({STEP: step, **at_step})
         if path.exists() or self.rows:
             content = "".join(json.dumps(row) + "\n" for row in self.rows)
-            if not path.exists() or path.read_text(encoding="utf-8") != content:
+            if not path.exists() or path.read_bytes() != content.encode():
                 write_atomically(path, content, durable=True)
         self._path = path
         self._unwritten = ""
@@ -71,8 +74,49 @@ class MetricsFile:
 
 
 def read_metrics(path: Path) -> list[dict[str, Any]]:
-    """The rows of a metrics file, without a last line that is not whole; none where there is no file."""
-    if not path.exists():
-        return []
-    lines = path.read_text(encoding="utf-8").splitlines(keepends=True)
-    return [json.loads(line) for line in lines if line.endswith("}\n")]
+    """The rows of metrics.jsonl; none where there is no file.
+
+    A last line that a killed process left unfinished is dropped; any other line that is damaged, and a value that is no
+    finite number, is dropped with a warning.
+    """
+    rows = []
+    for line, row in _read_lines(path):
+        numbers = {key: value for key, value in row.items() if _is_number(value)}
+        if len(numbers) < len(row):
+            log.warning("%s, line %d: values that are no numbers are left out", path, line)
+        rows.append(numbers)
+    return rows
+
+
+def read_alerts(path: Path) -> list[dict[str, Any]]:
+    """The alerts of a run: ``trainer/step``, title, text and level, damaged lines left out as by `read_metrics`."""
+    texts = ("title", "text", "level")
+    return [row for _, row in _read_lines(path) if all(isinstance(row.get(key), str) for key in texts)]
+
+
+def _read_lines(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
+    """The whole lines of a file, with their numbers from 1: JSON objects with a step."""
+    try:
+        lines = read_regular(path).split(b"\n")
+    except FileNotFoundError:
+        return
+    except OSError as error:
+        log.warning("%s cannot be read and is left out: %s", path, error.strerror)
+        return
+    damaged = []
+    for number, line in enumerate(lines[:-1], 1):  # after the last line end: nothing, or an unfinished line
+        try:
+            row = json.loads(line)
+        except (ValueError, RecursionError):
+            row = None
+        if isinstance(row, dict) and type(row.get(STEP)) is int and 0 <= row[STEP] <= 10**12:
+            yield number, row
+        else:
+            damaged.append(number)
+    if damaged:
+        more = f" and {len(damaged) - 1} more" if len(damaged) > 1 else ""
+        log.warning("%s, line %d%s: damaged and left out", path, damaged[0], more)
+
+
+def _is_number(value: Any) -> bool:
+    return type(value) in (int, float) and abs(value) <= sys.float_info.max  # NaN is not

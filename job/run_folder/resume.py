@@ -6,7 +6,8 @@ from typing import NamedTuple
 
 from job.config.load import build_config
 from job.config.schema import Config
-from job.run_folder.checkpoint import BEST, Checkpoint, find_checkpoint, path_of, point, read_checkpoint
+from job.run_folder.checkpoint import Checkpoint, find_checkpoint, read_checkpoint, remove_unfinished
+from job.run_folder.pointers import BEST, LATEST, adopt_copies, path_of, point, points_at
 from job.shards.manifest import Manifest
 from job.system.errors import JobError
 
@@ -26,8 +27,11 @@ def find_resume_point(folder: Path, config: Config, manifest: Manifest) -> Check
     Logs a warning for each damaged one. Raises JobError when there are checkpoints and none is whole, or when the run
     was started with another configuration or on other shards.
     """
+    checkpoints = folder / "checkpoints"
+    remove_unfinished(checkpoints)
+    _adopt_copied_links(checkpoints)
     damaged: list[str] = []
-    last = find_checkpoint(folder / "checkpoints", damaged)
+    last = find_checkpoint(checkpoints, damaged, verify=True)
     for message in damaged:
         log.warning("%s", message)
     if last is not None:
@@ -40,25 +44,43 @@ def find_resume_point(folder: Path, config: Config, manifest: Manifest) -> Check
     return last
 
 
-def restore_best(folder: Path, last: Checkpoint) -> Best:
-    """Let ``best`` in `folder` point where the checkpoint `last` says: a kill may have come before the link moved.
+def restore_pointers(folder: Path, last: Checkpoint) -> Best:
+    """Let ``latest`` and ``best`` in `folder` stand for `last` and for what it calls the best.
 
-    Returns the best so far. Where its checkpoint is missing or damaged, the choice starts anew.
+    They may not, because a kill came before they moved, or because a newer checkpoint is damaged. Returns the best so
+    far. Where its checkpoint is missing or damaged, the choice starts anew.
     """
+    if points_at(folder, LATEST) != last.path:
+        point(folder, LATEST, last.path)
     best = Best(**last.meta["best"])
     if best.step is None:
         return best
     try:
         chosen = read_checkpoint(path_of(folder, best.step))
-    except JobError:
+        if chosen.path != last.path:  # which is verified
+            chosen.verify()
+    except JobError as error:
+        log.warning("%s; the best checkpoint is chosen anew", error)
         return Best()
-    if (folder / BEST).resolve() != chosen.path:
+    if points_at(folder, BEST) != chosen.path:
         point(folder, BEST, chosen.path)
     return best
 
 
+def _adopt_copied_links(checkpoints: Path) -> None:
+    """Turn the folders that ``cp -rL`` made of ``latest`` and ``best`` into pointers again."""
+    steps = {}
+    for name in (LATEST, BEST):
+        if (checkpoints / name).is_dir() and not (checkpoints / name).is_symlink():
+            try:
+                steps[name] = read_checkpoint(checkpoints / name).step
+            except JobError as error:
+                log.warning("%s", error)
+    adopt_copies(checkpoints, steps)
+
+
 def _check_same(config: Config, manifest: Manifest, last: Checkpoint) -> None:
-    if last.meta["manifest"] != manifest.hash:
+    if last.meta.get("manifest") != manifest.hash:
         raise JobError(
             f"{config.run_folder} was started on other shards than {config.data.shards}: choose another `name`"
         )

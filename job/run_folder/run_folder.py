@@ -13,18 +13,10 @@ from accelerate.utils import broadcast_object_list
 from torch import Tensor
 
 from job.config.schema import Config
-from job.run_folder.checkpoint import (
-    BEST,
-    Checkpoint,
-    find_checkpoint,
-    path_of,
-    point,
-    prune,
-    read_checkpoint,
-    save_checkpoint,
-)
+from job.run_folder.checkpoint import Checkpoint, find_checkpoint, prune, read_checkpoint, save_checkpoint
 from job.run_folder.metrics_file import MetricsFile, finite
-from job.run_folder.resume import Best, find_resume_point, restore_best
+from job.run_folder.pointers import BEST, path_of, point
+from job.run_folder.resume import Best, find_resume_point, restore_pointers
 from job.run_folder.status import write_end, write_failure, write_running
 from job.shards.manifest import Manifest
 from job.system.errors import EXIT_CRASH, JobError
@@ -159,7 +151,7 @@ class RunFolder:
             if last is None:
                 log.info("starting %s on %d rank(s)", self.path, self._accelerator.num_processes)
             else:
-                self.best = restore_best(self._checkpoints, last)
+                self.best = restore_pointers(self._checkpoints, last)
                 done = last.step >= self._config.train.steps
                 what = "nothing left to train, evaluating once more:" if done else "going on from"
                 log.info("%s step %d of %d in %s", what, last.step, self._config.train.steps, self.path)

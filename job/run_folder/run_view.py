@@ -1,7 +1,6 @@
 """A run as its folder shows it: what figures, reports and comparisons are drawn from. Needs neither torch nor W&B."""
 
 import io
-import json
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -10,12 +9,11 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import yaml
 
 from job.config.schema import score_of
 from job.run_folder.feature_layout import lay_out
-from job.run_folder.metrics_file import read_metrics
-from job.system.errors import JobError
+from job.run_folder.metrics_file import read_alerts, read_metrics
+from job.run_folder.stored_files import read_arrays, read_config, read_evaluation, read_object
 from job.system.files import is_locked, was_locked_here, write_atomically
 
 ROLES = ("source", "target")
@@ -84,26 +82,23 @@ class RunView:
 def read_run(folder: Path) -> RunView:
     """Read a run folder, finished or not. Raises JobError when it is none."""
     folder = Path(folder)
-    try:
-        config = yaml.safe_load((folder / "config.yaml").read_text(encoding="utf-8"))
-    except OSError:
-        raise JobError(f"{folder} is no run folder (it has no config.yaml): give one such as runs/NAME") from None
+    config = read_config(folder)
     rows = read_metrics(folder / "metrics.jsonl")
     last_step = rows[-1]["trainer/step"] if rows else 0
     paths = sorted((folder / "evaluation").glob("step_*.json"))
-    evaluations = [content for content in map(_read_json, paths) if content and content["step"] <= last_step]
-    summary = _read_json(folder / "summary.json") or {}
+    evaluations = [content for content in map(read_evaluation, paths) if content and content["step"] <= last_step]
+    summary = read_object(folder / "summary.json")
     return RunView(
         folder=folder,
         config=config,
         rows=rows,
         evaluations=evaluations,
-        test=_read_json(folder / "evaluation" / "test.json") if summary else None,
+        test=read_evaluation(folder / "evaluation" / "test.json") if summary else None,
         summary=summary,
         status=_status(folder),
-        alerts=read_metrics(folder / "alerts.jsonl"),
-        facts=_read_json(folder / "facts.json") or {},
-        sample=_read_sample(folder / _SAMPLE),
+        alerts=read_alerts(folder / "alerts.jsonl"),
+        facts=read_object(folder / "facts.json"),
+        sample=read_arrays(folder / _SAMPLE),
     )
 
 
@@ -127,7 +122,7 @@ def write_sample(folder: Path, step: int, samples: Sequence, map_samples: int) -
 
 
 def _status(folder: Path) -> dict[str, Any]:
-    status = _read_json(folder / "status.json") or {}
+    status = read_object(folder / "status.json")
     return status | {"status": "killed"} if status.get("status") == "running" and _was_left(folder) else status
 
 
@@ -142,18 +137,3 @@ def _was_left(folder: Path) -> bool:
         return was_locked_here(folder / "lock") or time.time() - (folder / "log.txt").stat().st_mtime > _QUIET
     except OSError:
         return False
-
-
-def _read_sample(path: Path) -> dict[str, np.ndarray]:
-    try:
-        with np.load(path) as content:
-            return {name: content[name] for name in content.files}
-    except (OSError, ValueError):
-        return {}
-
-
-def _read_json(path: Path) -> dict[str, Any] | None:
-    try:
-        return json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return None

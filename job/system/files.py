@@ -85,10 +85,19 @@ def to_disk(file: BinaryIO) -> None:
 
 
 def folder_to_disk(path: Path) -> None:
-    """The same of what was created, renamed or deleted in a folder."""
-    folder = os.open(path, os.O_RDONLY)
+    """Fsync a folder, so that creations, renames and deletions in it survive a power cut. Raises OSError.
+
+    Does nothing on file systems that cannot (CIFS, VirtualBox, some FUSE mounts): they have no better guarantee.
+    """
+    try:
+        folder = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
+    except PermissionError:  # writable but not readable
+        return
     try:
         os.fsync(folder)
+    except OSError as error:
+        if error.errno not in NO_FSYNC:
+            raise
     finally:
         os.close(folder)
 
@@ -137,6 +146,8 @@ def is_locked(path: Path) -> bool:
     return False
 
 
+# How file systems say that they cannot fsync a folder.
+NO_FSYNC = {errno.EINVAL, errno.EOPNOTSUPP, errno.ENOTSUP, errno.EPERM, errno.EACCES, errno.EBADF, errno.ENOSYS}
 _KINDS = {
     stat.S_IFDIR: "a folder",
     stat.S_IFIFO: "a FIFO",
@@ -168,6 +179,11 @@ def read_regular(path: str | Path, most: int | None = None) -> bytes:
     if most is not None and len(content) > most:
         raise OSError(errno.EFBIG, f"it is larger than {most} bytes", str(path))
     return content
+
+
+def require_regular(path: str | Path) -> None:
+    """Raise OSError, whose `strerror` says what the path is, unless it is a regular file."""
+    _require_regular(path, os.stat(path).st_mode)
 
 
 def _require_regular(path: str | Path, mode: int) -> None:

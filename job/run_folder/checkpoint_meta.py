@@ -1,0 +1,92 @@
+"""``meta.json`` of a checkpoint: what it must hold, and reading it."""
+
+import json
+import math
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+
+from job.system.errors import first_line
+from job.system.files import read_regular
+from job.system.text import control_characters, printable, shortened
+
+META, WEIGHTS, TRAINER = "meta.json", "model.safetensors", "trainer.pt"
+_LARGEST = 16 * 2**20  # bytes: some hundred times what a checkpoint of a thousand classes needs
+_Step = Annotated[int, Field(ge=0, le=10**12)]
+_Count = Annotated[int, Field(ge=0, le=2**53)]
+_Hash = Annotated[str, Field(pattern="^[0-9a-f]{64}$")]
+_File = Literal["model.safetensors", "trainer.pt"]
+
+
+class _Best(BaseModel):
+    model_config = ConfigDict(strict=True)
+    step: _Step | None = None
+    score: float | None = None
+
+
+class _Meta(BaseModel):
+    """Types and ranges. Keys that are not named here are kept as they are."""
+
+    model_config = ConfigDict(strict=True, extra="allow")
+    step: _Step
+    files: dict[_File, _Count] = Field(alias="bytes")
+    sha256: dict[_File, _Hash] = {}  # not in checkpoints of version 0.1
+    config: dict[str, Any]
+    class_names: Annotated[list[str], Field(min_length=1, max_length=100_000)]
+    size: Annotated[int, Field(ge=1, le=65_535)]  # px, as in the manifest
+    quality: Annotated[int, Field(ge=1, le=100)]
+    crop: Literal["none", "center", "face"] = "center"
+    # only needed to resume
+    best: _Best = _Best()
+    scores: dict[str, Any] = {}
+    manifest: str | None = None
+    wandb_id: str | None = None
+    skipped: _Count = 0
+
+    @field_validator("class_names")
+    @classmethod
+    def _printable_names(cls, names: list[str]) -> list[str]:
+        for name in names:
+            if not name or len(name) > 200 or control_characters(name):
+                raise ValueError(f"{shortened(printable(name), 40)!r} is no name of a class")
+        if len(set(names)) < len(names):
+            raise ValueError("a class is named twice")
+        return names
+
+    @field_validator("files")
+    @classmethod
+    def _both_files(cls, files: dict[str, int]) -> dict[str, int]:
+        missing = {WEIGHTS, TRAINER} - set(files)
+        if missing:
+            raise ValueError(f"the size of {sorted(missing)[0]} is missing")
+        return files
+
+    @field_validator("best")
+    @classmethod
+    def _finite_score(cls, best: _Best) -> _Best:
+        if best.score is not None and not math.isfinite(best.score):
+            raise ValueError("the score is not finite")
+        return best
+
+
+def read_meta(folder: Path) -> dict[str, Any]:
+    """Read and check ``meta.json`` of a checkpoint folder. Raises OSError, and ValueError whose message is one line."""
+    content = read_regular(folder / META, most=_LARGEST)
+    try:
+        meta = json.loads(content)
+        checked = _Meta.model_validate(meta)
+    except RecursionError:
+        raise ValueError(f"{META} is nested too deeply") from None
+    except ValidationError as error:
+        raise ValueError(f"{META}: {_describe(error)}") from None
+    except ValueError as error:  # no JSON, no UTF-8, an integer of thousands of digits
+        raise ValueError(f"{META}: {shortened(printable(first_line(error)))}") from None
+    return meta | {"best": checked.best.model_dump(), "crop": checked.crop, "skipped": checked.skipped}
+
+
+def _describe(error: ValidationError) -> str:
+    first = error.errors(include_url=False)[0]
+    key = shortened(printable(".".join(map(str, first["loc"])), keep=""), 60)
+    message = first["msg"].removeprefix("Value error, ")
+    return f"{key}: {message[0].lower()}{message[1:]}" if key else message
