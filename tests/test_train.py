@@ -238,8 +238,14 @@ def test_a_mistake_found_before_the_first_step_is_how_the_run_ended(small):
     assert "resnet19" in status["message"]
 
 
+def at_rate(config, lr: float):
+    """With a constant learning rate far beyond what a configuration may hold."""
+    optimizer = config.optimizer.model_copy(update={"lr": lr, "schedule": "constant"})
+    return config.model_copy(update={"optimizer": optimizer})
+
+
 def test_a_loss_that_is_not_finite_stops_the_run_and_leaves_the_last_checkpoint(small):
-    config = small(name="nan", optimizer={"lr": 1e12, "schedule": "constant"}, train={"log_every": 4, "eval_every": 50})
+    config = at_rate(small(name="nan", train={"log_every": 4, "eval_every": 50}), 1e12)
     with pytest.raises(
         JobError, match=r"NaN or infinite at step \d+; the last good checkpoint is none yet; try a lower"
     ):
@@ -375,7 +381,7 @@ def test_another_score_under_the_same_name_is_refused(undisturbed):
 def test_no_checkpoint_holds_weights_that_are_not_finite(small):
     """The loss that a step is judged by is of the weights before it."""
     every = {"log_every": 1, "eval_every": 1, "checkpoint_every": 1}
-    config = small(name="diverges", optimizer={"lr": 1e30, "schedule": "constant"}, train=every)
+    config = at_rate(small(name="diverges", train=every), 1e30)
     with pytest.raises(JobError, match=r"NaN or infinite at step \d+; the last good checkpoint is"):
         train(config)
     for path in (config.run_folder / "checkpoints").glob("step_*"):
