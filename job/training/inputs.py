@@ -31,6 +31,9 @@ def check_data(config: Config, manifest: Manifest, ranks: int) -> None:
             needs_labels = (split != "test" and role == objective.LABELLED) or (split != "train" and role == SOURCE)
             if needs_labels and not manifest.labelled(domain, split):
                 hint = "write the shards with --keep-target-labels" if role == TARGET else "check data.source"
+                total, lacking = manifest.samples(domain, split), manifest.unlabelled.get(domain, {}).get(split, 0)
+                if lacking:
+                    hint = f"the data set has a label of {total - lacking} of its {total} images; choose another method"
                 raise JobError(f"{config.objective.name} needs labels of {domain}/{split} in {data.shards}: {hint}")
     for role in objective.DOMAINS:
         domain = domain_names(config)[role]

@@ -23,6 +23,18 @@ def test_no_manifest(shards):
     fails(shards, r"has no manifest\.json, so it is unfinished: run the shards command again")
 
 
+def _counts(change):
+    """A change of the class counts of the first shard."""
+
+    def changed(text):
+        held = json.loads(text)
+        shard = held["domains"]["source"]["train"][0]
+        shard["class_counts"] = change(shard["class_counts"])
+        return json.dumps(held)
+
+    return changed
+
+
 @pytest.mark.parametrize(
     ("change", "says"),
     [
@@ -31,6 +43,13 @@ def test_no_manifest(shards):
         (lambda held: held.replace('"samples"', '"sampels"', 1), r"domains\.source\.train\.0\.samp"),
         (lambda held: held.replace('"samples": 5', '"samples": "five"', 1), r"domains\.source\.train\.0\.samples"),
         (lambda held: "[]", "has version None"),
+        (
+            _counts(lambda counts: [counts[0] + 1, *counts[1:]]),
+            r"source-train-000000\.tar has 5 samples of 3 classes, ",
+        ),
+        (_counts(lambda counts: counts[:2]), "which the class_counts .* do not fit; delete it"),
+        (_counts(lambda counts: [-1, *counts[1:]]), r"domains\.source\.train\.0\.class_counts\.0: "),
+        (_counts(lambda counts: ["many"]), r"domains\.source\.train\.0\.class_counts\.0: "),
     ],
 )
 def test_a_manifest_that_cannot_be_read(shards, change, says):

@@ -8,7 +8,6 @@ import webdataset
 
 from job.shards.manifest import load_manifest
 from job.shards.writing.write_shards import write_shards
-from job.vocabulary import EMOTIONS
 
 
 def build(layout, root, out, **settings):
@@ -17,14 +16,15 @@ def build(layout, root, out, **settings):
 
 
 def samples(out):
-    """Every sample of a folder of shards, as plain webdataset reads it."""
+    """Every sample of a folder of shards, as plain webdataset reads it; its emotion is None where it has no .cls."""
     manifest = load_manifest(out)
     paths = [str(out / s.path) for splits in manifest.domains.values() for infos in splits.values() for s in infos]
     read = []
     for sample in webdataset.WebDataset(paths, shardshuffle=False).decode("rgb8"):
         split = os.path.basename(os.path.dirname(sample["__url__"]))
         about = sample["json"]
-        read.append({**about, "split": split, "emotion": EMOTIONS[sample["cls"]], "image": sample["jpg"]})
+        shown = manifest.class_names[sample["cls"]] if "cls" in sample else None
+        read.append({**about, "split": split, "emotion": shown, "image": sample["jpg"]})
     assert len(read) == sum(manifest.samples(d, s) for d, splits in manifest.domains.items() for s in splits)
     return read
 

@@ -43,6 +43,13 @@ def folders(root: Path, domains=("Male", "Female"), splits=("",), each=6, names=
     return root
 
 
+def unlabelled(folder: Path, count: int, first: int = 50_000) -> Path:
+    """Images that lie in `folder` and in no folder of a class."""
+    for i in range(count):
+        put(folder / f"{i:04d}.jpg", first + i)
+    return folder
+
+
 def table(root: Path, rows: list[dict], name: str = "labels.csv", delimiter: str = ",") -> Path:
     root.mkdir(parents=True, exist_ok=True)
     with open(root / name, "w", newline="", encoding="utf-8") as file:
@@ -151,7 +158,8 @@ def tars(root: Path, shards: int = 2, each: int = 42, first: int = 0, folder: st
                     "cls": str(number % 7).encode(),
                     "json": json.dumps(about).encode(),
                 }
-                for ending, content in (members | changes).items():
+                kept = {ending: content for ending, content in (members | changes).items() if content is not None}
+                for ending, content in kept.items():
                     member = tarfile.TarInfo(f"{folder}{number:05d}.{ending}")
                     member.size = len(content)
                     tar.addfile(member, io.BytesIO(content))

@@ -55,6 +55,15 @@ def test_an_image_without_a_label_is_named(tmp_path):
         open_shard(tmp_path / "x.tar", info, classes=3)
 
 
+def test_a_shard_may_hold_images_without_a_label_as_many_as_the_manifest_says(tmp_path):
+    info = write(tmp_path / "x.tar", ["a.jpg", "b.jpg", "b.cls", "c.jpg"])
+    one = info.model_copy(update={"class_counts": (0, 1, 0)})
+    assert open_shard(tmp_path / "x.tar", one, classes=3).index.labels.tolist() == [-1, 1, -1]
+    for counts in ((0, 2, 0), (0, 0, 0)):
+        with pytest.raises(JobError, match=rf"holds 1 labels but the manifest says {sum(counts)}: copy it again"):
+            open_shard(tmp_path / "x.tar", info.model_copy(update={"class_counts": counts}), classes=3)
+
+
 def test_a_shard_cut_short_is_an_error(tmp_path):
     """Truncated tars (docs/pitfalls.md): webdataset ends silently, even when told to raise."""
     path = tmp_path / "x.tar"

@@ -9,6 +9,7 @@ import pytest
 
 from job.shards.writing.splits import Item, assign_splits, repeats_of_held_out
 from job.system.errors import JobError
+from job.vocabulary import UNLABELLED
 from tests.support import trees
 from tests.support.datasets import build, samples
 
@@ -172,6 +173,49 @@ def test_no_content_is_in_two_splits_however_few_rows_have_one():
         repeats = repeats_of_held_out(listed)
         kept = [item for i, item in enumerate(listed) if i not in repeats]
         assert not spread_out(kept, assign(kept, seed=seed))
+
+
+def without_labels(listed, share, domain="target"):
+    """The same items, of which only every so many of the domain keep their label."""
+    return [
+        item if item.domain != domain or (n % 100) < 100 * share else item._replace(label=UNLABELLED)
+        for n, item in enumerate(listed)
+    ]
+
+
+@pytest.mark.parametrize("share", [0, 0.05, 0.15, 0.5, 0.95, 1])
+@pytest.mark.parametrize("known", [True, False])
+def test_a_target_of_few_labels_is_split_in_the_same_shares(share, known):
+    listed = without_labels(items(known=known), share)
+    splits = assign(listed)
+    women = [(item, split) for item, split in zip(listed, splits) if item.domain == "target"]
+    held = Counter(split for _, split in women)
+    for split, part in (("val", 0.1), ("test", 0.15)):
+        assert held[split] == pytest.approx(part * len(women), abs=(0.04 if known else 0.02) * len(women)), held
+    labelled = sum(item.label != UNLABELLED for item, _ in women)
+    tested = sum(item.label != UNLABELLED for item, split in women if split == "test")
+    if not known:
+        assert tested == pytest.approx(min(labelled, held["test"]), abs=2), "those with a label first"
+    men = [split for item, split in zip(items(known=known), assign(items(known=known))) if item.domain == "source"]
+    assert men == [split for item, split in zip(listed, splits) if item.domain == "source"], "the source is not touched"
+
+
+def test_images_without_a_label_do_not_join_a_test_split_that_the_data_set_names():
+    listed = without_labels(items(known=False), 0.2)
+    listed = [item._replace(given="test") if item.domain == "target" and item.label >= 0 else item for item in listed]
+    for item, split in zip(listed, assign(listed)):
+        assert (split == "test") == (item.given == "test") or item.domain == "source"
+
+
+def test_equal_images_with_and_without_a_label_stay_together():
+    listed = without_labels(items(known=False), 0.2)
+    women = [n for n, item in enumerate(listed) if item.domain == "target"]
+    one = next(n for n in women if listed[n].label >= 0)
+    other = next(n for n in women if listed[n].label == UNLABELLED)
+    listed[other] = listed[other]._replace(content=listed[one].content)
+    for seed in range(10):
+        splits = assign(listed, seed=seed)
+        assert splits[one] == splits[other]
 
 
 def test_duplicates_are_reported_and_stay_in_one_split(tmp_path):

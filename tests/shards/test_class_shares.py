@@ -1,0 +1,38 @@
+"""What is said of the classes of two domains: those that one lacks, and shares that differ by more than chance."""
+
+import numpy as np
+
+from job.shards.class_shares import compare_classes
+
+NAMES = ("a", "b", "c")
+
+
+def test_a_class_that_a_domain_lacks():
+    assert compare_classes(NAMES, {"source": (50, 50, 0), "target": (50, 50, 0)}) == [
+        "the source has no labelled image of class c: it cannot be learned from there",
+        "the target has no labelled image of class c: nothing can be measured of it there",
+    ]
+
+
+def test_shares_that_differ():
+    lines = compare_classes(NAMES, {"source": (600, 300, 100), "target": (290, 300, 410)})
+    assert len(lines) == 1
+    assert lines[0].startswith("class shares differ by 31 points between the domains, most for ")
+    assert compare_classes(NAMES, {"source": (300, 300, 300), "target": (310, 290, 300)}) == []
+
+
+def test_what_is_not_known_is_not_compared():
+    assert compare_classes(NAMES, {"source": (1, 1, 1), "target": None}) == []
+    assert compare_classes(NAMES, {"source": None, "target": None}) == []
+    assert compare_classes(NAMES, {"target": (5, 5, 5)}) == []
+
+
+def test_a_difference_that_chance_alone_makes_is_not_one():
+    """Two samples of one distribution, 35 images of seven classes, of which chance makes a distance of 15 points."""
+    rng = np.random.default_rng(0)
+    names = [str(label) for label in range(7)]
+    alarms = 0
+    for _ in range(500):
+        counts = {domain: rng.multinomial(35, [1 / 7] * 7) for domain in ("source", "target")}
+        alarms += any("shares differ" in line for line in compare_classes(names, counts))
+    assert alarms < 10
