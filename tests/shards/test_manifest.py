@@ -75,7 +75,7 @@ def test_the_manifest_may_be_named_itself_and_be_remote(shards):
 
 
 def test_pipes_run_nothing_unless_allowed(shards):
-    fails(f"pipe:cat {shards}", "would run a shell command: set data.allow_pipe=true")
+    fails(f"pipe:cat {shards}", "would run a shell command: if you trust it, allow it with data.allow_pipe=true")
     assert load_manifest(f"pipe:cat {shards}", allow_pipe=True) == load_manifest(shards)
 
 
