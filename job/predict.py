@@ -11,14 +11,17 @@ import numpy as np
 import simplejpeg
 import torch
 
+from job.datasets.file_kinds import ENDINGS
 from job.datasets.image_bytes import fetch
-from job.datasets.image_search import ENDINGS, Notes, walk
+from job.datasets.image_search import Notes, walk
 from job.evaluation.load import Loaded, load_model
 from job.shards.reading.augment import normalise
 from job.shards.writing.convert import why
 from job.shards.writing.crop import crop_to, find_face
 from job.shards.writing.encode import encode
+from job.shards.writing.left_out import count_lines
 from job.shards.writing.read_picture import read_picture
+from job.system.echo import echo
 from job.system.errors import JobError
 from job.system.files import check_output, whole, writing
 from job.system.memory import keep_freed_memory
@@ -60,7 +63,10 @@ def predict(checkpoint: Path, inputs: Sequence[Path], out: Path, batch_size: int
     unreadable: list[str] = []
     paths = list(find_images(inputs, unreadable))
     if not paths:
-        raise JobError(f"no image under {', '.join(map(str, inputs))}: looked for {', '.join(sorted(ENDINGS))}")
+        endings = ", ".join(ENDINGS)
+        raise JobError(
+            f"no image under {', '.join(map(str, inputs))}: looked for {endings}, and files without an ending"
+        )
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     loaded.model.to(device)
     if device.type == "cpu":
@@ -105,6 +111,8 @@ def find_images(inputs: Iterable[Path], unreadable: list[str]) -> Iterator[Path]
             notes = Notes()
             yield from (Path(found) for found, _ in walk(path, notes))
             unreadable += [f"{path / below}: {reason}" for below, reason in notes.skipped]
+            for line in count_lines(notes.left_out):
+                echo(f"left out below {path}: {line}", err=True)
         elif path.exists():
             yield path
         else:

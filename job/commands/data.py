@@ -6,7 +6,6 @@ from pathlib import Path
 import click
 
 from job.system.echo import echo
-from job.system.errors import JobError
 
 
 @click.command()
@@ -66,12 +65,13 @@ def inspect(shards: str, verify: bool, sheet: Path | None, allow_pipe: bool) -> 
     Example:
       python -m job inspect shards/faces --verify --sheet sheet.png
     """
+    from job.shards.inspection.contact_sheet import check_sheet, write_sheet
     from job.shards.inspection.inspect_shards import inspect_shards
-    from job.system.files import check_output
 
     if sheet is not None:
-        if sheet.suffix.lower() not in (".png", ".jpg", ".jpeg"):
-            raise JobError(f"--sheet {sheet}: give the name of a picture, such as sheet.png")
-        check_output("--sheet", sheet)
-    echo(inspect_shards(shards, verify=verify, sheet=sheet, allow_pipe=allow_pipe))
+        check_sheet(sheet)
+    echo(inspect_shards(shards, verify=verify, allow_pipe=allow_pipe))
+    if sheet is not None:  # after the table, which is of use where the sheet cannot be written
+        write_sheet(shards, sheet, allow_pipe=allow_pipe)
+        echo(f"\ncontact sheet: {sheet}")
     return 0

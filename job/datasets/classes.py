@@ -1,5 +1,7 @@
 """What data sets call the seven emotions: one table of names, and the numbers that some of them use instead."""
 
+import re
+
 from job.vocabulary import EMOTIONS
 
 _NAMES = {
@@ -19,12 +21,25 @@ NUMBERS = {
     "fer2013": ("anger", "disgust", "fear", "joy", "sadness", "surprise", "neutral"),
     "ckplus": ("neutral", "anger", "contempt", "disgust", "fear", "joy", "sadness", "surprise"),
 }
+_WORD = re.compile(r"[A-Z]?[a-z]+|[^\W\d_]+")  # also those of AngryFaces
+_BESIDE_WORDS = (
+    "face faces facial image images img imgs photo photos pic pics picture pictures emotion expression class"
+)
+_BESIDE = set(_BESIDE_WORDS.split())
 _DIGITS = tuple(map(str, range(10)))
 
 
 def label_of(name: str) -> int | None:
-    """The place in EMOTIONS of what a data set calls an emotion, in any case and spacing; None for any other."""
+    """The place in EMOTIONS of what a data set calls an emotion, in any case and spacing; None for any other.
+
+    Numbers and words such as "faces" beside the emotion change nothing: `0_angry`, `Angry_faces`, `happy (2)`.
+    """
     emotion = SYNONYMS.get("".join(filter(str.isalnum, name)).casefold())
+    if emotion is None:
+        words = {word.casefold() for word in _WORD.findall(name)} - _BESIDE
+        if all(len(word) > 2 for word in words):  # codes of two letters mean too much else
+            named = {SYNONYMS.get(word) for word in words}
+            emotion = named.pop() if len(named) == 1 else None
     return None if emotion is None else EMOTIONS.index(emotion)
 
 

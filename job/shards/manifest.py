@@ -7,10 +7,10 @@ import hashlib
 import json
 import os
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 from urllib.parse import urlparse
 
-from pydantic import BaseModel, ConfigDict, NonNegativeInt, PositiveInt, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Field, NonNegativeInt, PositiveInt, ValidationError, model_validator
 
 from job.system.errors import JobError
 from job.system.garbage_pause import no_collecting
@@ -50,7 +50,7 @@ class Manifest(BaseModel):
 
     version: Literal[1] = VERSION
     layout: str
-    size: PositiveInt
+    size: Annotated[PositiveInt, Field(le=8192)]  # px; the reader makes room for whole images
     class_names: tuple[str, ...]
     seed: int
     quality: int
@@ -192,7 +192,7 @@ def _parse(content: bytes, where: str | Path) -> Manifest:
         first = error.errors()[0]
     try:
         held = json.loads(content)
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise JobError(f"{where} is not JSON ({error}): delete it and run the shards command again") from None
     version = held.get("version") if isinstance(held, dict) else None
     if version != VERSION:

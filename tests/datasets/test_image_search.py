@@ -21,6 +21,7 @@ from job.datasets.image_search import Notes, walk
 from job.shards.manifest import load_manifest
 from job.shards.writing import convert
 from job.shards.writing import left_out as lists
+from job.shards.writing.read_picture import UnreadableError, read_picture
 from job.shards.writing.write_shards import write_shards
 from job.system.errors import JobError
 from tests.support import trees
@@ -171,6 +172,103 @@ def test_a_changed_picture_is_another_input(tmp_path):
     trees.put(root / "Male/joy/1.jpg", 999)
     with pytest.raises(JobError, match="they come from other images"):
         build("folders", root, tmp_path / "out")
+
+
+# Files that are no data, and images under other names --------------------------------------------------------------
+
+
+TOOLS = [".Trash-1000", ".thumbnails", ".ipynb_checkpoints", "@eaDir", "__MACOSX", ".git", "lost+found", "$RECYCLE.BIN"]
+TOOLS += ["System Volume Information", "#recycle", ".snapshot", ".AppleDouble", "__pycache__", "@Recycle"]
+
+
+def test_hidden_folders_and_those_of_tools_are_not_entered_but_counted(tmp_path):
+    root = trees.folders(tmp_path / "set", each=3)
+    clean = build("folders", root, tmp_path / "clean")
+    for number, name in enumerate(TOOLS):
+        trees.put(root / "Male/joy" / name / "x.jpg", 1000 + number)
+        trees.put(root / name / "Female/joy/x.jpg", 2000 + number)
+    for number, name in enumerate((".x.jpg", "._0.jpg", ".trashed-1-x.jpg", "Thumbs.db", ".DS_Store", "desktop.ini")):
+        trees.put(root / "Female/fear" / name, 3000 + number, format="JPEG")
+    manifest = build("folders", root, tmp_path / "out")
+    wanted = {f"folder {name} (hidden, or of a tool)": 2 for name in TOOLS} | {"hidden files and files of tools": 6}
+    assert manifest.left_out == wanted
+    assert manifest.hash == clean.hash
+
+
+@pytest.mark.parametrize(
+    ("name", "format"),
+    [
+        *(("x.jfif", "JPEG"), ("x.JPE", "JPEG"), ("x.pjpeg", "JPEG"), ("x.avif", "AVIF"), ("x.apng", "PNG")),
+        *(("x.jp2", "JPEG2000"), ("x.tga", "TGA"), ("x.qoi", "QOI"), ("x.pcx", "PCX"), ("x.dib", "DIB")),
+        *((f"x{n}", format) for n, format in enumerate(("JPEG", "PNG", "GIF", "BMP", "TIFF", "WEBP", "AVIF", "PPM"))),
+        *(("KA.AN1.39", "TIFF"), ("2024.01.31", "JPEG2000"), ("person 4.7", "QOI")),
+    ],
+)
+def test_what_pillow_reads_is_read_under_any_ending_and_under_none(tmp_path, name, format):
+    path = tmp_path / "set" / name
+    path.parent.mkdir()
+    trees.picture(7).save(path, format)
+    assert [origin for _, origin in walk(path.parent, Notes())] == [name]
+    shown = read_picture(path.read_bytes())
+    assert shown.shape == (32, 40, 3)
+    assert np.abs(shown.astype(int) - np.asarray(trees.picture(7).convert("RGB"))).mean() < 12
+
+
+def test_what_is_no_image_is_counted_by_its_ending(tmp_path):
+    names = [
+        "a.heic",
+        "b.HEIC",
+        "c.svg",
+        "d.hdr",
+        "notes.txt",
+        "README",
+        "BMW",
+        "P1 is a name",
+        "e.verylongending",
+        "f.é",
+    ]
+    names += ["GIF89", "5.5", "Makefile"]
+    for name in names:
+        (tmp_path / name).write_bytes(name.encode() * 9)
+    notes = Notes()
+    assert not list(walk(tmp_path, notes))
+    assert notes.left_out == {
+        "files ending in .heic": 2,
+        "files ending in .svg": 1,
+        "files ending in .hdr": 1,
+        "files ending in .txt": 1,
+        "files with other endings": 2,
+        "files without an ending that hold no image": 6,
+    }
+    assert not notes.skipped
+
+
+def test_files_without_an_ending_that_cannot_be_looked_into_are_skipped(tmp_path):
+    os.mkfifo(tmp_path / "pipe")
+    (tmp_path / "nowhere").symlink_to("nothing")
+    (tmp_path / "loop").symlink_to("loop")
+    notes = Notes()
+    assert not list(walk(tmp_path, notes))
+    assert dict(notes.skipped).keys() == {"nowhere", "loop"}
+    assert notes.left_out == {"files without an ending that hold no image": 1}
+
+
+def test_a_name_with_a_new_line_makes_no_second_line(tmp_path):
+    (tmp_path / "a\nb\x1b[31m.jpg").symlink_to("nowhere")
+    notes = Notes()
+    assert not list(walk(tmp_path, notes))
+    assert notes.skipped == [("a/x0ab/x1b[31m.jpg", "a broken link")]
+
+
+def test_postscript_is_not_given_to_ghostscript(tmp_path, monkeypatch):
+    def run(*given, **settings):
+        raise AssertionError("a program was started")
+
+    monkeypatch.setattr(subprocess, "check_call", run)
+    trees.picture(1).save(tmp_path / "x.eps")
+    (tmp_path / "x.jpg").write_bytes((tmp_path / "x.eps").read_bytes())
+    with pytest.raises(UnreadableError, match="not an image of a known format"):
+        read_picture((tmp_path / "x.jpg").read_bytes())
 
 
 # The same bytes ---------------------------------------------------------------------------------------------------

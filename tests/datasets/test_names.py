@@ -142,7 +142,7 @@ def test_rafdb_without_genders_asks_for_them(tmp_path):
     shutil.rmtree(root / "basic/EmoLabel")
     with pytest.raises(JobError, match=r"needs the gender .*class folders come without: --option gender=FILE"):
         build("rafdb", root, tmp_path / "out")
-    with pytest.raises(JobError, match="found no images below"):
+    with pytest.raises(JobError, match="found no images of male or female below"):
         build("rafdb", trees.table(tmp_path / "empty", [{"x": 1}]).parent, tmp_path / "out")
 
 

@@ -1,12 +1,16 @@
 """A contact sheet of shards: what the network will see, side by side."""
 
+from pathlib import Path
+
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
-from job.shards.manifest import Manifest
+from job.shards.manifest import Manifest, load_manifest
 from job.shards.reading.decode import decode_or_fail
 from job.shards.reading.open_shards import OpenShards
 from job.shards.reading.shard_cache import ShardStore
+from job.system.errors import JobError
+from job.system.files import make_folder, whole, writing
 from job.vocabulary import UNLABELLED
 
 _COLUMNS = 8
@@ -14,19 +18,43 @@ _GAP = 2  # pixels between the pictures of a contact sheet
 _NAMES = 84  # pixels for the class names
 _TITLE = 16
 _LOOK = 4000  # samples looked at for a contact sheet
+_ROWS = 300  # classes shown at most: JPEG ends at 65,535 pixels
+_FORMATS = {".png": "PNG", ".jpg": "JPEG", ".jpeg": "JPEG"}
+
+
+def check_sheet(sheet: Path) -> None:
+    """Raise JobError where the name of a contact sheet is not that of a picture."""
+    if sheet.suffix.lower() not in _FORMATS:
+        raise JobError(f"--sheet {sheet}: give the name of a picture, such as sheet.png")
+
+
+def write_sheet(path: str | Path, sheet: Path, *, allow_pipe: bool = False) -> None:
+    """Draw the contact sheet of the shards at `path` into a file, whole or not at all.
+
+    Raises JobError where it cannot be written, or an image cannot be decoded.
+    """
+    check_sheet(sheet)
+    manifest = load_manifest(path, allow_pipe=allow_pipe)
+    store = ShardStore(path, allow_pipe=allow_pipe)
+    picture = draw_sheet(manifest, store)
+    store.close()
+    make_folder("--sheet", sheet.parent)
+    with writing(f"--sheet {sheet}", "choose another place, or make room"), whole(sheet) as partial:
+        picture.save(partial, format=_FORMATS[sheet.suffix.lower()])
 
 
 def draw_sheet(manifest: Manifest, store: ShardStore) -> Image.Image:
     """Contact sheet: for every domain a block of columns, for every class a row.
 
-    Shows the first split that has labels, which of the target is the test split; pictures without fill any row.
+    Shows the first 300 classes of the first split that has labels, which of the target is the test split; pictures
+    without labels fill any row.
     """
-    size, classes = manifest.size, len(manifest.class_names)
+    size, classes = manifest.size, min(len(manifest.class_names), _ROWS)
     cell = max(size, 32) + _GAP  # small pictures are spaced out rather than enlarged: one sees what is stored
     block = _COLUMNS * cell
     sheet = Image.new("RGB", (_NAMES + len(manifest.domains) * (block + 4 * _GAP), _TITLE + classes * cell), "white")
     pen, font = ImageDraw.Draw(sheet), ImageFont.load_default()
-    for row, name in enumerate(manifest.class_names):
+    for row, name in enumerate(manifest.class_names[:classes]):
         pen.text((2, _TITLE + row * cell + size // 2 - 5), name, "black", font)
     for place, domain in enumerate(manifest.domains):
         left = _NAMES + place * (block + 4 * _GAP)

@@ -5,7 +5,6 @@ from pathlib import Path
 import numpy as np
 
 from job.shards.class_shares import compare_classes
-from job.shards.inspection.contact_sheet import draw_sheet
 from job.shards.inspection.statistics import Contents, read_contents
 from job.shards.manifest import Manifest, ShardInfo, load_manifest
 from job.shards.reading.decode import decode_or_fail
@@ -17,15 +16,12 @@ from job.system.files import sha256_of
 from job.vocabulary import DOMAINS, SPLITS, UNLABELLED
 
 
-def inspect_shards(
-    path: str | Path, *, verify: bool = False, sheet: str | Path | None = None, allow_pipe: bool = False
-) -> str:
+def inspect_shards(path: str | Path, *, verify: bool = False, allow_pipe: bool = False) -> str:
     """Samples per domain, split and class; how the classes, the subjects and the pictures of the domains differ.
 
-    With `verify`, every shard's sha256, every member and every image are checked, and that no subject is in two splits;
-    `sheet` is where a contact sheet goes (PNG: a row for each class, source to the left, target to the right). Shards
-    at a URL are looked into only with `verify`, which fetches them all. Raises JobError naming the first shard, and
-    image, that is wrong.
+    With `verify`, every shard's sha256, every member and every image are checked, and that no subject is in two splits.
+    Shards at a URL are looked into only with `verify`, which fetches them all. Raises JobError naming the first shard,
+    and image, that is wrong.
     """
     manifest = load_manifest(path, allow_pipe=allow_pipe)
     store = ShardStore(path, allow_pipe=allow_pipe)
@@ -50,9 +46,6 @@ def inspect_shards(
             raise JobError(f"{contents.subjects_in_two_splits[0]} is in two splits: write the shards again")
     if verify:
         lines += ["", f"verified: {shards} shards, {verified} images, every sha256 and every image is right"]
-    if sheet is not None:
-        draw_sheet(manifest, store).save(sheet)
-        lines += ["", f"contact sheet: {sheet}"]
     store.close()
     return "\n".join(lines)
 

@@ -2,6 +2,7 @@
 
 import io
 import warnings
+from functools import cache
 
 import numpy as np
 import simplejpeg
@@ -10,6 +11,11 @@ from PIL import ExifTags, Image, ImageOps
 from job.shards.jpeg_header import jpeg_header
 
 MOST_PIXELS = 64_000_000  # 192 MB decoded; more is refused from the header
+# Formats of photos. Pillow knows more: it would start Ghostscript for a file that holds PostScript, whatever its name.
+_FORMATS = (
+    *("JPEG", "MPO", "PNG", "GIF", "WEBP", "AVIF", "BMP", "DIB", "TIFF", "PPM", "JPEG2000", "QOI", "PSD", "PCX"),
+    *("SUN", "ICO", "TGA"),
+)
 _BACKGROUND = (255, 255, 255, 255)  # behind transparent pictures
 _USUAL = ("YCbCr", "Gray", "RGB")
 _TURNS = {
@@ -85,13 +91,20 @@ def _open(content: bytes) -> Image.Image:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # of its own lower limit of pixels, and of odd metadata
         try:
-            image = Image.open(io.BytesIO(content))
+            image = Image.open(io.BytesIO(content), formats=_formats())
         except Image.UnidentifiedImageError:
             raise UnreadableError("not an image of a known format") from None
         except Image.DecompressionBombError:
             raise UnreadableError(f"more than {MOST_PIXELS // 10**6} million pixels") from None
     _check_size(*image.size)
     return image
+
+
+@cache
+def _formats() -> list[str]:
+    """Pillow's names of the formats that are read, as far as it was built with them."""
+    Image.init()
+    return [name for name in _FORMATS if name in Image.OPEN]
 
 
 def _check_size(width: int, height: int) -> None:

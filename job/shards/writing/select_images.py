@@ -12,6 +12,7 @@ from job.datasets.image_search import Found, Notes, same_domain
 from job.datasets.layout import Layout, Record
 from job.datasets.subjects import same_person
 from job.shards.writing.convert import Converted
+from job.shards.writing.nothing_found import no_images, no_images_of
 from job.shards.writing.splits import Item, assign_splits, repeats_of_held_out
 from job.system.errors import JobError
 from job.vocabulary import DOMAINS, SOURCE, TARGET, UNLABELLED
@@ -67,11 +68,9 @@ def find_images(layout: Layout, root: str | None, options: dict[str, Any], stric
     selection = _select(layout.find(root, notes, **own), options, classes, notes)
     images = selection.images
     if not images and (notes.left_out or not notes.skipped):
-        told = ", ".join(f"{n} of {what}" for what, n in sorted(notes.left_out.items()))
-        told = told and f" ({told} left out)"
-        raise JobError(f"layout {layout.name} found no images below {root}{told}: check --root, --source and --target")
+        raise JobError(no_images(layout, root, options, notes))
     if images:
-        _check_domains(layout, options, images, notes)
+        _check_domains(layout, root, options, images, notes)
     return selection
 
 
@@ -216,19 +215,13 @@ def _same(one: str | None, other: str | None) -> bool:
     return one is not None and same_domain(one, other)
 
 
-def _check_domains(layout: Layout, options: dict[str, Any], images: Sequence[Image], notes: Notes) -> None:
-    held = {image.domain for image in images}
+def _check_domains(
+    layout: Layout, root: str | None, options: dict[str, Any], images: Sequence[Image], notes: Notes
+) -> None:
+    found = {image.domain for image in images}
     for role in DOMAINS:
-        if role not in held:
-            others = [what.removeprefix("domain ") for what in sorted(notes.left_out) if what.startswith("domain ")]
-            others = others[:5] + ["..."] * (len(others) > 5)
-            hint = f"; it has {', '.join(others)}" if others else ""
-            if not others and notes.skipped:
-                hint = f"; {notes.skipped[0][0]} could not be looked at ({notes.skipped[0][1]})"
-            raise JobError(
-                f"layout {layout.name} found no image of the {role}, {options[role]}: name it as the data set does, "
-                f"--{role} NAME{hint}"
-            )
+        if role not in found:
+            raise JobError(no_images_of(role, layout, root, options, notes))
 
 
 def _copies(items: Sequence[Item], records: Sequence[Record]) -> list[list[Record]]:

@@ -13,10 +13,9 @@ from job.shards.writing.encode import encode
 from job.shards.writing.left_out import MAKE_ROOM
 from job.shards.writing.shard_plan import ShardPlan
 from job.shards.writing.tar_writer import TarSamples
+from job.shards.writing.unfinished import UNFINISHED
 from job.system.errors import JobError
 from job.system.files import sha256_of, to_disk, whole, write_atomically, writing
-
-UNFINISHED = ".unfinished"  # folder of what is kept until all shards are finished: their receipts, converted images
 
 
 def write_shard(

@@ -6,9 +6,9 @@ was interrupted. The manifest is written last.
 
 import os
 import shutil
-from collections.abc import Iterator
-from contextlib import contextmanager, nullcontext
+from contextlib import nullcontext
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -23,10 +23,11 @@ from job.shards.writing.left_out import COPIES, NO_FACE, SKIPPED, Budget, report
 from job.shards.writing.select_images import Gathered, digest_images, find_images, gather, unusable
 from job.shards.writing.selection_report import describe, subjects_unknown, unlabelled
 from job.shards.writing.shard_plan import ShardPlan, digest_records, group_records, plan_shards, shard_count
-from job.shards.writing.write_shard import UNFINISHED, write_shard
+from job.shards.writing.unfinished import UNFINISHED, alone, leave_nothing_when_refused
+from job.shards.writing.write_shard import write_shard
 from job.system.echo import echo
 from job.system.errors import JobError
-from job.system.files import InUse, lock, make_folder, remove_partials
+from job.system.files import make_folder, remove_partials
 from job.system.garbage_pause import no_collecting
 from job.system.processes import Pool, cores
 from job.system.progress import follow
@@ -86,9 +87,10 @@ def write_shards(
     }
     manifest, processes = None, workers or cores()
     if not (out / NAME).exists():
-        with _alone(out), Pool(processes, _MODULES_OF_WORK) as pool:
+        with alone(out) as made, Pool(processes, _MODULES_OF_WORK) as pool:
             if not (out / NAME).exists():  # or else whoever was at it has just finished
-                manifest = _write(layout, root, out, settings, shards, strict, budget, pool, progress)
+                refusals = partial(leave_nothing_when_refused, out, made)
+                manifest = _write(layout, root, out, settings, shards, strict, budget, pool, progress, refusals)
     if manifest is None:
         with Pool(processes, _MODULES_OF_WORK) as pool:
             manifest = _finished(layout, root, out, settings, shards, strict, pool, progress)
@@ -98,27 +100,14 @@ def write_shards(
     return manifest
 
 
-@contextmanager
-def _alone(out: Path) -> Iterator[None]:
-    """Make the folder of what is unfinished, and keep a second command out of it. Raises JobError when one is at it."""
-    make_folder("--out", out / UNFINISHED)
-    try:
-        held = lock(out / UNFINISHED / "lock")
-    except InUse as holder:
-        raise JobError(f"{out} is being written by {holder}: wait for it, or choose another --out") from None
-    except OSError:  # a file system without locks
-        held = nullcontext()
-    with held:
-        yield
-
-
-def _write(layout, root, out, settings, shards, strict, budget, pool, progress) -> Manifest:
-    gathered, settings["inputs"] = _gather(layout, root, out, settings, strict, budget, pool, progress)
+def _write(layout, root, out, settings, shards, strict, budget, pool, progress, refusals) -> Manifest:
+    gathered, settings["inputs"] = _gather(layout, root, out, settings, strict, budget, pool, progress, refusals)
     layout = replace(layout, class_names=gathered.class_names)
     settings["class_names"] = gathered.class_names
     size, quality, crop, seed = (settings[name] for name in ("size", "quality", "crop", "seed"))
-    groups = group_records(layout, gathered.records)
-    plans = plan_shards(groups, seed=seed, shards=shards, keep_target_labels=settings["keep_target_labels"])
+    with refusals():
+        groups = group_records(layout, gathered.records)
+        plans = plan_shards(groups, seed=seed, shards=shards, keep_target_labels=settings["keep_target_labels"])
     fingerprint = f"{mix(repr(sorted(settings.items())), *(plan.path for plan in plans)):016x}"
     for folder in {(out / plan.path).parent for plan in plans}:
         make_folder("--out", folder)
@@ -151,19 +140,26 @@ def _write(layout, root, out, settings, shards, strict, budget, pool, progress) 
     return manifest
 
 
-def _gather(layout, root, out, settings, strict, budget, pool, progress) -> tuple[Gathered, str]:
-    """The records of any layout, of images on disk after these have been converted; a digest of what they come from."""
+def _gather(layout, root, out, settings, strict, budget, pool, progress, refusals) -> tuple[Gathered, str]:
+    """The records of any layout, of images on disk after these have been converted; a digest of what they come from.
+
+    Where too many images cannot be read the converted ones are kept: the user repairs some and runs it again.
+    """
     options, seed, crop = settings["options"], settings["seed"], settings["crop"]
-    if layout.find is None:
-        gathered = Gathered(layout.records(root, seed, **options), tuple(layout.class_names))
-        return gathered, digest_records(gathered.records)
-    selection = find_images(layout, root, options, strict)
+    with refusals():
+        if layout.find is None:
+            gathered = Gathered(layout.records(root, seed, **options), tuple(layout.class_names))
+            return gathered, digest_records(gathered.records)
+        selection = find_images(layout, root, options, strict)
     images = selection.images
     places = [image.found.place for image in images]
     converted = convert(places, settings["size"], settings["quality"], crop, pool, out / UNFINISHED, progress)
     skipped = selection.notes.skipped
-    budget.spend(len(images) + len(skipped), [*skipped, *unusable(images, converted)])
-    gathered = gather(layout, settings, selection, converted)
+    kept = any(result.jpeg for result in converted)
+    with nullcontext() if kept else refusals():
+        budget.spend(len(images) + len(skipped), [*skipped, *unusable(images, converted)])
+    with refusals():
+        gathered = gather(layout, settings, selection, converted)
     return gathered, digest_images(images, [result.digest for result in converted])
 
 

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from job.shards.inspection.contact_sheet import write_sheet
 from job.shards.inspection.inspect_shards import inspect_shards
 from job.shards.manifest import load_manifest
 from job.system.errors import JobError
@@ -75,7 +76,7 @@ def test_a_label_where_there_must_be_none_is_found(shards, made_with_target_labe
 
 
 def test_the_contact_sheet(made, tmp_path):
-    inspect_shards(made, sheet=tmp_path / "sheet.png")
+    write_sheet(made, tmp_path / "sheet.png")
     sheet = np.array(Image.open(tmp_path / "sheet.png"))
     assert sheet.ndim == 3
     for channel, colour in enumerate(((220, 40, 40), (40, 220, 40), (40, 40, 220))):
