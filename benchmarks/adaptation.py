@@ -10,7 +10,8 @@ from pathlib import Path
 
 from benchmarks.common import arguments, write_result
 from job.config.load import load_config
-from job.evaluation.compare import compare, table
+from job.evaluation.compare import compare
+from job.evaluation.compare_text import table
 
 OBJECTIVES = ("source_only", "dann", "train_on_target")
 KEPT = (

@@ -24,7 +24,8 @@ class Panel:
     title: str
     section: str  # of the W&B workspace
     y: tuple[float | None, float | None] = (None, None)  # fixed limits
-    reference: float | None = None
+    reference: float | None = None  # a level to draw
+    of: str = ""  # the metric that the level belongs to
     note: str = ""  # under the chart, in the report
 
 
@@ -57,7 +58,12 @@ PANELS = {
         Panel("Accuracy", OVERVIEW, (None, 1)),
         Panel("Macro-F1", OVERVIEW, (None, 1)),
         Panel(
-            "Losses", OVERVIEW, (0, None), 1.3863, "dotted: 2 ln 2, the loss of a domain classifier that cannot tell"
+            "Losses",
+            OVERVIEW,
+            (0, None),
+            1.3863,
+            "train/domain_loss",
+            "dotted: 2 ln 2, the loss of a domain classifier that cannot tell",
         ),
         Panel("Model selection", OVERVIEW),
         Panel("Domains", ADAPTATION, (0, None)),
@@ -66,10 +72,15 @@ PANELS = {
         Panel("Learning rate", ADAPTATION, (0, None)),
         Panel("Recall, source", PER_CLASS, (0, 1)),
         Panel("Recall, target", PER_CLASS, (0, 1)),
-        Panel("Target predictions", PER_CLASS, (0, 1), None, "share of each class; needs no target labels"),
+        Panel("Target predictions", PER_CLASS, (0, 1), note="share of each class; needs no target labels"),
         Panel("Images a second", SPEED, (0, None)),
         Panel(
-            "Waiting for data", SPEED, (0, None), 0.2, "dotted: above it, data.threads or the disk slow training down"
+            "Waiting for data",
+            SPEED,
+            (0, None),
+            0.2,
+            "speed/data_wait_fraction",
+            "dotted: above it, data.threads or the disk slow training down",
         ),
         Panel("Duration of a step", SPEED, (0, None)),
         Panel("Checkpoints", SPEED, (0, None)),

@@ -186,7 +186,7 @@ def _train(config: Config, manifest: Manifest, accelerator: Accelerator, folder:
             tested = held_out_metrics(*reports, manifest.class_names)
             recorder.summarise(tested | choice)
             recorder.artifacts(chosen.path, chosen.meta, config.data.shards)
-            log.info("finished; step %d, chosen by %s: %s", chosen.step, config.score, _headline(tested))
+            log.info("finished; step %d, chosen by %s: %s", chosen.step, config.score, recorder.result(tested))
             exit_code = EXIT_OK
         else:
             recorder.alert(alerts.stopped(stop.reason or "a signal to another rank", folder.last_checkpoint()))
@@ -234,8 +234,3 @@ def _class_weights(config: Config, manifest: Manifest, domain: str, device: torc
         counts = manifest.class_counts(domain, "train")
         weights = [sum(counts) / len(counts) / count if count else 0.0 for count in counts]
     return torch.tensor(weights, dtype=torch.float32, device=device)
-
-
-def _headline(held_out: dict[str, float]) -> str:
-    names = ("test/source_accuracy", "oracle/test_target_accuracy")
-    return ", ".join(f"{name} {held_out[name]:.4f}" for name in names if name in held_out)

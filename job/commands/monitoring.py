@@ -21,20 +21,21 @@ def compare(runs: tuple[Path, ...], out: Path | None) -> int:
     import json
 
     from job.evaluation.compare import compare as run
-    from job.evaluation.compare import table
+    from job.evaluation.compare_text import table
     from job.system.files import make_folder, write_atomically
 
     comparison = run(runs)
     if out is not None:
         from job.evaluation.compare import curves
+        from job.metric_names import COMPARED
         from job.monitor.figures.comparison import draw_comparison
-        from job.monitor.report.comparison import CURVES, write_comparison
+        from job.monitor.report.comparison import write_comparison
 
         make_folder("--out", out)
         write_atomically(out / "comparison.json", json.dumps(comparison, indent=1) + "\n")
-        lines = curves(comparison, list(CURVES))
-        draw_comparison(comparison, lines, out / "comparison.png")
-        write_comparison(comparison, lines, out / "comparison.html")
+        draw_comparison(comparison, out / "comparison.png")
+        lines = curves(comparison, COMPARED)
+        write_comparison(comparison, lines, out / "comparison.html", out / "comparison.png")
     echo(table(comparison))
     return 0
 

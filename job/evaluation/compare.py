@@ -1,43 +1,33 @@
 """`python -m job compare`: finished runs side by side, and the share of the gap that adaptation closed."""
 
 import json
+import math
 import statistics
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import yaml
 
 from job.config.schema import decisive_data, score_of
 from job.evaluation.curves import Curve, mean_curve
+from job.evaluation.intervals import difference, mean_interval, ratio_interval, seed_noise
+from job.metric_names import TEST_SOURCE, TEST_TARGET
 from job.run_folder.metrics_file import read_metrics
-from job.system.errors import JobError
+from job.system.errors import JobError, first_line
+from job.vocabulary import DOMAINS
 
-LOWER, UPPER = "source_only", "train_on_target"
-SOURCE, TARGET = "test/source_accuracy", "oracle/test_target_accuracy"
-ORDER = (LOWER, "dann", UPPER)
+LOWER, UPPER = "source_only", "train_on_target"  # the objectives that bound the gap
+SOURCE, TARGET = TEST_SOURCE, TEST_TARGET
 
 
 def read_runs(folders: Sequence[Path]) -> list[dict]:
-    """Objective, seed and summary of each run. Raises JobError for one that is not finished."""
+    """Objective, seed, summary and test counts of each run. Raises JobError for one that is not finished."""
     runs = []
     for folder in map(Path, folders):
         if (folder / "comparison.json").exists():  # of an earlier comparison, beside the runs
             continue
-        try:
-            config = yaml.safe_load((folder / "config.yaml").read_text(encoding="utf-8"))
-            summary = json.loads((folder / "summary.json").read_text(encoding="utf-8"))
-        except ValueError as error:
-            raise JobError(
-                f"{folder} has a damaged summary.json ({error}): start the run again, it is finished"
-            ) from None
-        except FileNotFoundError as error:
-            missing = Path(error.filename).name
-            if missing == "summary.json":
-                raise JobError(f"{folder} is not finished (it has no {missing}): wait, or start it again") from None
-            hint = f"is no run folder (it has no {missing})" if folder.is_dir() else "does not exist"
-            raise JobError(f"{folder} {hint}: give finished runs, such as runs/faces-*") from None
-        if TARGET not in summary:
-            raise JobError(f"{folder} has no {TARGET}: the target's test split has no labels to compare by")
+        config, summary = _read(folder)
         runs.append(
             {
                 "run": str(folder),
@@ -46,10 +36,51 @@ def read_runs(folders: Sequence[Path]) -> list[dict]:
                 "recipe": {key: config.get(key) for key in ("model", "objective", "optimizer", "train")}
                 | {"data": decisive_data(config.get("data") or {}), "selection": {"score": score_of(config)}},
                 "shards": _shards(folder),
+                "images": _test_counts(folder),
                 **summary,
             }
         )
     return runs
+
+
+def _read(folder: Path) -> tuple[dict, dict]:
+    """Configuration and summary of a finished run. Raises JobError for any other folder."""
+    try:
+        config = yaml.safe_load((folder / "config.yaml").read_text(encoding="utf-8"))
+        summary = json.loads((folder / "summary.json").read_text(encoding="utf-8"))
+        if not isinstance(summary, dict) or not isinstance(summary.get(SOURCE), float | int):
+            raise ValueError(f"it has no {SOURCE}")
+        if not isinstance(config, dict) or not isinstance(config.get("objective"), dict) or "seed" not in config:
+            raise JobError(f"{folder} has a damaged config.yaml: restore it from the checkpoint's meta.json")
+    except yaml.YAMLError as error:
+        raise JobError(f"{folder} has a damaged config.yaml ({first_line(error)}): restore it") from None
+    except ValueError as error:
+        raise JobError(f"{folder} has a damaged summary.json ({error}): start the run again, it is finished") from None
+    except FileNotFoundError as error:
+        missing = Path(error.filename).name
+        if missing == "summary.json":
+            raise JobError(f"{folder} is not finished (it has no {missing}): wait, or start it again") from None
+        hint = f"is no run folder (it has no {missing})" if folder.is_dir() else "does not exist"
+        raise JobError(f"{folder} {hint}: give finished runs, such as runs/faces-*") from None
+    except OSError as error:
+        raise JobError(f"cannot read {error.filename} ({error.strerror}): give finished runs") from None
+    return config, summary
+
+
+def _test_counts(folder: Path) -> dict[str, Any]:
+    """Labelled test images of each role and the target's predictions, from evaluation/test.json where a run has it."""
+    counts: dict[str, Any] = dict.fromkeys(DOMAINS)
+    try:
+        content = json.loads((folder / "evaluation" / "test.json").read_text(encoding="utf-8"))
+        for role in DOMAINS:
+            matrix = content[role]["confusion"]
+            counts[role] = None if matrix is None else sum(map(sum, matrix))
+        predicted = content["target"]["predicted"]
+        shares = {name: count / sum(predicted) for name, count in zip(content["class_names"], predicted, strict=True)}
+        entropy = content["target"]["mean_entropy"] / math.log(len(predicted))
+    except (OSError, ValueError, TypeError, KeyError, ZeroDivisionError):
+        return counts
+    return counts | {"target_predictions": shares, "target_entropy": entropy}
 
 
 def _shards(folder: Path) -> str | None:
@@ -61,28 +92,62 @@ def _shards(folder: Path) -> str | None:
 
 
 def compare(folders: Sequence[Path]) -> dict:
-    """Mean and standard deviation over the seeds of each objective, and the share of the gap closed.
+    """Compare finished runs: mean, scatter and 95 % interval of each objective, and the share of the gap closed.
 
     The gap is what labels on the target would be worth: train_on_target minus source_only, in accuracy on the target's
-    test split. Of 0 gap, nothing can be closed and the share is None.
+    test split. It is within noise where its 95 % interval, from the number of test images and the scatter over seeds,
+    holds 0: then no share of it can be given. Without target labels `target` is None.
     """
     runs = read_runs(folders)
     if not runs:
         raise JobError(f"{folders[0]} holds a comparison and no run: give finished runs, such as runs/faces-*")
     _check_comparable(runs)
-    by_objective = {}
-    for objective in sorted({run["objective"] for run in runs}, key=lambda o: (ORDER.index(o) if o in ORDER else 1, o)):
-        members = [run for run in runs if run["objective"] == objective]
-        by_objective[objective] = {
-            "seeds": sorted(run["seed"] for run in members),
-            "source": _spread([run[SOURCE] for run in members]),
-            "target": _spread([run[TARGET] for run in members]),
-        }
-    if LOWER in by_objective and UPPER in by_objective:
-        low, high = (by_objective[name]["target"]["mean"] for name in (LOWER, UPPER))
-        for row in by_objective.values():
-            row["gap_closed"] = (row["target"]["mean"] - low) / (high - low) if high > low else None
-    return {"objectives": by_objective, "runs": runs}
+    names = sorted({run["objective"] for run in runs}, key=lambda name: (name == UPPER, name != LOWER, name))
+    members = {name: [run for run in runs if run["objective"] == name] for name in names}
+    by_objective: dict[str, dict] = {name: {"seeds": sorted(r["seed"] for r in members[name])} for name in names}
+    for role, metric in zip(DOMAINS, (SOURCE, TARGET), strict=True):
+        values = {name: [run[metric] for run in members[name] if metric in run] for name in names}
+        noise = seed_noise(list(values.values()))
+        for name in names:
+            by_objective[name][role] = _spread(values[name], _images(members[name], role), noise)
+    comparison = {"objectives": by_objective, "runs": runs}
+    if LOWER in by_objective and UPPER in by_objective and by_objective[LOWER]["target"] is not None:
+        comparison["gap"] = _gap(by_objective)
+    return comparison
+
+
+def _images(members: Sequence[dict], role: str) -> int | None:
+    """Labelled test images of runs, where all of them say it; the fewest, should they differ."""
+    counts = [run["images"][role] for run in members]
+    return None if None in counts else min(counts)
+
+
+def _spread(values: list[float], images: int | None, noise: tuple[float, int]) -> dict[str, Any] | None:
+    if not values:
+        return None
+    mean = statistics.mean(values)
+    return {
+        "mean": mean,
+        "std": statistics.stdev(values) if len(values) > 1 else 0.0,
+        "images": images,
+        "interval": mean_interval(mean, images, len(values), noise),
+    }
+
+
+def _gap(by_objective: dict[str, dict]) -> dict[str, Any]:
+    """The gap with its interval; adds to each objective the share that it closes, and the interval of that."""
+    low, high = (by_objective[name]["target"] for name in (LOWER, UPPER))
+    known = low["interval"] is not None and high["interval"] is not None
+    value = high["mean"] - low["mean"]
+    interval = difference(high["mean"], high["interval"], low["mean"], low["interval"]) if known else None
+    within_noise = value <= 0 or (interval is not None and interval.low <= 0)
+    for name, row in by_objective.items():
+        target = row["target"]
+        row["gap_closed"] = None if within_noise else (target["mean"] - low["mean"]) / value
+        if not within_noise and known and name not in (LOWER, UPPER):
+            three = ((each["mean"], each["interval"]) for each in (target, low, high))
+            row["gap_closed_interval"] = ratio_interval(*three)
+    return {"value": value, "interval": interval, "within_noise": within_noise, "images": low["images"]}
 
 
 def _check_comparable(runs: list[dict]) -> None:
@@ -105,6 +170,12 @@ def _check_comparable(runs: list[dict]) -> None:
                 )
     for run in runs:
         _check_same_data(run, runs[0])
+    with_labels = {TARGET in run: run["run"] for run in runs}
+    if len(with_labels) == 2:
+        raise JobError(
+            f"{with_labels[False]} has no {TARGET} and {with_labels[True]} has: compare runs on shards whose "
+            "target labels are the same"
+        )
     for run in runs:
         del run["recipe"], run["shards"]
 
@@ -120,10 +191,6 @@ def _check_same_data(run: dict, other: dict) -> None:
             )
 
 
-def _spread(values: list[float]) -> dict[str, float]:
-    return {"mean": statistics.mean(values), "std": statistics.stdev(values) if len(values) > 1 else 0.0}
-
-
 def curves(comparison: dict, metrics: Sequence[str]) -> dict[str, dict[str, Curve]]:
     """Metric -> objective -> curve, from the metrics.jsonl of the runs compared; without those that nobody logged."""
     rows: dict[str, list[list[dict]]] = {}
@@ -136,17 +203,3 @@ def curves(comparison: dict, metrics: Sequence[str]) -> dict[str, dict[str, Curv
             if curve.steps:
                 found.setdefault(metric, {})[objective] = curve
     return found
-
-
-def table(comparison: dict) -> str:
-    """The comparison as text."""
-    lines = [f"{'objective':<17} {'seeds':>5}  {'source test':>15}  {'target test':>15}  {'gap closed':>10}"]
-    for objective, row in comparison["objectives"].items():
-        cells = []
-        for domain in ("source", "target"):
-            mean, std = row[domain]["mean"], row[domain]["std"]
-            cells.append(f"{mean:.4f}" + (f" +- {std:.4f}" if len(row["seeds"]) > 1 else ""))
-        gap = row.get("gap_closed")
-        closed = "-" if gap is None else f"{100 * gap:.0f} %"
-        lines.append(f"{objective:<17} {len(row['seeds']):>5}  {cells[0]:>15}  {cells[1]:>15}  {closed:>10}")
-    return "\n".join(lines)

@@ -15,6 +15,8 @@ from job.shards.reading.shard_cache import ShardStore
 from job.shards.reading.whole_split import read_split
 from job.system.progress import follow
 
+CONFIDENCE_BINS = 20  # from 0 to 1
+
 
 @dataclass(frozen=True)
 class DomainReport:
@@ -28,6 +30,7 @@ class DomainReport:
     mean_probability: np.ndarray  # float64 [C], mean predicted distribution
     mean_entropy: float  # nats, mean entropy of the single predictions
     sample: Sample | None = None  # the first samples of every rank
+    confidence: np.ndarray | None = None  # int64 [CONFIDENCE_BINS], samples by the probability of the class predicted
 
     @property
     def labelled(self) -> int:
@@ -62,6 +65,7 @@ def evaluate_domain(
     device = accelerator.device
     counts = torch.zeros(classes * classes + classes + 1, dtype=torch.int64, device=device)
     sums = torch.zeros(classes + 1, dtype=torch.float64, device=device)
+    confidence = torch.zeros(CONFIDENCE_BINS, dtype=torch.int64, device=device)
     sampler = Sampler(probe_samples, pictures, pictures, accelerator.num_processes) if probe_samples else None
     was_training = model.training
     model.eval()
@@ -88,6 +92,8 @@ def evaluate_domain(
             counts[: classes * classes] += torch.bincount(pairs, minlength=classes * classes)
         counts[classes * classes : -1] += torch.bincount(predicted, minlength=classes)
         counts[-1] += len(predicted)
+        bins = (probabilities.amax(1) * CONFIDENCE_BINS).long().clamp(0, CONFIDENCE_BINS - 1)
+        confidence += torch.bincount(bins, minlength=CONFIDENCE_BINS)
         sums[:classes] += probabilities.sum(0)
         sums[classes] -= (probabilities * log_probabilities).sum()
         if sampler is not None:
@@ -95,6 +101,7 @@ def evaluate_domain(
     model.train(was_training)
     counts = accelerator.reduce(counts, "sum").cpu().numpy()
     sums = accelerator.reduce(sums, "sum").cpu().numpy()
+    confidence = accelerator.reduce(confidence, "sum").cpu().numpy()
     total, expected = int(counts[-1]), manifest.samples(domain, split)
     if total != expected:
         raise RuntimeError(f"evaluated {total} samples of {domain}/{split} and the manifest counts {expected}")
@@ -112,4 +119,5 @@ def evaluate_domain(
         mean_probability=sums[:classes] / total,
         mean_entropy=float(sums[classes] / total),
         sample=sampler.gather() if sampler is not None else None,
+        confidence=confidence,
     )

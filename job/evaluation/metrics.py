@@ -6,6 +6,8 @@ every one of these predictions is wrong. This is what scikit-learn's `f1_score(a
 
 import numpy as np
 
+UNMEASURED = "no target labels: not measured"
+
 
 def accuracy(confusion: np.ndarray) -> float:
     return float(np.trace(confusion) / confusion.sum())

@@ -30,4 +30,5 @@ def as_json(report: DomainReport) -> dict:
         "confusion": None if report.confusion is None else report.confusion.tolist(),
         "predicted": report.predicted.tolist(),
         "mean_entropy": report.mean_entropy,
+        "confidence": None if report.confidence is None else report.confidence.tolist(),
     }

@@ -58,7 +58,7 @@ class Sampler:
             self._rows["predicted"].append(predicted.cpu().numpy())
             self._rows["target"].append(output.domain_logits[: self._wanted].float().sigmoid().cpu().numpy())
             self._wanted -= len(predicted)
-        if not (self._wanted_faces > 0 or (self._mistakes and bool((labels >= 0).any()))):
+        if not (self._wanted_faces > 0 or (self._mistakes and labels.max() >= 0)):
             return
         confidence, predicted = (part.cpu().numpy() for part in probabilities.max(1))
         truth = labels.numpy()
@@ -69,7 +69,7 @@ class Sampler:
         self._first += [picture(row) for row in range(min(self._wanted_faces, len(keys)))]
         self._wanted_faces -= min(self._wanted_faces, len(keys))
         if self._mistakes:
-            wrong = np.flatnonzero((predicted != truth) & (truth >= 0))
+            wrong = np.flatnonzero((predicted != truth) & (truth >= 0))  # -1: not labelled
             wrong = wrong[np.argsort(-confidence[wrong], kind="stable")[: self._mistakes]]
             least = self._worst[-1][4] if len(self._worst) == self._mistakes else -1.0
             self._worst += [picture(row) for row in wrong if confidence[row] > least]

@@ -1,11 +1,14 @@
 """What is measured at every evaluation and once at the end, under the names that dashboards rely on."""
 
+from typing import Any
+
 import numpy as np
 
 from job.evaluation.a_distance import proxy_a_distance
 from job.evaluation.evaluate import DomainReport
-from job.evaluation.metrics import accuracy, macro_f1, recall
+from job.evaluation.metrics import UNMEASURED, accuracy, macro_f1, recall
 from job.evaluation.selection import scores
+from job.metric_names import TEST_SOURCE, TEST_TARGET
 
 
 def validation_metrics(source: DomainReport, target: DomainReport, class_names, score: str) -> dict[str, float]:
@@ -42,3 +45,14 @@ def held_out_metrics(source: DomainReport, target: DomainReport, class_names) ->
     """Metrics of the test splits, for the chosen checkpoint."""
     metrics = {"test/source_accuracy": accuracy(source.confusion), "test/source_macro_f1": macro_f1(source.confusion)}
     return metrics | oracle_metrics(target, class_names, "oracle/test_target")
+
+
+def headline(tested: dict[str, float], target: dict[str, Any] | None) -> str:
+    """The result in words. `target` is the target's part of the evaluation file: on how many images it has labels."""
+    text = ", ".join(f"{name} {tested[name]:.4f}" for name in (TEST_SOURCE, TEST_TARGET) if name in tested)
+    if TEST_TARGET not in tested:
+        return f"{text}; {UNMEASURED}"
+    labelled = int(np.sum(target["confusion"])) if target and target["confusion"] is not None else None
+    if labelled is not None and target is not None and labelled < target["samples"]:
+        text += f" (on {labelled} of {target['samples']} target images: the others have no label)"
+    return text

@@ -2,17 +2,21 @@
 
 from collections.abc import Sequence
 
+from job.evaluation.compare import LOWER, UPPER
+
 SOURCE, TARGET = "#3b6fd4", "#e8833a"
 ROLE = {"source": SOURCE, "target": TARGET}
-_OBJECTIVES = {"source_only": "#8a8f98", "dann": "#3b6fd4", "train_on_target": "#3ca951"}
+GREY, GREEN, PURPLE, TURQUOISE = "#8a8f98", "#3ca951", "#9a5bd6", "#19b3c4"
+LINES = (SOURCE, TARGET, PURPLE, TURQUOISE, GREEN, "#e86fa8", "#9c6b4e", "#e0a800")  # of a chart, in this order
+_BOUNDS = {LOWER: GREY, UPPER: GREEN}
 _EMOTIONS = {
-    "neutral": "#8a8f98",
+    "neutral": GREY,
     "joy": "#e0a800",
     "sadness": "#3f6fd8",
-    "surprise": "#19b3c4",
+    "surprise": TURQUOISE,
     "anger": "#e0483e",
-    "fear": "#9a5bd6",
-    "disgust": "#3ca951",
+    "fear": PURPLE,
+    "disgust": GREEN,
 }
 _OTHERS = [*_EMOTIONS.values(), "#e86fa8", "#9c6b4e", "#5aa9ff"]
 
@@ -22,5 +26,8 @@ def class_colours(names: Sequence[str]) -> list[str]:
     return [_EMOTIONS.get(name, _OTHERS[number % len(_OTHERS)]) for number, name in enumerate(names)]
 
 
-def objective_colour(name: str) -> str:
-    return _OBJECTIVES.get(name, "#9a5bd6")
+def objective_colours(names: Sequence[str]) -> dict[str, str]:
+    """A colour for each objective: grey and green for the bounds of the gap, the others take turns."""
+    turns = [colour for colour in LINES if colour not in _BOUNDS.values()]
+    others = [name for name in names if name not in _BOUNDS]
+    return _BOUNDS | {name: turns[number % len(turns)] for number, name in enumerate(others)}

@@ -21,7 +21,7 @@ class Drawing:
         self._failed = False
 
     def start(self, step: int | None, status: str = "running", figures: bool = True) -> None:
-        """Draw the run as its folder shows it at `step`, or write its report alone.
+        """Draw the run as its folder shows it at `step`; without `figures`, those of the test split and the report.
 
         While another drawing goes on this one is left out.
         """
@@ -31,7 +31,7 @@ class Drawing:
         environment |= {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""}
         environment["PYTHONPATH"] = os.pathsep.join([str(ROOT), *filter(None, [environment.get("PYTHONPATH")])])
         command = [sys.executable, "-m", "job.monitor.draw", str(self._folder.absolute()), status]
-        command += [] if figures else ["--report-only"]
+        command += [] if figures else ["--test-only"]
         self._step = step
         try:
             self._output = tempfile.TemporaryFile("w+")  # noqa: SIM115

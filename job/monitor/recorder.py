@@ -9,16 +9,19 @@ from typing import Any
 
 from job.config.schema import Config
 from job.evaluation.samples import Sample
+from job.evaluation.validate import headline
 from job.monitor import alerts
-from job.monitor.alerts import Alert, Watch
+from job.monitor.alerts import Alert
 from job.monitor.drawing import Drawing
 from job.monitor.terminal import Progress
 from job.monitor.wandb.key import run_id
 from job.monitor.wandb.media import Samples
 from job.monitor.wandb.run import WandbRun
+from job.monitor.watch import Watch
 from job.run_folder.environment import facts
 from job.run_folder.metrics_file import MetricsFile, finite
 from job.run_folder.run_view import write_sample
+from job.run_folder.stored_files import read_evaluation
 from job.system.errors import ENDS, EXIT_STOPPED
 from job.system.files import write_atomically, writing
 from job.system.secrets import scrub, scrub_all
@@ -43,10 +46,10 @@ class Recorder:
         self._file = metrics
         step = metrics.step
         self._last: dict[str, Any] = {}
-        self._watch = Watch(config.objective.name == "dann")
+        self._watch = Watch()
         for row in self._file.rows:
             self._last |= row
-            self._watch.look(row)
+            self._watch.look(row, self._evaluation(row["trainer/step"], row))
         self._step = step
         self._evaluated: int | None = None  # the last step with an evaluation
         self._passed_on: int | None = None  # the last step of which W&B has figures
@@ -76,7 +79,7 @@ class Recorder:
     def log(self, step: int, metrics: dict[str, Any]) -> None:
         if not self._main:
             return
-        found = self._watch.look(metrics)
+        found = self._watch.look(metrics, self._evaluation(step, metrics))
         row = finite({"trainer/step": step, **metrics})
         self._last |= row
         self._step = step
@@ -93,6 +96,25 @@ class Recorder:
             if "val/source_accuracy" in row:
                 self._evaluated = step
                 self._drawing.start(step)
+
+    def _evaluation(self, step: int, row: dict[str, Any]) -> dict[str, Any] | None:
+        """The counts behind the metrics of a row, from its evaluation file."""
+        if "val/source_accuracy" not in row:
+            return None
+        return read_evaluation(self._folder / "evaluation" / f"step_{step:08d}.json")
+
+    def result(self, tested: dict[str, float]) -> str:
+        """The result of a finished run in a line, with what must be said beside it; raises an alert where it is bad."""
+        if not self._main:
+            return ""
+        content = read_evaluation(self._folder / "evaluation" / "test.json")
+        parts = [headline(tested, content["target"] if content else None)]
+        bad = self._watch.at_the_end()
+        if bad is not None:
+            parts.append(f"{bad.title}: {bad.text}")
+            if self._watch.has_begun:
+                self.alert(bad)
+        return "; ".join(parts)
 
     def alert(self, alert: Alert) -> None:
         """Tell somebody: the log, ``alerts.jsonl``, and W&B, which may send a message."""

@@ -40,9 +40,9 @@ class RunView:
     def class_names(self) -> list[str]:
         return self.evaluations[-1]["class_names"] if self.evaluations else []
 
-    @property
-    def adversarial(self) -> bool:
-        return self.config["objective"]["name"] == "dann"
+    def logs(self, name: str) -> bool:
+        """Whether a metric was ever logged."""
+        return any(name in row for row in self.rows)
 
     @property
     def score(self) -> str:
@@ -74,9 +74,9 @@ class RunView:
 
     @property
     def target_labels_known(self) -> bool:
-        """Whether the sample holds true classes of the target, which only ``oracle/...`` may show."""
+        """Whether the sample holds a true class of the target, which only ``oracle/...`` may show."""
         labels = self.sample.get("target_labels")
-        return labels is not None and len(labels) > 0 and bool(labels.min() >= 0)
+        return labels is not None and len(labels) > 0 and bool(labels.max() >= 0)
 
 
 def read_run(folder: Path) -> RunView:

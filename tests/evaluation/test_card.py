@@ -1,10 +1,13 @@
 """The model card says what was counted, for every domain and emotion, and no more."""
 
+import dataclasses
+import re
+
 import numpy as np
 import pytest
 
 from job.config.load import build_config
-from job.evaluation.card import model_card, wilson
+from job.evaluation.card import model_card
 from job.shards.manifest import Manifest
 from job.vocabulary import EMOTIONS
 from tests.support.reports import report
@@ -62,9 +65,10 @@ def test_the_domains_side_by_side():
 def test_without_labels_there_are_no_errors_to_report():
     blind = report(np.eye(7))
     card = card_of(confused(4), blind, split="val")
-    assert "errors cannot be counted" in card
+    assert "7 images; no target labels: not measured" in card
     assert "Difference between the domains" not in card
-    assert rows(card, "target: female")["joy"] == [f"{1 / 7:.3f}"]
+    assert rows(card, "target: female")["joy"] == ["1", f"{1 / 7:.3f}"]
+    assert "information maximisation 1.000" in card
 
 
 def test_an_emotion_that_does_not_occur():
@@ -83,10 +87,44 @@ def test_what_it_must_say_of_its_limits_and_of_the_data():
     assert rows(card, "The model")["labels used in training"] == ["the source's alone"]
 
 
-KNOWN = [(0, 10, 0.0, 0.2775), (5, 10, 0.2366, 0.7634), (9, 10, 0.5958, 0.9821)]
+def test_of_a_partly_labelled_target_the_labelled_images_count():
+    target = confused(4)
+    partly = dataclasses.replace(target, samples=target.samples + 700, predicted=target.predicted + 100)
+    card = card_of(confused(4), partly)
+    assert "280 images that have a label, of 980 in all: accuracy 0.986" in card
+    fear = rows(card, "target: female")["fear"]
+    assert fear == ["40", "0.100 (0.040 to 0.231)", "0.000", "surprise (4)"]
+    none = dataclasses.replace(target, confusion=np.zeros((7, 7), int))
+    assert "no target labels: not measured" in card_of(confused(4), none)
 
 
-@pytest.mark.parametrize(("right", "total", "low", "high"), KNOWN)
-def test_the_interval_is_wilsons(right, total, low, high):
-    assert wilson(right, total) == (pytest.approx(low, abs=1e-4), pytest.approx(high, abs=1e-4))
-    assert wilson(0, 0) == (0.0, 1.0)
+def test_how_sure_the_network_is_of_unlabelled_images():
+    blind = dataclasses.replace(report(np.eye(7)), confidence=np.array([0] * 9 + [2] + [0] * 8 + [3, 5]))
+    assert "above 0.9 in 80 % of the images, and below 0.5 in 20 %" in card_of(confused(4), blind)
+
+
+HOSTILE = ("<script>alert(1)</script>", "a|b", "x\n# y", "[l](javascript:1)", "`c`", "*b*", "![i](http://h)")
+
+
+def test_names_cannot_write_html_or_markdown():
+    config = build_config({"name": "<img src=x onerror=alert(1)> **bold**"}, "test")
+    manifest = shards(
+        class_names=HOSTILE, options={"source": "<b>men</b>", "target": "w|omen\n\n# Title"},
+        left_out={"<i>a</i> | b": 2},
+    )  # fmt: skip
+    reports = {"source": confused(4), "target": confused(10)}
+    card = model_card(config, manifest, "runs/`x|y`/<b>", 7, "test", reports)
+    prose = re.sub(r"(?s)(`+).*?\1", "", card.replace("\\`", ""))  # code shows what it holds as it stands
+    assert not re.search(r"<[a-z/!]", prose)
+    assert not re.search(r"(?<!\\)[\[\]*`](?!few\*)(?<!few\*)", prose.replace("*few*", ""))
+    assert [line for line in card.splitlines() if line.startswith("# ")] == [card.splitlines()[0]]
+    for line in card.splitlines():
+        if line.startswith("|"):
+            assert len(re.findall(r"(?<!\\)\|", line)) in (3, 5, 6), line  # no name adds a cell
+
+
+@pytest.mark.parametrize("name", ["dann", "source_only", "train_on_target"])
+def test_the_method_is_named_with_its_settings_without_a_list_of_names(name):
+    config = build_config({"name": "x", "objective": {"name": name, "label_smoothing": 0.1}}, "test")
+    text = model_card(config, shards(), "c", 1, "test", {"source": confused(1), "target": confused(1)})
+    assert rows(text, "The model")["method"] == [f"{name.replace('_', chr(92) + '_')}, label\\_smoothing 0.1"]

@@ -58,18 +58,91 @@ def test_no_half_written_file_is_left(drawn):
     assert not [path.name for path in drawn.run_folder.rglob(".*")]
 
 
-def test_without_target_labels_there_is_no_oracle(small, tmp_path):
+@pytest.fixture
+def blind_shards(tmp_path):
+    """Small faces whose target has no label in any split, not even in test."""
+    shards = tmp_path / "unlabelled"
+    options = {"train": 96, "val": 33, "test": 35}
+    write_shards("faces", None, shards, size=48, shards=8, workers=1, options=options, progress=False)
+    manifest = json.loads((shards / "manifest.json").read_text())
+    for infos in manifest["domains"]["target"].values():
+        for info in infos:
+            info |= {"labelled": False, "class_counts": None}
+    (shards / "manifest.json").write_text(json.dumps(manifest))
+    return shards
+
+
+def test_without_any_target_label_all_say_so_and_show_the_rest(small, blind_shards, tmp_path):
+    config = small(**merge(DRAWN, {"name": "blind", "data": {"shards": str(blind_shards)}}))
+    assert train(config) == 0
+    folder = config.run_folder
+    assert "no target labels: not measured" in (folder / "log.txt").read_text().splitlines()[-1]
+    assert not (folder / "figures" / "oracle").exists()
+    for name in ("features_by_emotion", "target_faces", "target_classes", "confidence"):
+        assert (folder / "figures" / f"{name}.png").exists()
+    page = (folder / "report.html").read_text()
+    assert '<span class="oracle"' not in page
+    assert "<b>not measured</b><span>target accuracy, test: no target labels</span>" in page
+    assert page.count("no target labels: not measured") == 2  # of validation and of test
+    for word in ("Choice of the checkpoint", "confidence", "target predicted as joy", "By class"):
+        assert word in page, word
+    runner = CliRunner()
+    done = runner.invoke(main, ["compare", str(folder), "--out", str(tmp_path / "out")], standalone_mode=False)
+    assert "no target labels: not measured" in done.output
+    done = runner.invoke(main, ["evaluate", "--checkpoint", f"{folder}/checkpoints/best"], standalone_mode=False)
+    assert done.exception is None
+    card = (folder / "evaluation" / "model_card.md").read_text()
+    assert "no target labels: not measured" in card
+    assert "above 0.9 in" in card
+
+
+def test_labels_of_the_test_split_alone_are_used_there_alone(small, tmp_path):
     shards = tmp_path / "unlabelled"
     write_shards("faces", None, shards, size=48, shards=8, workers=1, options={"train": 96, "val": 33, "test": 35},
                  progress=False)  # fmt: skip
     config = small(**merge(DRAWN, {"name": "blind", "data": {"shards": str(shards)}}))
     assert train(config) == 0
-    assert (config.run_folder / "figures" / "features_by_emotion.png").exists()
-    assert not (config.run_folder / "figures" / "oracle").exists()
+    oracle = config.run_folder / "figures" / "oracle"
+    assert [path.name for path in oracle.iterdir()] == ["test_confusion_target.png"]
     page = (config.run_folder / "report.html").read_text()
-    # the test split is labelled: its confusion matrix alone may be there
     assert page.count('<span class="oracle"') == 1
-    assert "By emotion, true classes" not in page
+    assert "By class, true" not in page
+
+
+def test_a_finished_run_shows_the_test_of_the_chosen_checkpoint_on_top(drawn):
+    page = (drawn.run_folder / "report.html").read_text()
+    summary = json.loads((drawn.run_folder / "summary.json").read_text())
+    tiles = re.search(r'<div class="tiles">(.*?)</div></div>', page, re.S)[1]
+    shown = dict(re.findall(r"<b>([^<]*)</b><span>([^<]*)</span>", tiles))
+    assert f"{summary['oracle/test_target_accuracy']:.3f}" in shown
+    assert shown[f"step {summary['selection/chosen_step']}"] == "chosen by infomax"
+    assert "target accuracy, test (oracle); 95 %:" in tiles
+    assert "35 images" in tiles
+    assert "validation" not in tiles
+
+
+def test_a_term_that_nobody_listed_has_a_curve(drawn, tmp_path):
+    folder = tmp_path / "copy"
+    shutil.copytree(drawn.run_folder, folder)
+    lines = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
+    lines = [row | {"train/coral_loss": 0.5, "teacher/decay": 0.9} for row in lines]
+    (folder / "metrics.jsonl").write_text("".join(json.dumps(row) + "\n" for row in lines))
+    page = write_report(read_run(folder)).read_text()
+    losses = page[page.index("<h3>Losses") :]
+    assert "</i>coral</span>" in losses[: losses.index("</section>")]
+    assert "<h3>decay" in page
+
+
+def test_a_figure_whose_numbers_are_gone_goes_too(drawn, tmp_path):
+    folder = tmp_path / "copy"
+    shutil.copytree(drawn.run_folder, folder)
+    for path in (folder / "evaluation").glob("*.json"):
+        content = json.loads(path.read_text())
+        content["target"]["confusion"] = None
+        path.write_text(json.dumps(content))
+    draw_figures(read_run(folder))
+    assert not figure_path(folder, "oracle/confusion_target").exists()
+    assert figure_path(folder, "figures/confusion_source").exists()
 
 
 def test_the_report_asks_nobody_for_anything(drawn):
@@ -77,7 +150,14 @@ def test_the_report_asks_nobody_for_anything(drawn):
     assert not re.findall(r'(?:src|href)="(?!data:)[^"]*"', page)
     assert not re.search(r"https?://(?!www\.w3\.org/2000/svg)", page)
     assert "@import" not in page
-    for word in ("Confusion, source", "By domain", "Target faces", "most confident mistakes", "Reproduce", "finished"):
+    for word in (
+        "Confusion, source",
+        "By domain",
+        "prediction and confidence",
+        "most confident mistakes",
+        "Reproduce",
+        "finished",
+    ):
         assert word in page, word
     assert "launch/local.sh" in page
     assert 'http-equiv="refresh"' not in page  # the run is over
@@ -119,7 +199,8 @@ def test_a_run_without_an_evaluation_yet_has_a_report(drawn, tmp_path):
     assert "step 0 of 8" in write_report(run).read_text()
     lines = (drawn.run_folder / "metrics.jsonl").read_text().splitlines(keepends=True)
     (folder / "metrics.jsonl").write_text(lines[0])
-    assert set(draw_figures(read_run(folder))) == {"figures/speed"}
+    assert draw_figures(read_run(folder)) == {}
+    assert "<h3>Images a second" in write_report(read_run(folder)).read_text()
     with pytest.raises(JobError, match=r"is no run folder \(it has no config.yaml\)"):
         read_run(tmp_path / "nowhere")
 

@@ -1,43 +1,84 @@
-"""Finished runs by objective: accuracy on the target's test split, and how it came about."""
+"""Finished runs by objective: accuracy on the target's test split, and recall of each class there."""
 
 from pathlib import Path
 from typing import Any
 
-from matplotlib.figure import Figure
+import numpy as np
+from matplotlib.axes import Axes
 
-from job.evaluation.compare import TARGET
-from job.evaluation.curves import Curve
-from job.monitor.colours import objective_colour
-from job.monitor.figures.style import INK, new_figure
+from job.evaluation.compare_text import gap_text
+from job.evaluation.metrics import UNMEASURED
+from job.metric_names import TEST_SOURCE, TEST_TARGET, TEST_TARGET_RECALL
+from job.monitor.colours import objective_colours
+from job.monitor.figures.style import FAINT, INK, new_figure
 
-CURVE = "oracle/target_accuracy"
+MOST_CLASSES = 20  # with more, bars of each are too thin to read
 
 
-def draw_comparison(comparison: dict[str, Any], curves: dict[str, dict[str, Curve]], path: Path) -> None:
-    """Write a PNG: a bar and a dot for each seed per objective, and the curves of the validation split beside it.
-
-    `curves` maps metric -> objective -> curve.
-    """
-    figure: Figure = new_figure(9, 3.8)
-    bars, lines = figure.subplots(1, 2, width_ratios=(1, 1.4))
-    for place, (objective, row) in enumerate(comparison["objectives"].items()):
-        colour = objective_colour(objective)
-        mean, std = row["target"]["mean"], row["target"]["std"]
-        bars.bar(place, mean, 0.6, color=colour, alpha=0.85, yerr=std if len(row["seeds"]) > 1 else None, capsize=4)
-        seeds = [run[TARGET] for run in comparison["runs"] if run["objective"] == objective]
-        bars.plot([place] * len(seeds), seeds, "o", color=INK, markersize=3.5)
-        closed = row.get("gap_closed")
-        told = f"{mean:.3f}" + ("" if closed is None or closed in (0, 1) else f"\n{100 * closed:.0f} % of the gap")
-        bars.text(place, max(mean + std, *seeds, 0) + 0.02, told, ha="center", va="bottom", fontsize=8)
-    bars.set_xticks(range(len(comparison["objectives"])), list(comparison["objectives"]))
-    bars.set(title="target, test split", ylabel="accuracy", ylim=(0, 1.12), yticks=[0, 0.2, 0.4, 0.6, 0.8, 1])
-    bars.grid(True, axis="y")
-    for objective, curve in curves.get(CURVE, {}).items():
-        colour = objective_colour(objective)
-        lines.plot(curve.steps, curve.mean, color=colour, label=objective)
-        lines.fill_between(curve.steps, curve.low, curve.high, color=colour, alpha=0.18, linewidth=0)
-    lines.set(title="target, validation (oracle)", xlabel="step", ylabel="accuracy")
-    lines.grid(True)
-    if lines.lines:
-        lines.legend()
+def draw_comparison(comparison: dict[str, Any], path: Path) -> None:
+    """Write a PNG: a bar with its 95 % interval and a dot for each seed per objective, and the recall of each class."""
+    role, metric = ("target", TEST_TARGET) if _measured(comparison) else ("source", TEST_SOURCE)
+    recalls = _recalls(comparison) if role == "target" else {}
+    objectives = list(comparison["objectives"])
+    width = max(4.2, 1.25 * len(objectives) + 1)
+    figure = new_figure(width + (6 if recalls else 0), 3.8)
+    if recalls:
+        accuracy, classes = figure.subplots(1, 2, width_ratios=(width, 6))
+        _draw_recalls(classes, recalls, objectives)
+    else:
+        accuracy = figure.add_subplot()
+    _draw_accuracy(accuracy, comparison, role, metric)
     figure.savefig(path, format="png", dpi=150)
+
+
+def _measured(comparison: dict[str, Any]) -> bool:
+    return all(row["target"] is not None for row in comparison["objectives"].values())
+
+
+def _draw_accuracy(axes: Axes, comparison: dict[str, Any], role: str, metric: str) -> None:
+    colours = objective_colours(list(comparison["objectives"]))
+    for place, (objective, row) in enumerate(comparison["objectives"].items()):
+        mean, ends = row[role]["mean"], row[role]["interval"]
+        seeds = [run[metric] for run in comparison["runs"] if run["objective"] == objective]
+        axes.bar(place, mean, 0.6, color=colours[objective], alpha=0.85)
+        if ends:
+            axes.errorbar(place, mean, [[mean - ends[0]], [ends[1] - mean]], color=INK, capsize=4, linewidth=1.2)
+        spread = (np.arange(len(seeds)) - (len(seeds) - 1) / 2) * min(0.1, 0.4 / len(seeds))
+        axes.plot(place + spread, seeds, "o", color=INK, markersize=3, alpha=0.8)
+        closes = role == "target" and row.get("gap_closed_interval")
+        text = f"{mean:.3f}" + (f"\n{gap_text(row)}\nof the gap" if closes else "")
+        axes.text(place, max(mean, ends[1] if ends else 0, *seeds) + 0.02, text, ha="center", va="bottom", fontsize=8)
+    axes.set_xticks(range(len(comparison["objectives"])), list(comparison["objectives"]))
+    title = "target, test split (oracle)" if role == "target" else f"source, test split\n({UNMEASURED})"
+    axes.set(title=title, ylabel="accuracy", ylim=(0, 1.25), yticks=[0, 0.2, 0.4, 0.6, 0.8, 1])
+    axes.grid(True, axis="y")
+
+
+def _recalls(comparison: dict[str, Any]) -> dict[str, dict[str, float]]:
+    """Class -> objective -> mean recall on the target's test split, of the classes that every run has."""
+    runs = comparison["runs"]
+    names = [key for key in runs[0] if key.startswith(TEST_TARGET_RECALL) and all(key in run for run in runs)]
+    if len(names) > MOST_CLASSES:
+        return {}
+    return {
+        name.removeprefix(TEST_TARGET_RECALL): {
+            objective: float(np.mean([run[name] for run in runs if run["objective"] == objective]))
+            for objective in comparison["objectives"]
+        }
+        for name in names
+    }
+
+
+def _draw_recalls(axes: Axes, recalls: dict[str, dict[str, float]], objectives: list[str]) -> None:
+    colours, width = objective_colours(objectives), 0.8 / len(objectives)
+    for number, objective in enumerate(objectives):
+        places = np.arange(len(recalls)) + (number + 0.5) * width - 0.4
+        heights = [means[objective] for means in recalls.values()]
+        axes.bar(places, heights, 0.92 * width, color=colours[objective], label=objective)
+    axes.set_xticks(range(len(recalls)), list(recalls), rotation=40, ha="right")
+    axes.tick_params(axis="x", colors=INK)
+    axes.set(
+        title="recall of each class, target, test split (oracle)", ylim=(0, 1.25), yticks=[0, 0.2, 0.4, 0.6, 0.8, 1]
+    )
+    axes.grid(True, axis="y")
+    axes.legend(ncols=min(len(objectives), 4), loc="upper left", labelcolor=FAINT, fontsize=8)

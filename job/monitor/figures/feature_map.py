@@ -1,4 +1,4 @@
-"""Features of both domains in two dimensions, of a fixed sample: once by domain, once by emotion."""
+"""Features of both domains in two dimensions, of a fixed sample: once by domain, once by class."""
 
 import numpy as np
 from matplotlib.figure import Figure
@@ -24,24 +24,25 @@ def draw_by_domain(run: RunView) -> Figure | None:
     return figure
 
 
-def draw_by_emotion(run: RunView) -> Figure | None:
-    return _by_emotion(run, "target_predicted", "features by emotion (target: predicted)")
+def draw_by_class(run: RunView) -> Figure | None:
+    return _by_class(run, "target_predicted", "features by class (target: predicted)")
 
 
-def draw_by_emotion_oracle(run: RunView) -> Figure | None:
-    return _by_emotion(run, "target_labels", "features by emotion (target: true)") if run.target_labels_known else None
+def draw_by_class_oracle(run: RunView) -> Figure | None:
+    return _by_class(run, "target_labels", "features by class (target: true)") if run.target_labels_known else None
 
 
-def _by_emotion(run: RunView, target_classes: str, title: str) -> Figure | None:
+def _by_class(run: RunView, target_classes: str, title: str) -> Figure | None:
     where = run.feature_map
     if where is None:
         return None
     figure, axes = _axes(run, title)
     colours = np.array(class_colours(run.class_names))
     for role, classes in zip(ROLES, ("source_labels", target_classes), strict=True):
-        axes.scatter(
-            *where[role].T, c=colours[run.sample[classes]], s=14, alpha=0.75, linewidths=0, marker=MARKER[role]
-        )
+        numbers = run.sample[classes]
+        known = numbers >= 0  # -1: not labelled
+        points = where[role][known].T
+        axes.scatter(*points, c=colours[numbers[known]], s=14, alpha=0.75, linewidths=0, marker=MARKER[role])
     _legend(figure, run.class_names, colours, "s")
     axes.set_xlabel(axes.get_xlabel() + "      o source   \u25b2 target", color=FAINT)
     return figure

@@ -24,7 +24,8 @@ matplotlib.rcParams.update(
         "grid.color": GRID,
         "legend.frameon": False,
         "lines.linewidth": 1.8,
-        "figure.dpi": 110,
+        "figure.dpi": 130,
+        "text.parse_math": False,  # names of classes may hold a dollar sign
     }
 )
 

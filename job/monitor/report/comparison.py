@@ -4,95 +4,74 @@ from html import escape
 from pathlib import Path
 from typing import Any
 
-from job.evaluation.compare import SOURCE, TARGET
+from job.evaluation.compare import LOWER, UPPER
+from job.evaluation.compare_text import gap_text, remarks, spread_text
 from job.evaluation.curves import Curve
-from job.monitor import colours
-from job.monitor.report.parts import card, cards, page, tiles
-from job.monitor.report.svg import Line, bars, line_chart
+from job.metric_names import TEST_SOURCE, TEST_TARGET, find, title
+from job.monitor.colours import objective_colours
+from job.monitor.report.parts import card, cards, page, picture, table, tiles
+from job.monitor.report.svg import Line, line_chart
 from job.system.files import write_atomically
 
-CURVES = {  # metric -> title, whether it needed target labels
-    "oracle/target_accuracy": ("Accuracy, target, validation", True),
-    "val/source_accuracy": ("Accuracy, source, validation", False),
-    "domain/a_distance": ("Proxy A-distance", False),
-    "domain/confusion": ("Domain confusion", False),
-}
-RECALL = "oracle/test_target_recall/"
 
+def write_comparison(comparison: dict[str, Any], curves: dict[str, dict[str, Curve]], path: Path, figure: Path) -> None:
+    """Write the page of a comparison (`job.evaluation.compare`).
 
-def write_comparison(comparison: dict[str, Any], curves: dict[str, dict[str, Curve]], path: Path) -> None:
-    """Write the page of a comparison (`job.evaluation.compare`); `curves` maps metric -> objective -> curve."""
+    `curves` maps metric -> objective -> curve; `figure` is the PNG that `draw_comparison` wrote.
+    """
     objectives = comparison["objectives"]
     body = (
-        "<header><h1>Comparison</h1><p>mean \u00b1 standard deviation over the seeds of each objective</p></header><br>"
+        "<header><h1>Comparison</h1><p>mean \u00b1 standard deviation over the seeds of each objective, and the 95 % "
+        "interval of the mean</p></header><br>"
     )
-    body += tiles({f"of the gap closed by {name}": _percent(_gap(row, name)) for name, row in objectives.items()})
-    names = list(objectives)
-    means = {
-        f"{domain}, test": (colour, [objectives[name][domain]["mean"] for name in names])
-        for domain, colour in (("source", colours.SOURCE), ("target", colours.TARGET))
-    }
+    body += tiles({f"of the gap closed by {name}": _headline(comparison, name) for name in objectives})
+    body += "".join(f'<p class="note">{escape(remark)}</p>' for remark in remarks(comparison))
+    measured = all(row["target"] is not None for row in objectives.values())
+    gap = f"the gap is {UPPER} minus {LOWER} on the target" if "gap" in comparison else ""
     body += cards(
         "Test split",
-        card("Accuracy", _table(objectives), "the gap is train_on_target minus source_only on the target", oracle=True),
-        card("Accuracy", bars(names, means), oracle=True),
-        card("Recall of each emotion, target", _recalls(comparison), oracle=True),
+        card("Accuracy", _table(comparison), gap, oracle=measured, wide=True),
+        card("Accuracy and recall" if measured else "Accuracy", picture(figure), oracle=measured, wide=True),
     )
-    body += cards("Over the run", *(card(t, _curves(curves.get(m, {})), oracle=o) for m, (t, o) in CURVES.items()))
+    colours = objective_colours(list(objectives))
+    charts = (
+        card(f"{find(name).panel}: {title(name)}", _curves(lines, colours), oracle=find(name).labels)
+        for name, lines in curves.items()
+    )
+    body += cards("Over the run", *charts)
     body += cards("Runs", card("Seeds", _runs(comparison["runs"]), wide=True))
     write_atomically(path, page("Comparison", body))
 
 
-def _gap(row: dict[str, Any], name: str) -> float | None:
-    return None if name in ("source_only", "train_on_target") else row.get("gap_closed")
+def _headline(comparison: dict[str, Any], name: str) -> str | None:
+    """The share of the gap in a few characters; None where an objective is a bound of it, or there is none."""
+    if name in (LOWER, UPPER) or "gap" not in comparison:
+        return None
+    closed = comparison["objectives"][name]["gap_closed"]
+    return "within noise" if closed is None else f"{100 * closed:.0f} %"
 
 
-def _table(objectives: dict[str, Any]) -> str:
+def _table(comparison: dict[str, Any]) -> str:
     rows = []
-    for name, row in objectives.items():
-        cells = "".join(f"<td>{_spread(row[domain], len(row['seeds']))}</td>" for domain in ("source", "target"))
-        closed = _percent(row.get("gap_closed")) or "-"
-        rows.append(f"<tr><th>{escape(name)}</th><td>{len(row['seeds'])}</td>{cells}<td>{closed}</td></tr>")
-    heads = "".join(f"<th>{head}</th>" for head in ("objective", "seeds", "source test", "target test", "gap closed"))
-    return f'<div class="scroll"><table class="numbers"><tr>{heads}</tr>{"".join(rows)}</table></div>'
+    for name, row in comparison["objectives"].items():
+        seeds = len(row["seeds"])
+        texts = [spread_text(row[role], seeds) for role in ("source", "target")]
+        rows.append([name, str(seeds), *texts, gap_text(row) if "gap" in comparison else "-"])
+    return table(["objective", "seeds", "source test", "target test", "gap closed"], rows)
 
 
-def _spread(values: dict[str, float], seeds: int) -> str:
-    return f"{values['mean']:.4f}" + (f" \u00b1 {values['std']:.4f}" if seeds > 1 else "")
-
-
-def _recalls(comparison: dict[str, Any]) -> str:
-    runs = comparison["runs"]
-    emotions = [key.removeprefix(RECALL) for key in runs[0] if key.startswith(RECALL)]
-    emotions = [emotion for emotion in emotions if all(RECALL + emotion in run for run in runs)]
-    if not emotions:
-        return ""
-    series = {}
-    for name in comparison["objectives"]:
-        members = [run for run in runs if run["objective"] == name]
-        means = [sum(run[RECALL + emotion] for run in members) / len(members) for emotion in emotions]
-        series[name] = (colours.objective_colour(name), means)
-    return bars(emotions, series)
-
-
-def _curves(curves: dict[str, Curve]) -> str:
+def _curves(curves: dict[str, Curve], colours: dict[str, str]) -> str:
     return line_chart(
         [
-            Line(name, curve.steps, curve.mean, colours.objective_colour(name), low=curve.low, high=curve.high)
+            Line(name, curve.steps, curve.mean, colours[name], low=curve.low, high=curve.high)
             for name, curve in curves.items()
         ]
     )
 
 
 def _runs(runs: list[dict[str, Any]]) -> str:
-    rows = "".join(
-        f"<tr><th>{escape(run['run'])}</th><td>{escape(run['objective'])}</td><td>{run['seed']}</td>"
-        f"<td>{run[SOURCE]:.4f}</td><td>{run[TARGET]:.4f}</td></tr>"
-        for run in runs
-    )
-    heads = "".join(f"<th>{head}</th>" for head in ("run", "objective", "seed", "source test", "target test"))
-    return f'<div class="scroll"><table class="numbers"><tr>{heads}</tr>{rows}</table></div>'
-
-
-def _percent(share: float | None) -> str | None:
-    return None if share is None else f"{100 * share:.0f} %"
+    rows = []
+    for run in runs:
+        texts = [f"{run[name]:.4f}" if name in run else "not measured" for name in (TEST_SOURCE, TEST_TARGET)]
+        rows.append([run["run"], run["objective"], str(run["seed"]), *texts])
+    return table(["run", "objective", "seed", "source test", "target test"], rows)

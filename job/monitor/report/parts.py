@@ -1,11 +1,9 @@
 """The pieces that a page is put together from, as HTML text."""
 
 import base64
+from collections.abc import Sequence
 from html import escape
 from pathlib import Path
-
-import numpy as np
-import simplejpeg
 
 from job.monitor.report.svg import LEFT, RIGHT
 from job.system.secrets import scrub
@@ -51,44 +49,30 @@ def tiles(values: dict[str, str | None]) -> str:
     return f'<div class="tiles">{shown}</div>' if shown else ""
 
 
-def confusion_table(counts: np.ndarray | None, names: list[str]) -> str:
-    """Rows are true classes, cells percent of their row."""
-    if counts is None:
+def picture(path: Path, photo: bool = False) -> str:
+    """A PNG inside the page; nothing where there is no such file.
+
+    On a dark page a drawing is shown in dark, by its style; not so a `photo`.
+    """
+    try:
+        content = base64.b64encode(path.read_bytes()).decode()
+    except OSError:
         return ""
-    heads = "".join(f"<th>{escape(name)}</th>" for name in names)
-    rows = []
-    for name, row in zip(names, counts, strict=True):
-        total = max(int(row.sum()), 1)
-        cells = []
-        for column, count in zip(names, row, strict=True):
-            share = count / total
-            strong = ' class="strong"' if share > 0.5 else ""
-            text = f"{100 * share:.0f}" if count else ""
-            title = f"{count} of {total} {name} taken for {column}"
-            cells.append(f'<td{strong} style="--share:{share:.3f}" title="{escape(title)}">{text}</td>')
-        rows.append(f"<tr><th>{escape(name)}</th>{''.join(cells)}</tr>")
-    return f'<div class="scroll"><table class="confusion"><tr><th></th>{heads}</tr>{"".join(rows)}</table></div>'
+    kind = "photo" if photo else "drawing"
+    return f'<img class="{kind}" src="data:image/png;base64,{content}" alt="">'
 
 
-def face_grid(sample: dict[str, np.ndarray], which: str, names: list[str], truth: bool) -> str:
-    """Pictures with prediction and confidence, and the true class where `truth` says so."""
-    figures = []
-    for number, image in enumerate(sample.get(f"{which}_images", ())):
-        predicted = names[sample[f"{which}_predicted"][number]]
-        told = f"{escape(predicted)} {sample[f'{which}_confidence'][number]:.2f}"
-        if truth:
-            true = escape(names[sample[f"{which}_labels"][number]])
-            told = f'<span class="wrong">{told}</span><br><em>is {true}</em>'
-        source = base64.b64encode(simplejpeg.encode_jpeg(np.ascontiguousarray(image), 90)).decode()
-        key = escape(str(sample[f"{which}_keys"][number]))
-        figures.append(f'<figure><img src="data:image/jpeg;base64,{source}" alt="" title="{key}">{told}</figure>')
-    return f'<div class="faces">{"".join(figures)}</div>' if figures else ""
+def table(heads: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    """A table of text; the first cell of each row is its heading."""
+    head = "".join(f"<th>{escape(name)}</th>" for name in heads)
+    body = "".join(
+        f"<tr><th>{escape(row[0])}</th>{''.join(f'<td>{escape(cell)}</td>' for cell in row[1:])}</tr>" for row in rows
+    )
+    return f'<div class="scroll"><table class="numbers"><tr>{head}</tr>{body}</table></div>' if rows else ""
 
 
 def number_table(values: dict[str, object]) -> str:
-    rows = "".join(f"<tr><th>{escape(name)}</th><td>{escape(_told(value))}</td></tr>" for name, value in values.items())
+    """Names beside their values."""
+    texts = {name: f"{value:.4f}" if isinstance(value, float) else str(value) for name, value in values.items()}
+    rows = "".join(f"<tr><th>{escape(name)}</th><td>{escape(text)}</td></tr>" for name, text in texts.items())
     return f'<div class="scroll"><table class="numbers">{rows}</table></div>' if rows else ""
-
-
-def _told(value: object) -> str:
-    return f"{value:.4f}" if isinstance(value, float) else str(value)

@@ -104,67 +104,6 @@ def line_chart(
     )
 
 
-def bars(groups: Sequence[str], series: dict[str, tuple[str, Sequence[float]]]) -> str:
-    """Grouped bars: name -> colour and one value from 0 to 1 for each group."""
-    top = max(max(values) for _, values in series.values())
-    frame = Frame((0, len(groups)), (0, max(top * 1.1, 0.05)))
-    parts = [frame.levels(), frame.below([(group + 0.5, name) for group, name in enumerate(groups)])]
-    width = 0.8 / len(series)
-    for number, (name, (colour, values)) in enumerate(series.items()):
-        for group, value in enumerate(values):
-            left = frame.to_x(group + 0.1 + number * width)
-            right = frame.to_x(group + 0.1 + (number + 1) * width)
-            y = frame.to_y(value)
-            parts.append(
-                f'<rect x="{left:.1f}" y="{y:.1f}" width="{right - left - 1:.1f}" rx="1.5" '
-                f'height="{HEIGHT - BOTTOM - y:.1f}" fill="{colour}"><title>{escape(name)}, {escape(groups[group])}: '
-                f"{value:.3f}</title></rect>"
-            )
-    return _svg("".join(parts)) + legend([(name, colour, False) for name, (colour, _) in series.items()])
-
-
-def steps_chart(edges: np.ndarray, series: dict[str, tuple[str, np.ndarray]], x_label: str) -> str:
-    """Histograms drawn over each other: name -> colour and a height for each of the bins between `edges`."""
-    top = max(float(heights.max()) for _, heights in series.values())
-    frame = Frame((float(edges[0]), float(edges[-1])), (0, max(top * 1.08, 0.01)))
-    parts = [frame.levels(), frame.below([(tick, short(tick)) for tick in ticks(*frame.x)])]
-    for _, (colour, heights) in series.items():
-        path = [(edges[0], 0.0)]
-        for left, right, height in zip(edges, edges[1:], heights):
-            path += [(left, height), (right, height)]
-        path.append((edges[-1], 0.0))
-        parts.append(
-            f'<polygon points="{_points(frame, path)}" fill="{colour}" fill-opacity="0.35" stroke="{colour}" '
-            'stroke-width="1.4"/>'
-        )
-    return (
-        _svg("".join(parts))
-        + legend([(name, colour, False) for name, (colour, _) in series.items()])
-        + (f'<p class="note">{escape(x_label)}</p>')
-    )
-
-
-def scatter(groups: Sequence[tuple[np.ndarray, Sequence[str], str]]) -> str:
-    """Points without axes. Each group: positions [n, 2], a colour for each, and `circle` or `triangle`."""
-    together = np.concatenate([points for points, _, _ in groups])
-    low, high = together.min(0), together.max(0)
-    span = np.maximum(high - low, 1e-9)
-    marks = []
-    for points, colours, shape in groups:
-        places = (points - low) / span * (WIDTH - 20, 340 - 20) + 10
-        for (x, y), colour in zip(places, colours):
-            y = 340 - y
-            if shape == "circle":
-                marks.append(f'<circle cx="{x:.1f}" cy="{y:.1f}" r="3" fill="{colour}"/>')
-            else:
-                top, side = y - 3.6, y + 2.4
-                marks.append(
-                    f'<path d="M{x:.1f} {top:.1f}L{x + 3.4:.1f} {side:.1f}L{x - 3.4:.1f} {side:.1f}Z" fill="{colour}"/>'
-                )
-    order = np.random.default_rng(0).permutation(len(marks))  # no group covers another
-    return f'<svg viewBox="0 0 {WIDTH} 340" class="scatter">{"".join(marks[i] for i in order)}</svg>'
-
-
 def legend(entries: Sequence[tuple[str, str, bool]]) -> str:
     items = "".join(
         f'<span><i style="--c:{colour}"{" class=dashed" if dashed else ""}></i>{escape(name)}</span>'

@@ -1,11 +1,9 @@
-"""Pictures, tables and histograms in the shape that W&B shows."""
+"""Pictures and tables in the shape that W&B shows."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
-
-import numpy as np
 
 from job.evaluation.samples import Faces, Sample
 
@@ -34,17 +32,6 @@ def face_table(samples: Samples) -> dict[str, Any]:
         if len(faces.keys):
             tables[name] = _table(faces, class_names, truth=True)
     return tables
-
-
-def domain_predictions(samples: Samples) -> dict[str, Any]:
-    """Histograms of the probability of being target, of each domain's samples."""
-    import wandb
-
-    found = {}
-    for role, sample in zip(("source", "target"), samples.domains, strict=True):
-        counts = np.histogram(sample.target_probability, bins=np.linspace(0, 1, 33))
-        found[f"figures/domain_histogram_{role}"] = wandb.Histogram(np_histogram=counts)
-    return found
 
 
 def _table(faces: Faces, names: Sequence[str], truth: bool):

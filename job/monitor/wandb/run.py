@@ -13,7 +13,7 @@ from job.config.schema import Config
 from job.metric_names import STEP
 from job.monitor.background import Background
 from job.monitor.wandb.key import mode
-from job.monitor.wandb.media import Samples, domain_predictions, face_table, images
+from job.monitor.wandb.media import Samples, face_table, images
 from job.run_folder.environment import slurm
 from job.system.secrets import brief, scrub, scrub_all
 
@@ -122,8 +122,8 @@ class WandbRun:
         self._log_extra("figures", step, lambda: images(paths))
 
     def samples(self, samples: Samples) -> None:
-        """Log what an evaluation kept: tables of faces, histograms of the domain predictions."""
-        self._log_extra("tables", samples.step, lambda: face_table(samples) | domain_predictions(samples))
+        """Log what an evaluation kept: tables of faces."""
+        self._log_extra("tables", samples.step, lambda: face_table(samples))
 
     def _log_extra(self, what: str, step: int, content: Callable[[], dict[str, Any]]) -> None:
         run = self._run

@@ -1,0 +1,70 @@
+"""A comparison in words: the table that `python -m job compare` prints, and what must be said beside it."""
+
+from typing import Any
+
+from job.evaluation.metrics import UNMEASURED
+from job.vocabulary import DOMAINS
+
+
+def table(comparison: dict) -> str:
+    """The comparison as text."""
+    lines = [
+        f"{'objective':<17} {'seeds':>5}  {'source test (95 %)':>32}  {'target test (95 %)':>32}  {'gap closed':>22}"
+    ]
+    for objective, row in comparison["objectives"].items():
+        source, target = (spread_text(row[role], len(row["seeds"]), "+-") for role in DOMAINS)
+        closed = gap_text(row) if "gap" in comparison else "-"
+        lines.append(f"{objective:<17} {len(row['seeds']):>5}  {source:>32}  {target:>32}  {closed:>22}")
+    return "\n".join([*lines, *remarks(comparison)])
+
+
+def spread_text(spread: dict[str, Any] | None, seeds: int, sign: str = "\u00b1") -> str:
+    """A mean, its standard deviation over seeds and its 95 % interval: `0.7100 ± 0.0141 (0.664 to 0.752)`."""
+    if spread is None:
+        return "not measured"
+    # of two seeds that happen to agree the deviation would say nothing, and look like certainty
+    deviation = f" {sign} {spread['std']:.4f}" if seeds > 1 and spread["std"] >= 0.00005 else ""
+    interval = spread["interval"]
+    return f"{spread['mean']:.4f}{deviation}" + (f" ({interval[0]:.3f} to {interval[1]:.3f})" if interval else "")
+
+
+def gap_text(row: dict[str, Any]) -> str:
+    """The share of the gap that an objective closes: `50 % (39 to 61 %)`."""
+    closed, interval = row.get("gap_closed"), row.get("gap_closed_interval")
+    if closed is None:
+        return "within noise"
+    return f"{100 * closed:.0f} %" + (f" ({100 * interval[0]:.0f} to {100 * interval[1]:.0f} %)" if interval else "")
+
+
+def remarks(comparison: dict) -> list[str]:
+    """What must be said beside the table: what was not measured, what is within noise, on how many images."""
+    rows = comparison["objectives"].values()
+    if any(row["target"] is None for row in rows):
+        return [UNMEASURED, *_without_labels(comparison["runs"])]
+    gap = comparison.get("gap")
+    lines = []
+    if gap is not None and gap["within_noise"]:
+        around = f" (95 %: {gap['interval'][0]:+.4f} to {gap['interval'][1]:+.4f})" if gap["interval"] else ""
+        count = f" of {gap['images']} test images" if gap["images"] else ""
+        lines.append(f"the gap, {gap['value']:+.4f}{around}, is within noise{count}: no share of it can be given")
+    images = {row["target"]["images"] for row in rows}
+    sources = [f"{images.pop()} labelled target test images"] if len(images) == 1 and None not in images else []
+    sources += ["the scatter over seeds"] if any(len(row["seeds"]) > 1 for row in rows) else []
+    if sources:
+        lines.append(f"95 % intervals, from {' and '.join(sources)}; images count as independent")
+    return lines
+
+
+def _without_labels(runs: list[dict]) -> list[str]:
+    """What each run made of the unlabelled target: which class most often, and how surely."""
+    told = []
+    for run in runs:
+        shares = run["images"].get("target_predictions")
+        if shares:
+            name, share = max(shares.items(), key=lambda item: item[1])
+            unsure = 100 * run["images"]["target_entropy"]
+            told.append(
+                f"{run['run']}: most of the target's test images are taken for {name} ({100 * share:.0f} %); "
+                f"entropy of the predictions {unsure:.0f} % of the largest possible"
+            )
+    return told

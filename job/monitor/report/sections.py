@@ -1,0 +1,123 @@
+"""The report's sections below the curves: classes, features, faces, the choice of the checkpoint, the test split."""
+
+import numpy as np
+
+from job.evaluation.agreement import agreement, label_free_scores
+from job.evaluation.metrics import UNMEASURED
+from job.metric_names import TEST_TARGET
+from job.monitor.figures.paths import figure_path
+from job.monitor.report.curves import charts
+from job.monitor.report.parts import card, cards, number_table, picture, table
+from job.monitor.watch import classes_apart
+from job.run_folder.run_view import ROLES, RunView
+
+
+def classes(run: RunView) -> str:
+    """Confusion, recall and the shares of the classes, of the last evaluation and over the run."""
+    if not run.evaluations:
+        return ""
+    last = run.evaluations[-1]
+    step = f"validation, step {last['step']:,}"
+    return cards(
+        "Classes",
+        _figure(run, "Confusion, source", "figures/confusion_source", step),
+        _figure(run, "Confusion, target", "oracle/confusion_target", _labelled(last["target"], step), oracle=True)
+        or card("Confusion, target", f"<p>{UNMEASURED}</p>"),
+        *charts(run, per_class=True),
+        _figure(
+            run,
+            "Classes that the target is taken for",
+            "figures/target_classes",
+            "; ".join(classes_apart(last)) or f"{step}; needs no target labels",
+        ),
+        _figure(run, "Confidence", "figures/confidence", f"{step}; needs no target labels"),
+    )
+
+
+def features(run: RunView) -> str:
+    """The feature map by domain and by class, and what the domain classifier answers."""
+    counts = [len(run.sample.get(f"{role}_features", ())) for role in ROLES]
+    method = {"pca": "principal components", "tsne": "t-SNE"}[run.config["evaluation"]["feature_map"]]
+    about = f"{method} of {counts[0]} source (circles) and {counts[1]} target (triangles) images"
+    return cards(
+        "Features",
+        _figure(run, "By domain", "figures/features_by_domain", about),
+        _figure(run, "By class", "figures/features_by_emotion", f"{about}; source: true, target: predicted"),
+        _figure(run, "By class, true", "oracle/features_by_emotion", about, oracle=True),
+        _figure(run, "Domain predictions", "figures/domain_predictions"),
+    )
+
+
+def faces(run: RunView) -> str:
+    """Sample images with predictions, and the most confident mistakes; their keys can be unfolded."""
+    return cards(
+        "Images",
+        _faces(run, "Target, with prediction and confidence", "figures/target_faces", "target_faces"),
+        _faces(run, "Source: most confident mistakes", "figures/mistakes_source", "source_mistakes"),
+        _faces(run, "Target: most confident mistakes", "oracle/mistakes_target", "target_mistakes", oracle=True),
+    )
+
+
+def selection(run: RunView) -> str:
+    """Which checkpoint each label-free score would choose, and whether they agree."""
+    found = agreement(label_free_scores(run.rows, run.evaluations), run.score)
+    if not run.evaluations or not found:
+        return ""
+    oracle = dict(zip(*run.series("oracle/target_accuracy"), strict=True))
+    heads = ["score", "would choose", "its value there", f"rank correlation with {run.score}"]
+    rows = []
+    for row in found:
+        correlation = "-" if row.correlation is None else f"{row.correlation:+.2f}"
+        rows.append([row.score, f"step {row.step:,}", f"{row.value:.4f}", correlation])
+        if oracle:
+            rows[-1].append(f"{oracle[row.step]:.4f}" if row.step in oracle else "-")
+    if oracle:
+        heads.append("target accuracy there (oracle)")
+    steps = sorted({row.step for row in found})
+    verdict = "The scores agree on the checkpoint." if len(steps) == 1 else (
+        f"The scores disagree: they would choose {len(steps)} different checkpoints."
+    )  # fmt: skip
+    evaluations = f"{len(run.evaluations)} evaluations"
+    note = f"{evaluations}; 1: the scores rank them alike, 0: unrelated. The scores need no target label"
+    return cards("Choice of the checkpoint", card(verdict, table(heads, rows), note, wide=True))
+
+
+def held_out(run: RunView) -> str:
+    """The test split, of the chosen checkpoint."""
+    if run.test is None:
+        return ""
+    keys = [key for key in run.summary if key.startswith(("test/", "oracle/test_target", "selection/chosen"))]
+    values = {key: run.summary[key] for key in keys}
+    if TEST_TARGET not in values:
+        values["accuracy on the target"] = UNMEASURED
+        predicted = zip(run.test["class_names"], run.test["target"]["predicted"], strict=True)
+        total = max(sum(run.test["target"]["predicted"]), 1)
+        values |= {f"target predicted as {name}": f"{count} of {total}" for name, count in predicted}
+    return cards(
+        "Test split, the chosen checkpoint",
+        card("Result", number_table(values), _labelled(run.test["target"], ""), wide=True),
+        _figure(run, "Confusion, source", "figures/test_confusion_source"),
+        _figure(run, "Confusion, target", "oracle/test_confusion_target", oracle=True),
+    )
+
+
+def _figure(run: RunView, title: str, name: str, note: str = "", oracle: bool = False) -> str:
+    return card(title, picture(figure_path(run.folder, name)), note, oracle=oracle)
+
+
+def _faces(run: RunView, title: str, name: str, which: str, oracle: bool = False) -> str:
+    content = picture(figure_path(run.folder, name), photo=True)
+    keys = [str(key) for key in run.sample.get(f"{which}_keys", ())]
+    rows = [[str(number), key] for number, key in enumerate(keys, 1)]
+    if content and rows:
+        content += f"<details><summary>keys, row by row</summary>{table(['image', 'key'], rows)}</details>"
+    return card(title, content, oracle=oracle, wide=True)
+
+
+def _labelled(domain: dict, note: str) -> str:
+    """`note`, and on how many of the images there are labels where not on all."""
+    labelled = 0 if domain["confusion"] is None else int(np.sum(domain["confusion"]))
+    total = sum(domain["predicted"])
+    if labelled in (0, total):
+        return note
+    return "; ".join(filter(None, [note, f"of the {labelled} target images that have a label; {total} in all"]))
