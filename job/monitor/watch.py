@@ -17,6 +17,7 @@ from job.monitor.alerts import Alert
 CANNOT_TELL = 2 * math.log(2)  # the domain loss of a classifier that answers 1/2 to everything
 COLLAPSED, SURELY = 0.9, 0.8  # share of the target predicted as one class, and the least low end of its interval
 FALL = 0.05  # of source accuracy below its best
+RISE = 0.1  # of lambda since then, as a share of it: near its end it rises by nothing that could be the cause
 APART = 0.2  # share of a class in the source, and among the predictions on the target
 WAIT = 0.2  # share of the time
 CHANCE, LEARNED = 0.98, 0.8  # of the class loss of a network that answers the class shares to every image
@@ -151,7 +152,7 @@ class Watch:
         surely = True
         if images and images_then:
             surely = share_difference(best * images_then, images_then, accuracy * images, images).low > 0
-        rises = f"{self._lambda:.2f}" != f"{then:.2f}" and self._lambda > then
+        rises = self._lambda > then and self._lambda - then >= RISE * self._lambda
         times = self._in_a_row("falling", best - accuracy >= FALL and surely and rises)
         if times < 2:
             return None if times else False
