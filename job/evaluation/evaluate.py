@@ -9,13 +9,12 @@ from accelerate import Accelerator
 from torch import Tensor
 
 from job.evaluation.samples import Sample, Sampler
+from job.evaluation.tally import Tally
 from job.models.dann import DANN
 from job.shards.manifest import Manifest
 from job.shards.reading.shard_cache import ShardStore
 from job.shards.reading.whole_split import read_split
 from job.system.progress import follow
-
-CONFIDENCE_BINS = 20  # from 0 to 1
 
 
 @dataclass(frozen=True)
@@ -63,9 +62,7 @@ def evaluate_domain(
     classes = len(manifest.class_names)
     labelled = manifest.labels(domain, split) > 0
     device = accelerator.device
-    counts = torch.zeros(classes * classes + classes + 1, dtype=torch.int64, device=device)
-    sums = torch.zeros(classes + 1, dtype=torch.float64, device=device)
-    confidence = torch.zeros(CONFIDENCE_BINS, dtype=torch.int64, device=device)
+    tally = Tally(classes, device)
     sampler = Sampler(probe_samples, pictures, pictures, accelerator.num_processes) if probe_samples else None
     was_training = model.training
     model.eval()
@@ -84,28 +81,15 @@ def evaluate_domain(
         with accelerator.autocast():
             output = model(normalise(images.to(device, non_blocking=True)))
         log_probabilities = output.class_logits.float().log_softmax(1)
-        probabilities = log_probabilities.exp()
-        predicted = log_probabilities.argmax(1)
-        if labelled:
-            rows = (labels >= 0).nonzero().squeeze(1)  # on the CPU, where looking at them waits for nothing
-            pairs = labels[rows].to(device) * classes + predicted[rows.to(device)]
-            counts[: classes * classes] += torch.bincount(pairs, minlength=classes * classes)
-        counts[classes * classes : -1] += torch.bincount(predicted, minlength=classes)
-        counts[-1] += len(predicted)
-        bins = (probabilities.amax(1) * CONFIDENCE_BINS).long().clamp(0, CONFIDENCE_BINS - 1)
-        confidence += torch.bincount(bins, minlength=CONFIDENCE_BINS)
-        sums[:classes] += probabilities.sum(0)
-        sums[classes] -= (probabilities * log_probabilities).sum()
+        tally.add(log_probabilities, labels)
         if sampler is not None:
-            sampler.add(images, labels, keys, output, probabilities)
+            sampler.add(images, labels, keys, output, log_probabilities.exp())
     model.train(was_training)
-    counts = accelerator.reduce(counts, "sum").cpu().numpy()
-    sums = accelerator.reduce(sums, "sum").cpu().numpy()
-    confidence = accelerator.reduce(confidence, "sum").cpu().numpy()
-    total, expected = int(counts[-1]), manifest.samples(domain, split)
+    totals = tally.total(accelerator)
+    total, expected = totals.samples, manifest.samples(domain, split)
     if total != expected:
         raise RuntimeError(f"evaluated {total} samples of {domain}/{split} and the manifest counts {expected}")
-    known = int(counts[: classes * classes].sum())
+    known = int(totals.confusion.sum())
     if labelled and known != manifest.labels(domain, split):
         raise RuntimeError(
             f"{domain}/{split} has {known} labels and the manifest counts {manifest.labels(domain, split)}"
@@ -114,10 +98,10 @@ def evaluate_domain(
         domain=domain,
         split=split,
         samples=total,
-        confusion=counts[: classes * classes].reshape(classes, classes) if labelled else None,
-        predicted=counts[classes * classes : -1],
-        mean_probability=sums[:classes] / total,
-        mean_entropy=float(sums[classes] / total),
+        confusion=totals.confusion if labelled else None,
+        predicted=totals.predicted,
+        mean_probability=totals.probability / total,
+        mean_entropy=totals.entropy / total,
         sample=sampler.gather() if sampler is not None else None,
-        confidence=confidence,
+        confidence=totals.confidence,
     )
