@@ -94,10 +94,11 @@ def _errors(report: DomainReport, names: tuple[str, ...]) -> list[str]:
     if report.confusion is None or not report.labelled:
         return [f"{report.samples} images; {UNMEASURED}.", *_without_labels(report, names)]
     right, total = int(np.trace(report.confusion)), report.labelled
-    of = f" that have a label, of {report.samples} in all" if total < report.samples else ""
+    of_all = f" of {report.samples}" if total < report.samples else ""
+    note = " The other images have no label and are not counted." if of_all else ""
     head = (
-        f"{total} images{of}: accuracy {accuracy(report.confusion):.3f} ({_interval(right, total)}), "
-        f"macro-F1 {macro_f1(report.confusion):.3f}."
+        f"{total}{of_all} images: accuracy {accuracy(report.confusion):.3f} ({_interval(right, total)}), "
+        f"macro-F1 {macro_f1(report.confusion):.3f}.{note}"
     )
     labelled_predictions = report.confusion.sum(0)  # of the images whose class is known
     rows = []

@@ -91,7 +91,8 @@ def test_of_a_partly_labelled_target_the_labelled_images_count():
     target = confused(4)
     partly = dataclasses.replace(target, samples=target.samples + 700, predicted=target.predicted + 100)
     card = card_of(confused(4), partly)
-    assert "280 images that have a label, of 980 in all: accuracy 0.986" in card
+    assert "280 of 980 images: accuracy 0.986" in card
+    assert "The other images have no label" in card
     fear = rows(card, "target: female")["fear"]
     assert fear == ["40", "0.100 (0.040 to 0.231)", "0.000", "surprise (4)"]
     none = dataclasses.replace(target, confusion=np.zeros((7, 7), int))
