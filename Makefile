@@ -5,7 +5,7 @@ FACES := shards/faces
 OBJECTIVES := source_only dann train_on_target
 SCRIPTS = $(shell git ls-files '*.sh' '*.sbatch' .ci/run slurm/cluster)
 
-.PHONY: setup train test lint bench clean
+.PHONY: setup train test check lint bench clean distclean
 
 setup: .venv/.installed
 
@@ -35,10 +35,15 @@ test: setup
 	code=0; python -m pytest -m "not slurm" || code=$$?; \
 	wait $$slurm || code=$$?; cat $$log; rm $$log; exit $$code
 
+# What to run before a commit: a few minutes at most.
+check: lint
+	python -m pytest -q -m "not slow and not slurm"
+
 lint: setup
 	ruff check .
 	ruff format --check .
 	shellcheck $(SCRIPTS)
+	mypy
 
 bench: setup
 	python -m benchmarks.loader
@@ -46,5 +51,13 @@ bench: setup
 	python -m benchmarks.step
 	python -m benchmarks.shards
 
+# What can be made again in a moment. Runs, shards and the environment stay.
 clean:
-	rm -rf .venv runs shards
+	rm -rf build dist *.egg-info .pytest_cache .ruff_cache .mypy_cache
+	find job tests benchmarks -name __pycache__ -prune -exec rm -rf {} +
+
+# Also what took hours to make: asks first, and without somebody to answer deletes nothing.
+distclean: clean
+	@printf 'delete .venv, all runs (runs/) and all shards (shards/)? Type yes: '; \
+	read -r answer || answer=; \
+	if [ "$$answer" = yes ]; then rm -rf .venv runs shards; else echo "nothing deleted"; exit 1; fi

@@ -36,7 +36,7 @@ def load_config(path: str | Path, overrides: Sequence[str] = ()) -> Config:
     return config
 
 
-def _read(path: Path) -> dict:
+def _read(path: Path) -> dict[str, Any]:
     shown = shortened(str(path))
     try:
         with open(path, encoding="utf-8") as file:
@@ -86,7 +86,7 @@ _ADVICE = (
 )
 
 
-def build_config(content: dict, where: str, overrides: Sequence[str] = ()) -> Config:
+def build_config(content: dict[str, Any], where: str, overrides: Sequence[str] = ()) -> Config:
     """Check a configuration given as nested dictionaries. Raises JobError that names `where`, or the override."""
     try:
         return Config.model_validate(content)
@@ -94,7 +94,7 @@ def build_config(content: dict, where: str, overrides: Sequence[str] = ()) -> Co
         raise JobError(_describe(error, where, overrides)) from None
 
 
-def _apply(content: dict, override: str) -> None:
+def _apply(content: dict[str, Any], override: str) -> None:
     key, equals, value = override.partition("=")
     shown = shortened(override)
     if not equals or not key:

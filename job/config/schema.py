@@ -130,7 +130,8 @@ class Config(Section):
         """The configuration as run folder, checkpoints and W&B hold it: no secrets, no permission to run commands."""
         content = self.model_dump(mode="json")
         content["data"]["allow_pipe"] = False
-        return scrub_all(content)
+        scrubbed: dict[str, Any] = scrub_all(content)
+        return scrubbed
 
     def to_yaml(self) -> str:
         """`stored` as YAML, itself a valid configuration file."""

@@ -6,7 +6,7 @@ decimal unless they begin with 0x or 0o, and everything else is text.
 """
 
 import re
-from typing import Any, ClassVar
+from typing import Any
 
 import yaml
 from pydantic import BaseModel
@@ -31,10 +31,7 @@ _NULL = re.compile(r"~|null|Null|NULL|")
 class _Loader(yaml.SafeLoader):
     """The core schema of YAML 1.2, with merge keys; a key given twice is refused, where plain YAML takes the last."""
 
-    yaml_implicit_resolvers: ClassVar[dict] = {}
-    yaml_constructors: ClassVar[dict] = {}  # no dates, sets or binary data
-
-    def construct_mapping(self, node: MappingNode, deep: bool = False) -> dict:
+    def construct_mapping(self, node: MappingNode, deep: bool = False) -> dict[Any, Any]:
         seen = set()
         for key_node, _ in node.value:
             if not isinstance(key_node, ScalarNode):  # such as the {{ name }} of a template
@@ -63,6 +60,8 @@ class _Loader(yaml.SafeLoader):
         return float(text.lower().replace(".inf", "inf").replace(".nan", "nan"))
 
 
+_Loader.yaml_implicit_resolvers = {}
+_Loader.yaml_constructors = {}  # no dates, sets or binary data
 for _kind, _pattern, _first in (
     ("null", _NULL, ["~", "n", "N", ""]),
     ("bool", _BOOL, list("tTfF")),
@@ -77,7 +76,7 @@ for _kind in ("str", "seq", "map"):
     _Loader.add_constructor(
         f"tag:yaml.org,2002:{_kind}", yaml.SafeLoader.yaml_constructors[f"tag:yaml.org,2002:{_kind}"]
     )
-_Loader.add_constructor(None, yaml.SafeLoader.construct_undefined)
+_Loader.add_constructor(None, yaml.SafeLoader.construct_undefined)  # type: ignore[type-var]
 
 
 def parse_yaml(text: str, annotation: Any) -> Any:
