@@ -43,5 +43,6 @@ def draw_target_classes(run: RunView) -> Figure | None:
     axes.tick_params(axis="x", colors=INK)
     axes.set(title="class shares, validation", ylabel="share of images")
     axes.grid(True, axis="y")
-    axes.legend()
+    axes.set_ylim(0, 1.25 * axes.get_ylim()[1])  # room for the legend
+    axes.legend(ncols=2, loc="upper right")
     return figure
