@@ -15,8 +15,9 @@ from job.system.echo import echo
 from job.system.errors import EXIT_BAD_INPUT, JobError, first_line
 from job.system.launch_protocol import process_exit_code, tell_launcher
 from job.system.secrets import scrub
-from job.system.text import printable
+from job.system.text import printable, shortened
 
+_LONGEST_MESSAGE = 2000  # characters: a value that a message repeats may have millions
 CONTEXT = {"help_option_names": ["-h", "--help"], "max_content_width": 110}
 
 
@@ -78,7 +79,7 @@ def _rank() -> str:
 
 
 def _refuse(message: str) -> int:
-    message = printable(scrub(message), keep="")
+    message = shortened(printable(scrub(message), keep=""), _LONGEST_MESSAGE)
     echo(f"error: {message}", err=True)
     tell_launcher(EXIT_BAD_INPUT, message)
     return EXIT_BAD_INPUT

@@ -6,6 +6,7 @@ subject from the path below the root, `--option classes=...` says which folders 
 """
 
 import re
+import warnings
 from collections.abc import Iterator
 from functools import lru_cache
 
@@ -65,7 +66,9 @@ def read_folders(
 def compiled(option: str, pattern: str | None) -> re.Pattern | None:
     """A regular expression of the user's. Raises JobError when it is none."""
     try:
-        return None if pattern is None else re.compile(pattern)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of what a later Python may read otherwise
+            return None if pattern is None else re.compile(pattern)
     except (re.error, OverflowError, RecursionError) as error:
         raise JobError(f"--option {option}={pattern} is not a regular expression: {error}") from None
 

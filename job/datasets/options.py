@@ -9,6 +9,7 @@ from typing import Any
 
 from job.datasets.layout import Layout
 from job.system.errors import JobError
+from job.system.text import shortened
 
 _BOOLS = {"true": True, "yes": True, "false": False, "no": False}
 
@@ -68,7 +69,7 @@ def _check(name: str, value: Any, kind: type, default: Any) -> None:
         right, wants = type(value) is float and 0 < value < 1, f"a share between 0 and 1{such}"
     else:
         right, wants = isinstance(value, str) and value != "", f"a text{such}" if default is None else f"a name{such}"
-        if right and value.encode("utf-8", "ignore").decode() != value:
+        if right and (value.encode("utf-8", "ignore").decode() != value or "\0" in value):
             right, wants = False, "a text in UTF-8, for the manifest: rename the file or folder"
     if not right:
-        raise JobError(f"--option {name}={value}: wants {wants}")
+        raise JobError(f"--option {name}={shortened(str(value))}: wants {wants}")

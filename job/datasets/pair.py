@@ -5,8 +5,8 @@ layout is given with the role before it (`source_ferplus=FILE`, `target_subject=
 has it (`ferplus=FILE`). The option `classes` alone also says which classes the pair has.
 """
 
+import os
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 from job.datasets import LAYOUTS, find_layout
@@ -82,7 +82,7 @@ def _data_set(role: str, said: str | None) -> tuple[Layout, str]:
     layout = find_layout(name)
     if layout not in _SIDES:
         raise JobError(f"--{role} {said}: {name} is not a layout of one data set on disk: choose another")
-    if not Path(folder).is_dir():
+    if not os.path.isdir(folder):
         raise JobError(f"--{role} {said}: there is no folder {folder}")
     return layout, folder
 

@@ -13,10 +13,12 @@ from job.datasets.layout import Layout, Record
 from job.face_drawing.action_units import express
 from job.face_drawing.appearance import Identity, draw_identity, draw_shot
 from job.face_drawing.render import render
+from job.system.errors import JobError
 from job.vocabulary import DOMAINS, EMOTIONS, SOURCE, SPLITS
 
 PER_SUBJECT = 25
 SUBJECT_BLOCK = 1_000_000  # subjects of a split are numbered from SUBJECT_BLOCK * split: disjoint whatever the sizes
+_MOST = PER_SUBJECT * SUBJECT_BLOCK
 IDENTITY = 2**32 - 1  # the index whose random stream draws the subject itself
 
 
@@ -24,6 +26,9 @@ def records(
     root: Path | None = None, seed: int = 0, *, train: int = 6000, val: int = 1000, test: int = 1500
 ) -> list[Record]:
     """`train`, `val` and `test` pictures for each domain, PER_SUBJECT a subject, every emotion equally often (+-1)."""
+    for split, count in zip(SPLITS, (train, val, test)):
+        if not 1 <= count <= _MOST:
+            raise JobError(f"layout faces: option {split}={count} must be between 1 and {_MOST}")
     listed = []
     for domain_index, domain in enumerate(DOMAINS):
         for split_index, (split, count) in enumerate(zip(SPLITS, (train, val, test))):

@@ -69,6 +69,10 @@ class Manifest(BaseModel):
         """Raise ValueError for counts of classes that no shard can have."""
         for splits in self.domains.values():
             for shard in (shard for shards in splits.values() for shard in shards):
+                if shard.labelled != (shard.class_counts is not None):
+                    raise ValueError(
+                        f"{shard.path} is {'' if shard.labelled else 'not '}labelled, unlike its class_counts"
+                    )
                 if shard.class_counts is None:
                     continue
                 if len(shard.class_counts) != len(self.class_names) or sum(shard.class_counts) > shard.samples:
@@ -140,7 +144,7 @@ def load_manifest(place: str | Path, *, allow_pipe: bool = False, check_files: b
     if is_remote(base):
         return _parse(_read_remote(f"{check_url(base, allow_pipe)}/{NAME}"), f"{base}/{NAME}")
     folder = Path(base)
-    if not folder.is_dir():
+    if not os.path.isdir(folder):  # False also for a name that is too long
         raise JobError(
             f"no shards at {folder}: write them, `python -m job shards LAYOUT --root DIR --out {folder}` "
             "(docs/data.md has the LAYOUT of each data set)"
@@ -165,8 +169,9 @@ def check_size(path: str | Path, shard: ShardInfo) -> None:
     """Raise JobError unless the file is there and has as many bytes as the manifest says."""
     try:
         size = os.stat(path).st_size  # not Path.stat: making 10,000 Paths would take longer than asking the disk
-    except OSError as error:
-        raise JobError(f"shard {path} is missing ({error.strerror}): {WRITE_AGAIN}") from None
+    except (OSError, ValueError) as error:  # ValueError: NUL
+        why = getattr(error, "strerror", None) or error
+        raise JobError(f"shard {path} is missing ({why}): {WRITE_AGAIN}") from None
     if size != shard.bytes:
         raise JobError(
             f"shard {path} has {size} bytes but the manifest says {shard.bytes}, so it was cut short or changed: "

@@ -2,6 +2,9 @@
 
 import json
 import os
+import shutil
+import sys
+import unicodedata
 from collections import Counter
 
 import numpy as np
@@ -269,6 +272,81 @@ def test_rafdb(tmp_path, spelling):
         assert sample["domain"] == ("source", "target")[int(number) % 2]
         assert (sample["split"] == "test") == (split == "test")
     assert len([s for s in read if s["split"] == "val"]) == pytest.approx(0.1 * 67, abs=3)
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        *("{} {} 0", "{}\t{}", "{},{}", "{}, {},0.98", "{};{};x", '"{}","{}"', "  {}   {}  ", "aligned/{} {}"),
+        *("aligned\\{} {}", "{} {} 3 1 2"),
+    ],
+)
+def test_rafdb_lists_in_other_hands(tmp_path, line):
+    """Blanks, tabs, commas and semicolons; columns after the emotion; a header, blank lines, a byte order mark."""
+    root = trees.rafdb(tmp_path / "set", train=28, test=14)
+    build("rafdb", root, tmp_path / "right")
+    path = root / "basic/EmoLabel/list_patition_label.txt"
+    lines = [line.format(*words.split()) for words in path.read_text().splitlines()]
+    path.write_text("\ufeffimage" + "\tlabel\n" + "\n\n".join(lines) + "\n\n", encoding="utf-8")
+    build("rafdb", root, tmp_path / "out")
+    of = [{sample["source"]: sample["emotion"] for sample in samples(tmp_path / name)} for name in ("right", "out")]
+    assert of[0] == of[1]
+    assert len(of[0]) == 35, "all of known gender"
+
+
+@pytest.mark.parametrize("line", ["train_00001.jpg", "train_00001.jpg joy 5", "train_00001.jpg 0.9 5", "5 train_1.jpg"])
+def test_rafdb_lists_of_another_kind_are_refused_by_line(tmp_path, line):
+    root = trees.rafdb(tmp_path / "set", train=7, test=7)
+    path = root / "basic/EmoLabel/list_patition_label.txt"
+    path.write_text(path.read_text() + line + "\n")
+    with pytest.raises(JobError, match=r"list_patition_label\.txt, line 15: '.*' is not of the form train_00001\.jpg"):
+        build("rafdb", root, tmp_path / "out")
+
+
+def test_paths_of_a_table_from_windows_or_macos(tmp_path):
+    forms = [unicodedata.normalize(form, "René") for form in ("NFC", "NFD")]
+    rows = []
+    for i in range(28):
+        path = trees.put(tmp_path / "set" / "Bilder 1" / f"{forms[i % 2]}{i}.png", i)
+        name = str(path.relative_to(tmp_path / "set"))
+        said = unicodedata.normalize(("NFD", "NFC")[i % 2], name).replace("/", "\\") if i > 3 else f"./{name}"
+        rows.append({"path": said, "domain": ("male", "female")[i // 7 % 2], "emotion": EMOTIONS[i % 7]})
+    rows.append({**rows[0], "path": rows[0]["path"].removeprefix("./")})
+    trees.table(tmp_path / "set", rows)
+    build("csv", tmp_path / "set", tmp_path / "out")
+    read = samples(tmp_path / "out")
+    assert len(read) == 28, "the same image twice, under two paths, is one"
+    assert all(sample["source"].startswith("Bilder 1/Ren") for sample in read)
+
+
+def test_a_file_whose_name_has_a_backslash_is_found_as_it_is(tmp_path):
+    rows = []
+    for i in range(14):
+        path = trees.put(tmp_path / "set" / f"a\\{i}.png", i)
+        rows.append({"path": path.name, "domain": ("male", "female")[i // 7], "emotion": EMOTIONS[i % 7]})
+    trees.table(tmp_path / "set", rows)
+    build("csv", tmp_path / "set", tmp_path / "out", options={"subjects": False})
+    assert len(samples(tmp_path / "out")) == 14
+
+
+def test_cells_that_no_file_or_table_has(tmp_path):
+    rows = []
+    for i in range(20):
+        path = trees.put(tmp_path / "set" / f"{i}.png", i)
+        rows.append({"path": path.name, "domain": "mf"[i % 2], "emotion": "joy"})
+    for cell in ("\0", "a\0b", "9" * 5000, "/dev/zero", "..", "/", "a" * 5000, "[" * 5000, "1e309"):
+        trees.table(tmp_path / "set", [*rows, {**rows[0], "path": cell}])
+        shutil.rmtree(tmp_path / "out", ignore_errors=True)
+        if "\0" in cell and sys.version_info < (3, 11):  # its csv module takes none
+            with pytest.raises(JobError, match="NUL"):
+                build("csv", tmp_path / "set", tmp_path / "out", max_skipped="1")
+            continue
+        build("csv", tmp_path / "set", tmp_path / "out", max_skipped="1")
+        assert len((tmp_path / "out/skipped.csv").read_text().splitlines()) == 2
+    (tmp_path / "set/labels.csv").unlink()
+    os.mkfifo(tmp_path / "set/labels.csv")
+    with pytest.raises(JobError, match=r"labels\.csv is no plain file"):
+        build("csv", tmp_path / "set", tmp_path / "out2")
 
 
 def test_rafdb_names_an_image_that_is_not_there(tmp_path):

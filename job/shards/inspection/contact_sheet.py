@@ -56,7 +56,7 @@ def draw_sheet(manifest: Manifest, store: ShardStore) -> Image.Image:
     pen, font = ImageDraw.Draw(sheet), ImageFont.load_default()
     for row, name in enumerate(manifest.class_names[:classes]):
         pen.text((2, _TITLE + row * cell + size // 2 - 5), name, "black", font)
-    for place, domain in enumerate(manifest.domains):
+    for place, domain in enumerate(domain for domain, splits in manifest.domains.items() if splits):
         left = _NAMES + place * (block + 4 * _GAP)
         split, labelled = next(
             ((split, True) for split in manifest.domains[domain] if manifest.labels(domain, split)),

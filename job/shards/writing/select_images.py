@@ -15,6 +15,7 @@ from job.shards.writing.convert import Converted
 from job.shards.writing.nothing_found import no_images, no_images_of
 from job.shards.writing.splits import Item, assign_splits, repeats_of_held_out
 from job.system.errors import JobError
+from job.system.text import shortened
 from job.vocabulary import DOMAINS, SOURCE, TARGET, UNLABELLED
 
 _NAMED = 8  # so many names of classes are listed in a message
@@ -196,7 +197,7 @@ def _no_labels(options: dict[str, Any], classes: Classes, names: Counter[str], i
 
 
 def _some(names: Sequence[str]) -> str:
-    listed = ", ".join(names[:_NAMED])
+    listed = ", ".join(shortened(name, 60) for name in names[:_NAMED])
     return listed if len(names) <= _NAMED else f"{listed}, ... ({len(names)} in all)"
 
 

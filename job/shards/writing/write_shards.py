@@ -32,6 +32,7 @@ from job.system.garbage_pause import no_collecting
 from job.system.processes import Pool, cores
 from job.system.progress import follow
 from job.system.random_numbers import mix
+from job.system.text import shortened
 from job.vocabulary import DOMAINS
 
 _MODULES_OF_WORK = ("job.shards.writing.write_shard", "job.shards.writing.convert")  # what worker processes run
@@ -165,10 +166,11 @@ def _gather(layout, root, out, settings, strict, budget, pool, progress, refusal
 
 def _check(layout, root, out, size, shards, workers, seed, quality, crop, no_face, options) -> dict[str, Any]:
     """The layout's options with the user's in place. Raises JobError for whatever cannot be meant."""
-    if layout.needs_root and (root is None or not Path(root).is_dir()):
+    if layout.needs_root and (root is None or not os.path.isdir(root)):
         given = f"--root {root} is not a folder" if root else "there is no --root"
         raise JobError(f"layout {layout.name} reads files, and {given}: give the dataset's folder")
-    if root is not None and out.exists() and out.samefile(root):
+    _check_name(out)
+    if root is not None and out.exists() and os.path.exists(root) and out.samefile(root):
         raise JobError(f"--out {out} is the dataset's own folder: choose another")
     for name, value, low, high in (
         ("--size", size, 8, 1024),
@@ -192,6 +194,18 @@ def _check(layout, root, out, size, shards, workers, seed, quality, crop, no_fac
     if layout.find is not None:
         _check_apart(out, {"--root": root} if layout.needs_root else folders_of(complete))
     return complete
+
+
+def _check_name(out: Path) -> None:
+    """Raise JobError for a path that no file system takes."""
+    try:
+        os.path.realpath(out)
+        os.lstat(out)
+    except (FileNotFoundError, NotADirectoryError):
+        pass
+    except (OSError, ValueError) as error:  # ValueError: NUL
+        why = getattr(error, "strerror", None) or error
+        raise JobError(f"--out: cannot make {shortened(str(out))} ({why}): choose another") from None
 
 
 def _check_apart(out: Path, folders: dict[str, str]) -> None:

@@ -1,7 +1,9 @@
 """`inspect` counts, checks every byte, and draws a contact sheet."""
 
+import errno
 import hashlib
 import json
+import os
 import re
 import shutil
 
@@ -9,6 +11,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from job.__main__ import run
 from job.shards.inspection.contact_sheet import write_sheet
 from job.shards.inspection.inspect_shards import inspect_shards
 from job.shards.manifest import load_manifest
@@ -145,3 +148,90 @@ def test_what_was_left_out_is_told(tmp_path):
     trees.folders(tmp_path / "set", names=(*trees.EMOTIONS, "contempt"))
     build("folders", tmp_path / "set", tmp_path / "out")
     assert "left out: 12 emotion contempt" in inspect_shards(tmp_path / "out")
+
+
+# The command --------------------------------------------------------------------------------------------------------
+
+
+def inspect(capsys, monkeypatch, *words):
+    """Exit code, stdout and stderr of the command."""
+    monkeypatch.setattr("sys.argv", ["job", "inspect", *map(str, words)])
+    code = run()
+    return code, *capsys.readouterr()
+
+
+@pytest.mark.parametrize("place", ["folder", "missing/parent.png", "full", "read-only"])
+def test_the_table_is_printed_where_the_sheet_cannot_be_written(made, tmp_path, capsys, monkeypatch, place):
+    sheet = tmp_path / place
+    if place == "folder":
+        sheet = tmp_path / "folder.png"
+        sheet.mkdir()
+    elif place == "missing/parent.png":
+        (tmp_path / "missing").write_text("a file, where a folder is needed")
+    else:
+        sheet = tmp_path / "sheet.png"
+        error = {"full": errno.ENOSPC, "read-only": errno.EROFS}[place]
+
+        def fail(self, path, **settings):
+            raise OSError(error, os.strerror(error))
+
+        monkeypatch.setattr(Image.Image, "save", fail)
+    code, out, err = inspect(capsys, monkeypatch, made, "--sheet", sheet)
+    assert code == 2
+    assert "layout toy, 16 x 16 pixels" in out
+    assert "subjects in two splits: 0" in out
+    assert "contact sheet" not in out
+    assert err.count("\n") == 1
+    assert err.startswith("error: ")
+    assert "--sheet" in err
+    assert not list(tmp_path.rglob("*.partial"))
+
+
+def test_the_sheet_is_named_behind_the_table(made, tmp_path, capsys, monkeypatch):
+    code, out, err = inspect(capsys, monkeypatch, made, "--sheet", tmp_path / "deep" / "sheet.jpg")
+    assert (code, err) == (0, "")
+    assert out.endswith(f"contact sheet: {tmp_path / 'deep' / 'sheet.jpg'}\n")
+    assert Image.open(tmp_path / "deep" / "sheet.jpg").format == "JPEG"
+    code, out, err = inspect(capsys, monkeypatch, made, "--sheet", tmp_path / "sheet.xyz")
+    assert (code, out) == (2, "")
+    assert "give the name of a picture" in err
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        *(b"", b"null", b"[" * 100_000, b'{"a":' * 50_000, b'{"version":' + b"9" * 5000 + b"}", b"\xff\xfe", b"\0"),
+        *(b'{"version": 1}', b'{"version": 1, "size": 1000000000}'),
+    ],
+    ids=lambda content: str(content[:20]),
+)
+def test_a_manifest_that_cannot_be_is_one_line(shards, capsys, monkeypatch, content):
+    (shards / "manifest.json").write_bytes(content)
+    code, out, err = inspect(capsys, monkeypatch, shards)
+    assert (code, out, err.count("\n")) == (2, "", 1)
+    assert "manifest.json" in err
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        *(
+            ("size", 10**9),
+            ("size", 10**30),
+            ("layout", None),
+            ("class_names", []),
+            ("domains", {"source": {"train": []}}),
+        ),
+        *(("samples", 10**18), ("bytes", 10**18), ("path", "\0"), ("path", "x" * 5000), ("class_counts", None)),
+        *(("class_counts", [10**18] * 3), ("labelled", False)),
+    ],
+)
+def test_values_of_a_manifest_that_cannot_be_are_one_line(shards, capsys, monkeypatch, name, value):
+    held = json.loads((shards / "manifest.json").read_text())
+    first = held["domains"]["source"]["train"][0]
+    (held if name in held else first)[name] = value
+    (shards / "manifest.json").write_text(json.dumps(held))
+    code, _, err = inspect(capsys, monkeypatch, shards, "--verify", "--sheet", shards.parent / "sheet.png")
+    assert code == 2
+    assert err.count("\n") == 1
+    assert len(err) < 2200

@@ -190,3 +190,38 @@ def test_too_many_unreadable_images_keep_the_converted_ones_and_none_keeps_nothi
 def test_numbers_and_the_word_faces_beside_an_emotion_change_nothing(name, emotion):
     label = label_of(name)
     assert (None if label is None else EMOTIONS[label]) == emotion
+
+
+@pytest.mark.parametrize("name", ["size", "shards", "workers", "seed", "quality"])
+@pytest.mark.parametrize("value", [10**10, 10**18, 10**300, -(10**30)])
+def test_numbers_beyond_any_meaning(tmp_path, name, value):
+    root = trees.folders(tmp_path / "set", each=2)
+    with pytest.raises(JobError, match=rf"--{name} -?\d+ must be between"):
+        build("folders", root, tmp_path / "out", **{name: value})
+
+
+@pytest.mark.parametrize("count", [0, 10**9, 10**18, 10**30])
+def test_more_pictures_than_there_are_people(tmp_path, count):
+    with pytest.raises(JobError, match=r"train=\d+"):
+        build("faces", None, tmp_path / "out", options={"train": count})
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize("pattern", ["(" * 3000, "(a{99999999})", "a{1,99999999999999999999}", "[[a]", "\0(", "(?P<x"])
+def test_expressions_that_cannot_be(tmp_path, pattern):
+    root = trees.folders(tmp_path / "set", each=2)
+    with pytest.raises(JobError) as caught:
+        build("folders", root, tmp_path / "out", options={"subject": pattern})
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("name", ["x" * 300, "x/" * 3000, "a\0b", "\0"])
+def test_paths_that_no_file_system_takes(tmp_path, name):
+    root = trees.folders(tmp_path / "set", each=2)
+    with pytest.raises(JobError, match=r"--out: cannot make"):
+        build("folders", root, tmp_path / name)
+    with pytest.raises(JobError, match="is not a folder"):
+        build("folders", str(tmp_path / name), tmp_path / "out")
+    with pytest.raises(JobError):
+        build("pair", None, tmp_path / "out", options={"source": f"jaffe:{name}", "target": f"folders:{root}"})
+    assert not (tmp_path / "out").exists()
