@@ -347,3 +347,14 @@ def test_pictures_are_none_where_there_are_no_labels():
     assert isinstance(sample.mistakes, Faces)
     assert len(sample.mistakes.keys) == 0
     assert set(sample.faces.labels) == {-1}
+
+
+def test_names_of_classes_are_text_and_no_formula_or_html(drawn, tmp_path):
+    folder = tmp_path / "copy"
+    shutil.copytree(drawn.run_folder, folder)
+    names = ["$x^", "<b>bold</b>", "a&b", r"\frac", "_", "%s", "'\""]
+    for path in (folder / "evaluation").glob("*.json"):
+        path.write_text(json.dumps(json.loads(path.read_text()) | {"class_names": names}))
+    run = read_run(folder)
+    assert "figures/confusion_source" in draw_figures(run)  # matplotlib would fail on a formula without an end
+    assert "<b>bold" not in write_report(run).read_text()
