@@ -47,7 +47,9 @@ def run() -> int:
         command = error.ctx.command_path if isinstance(error, click.UsageError) and error.ctx else "python -m job"
         message = error.format_message().rstrip(".")
         return _refuse(f"{message}{' See' if message.endswith('?') else ': see'} {command} --help")
-    except (click.Abort, KeyboardInterrupt):
+    except (click.Abort, KeyboardInterrupt) as error:
+        if isinstance(error.__cause__, EOFError):  # click takes a file that ends too early for Ctrl-D at a prompt
+            raise error.__cause__ from None
         echo("interrupted: the same command again goes on with what is finished", err=True)
         return 130
     except ModuleNotFoundError as error:

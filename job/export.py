@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from job.evaluation.load import Loaded, load_model
+from job.shards.writing.crop import CASCADE, MARGIN, SEARCH_EDGE, SMALLEST_FACE
 from job.system.errors import JobError, first_line
 from job.system.files import check_output, whole, writing
 
@@ -97,17 +98,33 @@ def _trace(classifier: Classifier, loaded: Loaded) -> "torch.onnx.ONNXProgram":
 
 
 def _metadata(loaded: Loaded) -> dict[str, str]:
-    """What the user of the file has to know, as strings."""
-    return {
+    """How to prepare a photo as `predict` does, and where the weights come from; docs/export.md explains the keys."""
+    data = loaded.config.data
+    metadata = {
         "class_names": json.dumps(loaded.class_names),
         "size": str(loaded.size),
         "crop": loaded.crop,
+        "interpolation_when_smaller": "area",  # of a picture whose shorter edge is longer than size
+        "interpolation_otherwise": "cubic",
         "jpeg_quality": str(loaded.quality),
+        "jpeg_subsampling": "444",
+        "channel_order": "RGB",
         "input": f"RGB, float32 [n, 3, {loaded.size}, {loaded.size}], values in [0, 1]",
+        "normalisation": "inside",
+        "mean": json.dumps(data.mean),
+        "std": json.dumps(data.std),
         "backbone": loaded.config.model.backbone,
         "run": loaded.config.name,
         "step": str(loaded.step),
     }
+    if loaded.crop == "face":
+        metadata |= {
+            "face_detector": CASCADE,
+            "face_search_edge": str(SEARCH_EDGE),
+            "face_smallest_share": str(SMALLEST_FACE),
+            "face_margin": str(MARGIN),
+        }
+    return metadata
 
 
 @torch.inference_mode()

@@ -1,6 +1,7 @@
 """`python -m job predict`: pictures to emotions."""
 
 import csv
+import os
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from itertools import repeat
@@ -62,6 +63,8 @@ def predict(checkpoint: Path, inputs: Sequence[Path], out: Path, batch_size: int
     loaded = load_model(checkpoint)
     unreadable: list[str] = []
     paths = list(find_images(inputs, unreadable))
+    if not paths and unreadable:
+        raise JobError(f"nothing to predict: {unreadable[0]}{_more(unreadable)}")
     if not paths:
         endings = ", ".join(ENDINGS)
         raise JobError(
@@ -84,14 +87,25 @@ def predict(checkpoint: Path, inputs: Sequence[Path], out: Path, batch_size: int
                 if not read:
                     continue
                 rows = probabilities(loaded, np.stack([pixels for _, pixels in read]), device)
-                for (path, _), row in zip(read, rows, strict=True):
+                finite = np.isfinite(rows).all(1)
+                unreadable += [
+                    f"{path}: the network's answer is not a number"
+                    for (path, _), good in zip(read, finite, strict=True)
+                    if not good
+                ]
+                read = [item for item, good in zip(read, finite, strict=True) if good]
+                for (path, _), row in zip(read, rows[finite], strict=True):
                     best = int(row.argmax())
                     cells = [path, loaded.class_names[best], f"{row[best]:.4f}", *(f"{p:.4f}" for p in row)]
                     writer.writerow(csv_row(cells))
                 done += len(read)
         if not done:
-            raise JobError(f"none of {len(paths)} images could be read; the first: {unreadable[0]}")
+            raise JobError(f"none of {len(paths)} images could be predicted: {unreadable[0]}{_more(unreadable)}")
     return done, unreadable
+
+
+def _more(lines: Sequence[str]) -> str:
+    return f" (and {len(lines) - 1} more)" if len(lines) > 1 else ""
 
 
 @torch.inference_mode()
@@ -102,29 +116,36 @@ def probabilities(loaded: Loaded, images: np.ndarray, device: torch.device) -> n
 
 
 def find_images(inputs: Iterable[Path], unreadable: list[str]) -> Iterator[Path]:
-    """The files named and, in a fixed order, the images in the folders named; broken links are noted as unreadable.
+    """The files named and, in a fixed order, the images in the folders named.
 
-    Raises JobError when an input is missing.
+    Adds to `unreadable` a line for each input that is missing, and for what a folder holds and cannot be read.
     """
     for path in map(Path, inputs):
-        if path.is_dir():
+        if os.path.isdir(path):
             notes = Notes()
-            yield from (Path(found) for found, _ in walk(path, notes))
+            try:
+                yield from (Path(found) for found, _ in walk(path, notes))
+            except JobError as error:  # the folder itself cannot be listed
+                unreadable.append(str(error))
             unreadable += [f"{path / below}: {reason}" for below, reason in notes.skipped]
             for line in count_lines(notes.left_out):
                 echo(f"left out below {path}: {line}", err=True)
-        elif path.exists():
+        elif os.path.exists(path):
             yield path
         else:
-            raise JobError(f"no image or folder at {path}")
+            unreadable.append(f"no image or folder at {path}")
 
 
 def _read(path: Path, loaded: Loaded) -> np.ndarray | str:
     """Pixels exactly as the shards hold them: same crop, filter, JPEG quality and decoder. Or why there are none."""
     try:
         pixels = read_picture(fetch(str(path)))
-    except (OSError, ValueError) as error:
+        if loaded.crop == "face":
+            pixels = crop_to(pixels, find_face(pixels))
+        return simplejpeg.decode_jpeg(encode(pixels, loaded.size, loaded.quality, loaded.crop), "RGB")
+    except JobError:  # nothing is wrong with the image: there is no detector
+        raise
+    except MemoryError:
+        return "not enough memory to read it"
+    except Exception as error:  # of one image, which must not end the others; OpenCV has errors of its own
         return why(error)
-    if loaded.crop == "face":
-        pixels = crop_to(pixels, find_face(pixels))
-    return simplejpeg.decode_jpeg(encode(pixels, loaded.size, loaded.quality, loaded.crop), "RGB")

@@ -16,6 +16,7 @@ from job.evaluation.validate import held_out_metrics, validation_metrics
 from job.methods import OBJECTIVES
 from job.models.backbones import load_state
 from job.models.build import build_model, memory_format
+from job.models.check_state import check_state
 from job.models.dann import DANN
 from job.monitor import alerts
 from job.monitor.recorder import Recorder
@@ -213,7 +214,9 @@ def _build(config: Config, manifest: Manifest, accelerator, last: Checkpoint | N
     if config.model.batch_norm == "sync":
         model = torch.nn.SyncBatchNorm.convert_sync_batchnorm(model)
     if last:
-        load_state(model, last.weights())
+        weights = last.weights()
+        check_state(model, weights, str(last.path))
+        load_state(model, weights)
     model = model.to(memory_format=memory_format(config.model, accelerator.device))
     if config.model.compile:
         model.feature_extractor.compile()

@@ -323,7 +323,7 @@ def test_a_place_to_write_that_cannot_be_written(job, trained, faces, tmp_path):
     assert (tmp_path / "file").read_text() == ""
     out = tmp_path / "predictions.csv"
     out.write_text("of before")
-    fails(job("predict", "--checkpoint", best, REPO / "README.md", "--out", out), "none of 1 images could be read")
+    fails(job("predict", "--checkpoint", best, REPO / "README.md", "--out", out), "none of 1 images could be predicted")
     assert out.read_text() == "of before"
     assert [path.name for path in tmp_path.glob("*.partial")] == []
 

@@ -22,9 +22,10 @@ def evaluate(checkpoint: Path, split: str, shards: str | None, out: Path | None,
     """
     from job.evaluation.command import evaluate_checkpoint
 
-    table = evaluate_checkpoint(checkpoint, split, shards, out, allow_pipe)
+    table, outputs = evaluate_checkpoint(checkpoint, split, shards, out, allow_pipe)
     if table:
         echo(table)
+    outputs.check("make room, or choose another --out")
     return 0
 
 

@@ -6,6 +6,7 @@ import click
 
 from job.system.echo import echo
 from job.system.errors import JobError, first_line
+from job.system.outputs import Outputs
 
 
 @click.command()
@@ -25,18 +26,21 @@ def compare(runs: tuple[Path, ...], out: Path | None) -> int:
     from job.system.files import make_folder, write_atomically
 
     comparison = run(runs)
+    outputs = Outputs()
     if out is not None:
         from job.evaluation.compare import curves
         from job.metric_names import COMPARED
         from job.monitor.figures.comparison import draw_comparison
         from job.monitor.report.comparison import write_comparison
 
-        make_folder("--out", out)
-        write_atomically(out / "comparison.json", json.dumps(comparison, indent=1) + "\n")
-        draw_comparison(comparison, out / "comparison.png")
-        lines = curves(comparison, COMPARED)
-        write_comparison(comparison, lines, out / "comparison.html", out / "comparison.png")
+        with outputs.writing(out):
+            make_folder("--out", out)
+            write_atomically(out / "comparison.json", json.dumps(comparison, indent=1) + "\n")
+            draw_comparison(comparison, out / "comparison.png")
+            lines = curves(comparison, COMPARED)
+            write_comparison(comparison, lines, out / "comparison.html", out / "comparison.png")
     echo(table(comparison))
+    outputs.check("make room, or choose another --out")
     return 0
 
 
@@ -55,10 +59,14 @@ def report(runs: tuple[Path, ...]) -> int:
     from job.monitor.report.write import write_report
     from job.run_folder.run_view import read_run
 
+    outputs = Outputs()
     for folder in runs:
         view = read_run(folder)
-        draw_figures(view)
-        echo(write_report(view))
+        with outputs.writing(f"figures of {folder}"):
+            draw_figures(view)
+        with outputs.writing(folder / "report.html"):
+            echo(write_report(view))
+    outputs.check("make room, or make it writable")
     return 0
 
 

@@ -15,6 +15,7 @@ import torch
 from job.config.schema import Config
 from job.doctor.findings import FAIL, OK, WARN, Finding, below
 from job.monitor.wandb.run import mode
+from job.system.folder_probe import probe_folder
 
 GIB = 2**30
 LIBRARIES = ("torch", "torchvision", "accelerate", "numpy", "wandb")
@@ -22,7 +23,7 @@ LIBRARIES = ("torch", "torchvision", "accelerate", "numpy", "wandb")
 
 def examine(config: Config) -> list[Finding]:
     """Everything that a machine can find out by itself, without the shards."""
-    return [versions(), gpus(), cpus(), open_files(), shared_memory(), disk(config), wandb(config)]
+    return [versions(), gpus(), cpus(), open_files(), shared_memory(), disk(config), file_system(config), wandb(config)]
 
 
 def versions() -> Finding:
@@ -95,6 +96,27 @@ def disk(config: Config) -> Finding:
     found = f"{usage.free / GIB:.1f} GiB free in {folder}"
     advice = "free space there, lower train.keep_last, or choose another `output`"
     return below("disk", usage.free, 10 * GIB, GIB, found, advice)
+
+
+def file_system(config: Config) -> Finding:
+    """What works where the run folder is, or will be: everything but renaming has a replacement."""
+    folder = existing(config.run_folder)
+    probe = probe_folder(folder)
+    if probe.error is not None:
+        return Finding("file system", FAIL, f"cannot write to {folder}: {probe.error}", "choose another `output`")
+    if not probe.rename:
+        advice = "a checkpoint could be half written: choose another `output`"
+        return Finding("file system", FAIL, f"{folder} cannot rename a file over another", advice)
+    missing = {
+        "symbolic links: small files take their place": probe.links,
+        "fsync of folders: a power cut may cost the last checkpoint": probe.folder_fsync,
+        "locks: make sure that only one job uses a run folder": probe.locks,
+    }
+    lacking = [text for text, works in missing.items() if not works]
+    if lacking:
+        advice = "choose another `output` if that matters to you"
+        return Finding("file system", WARN, f"{folder} has no {'; no '.join(lacking)}", advice)
+    return Finding("file system", OK, f"{folder}: links, fsync, renaming and locks work")
 
 
 def existing(folder: Path) -> Path:

@@ -18,19 +18,24 @@ from job.shards.reading.augment import normalise
 from job.system.errors import JobError
 from job.system.files import check_output, write_atomically
 from job.system.memory import keep_freed_memory
+from job.system.outputs import Outputs
 from job.system.secrets import scrub, scrub_all
 from job.training.distributed import check_gpus, check_ranks
 from job.training.inputs import domain_names, open_store
 from job.vocabulary import DOMAINS
 
 
-def evaluate_checkpoint(path: Path, split: str, shards: str | None, out: Path | None, allow_pipe: bool = False) -> str:
-    """Evaluate on every rank that was launched; returns a table and writes the figures as JSON where `out` says.
+def evaluate_checkpoint(
+    path: Path, split: str, shards: str | None, out: Path | None, allow_pipe: bool = False
+) -> tuple[str, Outputs]:
+    """Evaluate on every rank that was launched; writes the figures as JSON where `out` says.
+
+    Returns a table, empty on all ranks but the main one, and what could not be written: print the first, then check
+    the second.
 
     A model card goes to `evaluation/` of the checkpoint's run folder, or beside `out` where there is no such folder.
     `shards` replaces the folder that the model was trained on; `allow_pipe` lets their URL run shell commands, which no
-    checkpoint can allow. Raises JobError for a broken checkpoint or shards of
-    other classes or another image size.
+    checkpoint can allow. Raises JobError for a broken checkpoint or shards of other classes or another image size.
     """
     check_gpus()
     if out is not None and int(os.environ.get("RANK", 0)) == 0:
@@ -39,16 +44,16 @@ def evaluate_checkpoint(path: Path, split: str, shards: str | None, out: Path | 
     if accelerator.device.type == "cpu":
         keep_freed_memory()
     check_ranks(accelerator)
-    table = _evaluate(accelerator, path, split, shards, out, allow_pipe)
+    result = _evaluate(accelerator, path, split, shards, out, allow_pipe)
     # together, and in order: a rank that just exits may be aborted in the threads of its process group
     accelerator.wait_for_everyone()
     accelerator.end_training()
-    return table
+    return result
 
 
 def _evaluate(
     accelerator: Accelerator, path: Path, split: str, shards: str | None, out: Path | None, allow_pipe: bool
-) -> str:
+) -> tuple[str, Outputs]:
     loaded = load_model(path)
     config = loaded.config.with_pipe(allow_pipe)
     place = shards or config.data.shards
@@ -77,19 +82,22 @@ def _evaluate(
         for role in DOMAINS
     ]
     if not accelerator.is_main_process:
-        return ""
+        return "", Outputs()
+    outputs = Outputs()
     if out is not None:
         content = {"checkpoint": str(path), "step": loaded.step, "shards": place, "split": split}
         content |= {"class_names": manifest.class_names}
         content |= {role: as_json(report) | _figures(report) for role, report in zip(DOMAINS, reports, strict=True)}
-        write_atomically(out, json.dumps(scrub_all(content), indent=1) + "\n")
+        with outputs.writing(out):
+            write_atomically(out, json.dumps(scrub_all(content), indent=1) + "\n")
     table = _table(reports, manifest.class_names)
     place = _card_place(path, split, out)
     if place is not None:
         by_role = dict(zip(DOMAINS, reports, strict=True))
-        write_atomically(place, scrub(model_card(config, manifest, str(path), loaded.step, split, by_role)))
-        table += f"\n\nmodel card: {place}"
-    return table
+        with outputs.writing(place):
+            write_atomically(place, scrub(model_card(config, manifest, str(path), loaded.step, split, by_role)))
+            table += f"\n\nmodel card: {place}"
+    return table, outputs
 
 
 def _card_place(checkpoint: Path, split: str, out: Path | None) -> Path | None:

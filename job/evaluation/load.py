@@ -7,6 +7,7 @@ from job.config.load import build_config
 from job.config.schema import Config
 from job.models.backbones import load_state
 from job.models.build import build_model
+from job.models.check_state import check_state
 from job.models.dann import DANN
 from job.run_folder.checkpoint import read_checkpoint
 
@@ -25,7 +26,9 @@ class Loaded:
 
 
 def load_model(path: Path) -> Loaded:
-    """Build the model of a checkpoint folder from nothing but that folder. Raises JobError when it is not whole.
+    """Build the model of a checkpoint folder from nothing but that folder.
+
+    Raises JobError when it is not whole, or its weights do not fit the network or are not finite.
 
     The folder may come from a stranger: a permission in its configuration counts for nothing.
     """
@@ -33,6 +36,8 @@ def load_model(path: Path) -> Loaded:
     meta = checkpoint.meta
     config = build_config(meta["config"], f"{path}/meta.json").with_pipe(False)
     model = build_model(config.model, meta["size"], len(meta["class_names"]), config.seed, load_weights=False)
-    load_state(model, checkpoint.weights())
+    weights = checkpoint.weights()
+    check_state(model, weights, str(path))
+    load_state(model, weights)
     names, crop = tuple(meta["class_names"]), meta.get("crop", "center")
     return Loaded(model.eval(), config, names, meta["size"], meta["quality"], crop, checkpoint.step)

@@ -98,7 +98,7 @@ def read_run(folder: Path) -> RunView:
         status=_status(folder),
         alerts=read_alerts(folder / "alerts.jsonl"),
         facts=read_object(folder / "facts.json"),
-        sample=read_arrays(folder / _SAMPLE),
+        sample=read_arrays(folder / _SAMPLE) if evaluations else {},  # they name its classes
     )
 
 

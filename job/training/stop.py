@@ -47,7 +47,8 @@ class Stop:
     def _asked_by_file(self) -> str | None:
         """Why, if the file is there."""
         if not self.file.exists():
-            return None
+            # the checkpoint that follows a stop says what to do; without a folder none could ever be written again
+            return None if self.file.parent.exists() else f"{self.file.parent} was deleted"
         try:
             said = self.file.read_text(encoding="utf-8", errors="replace").split()
         except OSError:

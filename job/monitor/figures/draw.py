@@ -4,7 +4,6 @@ Each figure has one renderer. Curves over the steps are drawn by the report itse
 and by W&B from the metrics; everything else is drawn here, and the report and W&B show the files.
 """
 
-import os
 from collections.abc import Callable, Collection
 from pathlib import Path
 
@@ -13,6 +12,7 @@ from matplotlib.figure import Figure
 from job.monitor.figures import confidence, confusion, domain, faces, feature_map
 from job.monitor.figures.paths import figure_path
 from job.run_folder.run_view import RunView
+from job.system.files import whole
 
 FIGURES: dict[str, Callable[[RunView], Figure | None]] = {  # name in W&B -> None where there is nothing to draw
     "figures/confusion_source": confusion.draw_source,
@@ -44,8 +44,8 @@ def draw_figures(run: RunView, names: Collection[str] = tuple(FIGURES)) -> dict[
             path.unlink(missing_ok=True)
             continue
         written[name] = path
-        path.parent.mkdir(parents=True, exist_ok=True)
-        temporary = path.with_name(f".{path.name}")
-        figure.savefig(temporary, format="png")
-        os.replace(temporary, path)
+        for folder in (run.folder / "figures", path.parent):  # not its parents: the run may have been deleted
+            folder.mkdir(exist_ok=True)
+        with whole(path) as partial:
+            figure.savefig(partial, format="png")
     return written

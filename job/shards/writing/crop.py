@@ -8,10 +8,10 @@ import numpy as np
 from job.system.errors import JobError
 
 CROPS = ("none", "center", "face")
-_CASCADE = "haarcascade_frontalface_alt2.xml"  # Lienhart et al. 2003; it ships with OpenCV 4
-_LOOK_EDGE = 480  # px: pictures are shrunk to this for the search, so that a large one takes no longer
-_LEAST_FACE = 8  # the smallest face looked for, as a share of the shorter edge: one in eight
-_MARGIN = 1.3  # the detector's square ends at chin and brows; emotions need mouth and forehead
+CASCADE = "haarcascade_frontalface_alt2.xml"  # Lienhart et al. 2003; it ships with OpenCV 4
+SEARCH_EDGE = 480  # px: pictures are shrunk to this for the search, so that a large one takes no longer
+SMALLEST_FACE = 8  # the smallest face looked for, as a share of the shorter edge: one in eight
+MARGIN = 1.3  # the detector's square ends at chin and brows; emotions need mouth and forehead
 
 _own = threading.local()
 
@@ -42,17 +42,17 @@ def find_face(image: np.ndarray) -> Box | None:
     """
     grey = cv2.cvtColor(image, cv2.COLOR_RGB2GRAY)
     height, width = grey.shape
-    shrink = max(1.0, max(height, width) / _LOOK_EDGE)
+    shrink = max(1.0, max(height, width) / SEARCH_EDGE)
     if shrink > 1:
         small = (max(1, round(width / shrink)), max(1, round(height / shrink)))
         grey = cv2.resize(grey, small, interpolation=cv2.INTER_AREA)
-    least = max(20, min(grey.shape) // _LEAST_FACE)
+    least = max(20, min(grey.shape) // SMALLEST_FACE)
     faces = _detector().detectMultiScale(grey, scaleFactor=1.1, minNeighbors=3, minSize=(least, least))
     if len(faces) == 0:
         return None
     # the largest; of equal ones the first from the top left, for the detector's order is its own affair
     x, y, w, h = max(np.asarray(faces).tolist(), key=lambda face: (face[2] * face[3], -face[1], -face[0]))
-    edge = min(round(_MARGIN * max(w, h) * shrink), height, width)
+    edge = min(round(MARGIN * max(w, h) * shrink), height, width)
     top = round((y + h / 2) * shrink - edge / 2)
     left = round((x + w / 2) * shrink - edge / 2)
     return min(max(top, 0), height - edge), min(max(left, 0), width - edge), edge, edge
@@ -63,9 +63,9 @@ def _detector():
     if hasattr(_own, "detector"):
         return _own.detector
     check_detector()
-    detector = cv2.CascadeClassifier(cv2.data.haarcascades + _CASCADE)
+    detector = cv2.CascadeClassifier(cv2.data.haarcascades + CASCADE)
     if detector.empty():
-        raise JobError(f"OpenCV {cv2.__version__} lacks {_CASCADE}: pip install 'opencv-python-headless>=4.11,<5'")
+        raise JobError(f"OpenCV {cv2.__version__} lacks {CASCADE}: pip install 'opencv-python-headless>=4.11,<5'")
     _own.detector = detector
     return detector
 

@@ -1,0 +1,89 @@
+"""Trying out what a folder's file system can do, instead of guessing from its name."""
+
+import errno
+import os
+import shutil
+import tempfile
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+from job.system.files import InUse, lock, to_disk, write_atomically
+
+
+@dataclass(frozen=True)
+class FolderProbe:
+    """What worked in a folder. `error` is the reason, and nothing else counts, where no file can be written at all."""
+
+    error: str | None
+    links: bool = False  # symbolic ones
+    folder_fsync: bool = False
+    rename: bool = False  # of a file over another one, and of a folder
+    locks: bool = False  # a second lock of a locked file is refused
+    free_bytes: int = 0
+
+
+def probe_folder(folder: Path) -> FolderProbe:
+    """Try, in a temporary folder inside `folder` that is deleted again, what a run needs of it."""
+    try:
+        scratch = Path(tempfile.mkdtemp(prefix=".probe-", dir=folder))
+    except OSError as error:
+        return FolderProbe(error.strerror or str(error))
+    try:
+        with open(scratch / "file", "wb") as file:
+            file.write(b"some bytes")
+            to_disk(file)
+        return FolderProbe(
+            None, _links(scratch), _folder_fsync(scratch), _rename(scratch), _locks(scratch), _free(scratch)
+        )
+    except OSError as error:
+        return FolderProbe(error.strerror or str(error))
+    finally:
+        shutil.rmtree(scratch, ignore_errors=True)
+
+
+def _links(folder: Path) -> bool:
+    with suppress(OSError):
+        (folder / "link").symlink_to("file")
+        return os.readlink(folder / "link") == "file"
+    return False
+
+
+def _folder_fsync(folder: Path) -> bool:
+    with suppress(OSError):
+        descriptor = os.open(folder, os.O_RDONLY)
+        try:
+            os.fsync(descriptor)
+            return True
+        finally:
+            os.close(descriptor)
+    return False
+
+
+def _rename(folder: Path) -> bool:
+    try:
+        (folder / "one").mkdir()
+        write_atomically(folder / "one" / "file", "1")
+        write_atomically(folder / "one" / "file", "2")
+        os.rename(folder / "one", folder / "two")
+        return (folder / "two" / "file").read_text() == "2"
+    except OSError as error:
+        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+            raise
+        return False
+
+
+def _locks(folder: Path) -> bool:
+    try:
+        with lock(folder / "lock"):
+            try:
+                lock(folder / "lock").close()
+            except InUse:
+                return True
+    except OSError:
+        pass
+    return False
+
+
+def _free(folder: Path) -> int:
+    return shutil.disk_usage(folder).free
