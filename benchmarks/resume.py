@@ -16,6 +16,7 @@ import simplejpeg
 from benchmarks.common import arguments, domain_streams, machine, print_table, write_result
 from job.shards.manifest import NAME, Manifest, ShardInfo
 from job.shards.reading.batch_loader import BatchLoader
+from job.system.files import sha256_of
 from job.vocabulary import DOMAINS
 
 SHARDS, SAMPLES, SIZE, STREAMS, BATCH, ROUNDS = 10_000, 4, 64, 64, 128, 5
@@ -35,7 +36,7 @@ def make_shards(folder: Path) -> None:
                     member = tarfile.TarInfo(name)
                     member.size = len(content)
                     tar.addfile(member, io.BytesIO(content))
-        infos = []
+        infos, sha256 = [], sha256_of(first)
         for number in range(SHARDS):
             path = first.with_name(f"{domain}-train-{number:06d}.tar")
             if number:
@@ -45,7 +46,7 @@ def make_shards(folder: Path) -> None:
                     path=str(path.relative_to(folder)),
                     samples=SAMPLES,
                     bytes=first.stat().st_size,
-                    sha256="0" * 64,
+                    sha256=sha256,
                     labelled=True,
                     class_counts=(0, SAMPLES),
                 )

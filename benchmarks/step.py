@@ -37,7 +37,6 @@ from job.models.build import memory_format
 from job.monitor.recorder import Recorder
 from job.run_folder.run_folder import RunFolder
 from job.shards.manifest import Manifest
-from job.shards.reading.augment import Augmentation
 from job.shards.reading.batch_loader import Batch, BatchLoader
 from job.shards.reading.prepare import Preparation
 from job.shards.writing.write_shards import write_shards
@@ -165,7 +164,7 @@ class _Turns:
 
 def _ours(model, optimizer, accelerator, config, recorder, stop, others) -> tuple[list, float]:
     """Seconds of every turn of our loop and of the `others`; seconds waited for data."""
-    augmentation = Augmentation(**config.data.augment.model_dump())
+    augmentation = config.data.augment
     no_score = (lambda step: ({}, 0.0), lambda score: False)
     callbacks = Callbacks(recorder.log, *no_score, lambda *_: 0.0, str, stop.agreed, lambda step: {})
     last, device = _channels_last(config, accelerator), accelerator.device

@@ -24,7 +24,7 @@ from job.monitor.wandb.node import NodeMonitor
 from job.run_folder.checkpoint import Checkpoint
 from job.run_folder.run_folder import RunFolder
 from job.shards.manifest import Manifest, load_manifest
-from job.shards.reading.augment import Augmentation, normalise
+from job.shards.reading.augment import normalise
 from job.shards.reading.batch_loader import Batch, BatchLoader
 from job.shards.reading.domain_stream import DomainStream
 from job.shards.reading.image_memory import DecodedImages
@@ -88,7 +88,7 @@ def _train(config: Config, manifest: Manifest, accelerator: Accelerator, folder:
     mean, std = config.data.mean, config.data.std
     channels_last = memory_format(config.model, accelerator.device) == torch.channels_last
     preparation = Preparation(
-        Augmentation(**config.data.augment.model_dump()),
+        config.data.augment,
         mean,
         std,
         channels_last,
@@ -122,6 +122,7 @@ def _train(config: Config, manifest: Manifest, accelerator: Accelerator, folder:
             split,
             normalise=lambda images: normalise(images, mean, std, channels_last),
             batch_size=config.evaluation.batch_size,
+            threads=config.data.threads,
             probe_samples=probe_samples,
             pictures=pictures,
         )

@@ -12,6 +12,7 @@ from PIL import Image
 
 from job.__main__ import run
 from job.train import train
+from tests.support.manifests import accept_changes
 from tests.support.running import REPO, finish, start
 
 
@@ -121,7 +122,8 @@ def test_a_shard_that_ends_too_early_though_its_size_is_right(train_on, broken):
     path = first_shard(broken)
     content = path.read_bytes()
     path.write_bytes(content[: len(content) // 2] + bytes(len(content) - len(content) // 2))
-    fails(train_on(f"data.shards={broken}"), str(path))
+    fails(train_on(f"data.shards={broken}"), str(path), "sha256")
+    fails(train_on(f"data.shards={broken}", "data.verify=never"), str(path), "damaged")
 
 
 def test_an_image_that_cannot_be_decoded(train_on, broken):
@@ -130,6 +132,7 @@ def test_an_image_that_cannot_be_decoded(train_on, broken):
     start_of_image = content.index(b"\xff\xd8\xff")
     content[start_of_image : start_of_image + 400] = bytes(400)
     path.write_bytes(content)
+    accept_changes(broken)
     fails(train_on(f"data.shards={broken}"), str(path), "cannot be decoded", "data.on_bad_image=skip")
     code, _, errors = train_on(f"data.shards={broken}", "data.on_bad_image=skip", "name=skips")
     assert code == 0, errors
@@ -141,7 +144,8 @@ def test_a_label_that_is_no_class(train_on, broken):
     header = content.index(b".cls\0")
     block = header // 512 * 512 + 512
     path.write_bytes(content[:block] + b"9" + content[block + 1 :])
-    fails(train_on(f"data.shards={broken}"), str(path), "9")
+    fails(train_on(f"data.shards={broken}"), "its sha256 is not the manifest's", str(path))
+    fails(train_on(f"data.shards={broken}", "data.verify=never"), str(path), "9")
 
 
 def test_classes_that_do_not_fit(job, trained, broken):

@@ -17,6 +17,7 @@ from accelerate.commands.config.config_args import load_config_from_file
 from job.shards.manifest import load_manifest
 from job.shards.reading.domain_stream import DomainStream
 from job.shards.reading.shard_cache import ShardStore
+from tests.support.manifests import accept_changes
 from tests.support.running import REPO, assert_same_weights, rows, weights
 
 pytestmark = pytest.mark.slow
@@ -149,6 +150,7 @@ def test_bad_input_found_by_one_rank_only_is_the_last_line(small, faces, tmp_pat
     content = bytearray(path.read_bytes())
     content[at : at + 300] = bytes(300)
     path.write_bytes(content)
+    accept_changes(broken)
     process = local(config, tmp_path, ranks=2)
     _, errors = process.communicate(timeout=200)
     assert process.returncode == 2, errors

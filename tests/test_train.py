@@ -15,6 +15,7 @@ import pytest
 from job.config.load import build_config
 from job.system.errors import EXIT_STOPPED, JobError
 from job.train import train
+from tests.support.manifests import accept_changes
 from tests.support.running import (
     SMALL,
     assert_same_weights,
@@ -191,8 +192,6 @@ def test_target_labels_cannot_leak(small, faces, tmp_path, undisturbed):
 
 def shuffle_target_labels(folder) -> int:
     """Give every sample of the target's train and val shards another label; returns how many were changed."""
-    import hashlib
-
     generator = random.Random(0)
     manifest = json.loads((folder / "manifest.json").read_text())
     changed = 0
@@ -207,8 +206,7 @@ def shuffle_target_labels(folder) -> int:
                     content[header + 512] = generator.choice([c for c in b"0123456" if c != old])
                     changed += 1
             path.write_bytes(content)
-            shard["sha256"] = hashlib.sha256(content).hexdigest()
-    (folder / "manifest.json").write_text(json.dumps(manifest))
+    accept_changes(folder)
     return changed
 
 
@@ -470,6 +468,7 @@ def test_skipped_images_are_counted_over_a_stop(small, faces, tmp_path):
         image = content.index(b"\xff\xd8\xff")
         content[image : image + 400] = bytes(400)
         path.write_bytes(content)
+    accept_changes(broken)
     data = {"shards": str(broken), "on_bad_image": "skip"}
     whole, parts = small(name="whole", data=data), small(name="parts", data=data)
     assert train(whole) == 0

@@ -37,6 +37,11 @@ class Augment(Section):
             raise ValueError("give two numbers, 0 < from <= to")
         return scale
 
+    @property
+    def resamples(self) -> bool:
+        """Whether pixels move to places between pixels. A flip alone does not need that."""
+        return bool(self.rotate or self.shift or self.scale != (1.0, 1.0))
+
 
 class Data(Section):
     """Which shards are read, and how. The manifest's hash stands for the shards themselves."""
@@ -69,6 +74,8 @@ class Data(Section):
     """Size of that cache; null: no limit."""
     record_keys: Harmless[bool] = False
     """Write the sample keys of every batch to keys/rank_N.jsonl of the run folder."""
+    verify: Harmless[Literal["first_use", "never"]] = "first_use"
+    """Check a shard's sha256 when a process first opens it."""
     allow_pipe: Harmless[bool] = False
     """Let shard URLs run shell commands (`pipe:...`). Never stored: each command must be given it again."""
     mean: Triple = (0.5, 0.5, 0.5)

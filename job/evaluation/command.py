@@ -77,6 +77,7 @@ def _evaluate(
             split,
             normalise=lambda images: normalise(images, config.data.mean, config.data.std),
             batch_size=config.evaluation.batch_size,
+            threads=config.data.threads,
             progress=accelerator.is_main_process,
         )
         for role in DOMAINS

@@ -47,6 +47,7 @@ def evaluate_domain(
     split: str,
     normalise: Callable[[Tensor], Tensor],
     batch_size: int,
+    threads: int = 2,
     probe_samples: int = 0,
     pictures: int = 0,
     progress: bool = False,
@@ -55,9 +56,10 @@ def evaluate_domain(
 
     The report holds `probe_samples` samples and, for figures, `pictures` pictures and as many confident mistakes.
 
-    `normalise` maps uint8 [n, height, width, 3] to network input; `batch_size` is per rank. Each rank takes its own
-    range of the samples and the sums are reduced once, so that nothing is padded, dropped or counted twice; the total
-    is checked against the manifest. With `progress` it says how far this rank is. Raises JobError for damaged shards.
+    `normalise` maps uint8 [n, height, width, 3] to network input; `batch_size` and the decoding `threads` are per rank.
+    Each rank takes its own range of the samples and the sums are reduced once, so that nothing is padded, dropped or
+    counted twice; the total is checked against the manifest. With `progress` it says how far this rank is. Raises
+    JobError for damaged shards.
     """
     classes = len(manifest.class_names)
     labelled = manifest.labels(domain, split) > 0
@@ -75,6 +77,7 @@ def evaluate_domain(
         rank=accelerator.process_index,
         world_size=accelerator.num_processes,
         batch_size=batch_size,
+        threads=threads,
     )
     own = manifest.samples(domain, split) // accelerator.num_processes
     for images, labels, keys in follow(batches, own, lambda batch: len(batch[2]), f"{domain} {split}", progress):

@@ -6,18 +6,34 @@ It is written last, so a folder without one is unfinished. A remote one is opene
 import hashlib
 import json
 import os
+import re
+import stat
+from collections import Counter
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Annotated, Any, Literal
 from urllib.parse import urlparse
 
-from pydantic import BaseModel, ConfigDict, Field, NonNegativeInt, PositiveInt, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Field, NonNegativeInt, ValidationError, model_validator
 
-from job.system.errors import JobError
+from job.shards.remote import RemoteError, read_remote, url_of
+from job.system.errors import JobError, first_line
+from job.system.files import read_regular
 from job.system.garbage_pause import no_collecting
+from job.system.text import control_characters, shortened
 
 NAME = "manifest.json"
 VERSION = 1
 WRITE_AGAIN = "copy it again, or delete the folder and write the shards again"
+
+
+MOST_BYTES = 256 << 20  # of a manifest: those of a million shards
+_TAR_SAMPLE = 1024  # bytes that a sample takes in a tar at least: a header, and the image in whole blocks
+# lines with a backslash, or with an empty part (so a slash at either end), `.` or `..`
+_NOT_BELOW = re.compile(r"^(?:|.*\\.*|(?:.*/)?\.{0,2}(?:/.*)?)$", re.MULTILINE)
+
+
+Name = Annotated[str, Field(min_length=1, max_length=1000)]
 
 
 class ShardInfo(BaseModel):
@@ -28,10 +44,10 @@ class ShardInfo(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    path: str  # relative to the manifest, with forward slashes
-    samples: PositiveInt
-    bytes: PositiveInt
-    sha256: str
+    path: str = Field(max_length=1000)  # relative to the manifest, with forward slashes
+    samples: int = Field(gt=0)
+    bytes: int = Field(gt=0, le=2**40)
+    sha256: str = Field(pattern="^[0-9a-f]{64}$")
     labelled: bool
     class_counts: tuple[NonNegativeInt, ...] | None = None
 
@@ -42,45 +58,59 @@ class ShardInfo(BaseModel):
             return 0
         return self.samples if self.class_counts is None else sum(self.class_counts)
 
+    def problem(self, classes: int) -> str | None:
+        """What of this cannot be true, of shards with so many classes."""
+        if self.samples * _TAR_SAMPLE > self.bytes:
+            return f"{self.bytes} bytes cannot hold {self.samples} samples"
+        if self.class_counts is None:
+            return "it is labelled but has no class_counts" if self.labelled else None
+        if not self.labelled:
+            return "it has class_counts but is not labelled"
+        if len(self.class_counts) != classes or self.labels > self.samples:
+            counts = list(self.class_counts)
+            return f"{self.samples} samples of {classes} classes, which the class_counts {counts} do not fit"
+        return None
+
 
 class Manifest(BaseModel):
-    """What `SHARDS/manifest.json` holds; `base` is where it was read from, without the file name."""
+    """What `SHARDS/manifest.json` holds."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     version: Literal[1] = VERSION
     layout: str
-    size: Annotated[PositiveInt, Field(le=8192)]  # px; the reader makes room for whole images
-    class_names: tuple[str, ...]
-    seed: int
-    quality: int
+    size: int = Field(gt=0, le=8192)  # pixels; the reader makes room for whole images
+    class_names: tuple[Name, ...] = Field(min_length=1, max_length=10_000)
+    seed: int = Field(ge=-(2**63), lt=2**63)
+    quality: int = Field(ge=0, le=100)
     keep_target_labels: bool = False
     crop: str = "center"
     no_face: str = "keep"  # what became of images in which --crop face found none
     options: dict[str, Any] = {}
     inputs: str = ""  # digest of the records that the shards were written from
-    left_out: dict[str, int] = {}  # images that are not here, by what was wrong with them
-    unlabelled: dict[str, dict[str, int]] = {}  # by domain and split, images that have no label in the data set either
-    subjects_unknown: dict[str, int] = {}  # by domain, images of which no subject is known: they are split by image
-    domains: dict[str, dict[str, tuple[ShardInfo, ...]]]
+    left_out: dict[str, NonNegativeInt] = {}  # images that are not here, by what was wrong with them
+    # by domain and split, images that have no label in the data set either
+    unlabelled: dict[str, dict[str, NonNegativeInt]] = {}
+    # by domain, images of which no subject is known: they are split by image
+    subjects_unknown: dict[str, NonNegativeInt] = {}
+    domains: dict[Name, dict[Name, tuple[ShardInfo, ...]]]
 
     @model_validator(mode="after")
-    def _counts_fit(self) -> "Manifest":
-        """Raise ValueError for counts of classes that no shard can have."""
-        for splits in self.domains.values():
-            for shard in (shard for shards in splits.values() for shard in shards):
-                if shard.labelled != (shard.class_counts is not None):
-                    raise ValueError(
-                        f"{shard.path} is {'' if shard.labelled else 'not '}labelled, unlike its class_counts"
-                    )
-                if shard.class_counts is None:
-                    continue
-                if len(shard.class_counts) != len(self.class_names) or sum(shard.class_counts) > shard.samples:
-                    raise ValueError(
-                        f"{shard.path} has {shard.samples} samples of {len(self.class_names)} classes, which the "
-                        f"class_counts {list(shard.class_counts)} do not fit"
-                    )
+    def _consistent(self) -> "Manifest":
+        shards = list(self.all_shards())
+        _check_paths([shard.path for shard in shards])
+        if twice := _first_twice(self.class_names):
+            raise ValueError(f"class_names: {twice} is named twice")
+        for shard in shards:  # not a validator of each: of 20,000 shards those would take a tenth of a second
+            if problem := shard.problem(len(self.class_names)):
+                raise ValueError(f"{shard.path}: {problem}")
         return self
+
+    def all_shards(self) -> Iterator[ShardInfo]:
+        """The shards of all domains and splits."""
+        for splits in self.domains.values():
+            for shards in splits.values():
+                yield from shards
 
     def shards(self, domain: str, split: str) -> tuple[ShardInfo, ...]:
         """The shards of a split. Raises JobError where there are none."""
@@ -142,7 +172,11 @@ def load_manifest(place: str | Path, *, allow_pipe: bool = False, check_files: b
     place = str(place)
     base = place.removesuffix(NAME).rstrip("/") if place.endswith("/" + NAME) else place.rstrip("/") or place
     if is_remote(base):
-        return _parse(_read_remote(f"{check_url(base, allow_pipe)}/{NAME}"), f"{base}/{NAME}")
+        url = f"{check_url(base, allow_pipe)}/{NAME}"
+        manifest = _parse(_read_remote(url), url)
+        for shard in manifest.all_shards():
+            url_of(base, shard.path)
+        return manifest
     folder = Path(base)
     if not os.path.isdir(folder):  # False also for a name that is too long
         raise JobError(
@@ -150,63 +184,80 @@ def load_manifest(place: str | Path, *, allow_pipe: bool = False, check_files: b
             "(docs/data.md has the LAYOUT of each data set)"
         )
     try:
-        manifest = _parse((folder / NAME).read_bytes(), folder / NAME)
+        manifest = _parse(read_regular(folder / NAME, MOST_BYTES), folder / NAME)
     except FileNotFoundError:
         if not any(folder.glob("*/*/*.tar")) and not (folder / ".unfinished").exists():
             raise JobError(f"{folder} holds no shards (it has no {NAME}): give the --out of a shards command") from None
         raise JobError(f"{folder} has no {NAME}, so it is unfinished: run the shards command again") from None
     except OSError as error:
-        raise JobError(f"cannot read {folder / NAME}: {error.strerror}; check the permissions") from None
+        raise JobError(f"cannot read {folder / NAME}: {error.strerror}; check the file and its permissions") from None
     if check_files:
-        for splits in manifest.domains.values():
-            for shards in splits.values():
-                for shard in shards:
-                    check_size(f"{folder}/{shard.path}", shard)
+        for shard in manifest.all_shards():
+            check_size(f"{folder}/{shard.path}", shard)
     return manifest
 
 
 def check_size(path: str | Path, shard: ShardInfo) -> None:
-    """Raise JobError unless the file is there and has as many bytes as the manifest says."""
+    """Raise JobError unless there is a regular file with as many bytes as the manifest says."""
     try:
-        size = os.stat(path).st_size  # not Path.stat: making 10,000 Paths would take longer than asking the disk
+        status = os.stat(path)  # not Path.stat: making 10,000 Paths would take longer than asking the disk
     except (OSError, ValueError) as error:  # ValueError: NUL
         why = getattr(error, "strerror", None) or error
         raise JobError(f"shard {path} is missing ({why}): {WRITE_AGAIN}") from None
-    if size != shard.bytes:
+    if not stat.S_ISREG(status.st_mode):
+        raise JobError(f"shard {path} is no regular file: {WRITE_AGAIN}")
+    if status.st_size != shard.bytes:
         raise JobError(
-            f"shard {path} has {size} bytes but the manifest says {shard.bytes}, so it was cut short or changed: "
-            + WRITE_AGAIN
+            f"shard {path} has {status.st_size} bytes but the manifest says {shard.bytes}, so it was cut short or "
+            f"changed: {WRITE_AGAIN}"
         )
 
 
-def _read_remote(url: str) -> bytes:
-    from webdataset import gopen
+def _check_paths(paths: list[str]) -> None:
+    """Raise ValueError unless every path is a name below the manifest's folder, and none is there twice."""
+    if control_characters("".join(paths)):
+        raise ValueError("domains: a path with control characters")
+    if outside := _NOT_BELOW.search("\n".join(paths)):
+        raise ValueError(
+            f"domains: {outside[0]!r} must be a path below the manifest's folder, with forward slashes and without `..`"
+        )
+    if twice := _first_twice(paths):
+        raise ValueError(f"domains: {twice} is named twice")
 
+
+def _first_twice(names: Iterable[str]) -> str | None:
+    return next((name for name, count in Counter(names).items() if count > 1), None)
+
+
+def _read_remote(url: str) -> bytes:
     try:
-        with gopen(url, "rb") as stream:
-            return stream.read()
-    except Exception as error:  # gopen raises whatever its handlers do, for any scheme
-        raise JobError(f"cannot read {url} ({_brief(error)}): check the address, and that it holds shards") from error
+        return b"".join(read_remote(url, MOST_BYTES))
+    except (RemoteError, OSError) as error:
+        why = shortened(first_line(error))
+        raise JobError(f"cannot read {url} ({why}): check the address, and that it holds shards") from error
 
 
 def _parse(content: bytes, where: str | Path) -> Manifest:
+    again = "delete it and run the shards command again"
     try:
         with no_collecting():  # it would take longer than reading 20,000 shards
             return Manifest.model_validate_json(content)
     except ValidationError as error:
-        first = error.errors()[0]
-    try:
-        held = json.loads(content)
-    except (ValueError, RecursionError) as error:
-        raise JobError(f"{where} is not JSON ({error}): delete it and run the shards command again") from None
-    version = held.get("version") if isinstance(held, dict) else None
+        (first, *_) = error.errors(include_input=False, include_url=False)
+    version = _version(content, where)
     if version != VERSION:
         raise JobError(f"{where} has version {version}, this program reads version {VERSION}: write the shards again")
-    key = "".join(f"{part}." for part in first["loc"])
-    said = first["msg"].removeprefix("Value error, ")
-    raise JobError(f"{where}: {key[:-1] + ': ' if key else ''}{said}; delete it and run the shards command again")
+    key = ".".join(str(part) for part in first["loc"])
+    what = first["msg"].removeprefix("Value error, ")
+    raise JobError(f"{where}: {shortened(f'{key}: {what}' if key else what)}; {again}")
 
 
-def _brief(error: Exception) -> str:
-    text = " ".join(str(error).split())
-    return text if len(text) <= 200 else text[:200] + "..."
+def _version(content: bytes, where: str | Path) -> str:
+    """The version that a manifest claims, of which nothing else may be known. Raises JobError unless it is JSON."""
+    try:
+        held = json.loads(content, parse_int=lambda digits: digits if len(digits) > 18 else int(digits))
+    except (ValueError, RecursionError) as error:
+        why = "it is nested too deeply" if isinstance(error, RecursionError) else shortened(first_line(error))
+        raise JobError(f"{where} is not JSON ({why}): delete it and run the shards command again") from None
+    version = held.get("version") if isinstance(held, dict) else None
+    return version if version == VERSION else shortened(repr(version))

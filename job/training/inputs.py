@@ -18,7 +18,8 @@ def open_store(config: Config, shards: str | None = None) -> ShardStore:
     """Access to the shards' files, through the local cache where they are remote."""
     data = config.data
     max_bytes = None if data.cache_gib is None else int(data.cache_gib * 2**30)
-    return ShardStore(shards or data.shards, data.cache_dir, data.allow_pipe, max_bytes=max_bytes)
+    verify = data.verify == "first_use"
+    return ShardStore(shards or data.shards, data.cache_dir, data.allow_pipe, max_bytes=max_bytes, verify=verify)
 
 
 def check_data(config: Config, manifest: Manifest, ranks: int) -> None:

@@ -10,6 +10,7 @@ from job.shards.inspection.inspect_shards import inspect_shards
 from job.system.errors import JobError
 from tests.support import trees
 from tests.support.datasets import assert_disjoint, build, samples
+from tests.support.manifests import accept_changes
 
 NFC, NFD = (unicodedata.normalize(form, "René") for form in ("NFC", "NFD"))
 SPELLINGS = [(NFC, NFD), ("Anna", "ANNA"), ("Straße", "STRASSE"), ("Maria  Luz", " maria luz"), ("Éva", "e\u0301va")]
@@ -84,4 +85,5 @@ def test_inspect_sees_a_shared_subject_under_another_spelling(tmp_path):
     path = tmp_path / "out" / manifest.shards("source", "val")[0].path
     of = {s["split"]: s["subject"] for s in samples(tmp_path / "out") if s["domain"] == "source"}
     path.write_bytes(path.read_bytes().replace(of["val"].encode(), of["train"].upper().encode()))
+    accept_changes(tmp_path / "out")
     assert "subjects in two splits: 1" in inspect_shards(tmp_path / "out")

@@ -9,15 +9,31 @@ import pytest
 from job.config.load import build_config
 from job.evaluation.card import model_card
 from job.shards.manifest import Manifest
-from job.vocabulary import EMOTIONS
+from job.vocabulary import DOMAINS, EMOTIONS, SPLITS
 from tests.support.reports import report
 
 
+def shard(path, labelled):
+    counts = (40, 10, 10, 10, 10, 10, 10) if labelled else None
+    return {
+        "path": path,
+        "samples": 100,
+        "bytes": 200_000,
+        "sha256": "0" * 64,
+        "labelled": labelled,
+        "class_counts": counts,
+    }
+
+
 def shards(**changes):
-    info = {"path": "a.tar", "samples": 100, "bytes": 9, "sha256": "0", "labelled": True}
-    splits = {"train": ({**info, "labelled": False},), "val": ({**info, "labelled": False},), "test": (info,)}
+    def splits(domain):
+        return {split: (shard(f"{domain}/{split}.tar", split == "test"),) for split in SPLITS}
+
     content = {"layout": "kdef", "size": 64, "class_names": EMOTIONS, "seed": 0, "quality": 95, "crop": "face"}
-    content |= {"domains": {"source": splits, "target": splits}, "options": {"source": "male", "target": "female"}}
+    content |= {
+        "domains": {domain: splits(domain) for domain in DOMAINS},
+        "options": {"source": "male", "target": "female"},
+    }
     return Manifest(**content | changes)
 
 

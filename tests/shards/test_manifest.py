@@ -1,9 +1,11 @@
 """A folder of shards that is not whole is said to be so, and where."""
 
 import json
+import os
 
 import pytest
 
+from job.shards import manifest as module
 from job.shards.manifest import load_manifest
 from job.system.errors import JobError
 
@@ -45,7 +47,7 @@ def _counts(change):
         (lambda held: "[]", "has version None"),
         (
             _counts(lambda counts: [counts[0] + 1, *counts[1:]]),
-            r"source-train-000000\.tar has 5 samples of 3 classes, ",
+            r"source-train-000000\.tar: 5 samples of 3 classes, ",
         ),
         (_counts(lambda counts: counts[:2]), "which the class_counts .* do not fit; delete it"),
         (_counts(lambda counts: [-1, *counts[1:]]), r"domains\.source\.train\.0\.class_counts\.0: "),
@@ -95,3 +97,115 @@ def test_the_hash_follows_what_training_sees(shards):
 def test_an_unknown_split_names_those_there_are(made):
     with pytest.raises(JobError, match=r"hold no source/tset, only source/train, source/val"):
         load_manifest(made).shards("source", "tset")
+
+
+def broken(shards, change):
+    """The manifest after `change(content, first shard)`, and whatever that returned in its place."""
+    path = shards / "manifest.json"
+    content = json.loads(path.read_text())
+    info = content["domains"]["source"]["train"][0]
+    text = change(content, info)
+    path.write_text(text if isinstance(text, str) else json.dumps(content))
+
+
+def put(where, **values):
+    where.update(values)
+
+
+def written(held, **values):
+    """The manifest as text, with JSON in place of some values."""
+    return json.dumps(held | dict.fromkeys(values, "HERE")).replace('"HERE"', *values.values())
+
+
+HUGE = "9" * 5000
+
+
+@pytest.mark.parametrize(
+    ("change", "says"),
+    [
+        (lambda held, info: put(info, samples=10**18), r"bytes cannot hold 1000000000000000000 samples"),
+        (lambda held, info: put(info, samples=0), r"domains\.source\.train\.0\.samples: .*greater than 0"),
+        (lambda held, info: put(info, samples=-5), r"domains\.source\.train\.0\.samples: .*greater than 0"),
+        (lambda held, info: put(info, bytes=10**18), r"0\.bytes: .*less than or equal to 1099511627776"),
+        (lambda held, info: put(info, bytes=float("nan")), r"0\.bytes"),
+        (lambda held, info: put(info, sha256="x"), r"0\.sha256: .*pattern"),
+        (lambda held, info: put(info, sha256="0" * 63 + "\n"), r"0\.sha256: .*pattern"),
+        (lambda held, info: put(held, size=10**9), r"size: .*less than or equal to 8192"),
+        (lambda held, info: put(held, size=-1), r"size: .*greater than 0"),
+        (lambda held, info: put(held, seed=10**300), r"seed: "),
+        (lambda held, info: written(held, seed=HUGE), r"manifest\.json: Invalid JSON: number out of range"),
+        (lambda held, info: written(held, size=HUGE), r"manifest\.json: Invalid JSON: number out of range"),
+        (
+            lambda held, info: written(held, version=HUGE),
+            r"has version '9+\.\.\.9+' \(5,002 characters\)",
+        ),
+        (lambda held, info: "[" * 100_000, "is not JSON"),
+        (lambda held, info: "[" * 100_000 + "]" * 100_000, r"is not JSON \(it is nested too deeply\)"),
+        (
+            lambda held, info: written(held, version="[" * 150 + "]" * 150),
+            r"version \[+\.\.\.\]+ \(300 ch",
+        ),
+        (lambda held, info: written(held, options='{"a":' * 5000 + "1" + "}" * 5000), r"nested too deeply"),
+        (lambda held, info: put(held, class_names=[]), r"class_names: "),
+        (lambda held, info: put(held, class_names=["red", "green", "red"]), r"class_names: red is named twice"),
+        (lambda held, info: put(held, class_names=["red", "green", ""]), r"class_names\.2: "),
+        (lambda held, info: put(held, domains={"": {}}), r"domains\.\.\[key\]: "),
+        (lambda held, info: put(held, left_out={"empty": -1}), r"left_out\.empty: "),
+        (lambda held, info: put(info, path="a\0.tar"), r"a path with control characters"),
+        (lambda held, info: put(info, path="a\n.tar"), r"a path with control characters"),
+        (lambda held, info: put(info, path="../../etc/passwd"), r"'\.\./\.\./etc/passwd' must be a path below"),
+        (lambda held, info: put(info, path="source/../../x.tar"), r"must be a path below the manifest's folder"),
+        (lambda held, info: put(info, path="/etc/passwd"), r"'/etc/passwd' must be a path below"),
+        (lambda held, info: put(info, path=""), r"must be a path below"),
+        (lambda held, info: put(info, path="a/"), r"must be a path below"),
+        (lambda held, info: put(info, path="."), r"must be a path below"),
+        (lambda held, info: put(info, path="..\\x.tar"), r"must be a path below"),
+        (lambda held, info: put(info, path="p" * 10**6), r"0\.path: .*at most 1000 characters"),
+        (
+            lambda held, info: put(info, path=held["domains"]["target"]["test"][0]["path"]),
+            r"domains: target/test/target-test-000000\.tar is named twice",
+        ),
+        (
+            lambda held, info: put(info, class_counts=[2, 2]),
+            r"5 samples of 3 classes, which the class_counts",
+        ),
+        (lambda held, info: put(info, class_counts=[9, -5, 1]), r"class_counts\.1: "),
+        (
+            lambda held, info: put(info, class_counts=[2, 2, 2]),
+            r"5 samples of 3 classes, which the class_counts",
+        ),
+        (lambda held, info: put(info, class_counts=None), r"it is labelled but has no class_counts"),
+        (lambda held, info: put(info, labelled=False), r"it has class_counts but is not labelled"),
+        (lambda held, info: "\ud800".encode("utf-8", "surrogatepass").decode("latin-1"), "is not JSON"),
+        (lambda held, info: "", "is not JSON"),
+    ],
+)
+@pytest.mark.parametrize("remote", [False, True])
+def test_extreme_values_are_refused_in_one_line(shards, change, says, remote):
+    broken(shards, change)
+    fails(shards.as_uri() if remote else shards, says)
+
+
+def test_bytes_that_are_no_text_are_refused(shards):
+    (shards / "manifest.json").write_bytes(b"\xff\xfe\0")
+    fails(shards, r"manifest\.json is not JSON")
+
+
+@pytest.mark.parametrize("kind", ["FIFO", "folder", "device"])
+def test_a_manifest_that_is_no_file_is_refused_at_once(shards, kind):
+    path = shards / "manifest.json"
+    path.unlink()
+    if kind == "FIFO":
+        os.mkfifo(path)
+    elif kind == "folder":
+        path.mkdir()
+    else:
+        path.symlink_to("/dev/zero")
+    fails(shards, rf"cannot read .*manifest\.json: it is a {kind}, not a file")
+    fails(shards.as_uri(), rf"it is a {kind}, not a file")
+
+
+def test_a_manifest_without_end_is_refused(shards, monkeypatch):
+    monkeypatch.setattr(module, "MOST_BYTES", 1000)
+    fails(shards, r"cannot read .*: it is larger than 1000 bytes")
+    fails(shards.as_uri(), r"it is larger than the 1000 bytes")

@@ -7,7 +7,6 @@ square, S pixels an edge, as the shards' are.
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
 from functools import lru_cache
 
 import cv2
@@ -15,32 +14,11 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 
+from job.config.data import Augment
+
 # columns of `draws`
 FLIP, ROTATE, SHIFT_X, SHIFT_Y, SCALE, BRIGHTNESS, CONTRAST, INVERT = range(8)
 DRAWN = 8  # columns that one view uses
-
-
-@dataclass(frozen=True)
-class Augmentation:
-    """How far images may be changed; each change is uniform in its range and drawn anew for every image.
-
-    `rotate` in degrees to either side; `shift` as a fraction of the edge, in x and in y; `scale` as (least, most) size;
-    `brightness` b adds up to +-b (white is 1); `contrast` c multiplies the distance from mid grey by 1 - c to 1 + c;
-    `invert` is the probability of the negative; `flip` mirrors every other image left to right.
-    """
-
-    flip: bool = True
-    rotate: float = 15.0
-    shift: float = 0.10
-    scale: tuple[float, float] = (0.9, 1.1)
-    brightness: float = 0.2
-    contrast: float = 0.2
-    invert: float = 0.0
-
-    @property
-    def resamples(self) -> bool:
-        """Whether pixels move to places between pixels. A flip alone does not need that."""
-        return bool(self.rotate or self.shift or tuple(self.scale) != (1.0, 1.0))
 
 
 def normalise(
@@ -53,7 +31,7 @@ def normalise(
     return _finish(images, *_normalisation(tuple(mean), tuple(std), images.device), channels_last)
 
 
-def place(images: torch.Tensor, draws: torch.Tensor, augmentation: Augmentation) -> torch.Tensor:
+def place(images: torch.Tensor, draws: torch.Tensor, augmentation: Augment) -> torch.Tensor:
     """The geometry: uint8 [n, S, S, 3] -> the same on a CPU, or where pixels were resampled on a GPU, planes of floats.
 
     `draws` are float32 [n, 8 or more] in [0, 1). The result may be `images` itself. On a CPU one thread does it all,
@@ -68,7 +46,7 @@ def place(images: torch.Tensor, draws: torch.Tensor, augmentation: Augmentation)
 def colour(
     images: torch.Tensor,
     draws: torch.Tensor,
-    augmentation: Augmentation,
+    augmentation: Augment,
     mean: Sequence[float],
     std: Sequence[float],
     channels_last: bool = False,
@@ -108,7 +86,7 @@ def _flip(images: torch.Tensor, draws: torch.Tensor) -> torch.Tensor:
     return torch.where(flipped, images.flip(2), images)
 
 
-def _affine(draws: torch.Tensor, a: Augmentation) -> torch.Tensor:
+def _affine(draws: torch.Tensor, a: Augment) -> torch.Tensor:
     """float32 [n, 2, 3]: from a place (x, y, 1) in the result to the place in the picture, edges at -1 and 1.
 
     Shift, rotation about the centre and scale, then the mirror.
@@ -145,7 +123,7 @@ def _warp(images: torch.Tensor, affine: torch.Tensor) -> torch.Tensor:
     return warped
 
 
-def _colour(draws: torch.Tensor, a: Augmentation) -> tuple[torch.Tensor, torch.Tensor]:
+def _colour(draws: torch.Tensor, a: Augment) -> tuple[torch.Tensor, torch.Tensor]:
     """Factor and offset [n, 1, 1, 1] of contrast, brightness and negative, for values in [0, 255]."""
     gain = 1 + a.contrast * _signed(draws[:, CONTRAST])
     bias = 127.5 * (1 - gain) + 255 * a.brightness * _signed(draws[:, BRIGHTNESS])

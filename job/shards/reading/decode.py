@@ -8,7 +8,7 @@ from job.shards.reading.tar_index import Shard
 from job.system.errors import JobError
 
 
-def decode_into(jpeg: memoryview, row: np.ndarray) -> None:
+def decode_into(jpeg: bytes, row: np.ndarray) -> None:
     """Decode to RGB into `row`, uint8 [H, W, 3]. Raises ValueError when it is damaged or of another size."""
     try:
         picture = simplejpeg.decode_jpeg(jpeg, "RGB", buffer=row)
@@ -28,7 +28,7 @@ def decode_or_fail(shard: Shard, i: int, row: np.ndarray) -> None:
         ) from None
 
 
-def _wrong_size(jpeg: memoryview, row: np.ndarray) -> str | None:
+def _wrong_size(jpeg: bytes, row: np.ndarray) -> str | None:
     try:
         height, width = jpeg_header(jpeg, strict=False)[:2]
     except ValueError:

@@ -99,7 +99,7 @@ class DomainStream:
 
     def _decode(self, step: int, row: int, number: int, i: int, image: np.ndarray, labels: np.ndarray) -> int:
         """Decode sample i of a shard for a row, and keep it. Returns 1 where another one had to take its place."""
-        shard, substituted = self._shards.mapped.get(number) or self._shards[number], 0
+        shard, substituted = self._shards.open.get(number) or self._shards[number], 0
         try:
             decode_into(shard.jpeg(i), image)
         except ValueError as error:

@@ -1,20 +1,31 @@
 """The shards of one split that a rank has open."""
 
+import errno
+import logging
+import resource
+import sys
 import threading
 from collections.abc import Sequence
+from pathlib import Path
 
 from job.shards.manifest import Manifest, ShardInfo
 from job.shards.reading.shard_cache import ShardStore
-from job.shards.reading.tar_index import Shard, ShardIndex, open_shard
+from job.shards.reading.shard_file import Identity, ShardFile
+from job.shards.reading.tar_index import Shard, ShardIndex, open_file, read_index
 from job.system.errors import JobError
+
+_ATTEMPTS = 3  # to open a shard of the cache, from which other ranks may throw it out at any time
+
+log = logging.getLogger(__name__)
 
 
 class OpenShards:
-    """Shards by their place in the manifest, mapped when first asked for; safe to use from several threads.
+    """Shards by their place in the manifest, opened when first asked for; safe to use from several threads.
 
-    At most `capacity` stay mapped. What was found in the headers is kept for good (14 bytes an image), so that the next
-    pass does not look again. Without `labelled`, labels are not read even where there are some (docs/pitfalls.md). With
-    it every sample must have a label, or, with `partly`, one of them: the label of the others is -1.
+    At most `capacity` stay open, and fewer where the system allows few open files. What the headers say is kept for
+    good (14 bytes an image), so that the next pass does not look again. Without `labelled`, labels are not read even
+    where there are some (docs/pitfalls.md). With it every sample must have a label, or, with `partly`, one of them: the
+    label of the others is -1. The store decides whether a shard's sha256 is checked on first use.
     """
 
     def __init__(
@@ -37,48 +48,80 @@ class OpenShards:
             )
         self._classes = len(manifest.class_names) if labelled else None
         self._store = store
-        self._capacity = capacity
-        self.mapped: dict[int, Shard] = {}  # to look into on the way that every image takes; ask [number] for others
-        self._indexes: dict[int, ShardIndex] = {}
+        self._capacity = min(capacity, _most_open())
+        self.open: dict[int, Shard] = {}  # to look into on the way that every image takes; ask [number] for others
+        self._indexes: dict[int, tuple[Identity, ShardIndex]] = {}
         self._lock = threading.Lock()
         self._opening: dict[int, threading.Lock] = {}
 
     def __getitem__(self, number: int) -> Shard:
-        return self.mapped.get(number) or self._open(number)
+        return self.open.get(number) or self._open(number)
 
     def _open(self, number: int) -> Shard:
         with self._lock:
             opening = self._opening.setdefault(number, threading.Lock())
         with opening:  # one thread opens it, the others wait for that one only
-            shard = self.mapped.get(number)
+            shard = self.open.get(number)
             if shard is None:
-                shard = self._map(number)
+                shard = self._find(number)
                 with self._lock:
-                    self._indexes[number] = shard.index
-                    self.mapped[number] = shard
-                    while len(self.mapped) > self._capacity:
-                        # blocks follow one another, so the one opened first is done with first
-                        del self.mapped[next(iter(self.mapped))]
+                    self.open[number] = shard
+                    self._keep(self._capacity)
             return shard
 
-    def _map(self, number: int, attempts: int = 3) -> Shard:
-        info = self.infos[number]
-        for attempt in range(attempts):
+    def _find(self, number: int) -> Shard:
+        """Open a shard, and fetch a remote one again where its cached copy is damaged or has gone."""
+        info, fetched_again = self.infos[number], False
+        for _ in range(_ATTEMPTS):
             path = self._store.open(info)
             try:
-                classes = self._classes if info.labelled else None
-                return open_shard(path, info, classes, self._indexes.get(number))
+                return self._read(number, path)
             except JobError:
                 if not self._store.remote:
                     raise
-                if attempt == attempts - 1:
-                    if path.exists():
+                if path.exists():
+                    if fetched_again:
                         raise
-                    raise JobError(
-                        f"{path} went out of the cache before it could be read: raise data.cache_gib, which all ranks "
-                        "of a node share"
-                    ) from None
-                # another rank has thrown it out of a full cache between the two lines above, or it was damaged there:
-                # it was whole when it came
+                    fetched_again = True
+                    log.warning("the cached copy of %s is damaged or was changed: fetching it again", info.path)
                 self._store.discard(info)
-        raise AssertionError("unreachable")
+        raise JobError(
+            f"{path} went out of the cache before it could be read: raise data.cache_gib, which all ranks of a node "
+            "share"
+        )
+
+    def _read(self, number: int, path: Path) -> Shard:
+        """The shard at a path. What is known of it is read again, and verified, only when the file has changed."""
+        info = self.infos[number]
+        file = self._open_file(path, info)
+        known = self._indexes.get(number)
+        verified = self._store.is_verified(info, file.identity)
+        if known is None or known[0] != file.identity or not verified:
+            classes = self._classes if info.labelled else None
+            known = file.identity, read_index(file, info, classes, verify=not verified)
+            self._store.mark_verified(info, file.identity)
+            self._indexes[number] = known
+        return Shard(file, known[1])
+
+    def _open_file(self, path: Path, info: ShardInfo) -> ShardFile:
+        while True:
+            try:
+                return open_file(path, info)
+            except OSError as error:
+                if error.errno not in (errno.EMFILE, errno.ENFILE) or not self.open:
+                    raise JobError(
+                        f"cannot open shard {path} ({error.strerror}): check it and its permissions"
+                    ) from None
+                with self._lock:
+                    self._keep(len(self.open) // 2)
+
+    def _keep(self, count: int) -> None:
+        while len(self.open) > count:
+            # blocks follow one another, so the one opened first is done with first
+            del self.open[next(iter(self.open))]
+
+
+def _most_open() -> int:
+    """How many shards of one split may be open: a quarter of the files that this process may have open."""
+    limit = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
+    return sys.maxsize if limit == resource.RLIM_INFINITY else max(1, limit // 4)

@@ -6,7 +6,8 @@ from dataclasses import dataclass
 
 import torch
 
-from job.shards.reading.augment import DRAWN, Augmentation, colour, place
+from job.config.data import Augment
+from job.shards.reading.augment import DRAWN, colour, place
 from job.shards.reading.batch_loader import Batch
 
 
@@ -18,7 +19,7 @@ class Preparation:
     network is busy with the one before; on a GPU everything happens there.
     """
 
-    augmentation: Augmentation
+    augmentation: Augment
     mean: Sequence[float]
     std: Sequence[float]
     channels_last: bool

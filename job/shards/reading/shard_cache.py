@@ -14,14 +14,17 @@ import threading
 import time
 from collections.abc import Iterable
 from concurrent.futures import Future, ThreadPoolExecutor
+from io import RawIOBase
 from pathlib import Path
 
 from job.shards.manifest import ShardInfo, check_url, is_remote
-from job.system.errors import JobError
+from job.shards.reading.shard_file import Identity
+from job.shards.remote import RemoteError, read_remote, url_of
+from job.system.errors import JobError, first_line
 from job.system.files import to_disk, writing
+from job.system.text import shortened
 
 CACHE = "~/.cache/job/shards"
-_CHUNK = 1 << 20
 _RETRY_SECONDS = 1.0  # doubled after every attempt
 _STALE_SECONDS = 24 * 3600.0  # a partial file this old was left by a process that was killed
 
@@ -32,7 +35,8 @@ class ShardStore:
     """Gives the local path of a shard below `base`, a folder or a URL.
 
     `cache_dir` is where remote shards are kept (CACHE unless given), at most `max_bytes` of them when that is given:
-    those used longest ago go first. Safe to use from several threads.
+    those used longest ago go first. With `verify`, a shard's sha256 is checked when it is first opened: the store notes
+    which were, for everything that reads through it. Safe to use from several threads.
     """
 
     def __init__(
@@ -43,9 +47,12 @@ class ShardStore:
         *,
         max_bytes: int | None = None,
         attempts: int = 3,
+        verify: bool = True,
     ):
         self.base = str(base).removesuffix("/manifest.json").rstrip("/")
         self.remote = is_remote(self.base)
+        self._verify = verify
+        self._verified: dict[str, Identity] = {}  # by the path in the manifest: the file that was read whole
         self._attempts = attempts
         self._max_bytes = max_bytes
         if not self.remote:
@@ -80,6 +87,14 @@ class ShardStore:
                 if not self._use(path):
                     self._fetch_once(info, path)
 
+    def is_verified(self, info: ShardInfo, identity: Identity) -> bool:
+        """Whether a shard's sha256 need not be checked: it was, of just this file, or never is."""
+        return not self._verify or self._verified.get(info.path) == identity
+
+    def mark_verified(self, info: ShardInfo, identity: Identity) -> None:
+        """Note that a file's sha256 is the manifest's."""
+        self._verified[info.path] = identity
+
     def discard(self, info: ShardInfo) -> None:
         """Forget what is cached of a remote shard, so that it is fetched again when it is asked for."""
         with contextlib.suppress(OSError):  # not ours to delete
@@ -98,9 +113,12 @@ class ShardStore:
         return self._folder / f"{key[:32]}-{name}"
 
     def _use(self, path: Path) -> bool:
-        """Whether the file is there; notes that it was used, where that is allowed."""
+        """Whether the file is there; notes that it was used, where that is allowed.
+
+        In the time of the last access: the time of the last change shows whether a verified file is still the same.
+        """
         with contextlib.suppress(OSError):
-            os.utime(path)
+            os.utime(path, ns=(time.time_ns(), os.stat(path).st_mtime_ns))
             return True
         return path.is_file()
 
@@ -119,12 +137,12 @@ class ShardStore:
                 try:
                     self._download(info, path)
                     break
-                except JobError:
-                    raise
-                except Exception as error:  # whatever webdataset's handler of this scheme raises
-                    if attempt == self._attempts or self._closed.is_set():
+                except (RemoteError, OSError) as error:
+                    if self._closed.is_set():
+                        raise JobError(f"gave up fetching {info.path}: the reader was closed") from None
+                    if attempt == self._attempts:
                         raise JobError(
-                            f"cannot fetch {self.base}/{info.path} ({' '.join(str(error).split())[:200]}; {attempt} "
+                            f"cannot fetch {self.base}/{info.path} ({shortened(first_line(error))}; {attempt} "
                             "attempts): check the address and the network, then start again"
                         ) from error
                     log.warning("fetching %s/%s failed (%s): trying again", self.base, info.path, error)
@@ -135,22 +153,20 @@ class ShardStore:
                 self._fetching.pop(path, None)
 
     def _download(self, info: ShardInfo, path: Path) -> None:
-        from webdataset import gopen
-
+        """Fetch a shard once. Raises RemoteError or OSError when it does not come whole, JobError for a full disk."""
         digest, size = hashlib.sha256(), 0
         with self._writing():
             descriptor, partial = tempfile.mkstemp(prefix="partial-", suffix=path.name[-40:], dir=self._folder)
         try:
-            with os.fdopen(descriptor, "wb") as file, gopen(f"{self.base}/{info.path}", "rb") as stream:
-                while chunk := stream.read(_CHUNK):
-                    if self._closed.is_set():
-                        raise JobError(f"gave up fetching {info.path}: the reader was closed")
+            # unbuffered: the rest of a buffer would be written at the end, where a full disk looks like a bad address
+            with os.fdopen(descriptor, "wb", buffering=0) as file:
+                for chunk in read_remote(url_of(self.base, info.path), info.bytes, self._closed):
                     digest.update(chunk)
                     size += len(chunk)
                     with self._writing():
-                        file.write(chunk)
+                        _write_all(file, chunk)
                 if (size, digest.hexdigest()) != (info.bytes, info.sha256):
-                    raise ValueError(
+                    raise RemoteError(
                         f"{size} bytes came, whose sha256 is not the manifest's; {info.bytes} bytes expected"
                     )
                 with self._writing():
@@ -164,14 +180,14 @@ class ShardStore:
         return writing(f"to the cache {self._folder}", "make room, or set data.cache_gib or another data.cache_dir")
 
     def _evict(self, keep: Path) -> None:
-        """Delete the files used longest ago until the rest fits. A shard that is mapped stays readable."""
+        """Delete the files used longest ago until the rest fits. A shard that is open stays readable."""
         if self._max_bytes is None:
             return
         files = []
         for path in self._folder.glob("[0-9a-f]*.tar"):
             with contextlib.suppress(OSError):  # another rank may have deleted it
                 status = path.stat()
-                files.append((status.st_mtime_ns, status.st_size, path))
+                files.append((status.st_atime_ns, status.st_size, path))
         excess = sum(size for _, size, _ in files) - self._max_bytes
         for _, size, path in sorted(files):
             if excess <= 0:
@@ -185,3 +201,9 @@ class ShardStore:
             with contextlib.suppress(OSError):
                 if time.time() - path.stat().st_mtime > _STALE_SECONDS:
                     path.unlink()
+
+
+def _write_all(file: RawIOBase, content: bytes) -> None:
+    rest = memoryview(content)
+    while rest:
+        rest = rest[file.write(rest) :]

@@ -50,9 +50,9 @@ def test_a_changed_byte_is_found(shards):
     content = bytearray(path.read_bytes())
     content[2000] ^= 1
     path.write_bytes(content)
-    inspect_shards(shards)
-    with pytest.raises(JobError, match=r"source-val-000002\.tar: its sha256 is not the manifest's"):
-        inspect_shards(shards, verify=True)
+    for verify in (False, True):
+        with pytest.raises(JobError, match=r"source-val-000002\.tar: its sha256 is not the manifest's"):
+            inspect_shards(shards, verify=verify)
 
 
 def test_an_image_that_cannot_be_decoded_is_named(shards):
@@ -66,8 +66,10 @@ def test_an_image_that_cannot_be_decoded_is_named(shards):
 
 def test_wrong_counts_are_found(shards):
     path = "source/val/source-val-000002.tar"
-    change(shards, path, (shards / path).read_bytes(), class_counts=[2, 0, 0])
-    with pytest.raises(JobError, match=r"samples of each class but the manifest says \(2, 0, 0\)"):
+    counts = next(info for info in load_manifest(shards).shards("source", "val") if info.path == path).class_counts
+    assert len(set(counts)) > 1
+    change(shards, path, (shards / path).read_bytes(), class_counts=counts[::-1])
+    with pytest.raises(JobError, match=r"holds \[.*\] samples of the classes but the manifest says \["):
         inspect_shards(shards, verify=True)
 
 

@@ -7,12 +7,13 @@ import numpy as np
 import pytest
 import torch
 
+from job.config.data import Augment
 from job.shards.reading import augment as module
-from job.shards.reading.augment import DRAWN, Augmentation, colour, normalise, place
+from job.shards.reading.augment import DRAWN, colour, normalise, place
 from job.shards.reading.batch_loader import Batch
 from job.shards.reading.prepare import Preparation
 
-NOTHING = Augmentation(flip=False, rotate=0, shift=0, scale=(1, 1), brightness=0, contrast=0)
+NOTHING = Augment(flip=False, rotate=0, shift=0, scale=(1, 1), brightness=0, contrast=0)
 PLAIN = {"mean": (0, 0, 0), "std": (1, 1, 1)}
 MIDDLE = 0.5  # the draw that changes nothing: the middle of every range
 
@@ -55,12 +56,12 @@ def test_nothing_changes_when_everything_is_off(images):
 
 
 def test_the_middle_of_every_range_changes_nothing(images):
-    made = augment(images, drawn(6), Augmentation(), **PLAIN)
+    made = augment(images, drawn(6), Augment(), **PLAIN)
     torch.testing.assert_close(made, planes(images), atol=1.01 / 255, rtol=0)
 
 
 def test_flip_is_exact_and_takes_half(images):
-    only_flip = Augmentation(flip=True, rotate=0, shift=0, scale=(1, 1), brightness=0, contrast=0)
+    only_flip = Augment(flip=True, rotate=0, shift=0, scale=(1, 1), brightness=0, contrast=0)
     draws = torch.rand(6, 16)
     draws[:, module.FLIP] = torch.tensor([0.0, 0.49, 0.5, 0.99, 0.2, 0.8])
     made = augment(images, draws, only_flip, **PLAIN)
@@ -70,14 +71,14 @@ def test_flip_is_exact_and_takes_half(images):
 
 
 def test_flip_is_the_same_when_pixels_are_resampled(images):
-    made = augment(images, drawn(6, FLIP=0.1), Augmentation(), **PLAIN)
+    made = augment(images, drawn(6, FLIP=0.1), Augment(), **PLAIN)
     torch.testing.assert_close(made, planes(images).flip(3), atol=1.01 / 255, rtol=0)
 
 
 @pytest.mark.parametrize(("column", "draw"), [("ROTATE", 0.9), ("ROTATE", 0.1)])
 def test_rotation_is_that_of_torchvision(images, column, draw):
     transforms = pytest.importorskip("torchvision.transforms.v2.functional", reason="torchvision is not installed")
-    made = augment(images, drawn(6, **{column: draw}), Augmentation(rotate=90.0), **PLAIN)
+    made = augment(images, drawn(6, **{column: draw}), Augment(rotate=90.0), **PLAIN)
     degrees = -90.0 * (2 * draw - 1)  # ours turn with the clock, in a range to either side
     expected = transforms.rotate(planes(images), degrees, transforms.InterpolationMode.BILINEAR)
     inside = _disc(32)
@@ -86,30 +87,30 @@ def test_rotation_is_that_of_torchvision(images, column, draw):
 
 
 def test_shift_and_scale_are_what_they_say(images):
-    shifted = augment(images, drawn(6, SHIFT_X=1.0), Augmentation(shift=0.25), **PLAIN)
+    shifted = augment(images, drawn(6, SHIFT_X=1.0), Augment(shift=0.25), **PLAIN)
     torch.testing.assert_close(shifted[..., 8:], planes(images)[..., :-8], atol=1.01 / 255, rtol=0)
     torch.testing.assert_close(shifted[..., :8], planes(images)[..., :1].expand(-1, -1, -1, 8), atol=1.01 / 255, rtol=0)
-    down = augment(images, drawn(6, SHIFT_Y=0.0), Augmentation(shift=0.25), **PLAIN)
+    down = augment(images, drawn(6, SHIFT_Y=0.0), Augment(shift=0.25), **PLAIN)
     torch.testing.assert_close(down[:, :, :-8], planes(images)[:, :, 8:], atol=1.01 / 255, rtol=0)
-    double = augment(images, drawn(6, SCALE=1.0), Augmentation(scale=(0.0, 2.0)), **PLAIN)
+    double = augment(images, drawn(6, SCALE=1.0), Augment(scale=(1.0, 2.0)), **PLAIN)
     middle = torch.nn.functional.interpolate(planes(images)[:, :, 7:25, 7:25], scale_factor=2, mode="bilinear")
     torch.testing.assert_close(double, middle[:, :, 2:-2, 2:-2], atol=1.5 / 255, rtol=0)
 
 
 def test_colour(images):
-    bright = augment(images, drawn(6, BRIGHTNESS=1.0), Augmentation(brightness=0.2), **PLAIN)
+    bright = augment(images, drawn(6, BRIGHTNESS=1.0), Augment(brightness=0.2), **PLAIN)
     torch.testing.assert_close(bright, planes(images) + 0.2, atol=1.5 / 255, rtol=0)
-    dull = augment(images, drawn(6, CONTRAST=0.0), Augmentation(contrast=0.2), **PLAIN)
+    dull = augment(images, drawn(6, CONTRAST=0.0), Augment(contrast=0.2), **PLAIN)
     torch.testing.assert_close(dull, (planes(images) - 0.5) * 0.8 + 0.5, atol=1.5 / 255, rtol=0)
-    negative = augment(images, drawn(6, INVERT=0.3), Augmentation(invert=0.4), **PLAIN)
+    negative = augment(images, drawn(6, INVERT=0.3), Augment(invert=0.4), **PLAIN)
     torch.testing.assert_close(negative, 1 - planes(images), atol=1.5 / 255, rtol=0)
-    positive = augment(images, drawn(6, INVERT=0.5), Augmentation(invert=0.4), **PLAIN)
+    positive = augment(images, drawn(6, INVERT=0.5), Augment(invert=0.4), **PLAIN)
     torch.testing.assert_close(positive, planes(images), atol=1.5 / 255, rtol=0)
 
 
 def test_a_cpu_and_a_gpu_resample_alike(images):
     """OpenCV on bytes and grid_sample agree but for the rounding; the latter is what runs on a GPU."""
-    affine = module._affine(torch.rand(6, 16), Augmentation(rotate=40.0, shift=0.2, scale=(0.7, 1.4)))
+    affine = module._affine(torch.rand(6, 16), Augment(rotate=40.0, shift=0.2, scale=(0.7, 1.4)))
     warped = module._warp(images, affine).permute(0, 3, 1, 2).float()
     sampled = module._sample(images.permute(0, 3, 1, 2).float(), affine)
     difference = (warped - sampled).abs()
@@ -120,16 +121,16 @@ def test_a_cpu_and_a_gpu_resample_alike(images):
 def test_an_image_is_changed_alike_whatever_else_is_in_the_batch(images):
     """Both domains and any split over ranks: a row depends on its pixels and its draws alone."""
     draws = torch.rand(6, 16)
-    whole = augment(images, draws, Augmentation(), (0.5,) * 3, (0.5,) * 3)
-    parts = [augment(images[i : i + 2], draws[i : i + 2], Augmentation(), (0.5,) * 3, (0.5,) * 3) for i in (0, 2, 4)]
+    whole = augment(images, draws, Augment(), (0.5,) * 3, (0.5,) * 3)
+    parts = [augment(images[i : i + 2], draws[i : i + 2], Augment(), (0.5,) * 3, (0.5,) * 3) for i in (0, 2, 4)]
     assert torch.equal(torch.cat(parts), whole)
-    twice = augment(torch.cat([images, images]), torch.cat([draws, draws]), Augmentation(), (0.5,) * 3, (0.5,) * 3)
+    twice = augment(torch.cat([images, images]), torch.cat([draws, draws]), Augment(), (0.5,) * 3, (0.5,) * 3)
     assert torch.equal(twice[:6], twice[6:])
 
 
 def test_the_input_is_left_as_it_is_and_torch_randomness_is_not_used(images):
     before, state = images.clone(), torch.get_rng_state()
-    augment(images, drawn(6, FLIP=0.1), Augmentation(), **PLAIN)
+    augment(images, drawn(6, FLIP=0.1), Augment(), **PLAIN)
     augment(images, drawn(6, FLIP=0.1), NOTHING, **PLAIN)
     normalise(images, **PLAIN)
     assert torch.equal(images, before)
@@ -141,9 +142,7 @@ def _disc(size):
     return places[:, None].square() + places.square() < (size / 2 - 2 / math.sqrt(2)) ** 2
 
 
-@pytest.mark.parametrize(
-    "augmentation", [Augmentation(invert=0.5), NOTHING, Augmentation(rotate=0, shift=0, scale=(1, 1))]
-)
+@pytest.mark.parametrize("augmentation", [Augment(invert=0.5), NOTHING, Augment(rotate=0, shift=0, scale=(1, 1))])
 def test_the_memory_format_does_not_change_a_bit(images, augmentation):
     draws = torch.rand(6, 16)
     planes, interleaved = (
@@ -155,8 +154,8 @@ def test_the_memory_format_does_not_change_a_bit(images, augmentation):
 def test_the_second_view_is_the_target_again_with_other_draws(images):
     draws = torch.rand(6, 2 * DRAWN)
     batch = Batch(0, images, torch.zeros(6, dtype=torch.int64), draws)
-    preparation = Preparation(Augmentation(), (0, 0, 0), (1, 1, 1), False, torch.device("cpu"), views=2)
+    preparation = Preparation(Augment(), (0, 0, 0), (1, 1, 1), False, torch.device("cpu"), views=2)
     made = preparation(preparation.on_host(batch))
-    torch.testing.assert_close(made[:6], augment(images, draws, Augmentation(), **PLAIN), rtol=0, atol=0)
-    again = augment(images[3:], draws[3:, DRAWN:], Augmentation(), **PLAIN)
+    torch.testing.assert_close(made[:6], augment(images, draws, Augment(), **PLAIN), rtol=0, atol=0)
+    again = augment(images[3:], draws[3:, DRAWN:], Augment(), **PLAIN)
     torch.testing.assert_close(made[6:], again, rtol=0, atol=0)

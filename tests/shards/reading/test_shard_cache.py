@@ -1,6 +1,5 @@
 """Remote shards through the local cache: never the wrong one, never a part of one."""
 
-import contextlib
 import threading
 from concurrent.futures import CancelledError
 from functools import partial
@@ -167,7 +166,7 @@ def test_a_cache_that_cannot_be_written_is_read(shards, tmp_path, monkeypatch):
     info = load_manifest(shards).shards("source", "val")[0]
     path = ShardStore(shards.as_uri(), tmp_path / "cache").open(info)
     assert path.stat().st_mode & 0o044 == 0o044, "others may read it"
-    monkeypatch.setattr(cache.os, "utime", lambda path: (_ for _ in ()).throw(PermissionError(13, "not yours")))
+    monkeypatch.setattr(cache.os, "utime", lambda path, ns: (_ for _ in ()).throw(PermissionError(13, "not yours")))
     monkeypatch.setattr(cache.tempfile, "mkstemp", lambda **_: (_ for _ in ()).throw(OSError(30, "Read-only")))
     store = ShardStore(shards.as_uri(), tmp_path / "cache")
     assert store.open(info) == path
@@ -193,12 +192,12 @@ def test_a_cache_too_small_for_the_ranks_is_told_as_that(shards, tmp_path, monke
 
 def test_a_closed_store_gives_up_what_it_fetches(shards, tmp_path, monkeypatch):
     """A stopped training must not wait for what was fetched ahead."""
-    store = ShardStore(shards.as_uri(), tmp_path / "cache")
+    store = ShardStore("https://example.invalid/shards", tmp_path / "cache")
     going = threading.Event()
 
     def endless(*_):
         going.set()
-        return contextlib.closing(SimpleNamespace(read=lambda _: b"x", close=lambda: None))
+        return SimpleNamespace(read=lambda _: b"x", close=lambda: None)
 
     monkeypatch.setattr("webdataset.gopen", endless)
     infos = load_manifest(shards).shards("source", "train")

@@ -10,7 +10,7 @@ import pytest
 import simplejpeg
 import torch
 
-from job.shards.manifest import Manifest, ShardInfo, load_manifest
+from job.shards.manifest import Manifest, load_manifest
 from job.shards.reading import domain_stream as module
 from job.shards.reading.augment_draws import draw
 from job.shards.reading.batch_loader import BatchLoader
@@ -311,11 +311,12 @@ def test_many_shards_stay_within_the_limit_of_open_files(made, tmp_path):
 
     limits = resource.getrlimit(resource.RLIMIT_NOFILE)
     (tmp_path / "source").mkdir()
-    content = (made / "source/train/source-train-000000.tar").read_bytes()
+    info = load_manifest(made).shards("source", "train")[0]
+    content = (made / info.path).read_bytes()
     infos = []
     for i in range(300):
         (tmp_path / f"source/{i}.tar").write_bytes(content)
-        infos.append(ShardInfo(path=f"source/{i}.tar", samples=5, bytes=len(content), sha256="", labelled=False))
+        infos.append(info.model_copy(update={"path": f"source/{i}.tar"}))
     manifest = load_manifest(made).model_copy(update={"domains": {"source": {"train": tuple(infos)}}})
     many = DomainStream(
         manifest,

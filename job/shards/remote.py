@@ -1,0 +1,158 @@
+"""Read what is at a URL, within bounds: neither a silent server nor an endless answer holds a run up for ever.
+
+URLs are opened by webdataset, which starts a program for most schemes (curl, gsutil, a shell command for `pipe:`) and
+reads its output.
+"""
+
+import contextlib
+import os
+import re
+import select
+import threading
+import time
+from collections.abc import Iterator
+from subprocess import TimeoutExpired
+from typing import Any, BinaryIO
+from urllib.parse import quote, urlparse
+from urllib.request import url2pathname
+
+import psutil
+
+from job.system.errors import JobError, first_line
+from job.system.files import open_regular
+
+PERIOD_SECONDS = 60.0  # of waiting, in which at least so many bytes have to come:
+LEAST_BYTES = 64 << 10
+_CHUNK = 1 << 20
+_WAKE_SECONDS = 0.2  # how long it takes to notice that the reader was closed
+_SAFE_IN_SHELL = re.compile(r"[\w./=+@,-]+", re.ASCII)
+_CURL = {  # exit codes
+    3: "the address is malformed",
+    6: "the name of the host could not be resolved",
+    7: "no connection to the host",
+    18: "the transfer broke off",
+    22: "the server answered with an error, such as 404 or 403",
+    28: "no connection in time",
+    35: "TLS failed",
+    56: "the connection was reset",
+    60: "the certificate was not accepted",
+}
+
+
+class RemoteError(Exception):
+    """A transfer failed; the message says why, in one line, without the address."""
+
+
+def url_of(base: str, path: str) -> str:
+    """The URL of a file below `base`. Raises JobError for a name that a `pipe:` command cannot give to the shell."""
+    scheme = urlparse(base).scheme
+    if scheme == "pipe" and not _SAFE_IN_SHELL.fullmatch(path):
+        raise JobError(f"the manifest names a shard {path!r}, which is not safe in a shell command: rename it")
+    return f"{base}/{quote(path) if scheme in ('http', 'https', 'file', 'ftps') else path}"
+
+
+def read_remote(url: str, most: int, closed: threading.Event | None = None) -> Iterator[bytes]:
+    """Yield what is at a URL piece by piece, `most` bytes in all.
+
+    Raises RemoteError when it fails, brings less than LEAST_BYTES while it was waited for PERIOD_SECONDS, or is larger;
+    when `closed` is set from another thread; and OSError, for `file:` URLs.
+    """
+    total = 0
+    with contextlib.closing(_open(url)) as transfer:
+        while chunk := transfer.read(closed):
+            total += len(chunk)
+            if total > most:
+                raise RemoteError(f"it is larger than the {most} bytes that were expected")
+            yield chunk
+
+
+def _open(url: str) -> "_Program | _Stream":
+    from webdataset import gopen
+
+    if urlparse(url).scheme == "file":
+        return _Stream(open_regular(url2pathname(urlparse(url).path)))
+    try:
+        stream = gopen(url, "rb")
+    except Exception as error:  # whatever the handler of this scheme raises
+        raise RemoteError(first_line(error)) from error
+    return _Program(stream) if hasattr(stream, "proc") else _Stream(stream)
+
+
+class _Stream:
+    """A file, or whatever else a handler returned, whose reads return in time."""
+
+    def __init__(self, stream: BinaryIO):
+        self._stream = stream
+
+    def read(self, closed: threading.Event | None) -> bytes:
+        _check_open(closed)
+        try:
+            return self._stream.read(_CHUNK)
+        except Exception as error:  # whatever the handler's object raises
+            raise RemoteError(first_line(error)) from error
+
+    def close(self) -> None:
+        self._stream.close()
+
+
+class _Program:
+    """The output of a program, as webdataset's Pipe holds it."""
+
+    def __init__(self, pipe: Any):
+        self._pipe = pipe
+        self._descriptor = pipe.stream.fileno()
+        self._poll = select.poll()
+        self._poll.register(self._descriptor, select.POLLIN)
+        self._waited, self._came = 0.0, 0
+
+    def read(self, closed: threading.Event | None) -> bytes:
+        """The next bytes, or none at the end. Raises RemoteError when they come too slowly or the program failed."""
+        while not self._ready():
+            _check_open(closed)
+            if self._waited < PERIOD_SECONDS:
+                continue
+            if self._came < LEAST_BYTES:
+                raise RemoteError(
+                    f"it stalled: {self._came} bytes came in {self._waited:.0f} s, at least {LEAST_BYTES} are required"
+                )
+            self._waited, self._came = 0.0, 0
+        _check_open(closed)
+        chunk = os.read(self._descriptor, _CHUNK)  # past the buffered reader, which would wait for a full buffer
+        self._came += len(chunk)
+        if not chunk:
+            self._check_exit()
+        return chunk
+
+    def _ready(self) -> bool:
+        """Wait a little for bytes; only time spent here counts, not what the caller does with the bytes."""
+        began = time.monotonic()
+        ready = self._poll.poll(1000 * _WAKE_SECONDS)
+        self._waited += time.monotonic() - began
+        return bool(ready) and self._waited < PERIOD_SECONDS
+
+    def _check_exit(self) -> None:
+        try:
+            code = self._pipe.proc.wait(PERIOD_SECONDS)
+        except TimeoutExpired:
+            raise RemoteError("its program ended the output but does not exit") from None
+        if code not in self._pipe.ignore_status:
+            command = self._pipe.args[0][0]
+            name = "the command" if isinstance(command, str) else command[0]
+            why = _CURL.get(code) if name == "curl" else None
+            raise RemoteError(f"{why}; curl exit code {code}" if why else f"{name} ended with exit code {code}")
+
+    def close(self) -> None:
+        """End the program, and those it has started, if they still run."""
+        if self._pipe.proc.poll() is None:
+            with contextlib.suppress(psutil.Error):
+                for child in psutil.Process(self._pipe.proc.pid).children(recursive=True):
+                    with contextlib.suppress(psutil.Error):
+                        child.kill()
+            self._pipe.proc.kill()
+        with contextlib.suppress(OSError):  # that it was killed
+            self._pipe.close()
+
+
+def _check_open(closed: threading.Event | None) -> None:
+    if closed is not None and closed.is_set():
+        raise RemoteError("the reader was closed")

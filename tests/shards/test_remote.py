@@ -1,0 +1,227 @@
+"""Reading from a server that is silent, slow, endless, broken or gone ends, soon, and says why."""
+
+import contextlib
+import os
+import socket
+import threading
+import time
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+
+import psutil
+import pytest
+
+from job.shards import manifest as manifests
+from job.shards import remote
+from job.shards.manifest import load_manifest
+from job.shards.reading import shard_cache
+from job.shards.reading.shard_cache import ShardStore
+from job.shards.remote import RemoteError, read_remote, url_of
+from job.system.errors import JobError
+
+
+@pytest.fixture(autouse=True)
+def impatient(monkeypatch):
+    monkeypatch.setattr(remote, "PERIOD_SECONDS", 0.5)
+    monkeypatch.setattr(shard_cache, "_RETRY_SECONDS", 0.0)
+
+
+def send(handler, pieces):
+    """Answer with pieces until there are no more of them, or nobody reads on."""
+    handler.send_response(200)
+    handler.end_headers()
+    with contextlib.suppress(OSError):
+        for piece in pieces:
+            handler.wfile.write(piece)
+            handler.wfile.flush()
+
+
+def drip():
+    while True:
+        yield b"x"
+        time.sleep(0.05)
+
+
+def pour():
+    while True:
+        yield bytes(1 << 16)
+
+
+@pytest.fixture
+def server():
+    """`server(answer)`: the URL of a server that answers every request by `answer(handler)`."""
+    servers = []
+
+    def start(answer):
+        class Handler(BaseHTTPRequestHandler):
+            def do_GET(self):
+                answer(self)
+
+            def log_message(self, *_):
+                pass
+
+        one = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        one.daemon_threads = True
+        threading.Thread(target=one.serve_forever, daemon=True).start()
+        servers.append(one)
+        return f"http://127.0.0.1:{one.server_port}"
+
+    yield start
+    for one in servers:
+        one.shutdown()
+        one.socket.close()
+
+
+@pytest.fixture(autouse=True)
+def _no_program_is_left():
+    yield
+    time.sleep(0.05)
+    assert not [child.name() for child in psutil.Process().children() if child.name() in ("curl", "sleep", "sh", "cat")]
+
+
+@pytest.fixture
+def silent():
+    """The URL of a server that accepts and says nothing."""
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        yield f"http://127.0.0.1:{listening.getsockname()[1]}"
+
+
+def test_a_server_that_says_nothing_is_given_up(silent):
+    with pytest.raises(JobError, match=r"cannot read http://.*it stalled: 0 bytes came in \d+ s, at least 65536 are"):
+        load_manifest(silent)
+
+
+def test_a_server_that_drips_is_given_up(server):
+    with pytest.raises(JobError, match=r"it stalled: \d+ bytes came in \d+ s"):
+        load_manifest(server(lambda handler: send(handler, drip())))
+
+
+def test_an_endless_manifest_is_given_up(server, monkeypatch):
+    monkeypatch.setattr(manifests, "MOST_BYTES", 1 << 20)
+    with pytest.raises(JobError, match="it is larger than the 1048576 bytes that were expected"):
+        load_manifest(server(lambda handler: send(handler, pour())))
+
+
+@pytest.mark.parametrize("answer", [pour, drip])
+def test_a_shard_that_does_not_come_whole_in_time_is_given_up(made, server, tmp_path, answer):
+    """A body of 262 MB for 0.1 MB; a byte now and then."""
+    info = load_manifest(made).shards("source", "val")[0]
+    store = ShardStore(server(lambda handler: send(handler, answer())), tmp_path / "cache", attempts=2)
+    says = rf"larger than the {info.bytes} bytes" if answer is pour else "it stalled"
+    with pytest.raises(JobError, match=rf"cannot fetch .*{info.path} \(.*{says}.*; 2 attempts\)"):
+        store.open(info)
+    assert list((tmp_path / "cache").iterdir()) == []
+    store.close()
+
+
+def test_closing_does_not_wait_for_a_silent_server(made, silent, tmp_path, monkeypatch):
+    monkeypatch.setattr(remote, "PERIOD_SECONDS", 1000)
+    store = ShardStore(silent, tmp_path / "cache")
+    store.prefetch([load_manifest(made).shards("source", "val")[0]])
+    (future,) = store._fetching.values()
+    time.sleep(0.1)
+    store.close()
+    with pytest.raises(JobError, match="the reader was closed"):
+        future.result(timeout=20)
+
+
+@pytest.mark.parametrize(
+    ("address", "says"),
+    [
+        ("http://127.0.0.1:1", "no connection to the host"),
+        ("pipe:exit 7 #", "the command ended with exit code 7"),
+        ("nonsense://somewhere", "no gopen handler defined"),
+    ],
+)
+def test_the_reason_is_said_in_words(address, says, monkeypatch):
+    monkeypatch.setattr(remote, "PERIOD_SECONDS", 20)
+    monkeypatch.delenv("http_proxy", raising=False)
+    monkeypatch.setenv("no_proxy", "*")
+    with pytest.raises(JobError, match=says) as caught:
+        load_manifest(address, allow_pipe=True)
+    assert "\n" not in str(caught.value)
+
+
+def test_an_error_of_the_server_is_said_in_words(server):
+    with pytest.raises(JobError, match="the server answered with an error"):
+        load_manifest(server(lambda handler: handler.send_error(404)))
+
+
+def test_a_silent_command_is_killed_with_what_it_has_started(tmp_path):
+    """A shell waits for its own child, which would outlive it and hold the pipe open."""
+    with pytest.raises(RemoteError, match="it stalled"):
+        list(read_remote(f"pipe:touch {tmp_path}/begun; sleep 1000; true ", 100))
+    assert (tmp_path / "begun").exists()
+    sleeping = [p for p in psutil.process_iter(["cmdline"]) if p.info["cmdline"] == ["sleep", "1000"]]
+    assert not sleeping
+
+
+def test_a_command_that_takes_its_time_is_waited_for(monkeypatch):
+    monkeypatch.setattr(remote, "PERIOD_SECONDS", 30)
+    assert b"".join(read_remote("pipe:sleep 0.5; echo whole ", 100)) == b"whole\n"
+
+
+def test_time_that_the_reader_takes_does_not_count(server):
+    """A slow disk below the cache is no slow server."""
+    pieces = read_remote(server(lambda handler: send(handler, [bytes(1000)] * 40)), 1 << 20)
+    total = 0
+    for piece in pieces:
+        total += len(piece)
+        time.sleep(0.7 if total == len(piece) else 0)
+    assert total == 40_000
+
+
+def test_a_fifo_behind_a_file_url_is_refused(tmp_path):
+    os.mkfifo(tmp_path / "manifest.json")
+    with pytest.raises(JobError, match="it is a FIFO, not a file"):
+        load_manifest(tmp_path.as_uri())
+
+
+def test_a_full_disk_is_not_called_a_wrong_address(shards, tmp_path, monkeypatch):
+    info = load_manifest(shards).shards("source", "val")[0]
+    store = ShardStore(shards.as_uri(), tmp_path / "cache")
+    partial = tmp_path / "cache" / "partial-x"
+
+    def full(**_):
+        return os.open("/dev/full", os.O_WRONLY), str(partial)
+
+    monkeypatch.setattr(shard_cache.tempfile, "mkstemp", full)
+    with pytest.raises(JobError, match=r"cannot write to the cache .*cache \(No space left on device\): make room"):
+        store.open(info)
+
+
+def test_addresses_are_printed_without_their_secrets(monkeypatch, tmp_path, made):
+    monkeypatch.setenv("STORE_TOKEN", "topsecretvalue123")
+    monkeypatch.setattr(remote, "PERIOD_SECONDS", 20)
+    base = "pipe:false topsecretvalue123 "
+    with pytest.raises(JobError, match="cannot read pipe:false") as caught:
+        load_manifest(base, allow_pipe=True)
+    assert "topsecret" not in str(caught.value)
+    with pytest.raises(JobError, match="would run a shell command") as caught:
+        load_manifest(base)
+    assert "topsecret" not in str(caught.value)
+    store = ShardStore(base, tmp_path, allow_pipe=True, attempts=1)
+    with pytest.raises(JobError, match="cannot fetch pipe:false") as caught:
+        store.open(load_manifest(made).shards("source", "val")[0])
+    assert "topsecret" not in str(caught.value)
+
+
+def test_names_of_a_manifest_are_not_given_to_the_shell(shards, tmp_path):
+    """Whoever may write the manifest may not run commands for that."""
+    content = (shards / "manifest.json").read_text()
+    path = load_manifest(shards).shards("source", "val")[0].path
+    (shards / "manifest.json").write_text(content.replace(path, f"x.tar;touch {tmp_path}/ran;.tar".replace("/", "_")))
+    for name in ("x.tar;touch ran", "$(touch ran)", "a b.tar", "`touch ran`", "a|b", "a\n"):
+        with pytest.raises(JobError, match="not safe in a shell command"):
+            url_of("pipe:cat /shards", name)
+    with pytest.raises(JobError, match="not safe in a shell command"):
+        load_manifest(f"pipe:cat {shards}", allow_pipe=True)
+    assert url_of("pipe:cat /shards", "a-b/c_d=e.1.tar") == "pipe:cat /shards/a-b/c_d=e.1.tar"
+
+
+def test_names_are_quoted_in_addresses(shards, tmp_path):
+    odd = "a folder/100% #1?.tar"
+    info = load_manifest(shards).shards("source", "val")[0]
+    (shards / "a folder").mkdir()
+    (shards / info.path).rename(shards / odd)
+    store = ShardStore(shards.as_uri(), tmp_path / "cache")
+    assert store.open(info.model_copy(update={"path": odd})).stat().st_size == info.bytes
