@@ -1,5 +1,6 @@
 """The command line: ``python -m job COMMAND``."""
 
+import errno
 import os
 import socket
 import sys
@@ -61,12 +62,16 @@ def run() -> int:
     except (MemoryError, RuntimeError) as error:
         if not _out_of_memory(error):
             raise
-        return _refuse(f"{_OUT_OF_MEMORY}{_rank()}: {first_line(error)}")
+        return _refuse(f"{_OUT_OF_MEMORY}{_rank()} ({shortened(first_line(error), 160)})")
+    except OSError as error:
+        if error.errno != errno.ENAMETOOLONG:
+            raise
+        return _refuse(f"{shortened(str(error.filename))} is too long for a path: choose another{_rank()}")
 
 
 _OUT_OF_MEMORY = (
-    "not enough memory: lower data.global_batch_size or evaluation.batch_size, raise train.accumulate, or lower "
-    "data.prefetch and data.decoded_gib"
+    "not enough memory: lower data.global_batch_size or evaluation.batch_size, raise train.accumulate, lower "
+    "data.prefetch and data.decoded_gib, or choose a smaller network"
 )
 
 

@@ -6,6 +6,7 @@ from job.shards.manifest import Manifest
 from job.shards.reading.order import batch_per_stream, check_streams, rank_streams
 from job.shards.reading.shard_cache import ShardStore
 from job.system.errors import JobError
+from job.training.batch_memory import check_batch_memory
 from job.vocabulary import SOURCE, TARGET
 
 
@@ -41,6 +42,7 @@ def check_data(config: Config, manifest: Manifest, ranks: int) -> None:
         check_streams(domain, len(manifest.shards(domain, "train")), data.streams)
     batch_per_stream(data.global_batch_size, data.streams)
     rank_streams(data.streams, 0, ranks)
+    check_batch_memory(config, manifest.size, len(objective.DOMAINS), ranks)
     per_rank = data.global_batch_size // ranks
     if per_rank % config.train.accumulate:
         raise JobError(

@@ -168,3 +168,36 @@ def test_the_command_line_says_it_in_one_line_and_ends_in_2(tmp_path):
     assert ended.returncode == 2
     assert ended.stderr.count("\n") == 1
     assert "a number of 5,000 characters" in ended.stderr
+
+
+@pytest.mark.parametrize(
+    ("error", "says"),
+    [
+        ("MemoryError('Unable to allocate 55. GiB')", "error: not enough memory: lower data.global_batch_size"),
+        ('RuntimeError("DefaultCPUAllocator: can\'t allocate memory")', "error: not enough memory"),
+        ("type('OutOfMemoryError', (RuntimeError,), {})('CUDA out of memory')", "error: not enough memory"),
+        ("OSError(36, 'File name too long', 'x' * 5000)", "is too long for a path: choose another"),
+    ],
+)
+def test_what_the_machine_cannot_do_is_one_line_too(monkeypatch, capsys, error, says):
+    import job.__main__ as program
+
+    def fail(*_, **__):
+        raise eval(error)
+
+    monkeypatch.setattr(program, "main", fail)
+    monkeypatch.setattr(program, "scrub_tracebacks", lambda: None)
+    assert program.run() == 2
+    shown = capsys.readouterr().err
+    assert says in shown
+    assert shown.count("\n") == 1
+    assert len(shown) < 700
+
+
+def test_a_path_of_shards_that_is_too_long(tmp_path):
+    (tmp_path / "mine.yaml").write_text(f"data: {{shards: {tmp_path}/{'x' * 300}}}\n")
+    command = [sys.executable, "-m", "job", "train", "--check", "--config", str(tmp_path / "mine.yaml")]
+    ended = subprocess.run(command, cwd=REPO, capture_output=True, text=True)
+    assert ended.returncode == 2
+    assert ended.stderr.count("\n") == 1
+    assert "too long" in ended.stderr
