@@ -9,7 +9,7 @@ from job.config.load import build_config
 from job.shards.writing.write_shards import write_shards
 from tests.support.running import SMALL, merge
 
-pytest_plugins = ["tests.support.toy_shards"]
+pytest_plugins = ["tests.support.commands", "tests.support.toy_shards"]
 
 
 @pytest.fixture(autouse=True)

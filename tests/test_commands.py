@@ -10,7 +10,6 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from job.__main__ import run
 from job.train import train
 from tests.support.manifests import accept_changes
 from tests.support.running import REPO, finish, start
@@ -31,18 +30,6 @@ def trained(tmp_path_factory, faces):
     config = build_config(merge(SMALL, content), "test")
     assert train(config) == 0
     return config
-
-
-@pytest.fixture
-def job(monkeypatch, capfd):
-    """`job("train", "--config", path)` -> exit code, stdout, stderr."""
-
-    def call(*words):
-        monkeypatch.setattr(sys, "argv", ["job", *map(str, words)])
-        code = run()
-        return code, *capfd.readouterr()
-
-    return call
 
 
 def fails(result, *says) -> None:
