@@ -6,8 +6,10 @@ whatever they are; a list such as `cat,dog` takes those words and no other.
 
 import re
 import unicodedata
-from collections.abc import Iterable, Sequence
+from collections import Counter
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 from job.datasets.classes import label_of
 from job.system.errors import JobError
@@ -15,6 +17,7 @@ from job.vocabulary import EMOTIONS as SEVEN
 
 EMOTIONS, FOLDERS = "emotions", "folders"
 _MOST = 32_767  # labels are read as int16
+_LONGEST = 100  # characters of a name
 _NOT_LABELLED = {"", "unlabelled", "unlabeled"}
 
 
@@ -40,12 +43,21 @@ class Classes:
             return label_of(word)
         if self.names is None:
             return None
-        for key in (_exact, _folded, label_of):
-            wanted = key(word)
-            fitting = [label for label, name in enumerate(self.names) if key(name) == wanted]
-            if wanted is not None and len(fitting) == 1:
-                return fitting[0]
+        for key, labels in self._keys:
+            label = labels.get(key(word))
+            if label is not None:
+                return label
         return None
+
+    @cached_property
+    def _keys(self) -> list[tuple[Callable, dict]]:
+        """The ways to know a class, in order, each with the label of every key that only one class has."""
+        ways = []
+        for key in (_exact, _folded, label_of):
+            keys = [key(name) for name in self.names]
+            times = Counter(keys)
+            ways.append((key, {k: label for label, k in enumerate(keys) if k is not None and times[k] == 1}))
+        return ways
 
     def settle(self, words: Iterable[str], where: str) -> "Classes":
         """Return these classes, or, where they are to be found, those that the `words` of the source name.
@@ -62,6 +74,7 @@ class Classes:
                 f"--option classes={FOLDERS}: {where} names {found}, and 2 to {_MOST} are needed: one folder (or value "
                 "in the table, or .cls) for each class"
             )
+        _check_printable(names, where)
         return Classes(tuple(names))
 
 
@@ -89,7 +102,18 @@ def listed(names: Sequence[str], where: str) -> Classes:
     if len(set(names)) < len(names):
         twice = next(name for name in names if names.count(name) > 1)
         raise JobError(f"{where}: {twice} is listed twice: give each class once")
+    _check_printable(names, where)
     return Classes(tuple(names))
+
+
+def _check_printable(names: Iterable[str], where: str) -> None:
+    """Raise JobError for a name that cannot stand in a line of text, such as the name of a metric."""
+    for name in names:
+        if not name.isprintable() or len(name) > _LONGEST:
+            raise JobError(
+                f"{where}: {name[:40]!r} cannot be the name of a class: it must be one line, {_LONGEST} "
+                "characters at most"
+            )
 
 
 def is_unlabelled(word: str | None) -> bool:

@@ -13,6 +13,11 @@ CONFIGS = Path(__file__).parents[2] / "configs"
 OVERRIDES = ("train.steps=2", "train.eval_every=2", "train.checkpoint_every=2", "wandb.mode=disabled")
 
 
+@pytest.mark.parametrize("path", sorted(CONFIGS.glob("*.yaml")), ids=lambda path: path.stem)
+def test_every_recipe_starts_without_a_network(path):
+    assert load_config(path, []).model.weights == "none"
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize(
     ("name", "make", "options"),
@@ -25,7 +30,7 @@ OVERRIDES = ("train.steps=2", "train.eval_every=2", "train.checkpoint_every=2", 
 )
 def test_from_a_tree_to_a_trained_model(tmp_path, name, make, options):
     write_shards(name, make(tmp_path / "set"), tmp_path / "shards", size=32, workers=1, options=options, progress=False)
-    small = ["data.global_batch_size=16", "model.weights=none", "evaluation.probe_samples=20"]
+    small = ["data.global_batch_size=16", "evaluation.probe_samples=20"]
     places = [f"data.shards={tmp_path / 'shards'}", f"output={tmp_path / 'runs'}"]
     config = load_config(CONFIGS / f"{name}.yaml", [*OVERRIDES, *small, *places])
     assert train(config) == 0

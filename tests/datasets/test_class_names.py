@@ -6,6 +6,7 @@ from collections import Counter
 import pytest
 
 from job.datasets.class_names import Classes, natural, read_classes
+from job.shards.inspection.contact_sheet import write_sheet
 from job.shards.inspection.inspect_shards import inspect_shards
 from job.system.errors import JobError
 from job.vocabulary import EMOTIONS
@@ -57,6 +58,20 @@ def test_a_list_that_cannot_be_meant(option, says):
         read_classes(option)
 
 
+def test_many_classes_are_looked_up_and_not_compared_with_each_other():
+    names = tuple(f"class {number}" for number in range(20_000))
+    classes = Classes(names)
+    assert [classes.label_of(name.upper()) for name in names] == list(range(20_000))
+
+
+@pytest.mark.parametrize("word", ["two\nlines", "bell\a", "x" * 101])
+def test_a_name_that_is_no_line_of_text(word):
+    for classes in (lambda: Classes(None).settle(["a", word], "the source"), lambda: read_classes(f"a,{word}")):
+        with pytest.raises(JobError, match="cannot be the name of a class: it must be one line") as caught:
+            classes()
+        assert "\n" not in str(caught.value)
+
+
 # folders ----------------------------------------------------------------------------------------------------------
 
 
@@ -66,7 +81,8 @@ def test_classes_are_the_folders_of_the_source(tmp_path):
     read = samples(tmp_path / "out")
     assert tally(read, "domain", "emotion") == Counter({(d, n): 6 for d in ("source", "target") for n in DIGITS})
     assert all(sample["source"].split("/")[1] == sample["emotion"] for sample in read)
-    assert "verified" in inspect_shards(tmp_path / "out", verify=True, sheet=tmp_path / "sheet.png")
+    assert "verified" in inspect_shards(tmp_path / "out", verify=True)
+    write_sheet(tmp_path / "out", tmp_path / "sheet.png")
     build("folders", tmp_path / "set", tmp_path / "out", options={**SIDES, "classes": "folders"})  # is complete
 
 

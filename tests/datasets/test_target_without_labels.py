@@ -5,6 +5,7 @@ from collections import Counter
 import numpy as np
 import pytest
 
+from job.shards.inspection.contact_sheet import write_sheet
 from job.shards.inspection.inspect_shards import inspect_shards
 from job.system.errors import JobError
 from job.vocabulary import EMOTIONS, SPLITS
@@ -256,7 +257,8 @@ def test_the_command_says_what_has_labels_and_how_it_is_split(tmp_path, capsys):
     assert "target, female: 70 images, none with a label; train 53, val 7, test 10" in lines
     assert "target: subjects unknown: split by image, so one person may be in train and in test" in lines
     assert any("70 images of the target have no label although" in line and "day 1" in line for line in lines)
-    text = inspect_shards(tmp_path / "out", verify=True, sheet=tmp_path / "sheet.png")
+    text = inspect_shards(tmp_path / "out", verify=True)
+    write_sheet(tmp_path / "out", tmp_path / "sheet.png")
     assert "target: 70 of 70 images have no label in the data set (train 53, val 7, test 10)" in text
     assert "target: 70 images of unknown subject are split by image" in text
     assert "subjects in two splits: unknown, since no image says its subject" in text
@@ -264,7 +266,8 @@ def test_the_command_says_what_has_labels_and_how_it_is_split(tmp_path, capsys):
 
 def test_inspect_of_a_partly_labelled_split(tmp_path):
     build("folders", partly(tmp_path, 7), tmp_path / "out", **WITHOUT)
-    text = inspect_shards(tmp_path / "out", verify=True, sheet=tmp_path / "sheet.png")
+    text = inspect_shards(tmp_path / "out", verify=True)
+    write_sheet(tmp_path / "out", tmp_path / "sheet.png")
     row = next(line.split() for line in text.splitlines() if line.startswith("target  test"))
     assert row[3] == "12"
     assert row[5:] == ["7", *["1"] * 7]

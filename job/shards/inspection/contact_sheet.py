@@ -15,7 +15,7 @@ from job.vocabulary import UNLABELLED
 
 _COLUMNS = 8
 _GAP = 2  # pixels between the pictures of a contact sheet
-_NAMES = 84  # pixels for the class names
+_NAMES = 84  # pixels for the class names, or as many as the longest takes
 _TITLE = 16
 _LOOK = 4000  # samples looked at for a contact sheet
 _ROWS = 300  # classes shown at most: JPEG ends at 65,535 pixels
@@ -52,12 +52,14 @@ def draw_sheet(manifest: Manifest, store: ShardStore) -> Image.Image:
     size, classes = manifest.size, min(len(manifest.class_names), _ROWS)
     cell = max(size, 32) + _GAP  # small pictures are spaced out rather than enlarged: one sees what is stored
     block = _COLUMNS * cell
-    sheet = Image.new("RGB", (_NAMES + len(manifest.domains) * (block + 4 * _GAP), _TITLE + classes * cell), "white")
-    pen, font = ImageDraw.Draw(sheet), ImageFont.load_default()
+    pen, font = ImageDraw.Draw(Image.new("RGB", (1, 1))), ImageFont.load_default()
+    edge = max(_NAMES, *(int(pen.textlength(name, font)) + 2 * _GAP + 2 for name in manifest.class_names))
+    sheet = Image.new("RGB", (edge + len(manifest.domains) * (block + 4 * _GAP), _TITLE + classes * cell), "white")
+    pen = ImageDraw.Draw(sheet)
     for row, name in enumerate(manifest.class_names[:classes]):
         pen.text((2, _TITLE + row * cell + size // 2 - 5), name, "black", font)
     for place, domain in enumerate(domain for domain, splits in manifest.domains.items() if splits):
-        left = _NAMES + place * (block + 4 * _GAP)
+        left = edge + place * (block + 4 * _GAP)
         split, labelled = next(
             ((split, True) for split in manifest.domains[domain] if manifest.labels(domain, split)),
             (next(iter(manifest.domains[domain])), False),
