@@ -135,7 +135,7 @@ def f1(confusion, label):
 
 def test_the_commands_say_how_many_have_a_label(trained, tmp_path, shards):
     out = tmp_path / "figures.json"
-    table = evaluate_checkpoint(trained.run_folder / "checkpoints" / "best", "test", None, out)
+    table, _ = evaluate_checkpoint(trained.run_folder / "checkpoints" / "best", "test", None, out)
     assert f"{LABELLED} of these have a label: the figures are theirs" in table
     assert "nan" not in table
     held = json.loads(out.read_text())
