@@ -40,10 +40,9 @@ class MetricsFile:
         self.rows = [row for row in rows if row[STEP] <= step]
         if at_step is not None and (not self.rows or self.rows[-1][STEP] < step):
             self.rows.append({STEP: step, **at_step})
-        if path.exists() or self.rows:
-            content = "".join(json.dumps(row) + "\n" for row in self.rows)
-            if not path.exists() or path.read_bytes() != content.encode():
-                write_atomically(path, content, durable=True)
+        content = "".join(json.dumps(row) + "\n" for row in self.rows)
+        if not path.exists() or path.read_bytes() != content.encode():
+            write_atomically(path, content, durable=True)
         self._path = path
         self._unwritten = ""
 
@@ -55,21 +54,22 @@ class MetricsFile:
     def sync(self) -> None:
         """Wait until all rows so far would survive a power cut. Raises OSError."""
         self._flush()
-        if self._path.exists():
-            with open(self._path, "ab") as file:
-                to_disk(file)
+        with open(self._path, "r+b") as file:
+            to_disk(file)
 
     def _flush(self) -> None:
         if not self._unwritten:
             return
-        end = self._path.stat().st_size if self._path.exists() else 0
-        try:
-            with open(self._path, "a", encoding="utf-8") as file:
-                file.write(self._unwritten)
-        except OSError:
-            if self._path.exists():
-                os.truncate(self._path, end)  # no torn line
-            raise
+        # never made anew: its folder may have been deleted; not buffered: closing would write the rest a second time
+        with open(self._path, "r+b", buffering=0) as file:
+            end = file.seek(0, os.SEEK_END)
+            rest = self._unwritten.encode()
+            try:
+                while rest:
+                    rest = rest[file.write(rest) :]
+            except OSError:
+                file.truncate(end)  # no torn line
+                raise
         self._unwritten = ""
 
 

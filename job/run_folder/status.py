@@ -35,7 +35,7 @@ def write_failure(folder: Path, error: BaseException) -> None:
 
 
 def _write(folder: Path, content: dict) -> None:
-    if not folder.exists():  # deleted under the run, which says so
+    if not (folder / "checkpoints").is_dir():  # deleted under the run, which says so
         return
     try:
         write_atomically(folder / _NAME, json.dumps(content) + "\n")

@@ -24,6 +24,7 @@ class Stop:
         self.file = file
         self.reason: str | None = None
         self._looked_at = 0.0
+        self._locked = file.with_name("lock").exists()
         self._pending: tuple[torch.Tensor, dist.Work] | None = None
         self._ranks = dist.new_group(backend="gloo", timeout=timeout) if dist.is_initialized() else None
         self._looks = self._ranks is None or dist.get_rank() == 0
@@ -48,12 +49,15 @@ class Stop:
         """Why, if the file is there."""
         if not self.file.exists():
             # the checkpoint that follows a stop says what to do; without a folder none could ever be written again
-            return None if self.file.parent.exists() else f"{self.file.parent} was deleted"
+            return f"{self.file.parent} was deleted" if self._folder_is_gone() else None
         try:
             said = self.file.read_text(encoding="utf-8", errors="replace").split()
         except OSError:
             said = []
         return " ".join(said)[:200] or f"asked for by {self.file}"
+
+    def _folder_is_gone(self) -> bool:
+        return not self.file.parent.exists() or (self._locked and not self.file.with_name("lock").exists())
 
     def agreed(self) -> bool:
         """Whether to stop at this boundary: the same answer on every rank. To be called once a step by all of them."""

@@ -44,7 +44,7 @@ def die_at(number: int) -> None:
         setattr(os, name, counted(getattr(os, name)))
     shutil.rmtree = counted(shutil.rmtree)
     plain_open, counted_open = builtins.open, counted(builtins.open)
-    builtins.open = lambda file, mode="r", *rest, **options: (plain_open if "r" in mode else counted_open)(
+    builtins.open = lambda file, mode="r", *rest, **options: (plain_open if mode in ("r", "rb") else counted_open)(
         file, mode, *rest, **options
     )
 
