@@ -26,6 +26,7 @@ from pathlib import Path
 
 import torch
 from accelerate import Accelerator
+from job.training.loop import Callbacks, fit
 
 from benchmarks.bare import bare_loop, one_batch, synchronise
 from benchmarks.common import arguments, domain_streams, machine, print_table, write_result
@@ -41,7 +42,6 @@ from job.shards.reading.batch_loader import Batch, BatchLoader
 from job.shards.reading.prepare import Preparation
 from job.shards.writing.write_shards import write_shards
 from job.training.distributed import build_accelerator
-from job.training.loop import Callbacks, fit
 from job.training.optimizer import build_optimizer
 from job.training.stop import Stop
 

@@ -28,14 +28,12 @@ class Classifier(nn.Module):
 
     def __init__(self, loaded: Loaded) -> None:
         super().__init__()
-        self.feature_extractor = loaded.model.feature_extractor
-        self.label_predictor = loaded.model.label_predictor
+        self.method = loaded.model
         for name in ("mean", "std"):
             self.register_buffer(name, torch.tensor(getattr(loaded.config.data, name)).view(1, 3, 1, 1))
 
     def forward(self, images: Tensor) -> Tensor:
-        features = self.feature_extractor((images - self.mean) / self.std)
-        return self.label_predictor(features).softmax(1)
+        return self.method.predict((images - self.mean) / self.std).class_logits.softmax(1)
 
 
 def export(checkpoint: Path, out: Path) -> float:

@@ -112,7 +112,7 @@ def _more(lines: Sequence[str]) -> str:
 def probabilities(loaded: Loaded, images: np.ndarray, device: torch.device) -> np.ndarray:
     """Class probabilities float32 [n, classes] of uint8 [n, size, size, 3] images."""
     inputs = normalise(torch.from_numpy(images).to(device), loaded.config.data.mean, loaded.config.data.std)
-    return loaded.model(inputs).class_logits.float().softmax(1).cpu().numpy()
+    return loaded.model.predict(inputs).class_logits.float().softmax(1).cpu().numpy()
 
 
 def find_images(inputs: Iterable[Path], unreadable: list[str]) -> Iterator[Path]:

@@ -13,6 +13,7 @@ import time
 import pytest
 
 from job.config.load import build_config
+from job.evaluation.evaluator import Evaluator
 from job.system.errors import EXIT_STOPPED, JobError
 from job.train import train
 from tests.support.manifests import accept_changes
@@ -350,22 +351,76 @@ def test_a_kill_before_best_has_moved_does_not_change_what_is_chosen(undisturbed
     assert summaries[0] == summaries[1]
 
 
-def test_where_the_best_checkpoint_is_gone_the_choice_begins_anew(small, undisturbed):
-    config = small(name="gone", train={"checkpoint_every": 9, "steps": 24})
-    settings = config.model_copy(update={"train": config.train.model_copy(update={"eval_every": 9})})
-    config.run_folder.mkdir(parents=True)
-    stopped_at = 0
-    while stopped_at < 9:  # a step at a time
-        (config.run_folder / "stop").touch()
-        assert train(settings) == EXIT_STOPPED
-        stopped_at = int((config.run_folder / "checkpoints" / "latest").resolve().name[5:])
-    (config.run_folder / "stop").touch()
-    assert train(settings) == EXIT_STOPPED
+def stop_at(monkeypatch, method: str, after: bool, calls: int = 1):
+    """Ask this process to stop when a method of the Evaluator is called for the `calls`-th time, or has returned."""
+    original = getattr(Evaluator, method)
+    left = [calls]
+
+    def asking(self, *args, **kwargs):
+        left[0] -= 1
+        if left[0] == 0 and not after:
+            os.kill(os.getpid(), signal.SIGTERM)
+        result = original(self, *args, **kwargs)
+        if left[0] == 0 and after:
+            os.kill(os.getpid(), signal.SIGTERM)
+        return result
+
+    monkeypatch.setattr(Evaluator, method, asking)
+
+
+def test_where_the_best_checkpoint_is_gone_the_choice_begins_anew(small, undisturbed, monkeypatch):
+    config = small(name="gone", train={"checkpoint_every": 9, "eval_every": 9, "steps": 24})
+    with monkeypatch.context() as patched:
+        stop_at(patched, "validate", after=True)
+        assert train(config) == EXIT_STOPPED
     best = (config.run_folder / "checkpoints" / "best").resolve()
     assert best.name == "step_00000009"
+    with monkeypatch.context() as patched:
+        stop_at(patched, "_normalise", after=False)  # in the middle of the next evaluation
+        assert train(config) == EXIT_STOPPED
     (best / "model.safetensors").write_bytes(b"damaged")
-    assert train(settings) == 0
+    assert train(config) == 0
     assert (config.run_folder / "checkpoints" / "best").resolve().name in ("step_00000018", "step_00000024")
+    assert_same_weights(weights(config), weights(undisturbed))
+
+
+@pytest.mark.parametrize("call", [1, 4])
+def test_a_stop_during_an_evaluation_is_obeyed_and_the_evaluation_made_up_for(small, undisturbed, monkeypatch, call):
+    config = small(name="evaluating", evaluation={"batch_size": 8})
+    with monkeypatch.context() as patched:
+        stop_at(patched, "_normalise", after=False, calls=call)
+        assert train(config) == EXIT_STOPPED
+    assert [row["trainer/step"] for row in rows(config)] == list(range(1, 8)), "step 8 is not logged half"
+    meta = json.loads((config.run_folder / "checkpoints" / "latest" / "meta.json").read_text())
+    assert (meta["step"], meta["evaluation_pending"]) == (8, True)
+    assert train(config) == 0
+    assert_same_weights(weights(config), weights(undisturbed))
+    logged = [{key: row[key] for key in row if not key.startswith("speed/")} for row in rows(config)]
+    expected = [{key: row[key] for key in row if not key.startswith("speed/")} for row in rows(undisturbed)]
+    assert [set(row) for row in logged] == [set(row) for row in expected]
+    for row, other in zip(logged, expected, strict=True):
+        assert row == pytest.approx(other)
+    summaries = [json.loads((c.run_folder / "summary.json").read_text()) for c in (config, undisturbed)]
+    assert summaries[0]["selection/chosen_step"] == summaries[1]["selection/chosen_step"]
+
+
+def test_a_stop_at_the_end_of_an_evaluation_is_obeyed_at_once(small, monkeypatch):
+    config = small(name="evaluated")
+    stop_at(monkeypatch, "validate", after=True)
+    assert train(config) == EXIT_STOPPED
+    meta = json.loads((config.run_folder / "checkpoints" / "latest" / "meta.json").read_text())
+    assert (meta["step"], meta["evaluation_pending"]) == (8, False)
+    assert "val/source_accuracy" in rows(config)[-1]
+
+
+def test_a_stop_during_the_last_test_leaves_a_run_that_only_evaluates_once_more(small, undisturbed, monkeypatch):
+    config = small(name="testing", train={"eval_every": 24}, evaluation={"batch_size": 8})
+    with monkeypatch.context() as patched:
+        stop_at(patched, "test", after=False)
+        assert train(config) == EXIT_STOPPED
+    assert not (config.run_folder / "summary.json").exists()
+    assert train(config) == 0
+    assert (config.run_folder / "summary.json").exists()
     assert_same_weights(weights(config), weights(undisturbed))
 
 

@@ -36,7 +36,7 @@ def train(config: Path, check: bool, nodes: int, ranks: int | None, overrides: t
     if check:
         from torch.cuda import device_count
 
-        from job.models.build import build_model
+        from job.methods.build import build_method
         from job.shards.manifest import load_manifest
         from job.training.inputs import check_data
 
@@ -44,7 +44,7 @@ def train(config: Path, check: bool, nodes: int, ranks: int | None, overrides: t
         gpus = device_count()
         ranks = ranks or gpus or 1
         check_data(resolved, manifest, nodes * ranks)
-        build_model(resolved.model, manifest.size, len(manifest.class_names), resolved.seed)
+        build_method(resolved, manifest.size, len(manifest.class_names))
         echo(f"{ranks} {gpus} {resolved.run_folder}")
         return 0
     from job.train import train as run

@@ -11,6 +11,7 @@ from typing import Any
 import yaml
 from pydantic import BaseModel, ValidationError
 
+from job.config.objectives import SETTINGS, switch_method
 from job.config.schema import Config
 from job.config.section import models_in
 from job.config.yaml_text import LARGEST_FILE, annotation_of, parse_yaml
@@ -29,7 +30,7 @@ def load_config(path: str | Path, overrides: Sequence[str] = ()) -> Config:
     if (path.parent / "checkpoints").is_dir() and isinstance(content.get("data"), dict):
         content["data"].pop("allow_pipe", None)  # what a run folder holds grants nothing; an override does
     content.setdefault("name", path.stem)
-    for override in overrides:
+    for override in sorted(overrides, key=lambda word: not word.startswith("objective.name=")):
         _apply(content, override)
     config = build_config(content, shortened(str(path)), overrides)
     _refuse_secrets(config.model_dump(mode="json"))
@@ -109,23 +110,37 @@ def _apply(content: dict[str, Any], override: str) -> None:
         node = node.setdefault(parent, {})
         if not isinstance(node, dict):
             raise JobError(f"override {shown!r}: {parent} is not a section")
-    node[leaf] = given
+    if key == "objective.name" and isinstance(given, str):
+        switch_method(node, given)
+    else:
+        node[leaf] = given
 
 
-def known_keys(model: type[BaseModel] = Config, prefix: str = "") -> Iterable[str]:
-    """Every dotted key of the configuration, sections included."""
+def known_keys(method: str | None = None, model: type[BaseModel] = Config, prefix: str = "") -> Iterable[str]:
+    """Yield every dotted key of the configuration, sections included; of `objective` those of `method`, or of all."""
     for name, field in model.model_fields.items():
         yield prefix + name
-        for section in models_in(field.annotation):
-            yield from known_keys(section, f"{prefix}{name}.")
+        sections = [SETTINGS[method]] if method and name == "objective" else models_in(field.annotation)
+        for section in sections:
+            yield from dict.fromkeys(known_keys(method, section, f"{prefix}{name}."))
 
 
 def _describe(error: ValidationError, where: str, overrides: Sequence[str]) -> str:
     problems = error.errors()
     first = problems[0]
-    key = shortened(".".join(str(part) for part in first["loc"]))
+    loc, method = first["loc"], None
+    if loc[:1] == ("objective",) and len(loc) > 1 and loc[1] in SETTINGS:  # the tag of the union, which is no key
+        loc, method = (loc[0], *loc[2:]), loc[1]
+    key = shortened(".".join(str(part) for part in loc))
     if first["type"] == "extra_forbidden":
-        text = f"unknown key {key}{_nearest(key)}"
+        text = f"unknown key {key}{_nearest(key, method)}"
+        if method and key in known_keys():
+            text = f"{key} is no setting of {method}{_nearest(key, method)}"
+    elif first["type"] == "union_tag_invalid":
+        name = first["ctx"]["tag"]
+        close = difflib.get_close_matches(name, SETTINGS, n=1)
+        hint = f"did you mean {close[0]}?" if close else f"choose one of {', '.join(SETTINGS)}"
+        text = f"objective.name = {name!r} is no method: {hint}"
     elif first["type"] == "model_type":
         within = next(name for name in known_keys() if name.startswith(f"{key}."))
         text = f"{key} is a section: set its keys, such as {within}"
@@ -148,8 +163,8 @@ def _hint(error: Any) -> str:
     return ""
 
 
-def _nearest(key: str) -> str:
-    known = list(known_keys())
+def _nearest(key: str, method: str | None = None) -> str:
+    known = list(known_keys(method))
     section, _, leaf = key.rpartition(".")
     by_leaf = {name.rpartition(".")[2]: name for name in known}
     siblings = [name for name in known if name.rpartition(".")[0] == section]

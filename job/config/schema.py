@@ -7,7 +7,7 @@ import hashlib
 import json
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 
 import yaml
 from pydantic import BaseModel, Field, field_validator, model_validator
@@ -15,26 +15,14 @@ from pydantic import BaseModel, Field, field_validator, model_validator
 from job.config.data import Augment, Data
 from job.config.model import Model
 from job.config.monitoring import Evaluation, Wandb
-from job.config.section import Fraction, Harmless, Section, harmless_keys
+from job.config.objectives import SETTINGS, DANNSettings, Objective, complete
+from job.config.section import Harmless, Section, harmless_keys
 from job.config.training import Optimizer, Selection, Train
 from job.system.secrets import scrub_all
 
 __all__ = ["Augment", "Config", "Data", "Evaluation", "Model", "Objective", "Optimizer", "Section", "Selection"]
-__all__ += ["Train", "Wandb", "decisive_data", "default_score", "score_of"]
+__all__ += ["Train", "Wandb", "decisive_data", "score_of"]
 LONGEST_NAME = 200  # bytes; file systems allow 255, and temporary names beside it are a little longer
-
-
-class Objective(Section):
-    name: Literal["dann", "source_only", "train_on_target"] = "dann"
-    lambda_max: float = Field(1.0, ge=0)  # the reversed gradient's final strength
-    gamma: float = Field(10.0, gt=0)  # how fast lambda rises
-    lambda_schedule: Literal["paper", "constant"] = "paper"
-    domain_weight: float = Field(1.0, ge=0)  # constant factor of the domain loss, for classifier and encoder alike
-    entropy_weight: float = Field(0.0, ge=0)  # conditional entropy of the target predictions; rises as lambda does
-    pseudo_label_weight: float = Field(0.0, ge=0)  # confident target predictions as labels of a second view; likewise
-    pseudo_label_threshold: Fraction = 0.9  # the least confidence of such a prediction
-    label_smoothing: float = Field(0.0, ge=0, lt=1)
-    class_weights: Literal["none", "balanced"] | tuple[float, ...] = "none"  # balanced: inverse source frequency
 
 
 def decisive_data(data: dict[str, Any]) -> dict[str, Any]:
@@ -42,14 +30,9 @@ def decisive_data(data: dict[str, Any]) -> dict[str, Any]:
     return {key: value for key, value in data.items() if key not in harmless_keys(Data)}
 
 
-def default_score(objective: str) -> str:
-    """The model-selection score of an objective."""
-    return {"train_on_target": "target_accuracy", "source_only": "source_accuracy"}.get(objective, "infomax")
-
-
 def score_of(config: Mapping[str, Any]) -> str:
-    """The model-selection score in force, of a configuration as a run folder holds it."""
-    return (config.get("selection") or {}).get("score") or default_score(config["objective"]["name"])
+    """Return the model-selection score in force, of a configuration as a run folder holds it."""
+    return (config.get("selection") or {}).get("score") or SETTINGS[config["objective"]["name"]].score
 
 
 class Config(Section):
@@ -65,7 +48,7 @@ class Config(Section):
     """Which shards are read, and how."""
     model: Model = Model()
     """The network."""
-    objective: Objective = Objective()
+    objective: Objective = DANNSettings()
     """The method and its loss."""
     optimizer: Optimizer = Optimizer()
     """The optimiser."""
@@ -77,6 +60,11 @@ class Config(Section):
     """How the checkpoint is chosen. No weight depends on it, but a run keeps it: the best score so far must compare."""
     wandb: Harmless[Wandb] = Wandb()
     """Weights & Biases."""
+
+    @field_validator("objective", mode="before")
+    @classmethod
+    def _complete(cls, objective: Any) -> Any:
+        return complete(objective)
 
     @field_validator("name")
     @classmethod
@@ -91,7 +79,7 @@ class Config(Section):
 
     @model_validator(mode="after")
     def _score_fits_objective(self) -> "Config":
-        supervised = self.objective.name == "train_on_target"
+        supervised = self.objective.supervised
         if self.selection.score is not None and (self.selection.score == "target_accuracy") != supervised:
             raise ValueError(
                 f"selection.score={self.selection.score} does not go with objective.name={self.objective.name}: "
@@ -108,7 +96,7 @@ class Config(Section):
     @property
     def score(self) -> str:
         """The model-selection score in force."""
-        return self.selection.score or default_score(self.objective.name)
+        return self.selection.score or self.objective.score
 
     @property
     def run_folder(self) -> Path:

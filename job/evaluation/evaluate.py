@@ -1,6 +1,7 @@
 """Exact evaluation: every sample of a split once, on any number of ranks."""
 
-from collections.abc import Callable
+import math
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -10,11 +11,17 @@ from torch import Tensor
 
 from job.evaluation.samples import Sample, Sampler
 from job.evaluation.tally import Tally
-from job.models.dann import DANN
+from job.methods.base import Method
 from job.shards.manifest import Manifest
 from job.shards.reading.shard_cache import ShardStore
 from job.shards.reading.whole_split import read_split
 from job.system.progress import follow
+
+Rows = tuple[Tensor, Tensor, list[str]]  # images, labels, keys of a batch
+
+
+class EvaluationStopped(Exception):
+    """The ranks agreed to stop during an evaluation. What was counted so far is lost."""
 
 
 @dataclass(frozen=True)
@@ -39,7 +46,7 @@ class DomainReport:
 
 @torch.no_grad()
 def evaluate_domain(
-    model: DANN,
+    method: Method,
     accelerator: Accelerator,
     manifest: Manifest,
     store: ShardStore,
@@ -51,23 +58,25 @@ def evaluate_domain(
     probe_samples: int = 0,
     pictures: int = 0,
     progress: bool = False,
+    stop: Callable[[], bool] = lambda: False,
 ) -> DomainReport:
-    """Run the model in evaluation mode over `split`; every sample is predicted, those with a label are counted.
+    """Run the method's network in evaluation mode over `split`: every sample is predicted, labelled ones are counted.
 
     The report holds `probe_samples` samples and, for figures, `pictures` pictures and as many confident mistakes.
 
     `normalise` maps uint8 [n, height, width, 3] to network input; `batch_size` and the decoding `threads` are per rank.
     Each rank takes its own range of the samples and the sums are reduced once, so that nothing is padded, dropped or
-    counted twice; the total is checked against the manifest. With `progress` it says how far this rank is. Raises
-    JobError for damaged shards.
+    counted twice; the total is checked against the manifest. With `progress` it says how far this rank is. `stop` is
+    asked before every batch, equally often on all ranks, and must answer the same on each of them. Raises JobError for
+    damaged shards, and EvaluationStopped, on all ranks, when `stop` says so.
     """
     classes = len(manifest.class_names)
     labelled = manifest.labels(domain, split) > 0
     device = accelerator.device
     tally = Tally(classes, device)
     sampler = Sampler(probe_samples, pictures, pictures, accelerator.num_processes) if probe_samples else None
-    was_training = model.training
-    model.eval()
+    was_training = method.training
+    method.eval()
     batches = read_split(
         manifest,
         store,
@@ -79,15 +88,16 @@ def evaluate_domain(
         batch_size=batch_size,
         threads=threads,
     )
-    own = manifest.samples(domain, split) // accelerator.num_processes
-    for images, labels, keys in follow(batches, own, lambda batch: len(batch[2]), f"{domain} {split}", progress):
+    own = manifest.samples(domain, split) / accelerator.num_processes
+    batches = _asking(batches, math.ceil(math.ceil(own) / batch_size), stop)
+    for images, labels, keys in follow(batches, int(own), lambda batch: len(batch[2]), f"{domain} {split}", progress):
         with accelerator.autocast():
-            output = model(normalise(images.to(device, non_blocking=True)))
+            output = method.predict(normalise(images.to(device, non_blocking=True)))
         log_probabilities = output.class_logits.float().log_softmax(1)
         tally.add(log_probabilities, labels)
         if sampler is not None:
             sampler.add(images, labels, keys, output, log_probabilities.exp())
-    model.train(was_training)
+    method.train(was_training)
     totals = tally.total(accelerator)
     total, expected = totals.samples, manifest.samples(domain, split)
     if total != expected:
@@ -108,3 +118,13 @@ def evaluate_domain(
         sample=sampler.gather() if sampler is not None else None,
         confidence=totals.confidence,
     )
+
+
+def _asking(batches: Iterator[Rows], rounds: int, stop: Callable[[], bool]) -> Iterator[Rows]:
+    """Yield the batches, and ask `stop` `rounds` times: as often as the rank with the most batches."""
+    for _ in range(rounds):
+        if stop():
+            raise EvaluationStopped
+        batch = next(batches, None)
+        if batch is not None:
+            yield batch

@@ -5,10 +5,8 @@ from pathlib import Path
 
 from job.config.load import build_config
 from job.config.schema import Config
-from job.models.backbones import load_state
-from job.models.build import build_model
-from job.models.check_state import check_state
-from job.models.dann import DANN
+from job.methods.base import Method
+from job.methods.build import build_method, load_weights
 from job.run_folder.checkpoint import read_checkpoint
 
 
@@ -16,7 +14,7 @@ from job.run_folder.checkpoint import read_checkpoint
 class Loaded:
     """A model as a checkpoint holds it, in evaluation mode on the CPU, and what is needed to use it."""
 
-    model: DANN
+    model: Method
     config: Config
     class_names: tuple[str, ...]
     size: int  # px
@@ -35,9 +33,7 @@ def load_model(path: Path) -> Loaded:
     checkpoint = read_checkpoint(path)
     meta = checkpoint.meta
     config = build_config(meta["config"], f"{path}/meta.json").with_pipe(False)
-    model = build_model(config.model, meta["size"], len(meta["class_names"]), config.seed, load_weights=False)
-    weights = checkpoint.weights()
-    check_state(model, weights, str(path))
-    load_state(model, weights)
+    model = build_method(config, meta["size"], len(meta["class_names"]), load_weights=False)
+    load_weights(model, checkpoint.weights(), str(path))
     names, crop = tuple(meta["class_names"]), meta.get("crop", "center")
     return Loaded(model.eval(), config, names, meta["size"], meta["quality"], crop, checkpoint.step)

@@ -11,7 +11,7 @@ import numpy as np
 from accelerate.utils import gather_object
 from torch import Tensor
 
-from job.models.dann import Output
+from job.models.classifier import Output
 
 THUMBNAIL = 96  # px, the longest edge of a kept picture
 
@@ -23,7 +23,7 @@ class Sample:
     features: np.ndarray  # float32 [n, width]
     labels: np.ndarray  # int64 [n]; -1: not labelled
     predicted: np.ndarray  # int64 [n]
-    target_probability: np.ndarray  # float32 [n], what the domain classifier says
+    target_probability: np.ndarray  # float32 [n], what the domain classifier says; [0] where the method has none
     faces: "Faces"
     mistakes: "Faces"  # none where there are no labels
 
@@ -56,7 +56,8 @@ class Sampler:
             self._rows["features"].append(output.features[: self._wanted].float().cpu().numpy())
             self._rows["labels"].append(labels[: self._wanted].numpy())
             self._rows["predicted"].append(predicted.cpu().numpy())
-            self._rows["target"].append(output.domain_logits[: self._wanted].float().sigmoid().cpu().numpy())
+            if output.domain_logits is not None:
+                self._rows["target"].append(output.domain_logits[: self._wanted].float().sigmoid().cpu().numpy())
             self._wanted -= len(predicted)
         if not (self._wanted_faces > 0 or (self._mistakes and labels.max() >= 0)):
             return
@@ -79,7 +80,9 @@ class Sampler:
         """All ranks' parts together, the same on every rank. All ranks take part."""
         parts = gather_object([{name: np.concatenate(rows) for name, rows in self._rows.items() if rows}])
         parts = [part for part in parts if part]
-        joined = {name: np.concatenate([part[name] for part in parts])[: self._samples] for name in self._rows}
+        none = np.zeros(0, np.float32)
+        joined = {name: np.concatenate([part.get(name, none) for part in parts]) for name in self._rows}
+        joined = {name: rows[: self._samples] for name, rows in joined.items()}
         confidences = sorted(gather_object([-float(worst[4]) for worst in self._worst]))[: self._mistakes]
         worst = [mistake for mistake in self._worst if confidences and -mistake[4] <= confidences[-1]]
         worst = sorted(gather_object(worst), key=_by_confidence)[: self._mistakes]

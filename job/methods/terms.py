@@ -1,59 +1,82 @@
-"""The terms that objectives are made of. Each is a mean over its rows, hence the same on any number of ranks."""
+"""The terms that methods are made of. Each is a mean over its rows, hence the same on any number of ranks.
 
-from dataclasses import dataclass
+Losses are computed inside the forward pass that autocast covers; these functions turn it off and compute in float32.
+"""
+
+import functools
+from collections.abc import Callable
+from typing import ParamSpec
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from job.config.schema import Objective
-from job.models.dann import Output
+P = ParamSpec("P")
 
 
-@dataclass(frozen=True)
-class Loss:
-    """What an objective gives for a batch: `total` is differentiated, the rest is logged. All are 0-dim."""
+def in_full_precision(term: Callable[P, Tensor]) -> Callable[P, Tensor]:
+    """Decorate a term: its tensors come in float32, or wider, and autocast lowers no operation in it."""
 
-    total: Tensor
-    class_loss: Tensor
-    domain_loss: Tensor | None = None  # source mean + target mean, before any weight: 2 ln 2 when it cannot tell
+    @functools.wraps(term)
+    def computed(*args: P.args, **kwargs: P.kwargs) -> Tensor:
+        first = next(arg for arg in args if isinstance(arg, Tensor))
+        with torch.autocast(first.device.type, enabled=False):
+            return term(*map(_widen, args), **{name: _widen(value) for name, value in kwargs.items()})
+
+    return computed
 
 
-def class_loss(logits: Tensor, labels: Tensor, settings: Objective, class_weights: Tensor | None = None) -> Tensor:
-    """Mean cross-entropy of [n, classes] logits; `class_weights` [classes] multiply the rows' losses.
+def _widen(value: object) -> object:
+    is_half = isinstance(value, Tensor) and value.dtype in (torch.float16, torch.bfloat16)
+    return value.float() if is_half else value
+
+
+@in_full_precision
+def class_loss(
+    logits: Tensor, labels: Tensor, label_smoothing: float = 0.0, class_weights: Tensor | None = None
+) -> Tensor:
+    """Compute the mean cross-entropy of [n, classes] logits; `class_weights` [classes] multiply the rows' losses.
 
     The sum is divided by n and not by the sum of the weights, which would differ from rank to rank.
     """
-    losses = F.cross_entropy(
-        logits, labels, weight=class_weights, label_smoothing=settings.label_smoothing, reduction="none"
-    )
+    losses = F.cross_entropy(logits, labels, weight=class_weights, label_smoothing=label_smoothing, reduction="none")
     return losses.mean()
 
 
-def domain_loss(source_logits: Tensor, target_logits: Tensor) -> Tensor:
-    """Binary cross-entropy, the mean over the source plus the mean over the target (Ganin et al. 2016, eq. 10)."""
-    on_source = F.binary_cross_entropy_with_logits(source_logits, torch.zeros_like(source_logits))
-    on_target = F.binary_cross_entropy_with_logits(target_logits, torch.ones_like(target_logits))
+@in_full_precision
+def domain_loss(
+    source_logits: Tensor,
+    target_logits: Tensor,
+    source_weights: Tensor | None = None,
+    target_weights: Tensor | None = None,
+) -> Tensor:
+    """Compute the binary cross-entropy of domain logits: source mean + target mean (Ganin et al. 2016, eq. 10).
+
+    It is 2 ln 2 when the classifier cannot tell. Weights [n] multiply the rows' losses.
+    """
+    on_source = F.binary_cross_entropy_with_logits(source_logits, torch.zeros_like(source_logits), source_weights)
+    on_target = F.binary_cross_entropy_with_logits(target_logits, torch.ones_like(target_logits), target_weights)
     return on_source + on_target
 
 
-def conditional_entropy(logits: Tensor) -> Tensor:
-    """Mean entropy, in nats, of the predictions of [n, classes] logits (Grandvalet & Bengio 2005)."""
+def entropy(logits: Tensor) -> Tensor:
+    """Compute the entropy in nats, [n], of the predictions of [n, classes] logits."""
     log_probabilities = logits.log_softmax(1)
-    return -(log_probabilities.exp() * log_probabilities).sum(1).mean()
+    return -(log_probabilities.exp() * log_probabilities).sum(1)
 
 
+@in_full_precision
+def conditional_entropy(logits: Tensor) -> Tensor:
+    """Compute the mean entropy, in nats, of the predictions of [n, classes] logits (Grandvalet & Bengio 2005)."""
+    return entropy(logits).mean()
+
+
+@in_full_precision
 def pseudo_label_loss(logits: Tensor, second_view: Tensor, threshold: float) -> Tensor:
-    """Cross-entropy of the second view's [n, classes] logits against the first view's confident predictions.
+    """Compute the cross-entropy of the second view's [n, classes] logits with the first's confident predictions.
 
     Predictions below `threshold` count as 0, and the sum is divided by n (Sohn et al. 2020, eq. 4). No label is used.
     """
     confidence, predicted = logits.detach().softmax(1).max(1)
     losses = F.cross_entropy(second_view, predicted, reduction="none")
     return (losses * (confidence >= threshold)).mean()
-
-
-def split(output: Output, blocks: int) -> list[Output]:
-    """Cut a batch into `blocks` of equally many rows: source first, then target, then what an objective adds."""
-    rows = output.features.shape[0] // blocks
-    return [Output(*(part[i * rows : (i + 1) * rows] for part in output)) for i in range(blocks)]

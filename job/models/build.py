@@ -1,4 +1,4 @@
-"""From the configuration to a network."""
+"""Build the network that a configuration describes."""
 
 import difflib
 
@@ -7,8 +7,9 @@ from torch import Tensor, nn
 
 from job.config.schema import Model
 from job.models import backbones
+from job.models.classifier import Classifier
 from job.models.compact import CompactCNN
-from job.models.dann import DANN, head, initialise
+from job.models.heads import head
 from job.system.errors import JobError, first_line
 
 # Hidden widths of the label predictor and of the domain classifier, per backbone (Ganin et al. 2016, fig. 4).
@@ -25,22 +26,15 @@ def memory_format(settings: Model, device: torch.device) -> torch.memory_format:
     return torch.channels_last if last else torch.contiguous_format
 
 
-class FeatureExtractor(nn.Sequential):
-    """A backbone and, where asked for, a bottleneck. `backbone_weights_loaded` says that the first is pretrained."""
-
-    backbone_weights_loaded = False
-
-
-def build_model(settings: Model, size: int, classes: int, seed: int, *, load_weights: bool = True) -> DANN:
-    """The network for images of `size` px and `classes` classes; the same seed gives the same weights.
+def build_network(settings: Model, size: int, classes: int, *, load_weights: bool = True) -> Classifier:
+    """Build the network for images of `size` px and `classes` classes; new layers draw from torch's generator.
 
     Without `load_weights` those that the settings name are not asked for: a checkpoint will give all. Raises JobError
     for an unknown backbone, weights that do not fit, or a size that the backbone cannot take.
     """
-    torch.manual_seed(seed)
     backbone = _backbone(settings, size, load_weights)
     width = _width(backbone, size, settings.backbone)
-    extractor = FeatureExtractor(backbone)
+    extractor = nn.Sequential(backbone)
     if settings.bottleneck:
         extractor.append(nn.Linear(width, settings.bottleneck))
         if settings.batch_norm != "none":
@@ -52,18 +46,22 @@ def build_model(settings: Model, size: int, classes: int, seed: int, *, load_wei
         label_hidden = settings.label_hidden
     if settings.domain_hidden is not None:
         domain_hidden = settings.domain_hidden
-    model = DANN(
+    return Classifier(
         extractor,
         head(width, label_hidden, classes, settings.dropout),
-        head(width, domain_hidden, 1),
+        width=width,
+        classes=classes,
+        domain_hidden=domain_hidden,
         freeze_batch_norm=settings.batch_norm == "frozen",
+        pretrained=settings.weights != "none",
     )
-    extractor.backbone_weights_loaded = settings.weights != "none"
-    for module in model.feature_extractor[1:] if extractor.backbone_weights_loaded else [model.feature_extractor]:
-        initialise(module, settings.init)
-    initialise(model.label_predictor, settings.init)
-    initialise(model.domain_classifier, settings.init)
-    return model
+
+
+def new_modules(network: Classifier) -> list[nn.Module]:
+    """List the parts of a network whose weights were drawn and not loaded: what `initialise` may draw anew."""
+    extractor = network.feature_extractor
+    drawn = list(extractor[1:]) if network.pretrained else [extractor]
+    return [*drawn, network.label_predictor]
 
 
 def _backbone(settings: Model, size: int, load_weights: bool) -> nn.Module:

@@ -22,7 +22,7 @@ from job.run_folder.environment import facts
 from job.run_folder.metrics_file import MetricsFile, finite
 from job.run_folder.run_view import write_sample
 from job.run_folder.stored_files import read_evaluation
-from job.system.errors import ENDS, EXIT_STOPPED
+from job.system.errors import ENDS, EXIT_BAD_INPUT, EXIT_CRASH, EXIT_STOPPED, JobError, NotFinite
 from job.system.files import write_atomically, writing
 from job.system.secrets import scrub, scrub_all
 
@@ -35,7 +35,11 @@ class Recorder:
     def __init__(
         self, config: Config, folder: Path, metrics: MetricsFile | None, wandb_id: str | None, extra: dict[str, Any]
     ) -> None:
-        """Start recording. `metrics` is the run's metrics.jsonl on the main rank, and None on the others."""
+        """Start recording. `metrics` is the run's metrics.jsonl on the main rank, and None on the others.
+
+        Use it in a `with`: leaving writes how the run ended, by the error or by what `end` was given.
+        """
+        self._exit_code = EXIT_CRASH
         self.wandb_id = wandb_id
         self.wandb_mode = "disabled"
         self._main = metrics is not None
@@ -145,6 +149,20 @@ class Recorder:
             write_atomically(self._folder / "summary.json", json.dumps(summary, indent=1) + "\n")
         self._wandb.summarise(summary)
         return summary
+
+    def end(self, exit_code: int) -> int:
+        """Set how the run ends, unless an error follows. Returns the exit code."""
+        self._exit_code = exit_code
+        return exit_code
+
+    def __enter__(self) -> "Recorder":
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, traceback: object) -> None:
+        if isinstance(error, NotFinite):
+            self.alert(alerts.not_finite(str(error)))
+        failed = EXIT_BAD_INPUT if isinstance(error, JobError) else EXIT_CRASH
+        self.close(failed if error is not None else self._exit_code)
 
     def close(self, exit_code: int) -> None:
         """Draw the figures of the end, and let W&B write what it has; waits for both."""

@@ -107,20 +107,32 @@ class RunFolder:
         *,
         wandb_id: str | None,
         skipped: int,
+        evaluation_pending: bool = False,
     ) -> None:
         """Write the checkpoint of `step` (steps done), move ``latest``, move ``best`` if `score` improves, prune.
 
         To be called by all ranks, with the same values; the main rank writes its `weights` and `trainer` (state of
         optimiser and gradient scaler, as `Checkpoint.trainer` returns it). `metrics` are those of this step, or empty:
         a run that is killed before it logs them finds them in the checkpoint. `score` is None where the step was not
-        evaluated. Raises JobError, on every rank, when the disk is full or the folder was deleted; the earlier
-        checkpoints are untouched then.
+        evaluated; with `evaluation_pending` it is to be evaluated when the run resumes, and logged only then. Raises
+        JobError, on every rank, when the disk is full or the folder was deleted; the earlier checkpoints are untouched
+        then.
         """
         best = Best(step, score) if self.improves(score) else self.best
         meta = self._describe() | {"wandb_id": wandb_id, "step": step, "best": best._asdict()}
-        meta |= {"scores": finite(dict(metrics)), "skipped": skipped}
+        meta |= {"scores": finite(dict(metrics)), "skipped": skipped, "evaluation_pending": evaluation_pending}
         on_main(self._accelerator, lambda: self._save(meta, weights, trainer))
         self.best = best
+
+    @property
+    def evaluation_pending(self) -> bool:
+        """Whether the checkpoint that the run resumes from was saved by a stop before its evaluation was finished."""
+        return bool(self.resumed and self.resumed.meta.get("evaluation_pending"))
+
+    @property
+    def pending_metrics(self) -> dict[str, Any]:
+        """The metrics of a step whose evaluation is pending: not logged yet."""
+        return dict(self.resumed.meta["scores"]) if self.resumed else {}
 
     def chosen(self) -> Checkpoint:
         """Return the best checkpoint. Raises JobError when it is damaged or the run has no checkpoint."""
@@ -156,6 +168,7 @@ class RunFolder:
                 what = "nothing left to train, evaluating once more:" if done else "going on from"
                 log.info("%s step %d of %d in %s", what, last.step, self._config.train.steps, self.path)
             step, row = (last.step, last.meta.get("scores")) if last else (0, None)
+            row = None if self.evaluation_pending else row
             self.metrics = MetricsFile(self.path / "metrics.jsonl", step, row)
             write_atomically(self.path / "config.yaml", self._config.to_yaml())
             write_running(self.path)

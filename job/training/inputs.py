@@ -1,7 +1,7 @@
 """The shards of a configuration, and what must hold of them before the first step."""
 
 from job.config.schema import Config
-from job.methods import OBJECTIVES
+from job.methods import METHODS
 from job.shards.manifest import Manifest
 from job.shards.reading.order import batch_per_stream, check_streams, rank_streams
 from job.shards.reading.shard_cache import ShardStore
@@ -24,33 +24,38 @@ def open_store(config: Config, shards: str | None = None) -> ShardStore:
 
 
 def check_data(config: Config, manifest: Manifest, ranks: int) -> None:
-    """Raise JobError unless the shards hold what the objective needs and the ranks can share the batch."""
-    objective = OBJECTIVES[config.objective.name]
+    """Raise JobError unless the shards hold what the method needs and the ranks can share the batch."""
+    method = METHODS[config.objective.name]
     data = config.data
     for role, domain in domain_names(config).items():
         for split in ("train", "val", "test"):
             manifest.shards(domain, split)
-            needs_labels = (split != "test" and role == objective.LABELLED) or (split != "train" and role == SOURCE)
+            needs_labels = (split != "test" and role == method.labelled) or (split != "train" and role == SOURCE)
             if needs_labels and not manifest.labelled(domain, split):
                 hint = "write the shards with --keep-target-labels" if role == TARGET else "check data.source"
                 total, lacking = manifest.samples(domain, split), manifest.unlabelled.get(domain, {}).get(split, 0)
                 if lacking:
                     hint = f"the data set has a label of {total - lacking} of its {total} images; choose another method"
                 raise JobError(f"{config.objective.name} needs labels of {domain}/{split} in {data.shards}: {hint}")
-    for role in objective.DOMAINS:
+    for role in method.reads:
         domain = domain_names(config)[role]
         check_streams(domain, len(manifest.shards(domain, "train")), data.streams)
     batch_per_stream(data.global_batch_size, data.streams)
     rank_streams(data.streams, 0, ranks)
-    check_batch_memory(config, manifest.size, len(objective.DOMAINS), ranks)
+    check_batch_memory(config, manifest.size, len(method.reads), ranks)
     per_rank = data.global_batch_size // ranks
     if per_rank % config.train.accumulate:
         raise JobError(
             f"train.accumulate={config.train.accumulate} cannot share out the {per_rank} images per domain of a rank "
             f"(data.global_batch_size={data.global_batch_size} over {ranks} ranks): choose a divisor of {per_rank}"
         )
+    if method.couples_rows and config.train.accumulate > 1:
+        raise JobError(
+            f"train.accumulate={config.train.accumulate} does not go with objective.name={config.objective.name}: "
+            "its loss compares all rows of a batch with each other, and shares of it would give another: leave it at 1"
+        )
     batch_norm = config.model.bottleneck is not None and config.model.batch_norm in ("mixed", "sync")
-    if batch_norm and len(objective.DOMAINS) * per_rank // config.train.accumulate < 2:
+    if batch_norm and len(method.reads) * per_rank // config.train.accumulate < 2:
         raise JobError(
             "the BatchNorm of model.bottleneck needs two images in every forward pass and there would be one: raise "
             "data.global_batch_size, lower train.accumulate, or set model.batch_norm=none"

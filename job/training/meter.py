@@ -1,130 +1,117 @@
 """Training metrics, summed on the device and read only at log steps."""
 
 import math
+from collections import defaultdict
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import torch
 from accelerate import Accelerator
 from torch import Tensor
 
-from job.methods.terms import Loss
-from job.models.dann import DANN, Output
-
-NAMES = ("train/class_loss", "train/source_accuracy", "train/domain_loss", "domain/accuracy", "domain/confusion")
-
+from job.methods.adversary import Adversary
+from job.methods.base import Losses, Method
 
 _NEVER = 2**62
 _TOGETHER = 16  # batches whose outputs are kept until they are measured, in one go: small operations cost their start
 
 
-@dataclass(frozen=True)
-class _Seen:
-    """What is kept of a batch of `rows` images per domain, detached."""
+@dataclass
+class _Phase:
+    """What a phase of the updates has given since it was last measured, and the sums of what was measured."""
 
-    step: int
-    losses: tuple[Tensor, ...]  # 0-dim: total, classes, domains where there are two
-    class_logits: Tensor  # [rows, classes], of the labelled domain
-    labels: Tensor  # [rows]
-    domain_logits: Tensor  # [2 rows]
+    steps: list[int] = field(default_factory=list)
+    losses: list[Losses] = field(default_factory=list)  # detached
+    sums: dict[str, Tensor] = field(default_factory=dict)  # 0-dim, by metric name
+    count: int = 0
 
 
 class Meter:
     """Means since the last reading, over all ranks, and the first step at which the loss was not finite."""
 
-    def __init__(self, accelerator: Accelerator, objective) -> None:
+    def __init__(self, accelerator: Accelerator, method: Method) -> None:
         self._accelerator = accelerator
-        self._adversarial = len(objective.DOMAINS) == 2
-        names = NAMES if self._adversarial else NAMES[:2]
-        # train/source_accuracy is the accuracy on the rows whose labels are trained on, whichever domain that is
-        self._names = [name.replace("source", objective.LABELLED) for name in names]
-        self._sums = torch.zeros(len(names), device=accelerator.device)
-        self._count = 0
-        self._seen: list[_Seen] = []
+        self._method = method
+        self._adversaries = [module for module in method.modules() if isinstance(module, Adversary)]
+        self._phases: defaultdict[str, _Phase] = defaultdict(_Phase)
         self._finite: list[tuple[list[int], Tensor]] = []  # steps, and for each whether its loss was finite
-        self._squared_gradient = torch.zeros((), device=accelerator.device)
 
-    def update(self, step: int, loss: Loss, output: Output, labels: Tensor, rows: int) -> None:
-        """Add a batch (or the share of one that an accumulated step takes) of `rows` images per domain.
-
-        Does not wait for the device.
-        """
-        losses = (loss.total, loss.class_loss, loss.domain_loss) if self._adversarial else (loss.total, loss.class_loss)
-        self._seen.append(
-            _Seen(
-                step,
-                tuple(value.detach() for value in losses),
-                output.class_logits[:rows].detach(),
-                labels[:rows].clone(),  # the loader will use the batch's memory again
-                output.domain_logits[: 2 * rows].detach(),
+    def update(self, step: int, phase: str, losses: Losses) -> None:
+        """Add the losses of a batch, or of an accumulated step's share of one. Does not wait for the device."""
+        held = self._phases[phase]
+        held.steps.append(step)
+        held.losses.append(
+            Losses(
+                losses.total.detach(),
+                {name: value.detach() for name, value in losses.terms.items()},
+                {name: value.detach() for name, value in losses.seen.items()},
             )
         )
-        if len(self._seen) == _TOGETHER:
-            self._measure()
+        if len(held.steps) == _TOGETHER:
+            self._measure(held)
 
     @torch.no_grad()
-    def _measure(self) -> None:
-        """Add what was seen to the sums."""
-        if not self._seen:
+    def _measure(self, held: _Phase) -> None:
+        """Add to the sums what a phase has given."""
+        if not held.steps:
             return
-        seen, self._seen = self._seen, []
-        losses = torch.stack([torch.stack(one.losses).float() for one in seen], 1)  # [2 or 3, batches]
-        self._finite.append(([one.step for one in seen], torch.isfinite(losses[0])))
-        labels = torch.stack([one.labels for one in seen])
-        right = torch.stack([one.class_logits for one in seen]).argmax(2) == labels
-        values = [losses[1], right.float().mean(1)]
-        if self._adversarial:
-            logits = torch.stack([one.domain_logits for one in seen]).float()  # [batches, 2 rows]
-            says_target, rows = logits > 0, labels.shape[1]
-            right = torch.cat([~says_target[:, :rows], says_target[:, rows:]], 1)
-            p = logits.sigmoid()
-            entropy = torch.nn.functional.softplus(logits) - p * logits
-            values += [losses[2], right.float().mean(1), entropy.mean(1) / math.log(2)]
-        self._sums += torch.stack(values).sum(1)
-        self._count += len(seen)
+        totals = torch.stack([one.total.float() for one in held.losses])
+        self._finite.append((held.steps, torch.isfinite(totals)))
+        first = held.losses[0]
+        values = {name: torch.stack([one.terms[name].float() for one in held.losses]) for name in first.terms}
+        seen = {name: torch.stack([one.seen[name] for one in held.losses]) for name in first.seen}
+        values |= self._method.measure(seen)
+        for name, per_batch in values.items():
+            held.sums[name] = held.sums.get(name, 0.0) + per_batch.sum()
+        held.count += len(held.steps)
+        held.steps, held.losses = [], []
 
-    def watch_reversed_gradient(self, model: DANN) -> None:
+    def watch_gradients(self) -> None:
         """Let the next backward passes measure what the encoder is really handed back by the domain classifier."""
-        self._squared_gradient.zero_()
+        for adversary in self._adversaries:
+            adversary.watch_gradient()
 
-        def add(gradient: Tensor) -> None:
-            self._squared_gradient += gradient.detach().float().square().sum()
-
-        model.reversed_gradient_hook = add
-
-    def read(self, model: DANN, loss_scale: float | None = None, skipped: int = 0) -> dict[str, float]:
-        """The means, the norm of the reversed gradient where it was watched, and all ranks' `skipped`; starts anew.
+    def read(self, loss_scale: float | None = None, skipped: int = 0) -> dict[str, float]:
+        """Return the means since the last reading, over all ranks, the norm of the reversed gradient where it was
+        watched, and all ranks' `skipped`; start anew.
 
         `loss_scale` is what the loss was multiplied by, in half precision: there, a gradient that overflows is an
-        everyday affair (the step is left out, the scale lowered), and its norm is left out too. All ranks take part.
+        everyday affair (the step is skipped, the scale lowered), and its norm is left out. All ranks take part.
         """
-        model.reversed_gradient_hook = None
-        self._measure()
+        device = self._accelerator.device
         world = self._accelerator.num_processes
-        others = torch.tensor([float(skipped)], device=self._sums.device)
+        means: dict[str, Tensor] = {}
+        for held in self._phases.values():
+            self._measure(held)
+            means |= {name: total / held.count for name, total in held.sums.items()}
+            held.sums, held.count = {}, 0
+        squared = [
+            part for part in (adversary.squared_gradient() for adversary in self._adversaries) if part is not None
+        ]
+        gradient = torch.stack(squared).sum() if squared else torch.zeros((), device=device)
+        others = torch.tensor([float(skipped)], device=device)
         packed = torch.cat(
-            [self._sums / max(self._count, 1), self._squared_gradient[None] / (loss_scale or 1.0) ** 2, others]
+            [*(mean[None] for mean in means.values()), gradient[None] / (loss_scale or 1.0) ** 2, others]
         )
-        *means, squared, skipped = self._accelerator.reduce(packed, "sum").tolist()
-        values = {name: mean / world for name, mean in zip(self._names, means, strict=True)}
-        if self._adversarial and (loss_scale is None or math.isfinite(squared)):
-            values["domain/reversed_gradient_norm"] = math.sqrt(squared) / world
+        *read, gradient, skipped = self._accelerator.reduce(packed, "sum").tolist()
+        values = {name: mean / world for name, mean in zip(means, read, strict=True)}
+        if squared and (loss_scale is None or math.isfinite(gradient)):
+            values["domain/reversed_gradient_norm"] = math.sqrt(gradient) / world
         values["data/skipped_samples"] = int(skipped)
-        self._sums.zero_()
-        self._count = 0
         return values
 
     def first_bad_step(self, weights: Iterable[Tensor] = ()) -> int | None:
-        """The earliest step, on any rank, since this was asked last at which the loss was NaN or infinite.
+        """Return the earliest step since the last call at which the loss was NaN or infinite, on any rank.
 
         Or the last step, where one of the `weights` that it left is. Waits for the device. All ranks take part.
         """
-        self._measure()
+        for held in self._phases.values():
+            self._measure(held)
         bad = [step for steps, finite in self._finite for step, good in zip(steps, finite.tolist()) if not good]
         norms = [value.float().norm() for value in weights if value.is_floating_point()]
         if norms and not torch.stack(norms).isfinite().all().item():
             bad.append(self._finite[-1][0][-1])
         self._finite.clear()
-        first = torch.tensor([min(bad, default=_NEVER)], device=self._sums.device)
+        first = torch.tensor([min(bad, default=_NEVER)], device=self._accelerator.device)
         step = int(self._accelerator.gather(first).min().item())
         return None if step == _NEVER else step

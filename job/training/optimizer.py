@@ -4,22 +4,23 @@ import torch
 from torch import nn
 
 from job.config.schema import Optimizer
-from job.models.dann import DANN
+from job.methods.adversary import Adversary
+from job.methods.base import Method
 
 
-def build_optimizer(model: DANN, settings: Optimizer) -> torch.optim.Optimizer:
-    """SGD with momentum or AdamW over the parameters that require a gradient.
+def build_optimizer(method: Method, settings: Optimizer) -> torch.optim.Optimizer:
+    """Build SGD with momentum or AdamW over the parameters that require a gradient.
 
-    Loaded (pretrained) layers learn at ``pretrained_lr_factor`` times the rate, the domain classifier at
+    Loaded (pretrained) layers learn at ``pretrained_lr_factor`` times the rate, domain classifiers at
     ``domain_lr_factor`` times; biases and normalisation layers are not decayed. Each group keeps its own rate in
     ``base_lr``, which the schedule multiplies.
     """
-    loaded = set()
-    if model.feature_extractor.backbone_weights_loaded:
-        loaded = set(model.feature_extractor[0].parameters())
-    domain = set(model.domain_classifier.parameters())
+    network = method.network
+    loaded = set(network.feature_extractor[0].parameters()) if network.pretrained else set()
+    adversaries = (module for module in method.modules() if isinstance(module, Adversary))
+    domain = {parameter for adversary in adversaries for parameter in adversary.parameters()}
     groups: dict[tuple[float, bool], list[nn.Parameter]] = {}
-    for parameter in model.parameters():
+    for parameter in method.parameters():
         if parameter.requires_grad:
             factor = settings.pretrained_lr_factor if parameter in loaded else 1.0
             factor = settings.domain_lr_factor if parameter in domain else factor

@@ -76,6 +76,12 @@ class Stop:
         work.wait()
         return bool(flag.item())
 
+    def __enter__(self) -> "Stop":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
     def close(self) -> None:
         """Give the signals back and forget the file's request, which has been served."""
         for number, handler in self._previous.items():

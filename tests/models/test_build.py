@@ -5,15 +5,16 @@ import torch
 import torchvision
 from torch import nn
 
-from job.config.schema import Model, Optimizer
+from job.config.load import build_config
+from job.config.schema import Optimizer
+from job.methods.build import build_method
 from job.models.backbones import load_state
-from job.models.build import build_model
 from job.system.errors import JobError
 from job.training.optimizer import build_optimizer, set_learning_rate
 
 
 def build(size=48, classes=7, seed=0, **settings):
-    return build_model(Model(**settings), size, classes, seed)
+    return build_method(build_config({"seed": seed, "model": settings}, "test"), size, classes)
 
 
 @pytest.mark.parametrize(
@@ -33,7 +34,7 @@ def build(size=48, classes=7, seed=0, **settings):
 )
 def test_every_backbone_gives_features_and_both_logits(backbone, size):
     model = build(size, backbone=backbone, bottleneck=16).eval()
-    output = model(torch.randn(2, 3, size, size), 0.5)
+    output = model.predict(torch.randn(2, 3, size, size))
     assert output.features.shape == (2, 16)
     assert output.class_logits.shape == (2, 7)
     assert output.domain_logits.shape == (2,)
@@ -71,20 +72,20 @@ def test_local_weights_are_loaded_and_learn_slower(tmp_path, ending):
 
         save_file(state, path)
     model = build(64, backbone="resnet18", weights=str(path), bottleneck=8)
-    torch.testing.assert_close(model.feature_extractor[0].conv1.weight, state["conv1.weight"], rtol=0, atol=0)
+    torch.testing.assert_close(model.network.feature_extractor[0].conv1.weight, state["conv1.weight"], rtol=0, atol=0)
     optimizer = build_optimizer(model, Optimizer(lr=0.1, pretrained_lr_factor=0.1, weight_decay=0.01))
     set_learning_rate(optimizer, 0.5)
     rates = {id(p): (group["lr"], group["weight_decay"]) for group in optimizer.param_groups for p in group["params"]}
-    assert rates[id(model.feature_extractor[0].conv1.weight)] == pytest.approx((0.005, 0.01))
-    assert rates[id(model.feature_extractor[0].bn1.weight)] == pytest.approx((0.005, 0.0))
-    assert rates[id(model.label_predictor[0].weight)] == pytest.approx((0.05, 0.01))
+    assert rates[id(model.network.feature_extractor[0].conv1.weight)] == pytest.approx((0.005, 0.01))
+    assert rates[id(model.network.feature_extractor[0].bn1.weight)] == pytest.approx((0.005, 0.0))
+    assert rates[id(model.network.label_predictor[0].weight)] == pytest.approx((0.05, 0.01))
     assert len(rates) == len(list(model.parameters()))
 
 
 def test_weights_of_a_vision_transformer_fit_another_image_size(tmp_path):
     path = tmp_path / "vit.pth"
     torch.save(torchvision.models.vit_b_16().state_dict(), path)
-    output = build(64, backbone="vit_b_16", weights=str(path)).eval()(torch.randn(1, 3, 64, 64))
+    output = build(64, backbone="vit_b_16", weights=str(path)).eval().predict(torch.randn(1, 3, 64, 64))
     assert output.features.shape == (1, 768)
 
 
@@ -92,7 +93,7 @@ def test_frozen_batch_norm_keeps_its_statistics_and_mixed_does_not():
     for choice, moves in (("frozen", False), ("mixed", True)):
         model = build(backbone="compact", batch_norm=choice).train()
         before = {name: value.clone() for name, value in model.named_buffers() if "running" in name}
-        model(torch.randn(4, 3, 48, 48) * 3 + 1)
+        model.predict(torch.randn(4, 3, 48, 48) * 3 + 1)
         changed = [not torch.equal(value, before[name]) for name, value in model.named_buffers() if name in before]
         assert before
         assert all(changed) if moves else not any(changed)
@@ -137,7 +138,7 @@ def test_weights_survive_the_way_through_a_file(tmp_path, name):
     save_file(published, tmp_path / "w.safetensors")
     one = build(64, backbone=name, weights=str(tmp_path / "w.safetensors"))
     key = next(iter(state))
-    torch.testing.assert_close(one.feature_extractor[0].state_dict()[key], state[key], rtol=0, atol=0)
+    torch.testing.assert_close(one.network.feature_extractor[0].state_dict()[key], state[key], rtol=0, atol=0)
     save_file(one.state_dict(), tmp_path / "checkpoint.safetensors")
     other = build(64, backbone=name, seed=1)
     load_state(other, load_file(tmp_path / "checkpoint.safetensors"))

@@ -40,6 +40,9 @@ CASES = {
 def digest(run: Path) -> dict:
     """What a finished run left, without times and names: hash of the weights, chosen step, logged numbers."""
     weights = load_file(run / "checkpoints" / "latest" / "model.safetensors")
+    if not any("domain_loss" in line for line in (run / "metrics.jsonl").read_text().splitlines()):
+        # up to version 0.1 every checkpoint held a domain classifier, trained or not
+        weights = {name: value for name, value in weights.items() if "domain_classifier" not in name}
     tensors = sorted(hashlib.sha256(value.numpy().tobytes()).hexdigest() for value in weights.values())
     rows = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
     timed = ("speed/", "_", "time")

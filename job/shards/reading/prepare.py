@@ -13,7 +13,7 @@ from job.shards.reading.batch_loader import Batch
 
 @dataclass(frozen=True)
 class Preparation:
-    """Augments and normalises batches of both domains; `views` of 2 adds the target's rows once more, drawn anew.
+    """Augments and normalises batches of `blocks` domains; `views` of 2 adds the last one's rows again, drawn anew.
 
     On a CPU the pixels are moved by the thread that filled the batch (`on_host`, for the BatchLoader), while the
     network is busy with the one before; on a GPU everything happens there.
@@ -25,6 +25,7 @@ class Preparation:
     channels_last: bool
     device: torch.device
     views: int = 1
+    blocks: int = 2
 
     @property
     def on_host(self):
@@ -43,6 +44,6 @@ class Preparation:
     def _with_views(self, images: torch.Tensor, draws: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         if self.views == 1:
             return images, draws
-        target = len(images) // 2
+        target = len(images) - len(images) // self.blocks
         # the second view takes the draws that the first leaves over
         return torch.cat([images, images[target:]]), torch.cat([draws, draws[target:].roll(DRAWN, 1)])

@@ -1,0 +1,136 @@
+"""The evaluations of a training run: validation while it trains, and the test of the chosen checkpoint."""
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import NamedTuple
+
+import torch
+from accelerate import Accelerator
+from accelerate.utils import broadcast_object_list
+from torch import Tensor
+
+from job.config.schema import Config
+from job.evaluation.evaluate import DomainReport, EvaluationStopped, evaluate_domain
+from job.evaluation.report_files import write_reports
+from job.evaluation.samples import Sample
+from job.evaluation.validate import held_out_metrics, validation_metrics
+from job.methods.base import Method
+from job.methods.build import load_weights
+from job.models.build import memory_format
+from job.run_folder.checkpoint import Checkpoint
+from job.shards.manifest import Manifest
+from job.shards.reading.augment import normalise
+from job.shards.reading.whole_split import read_split
+from job.training.distributed import share_buffers
+from job.training.inputs import domain_names, open_store
+from job.vocabulary import DOMAINS, TARGET
+
+ADAPTATION_BATCH, ADAPTATION_BATCHES = 128, 16  # target images that a method may look at before an evaluation
+
+
+class Validation(NamedTuple):
+    """What an evaluation of the validation splits gave."""
+
+    metrics: dict[str, float]
+    score: float  # chooses the checkpoint
+    samples: list[Sample]  # of source and target, for figures
+
+
+class Evaluator:
+    """Evaluates a method under training on all ranks. Close it, or use it in a `with`.
+
+    `stop` is asked throughout: whether all ranks have agreed to stop. `folder` is that of the run.
+    """
+
+    def __init__(
+        self,
+        config: Config,
+        manifest: Manifest,
+        accelerator: Accelerator,
+        method: Method,
+        folder: Path,
+        stop: Callable[[], bool],
+    ) -> None:
+        self._config, self._manifest, self._accelerator = config, manifest, accelerator
+        self._method = method
+        self.class_names = manifest.class_names
+        self._folder = folder / "evaluation"
+        self._stop = stop
+        self._domains = domain_names(config)
+        self._store = open_store(config)  # of its own: an evaluation does not wait for what training fetches ahead
+        self._channels_last = memory_format(config.model, accelerator.device) == torch.channels_last
+
+    def validate(self, step: int) -> Validation | None:
+        """Evaluate the validation splits after `step` steps; None where all ranks agreed to stop meanwhile.
+
+        The main rank's numbers count everywhere: what is chosen by them must be the same on all ranks.
+        """
+        settings, names = self._config.evaluation, self._manifest.class_names
+        pictures = settings.pictures if settings.figures else 0
+        share_buffers(self._method)
+        try:
+            self._method.before_evaluation(self._target_images())
+            reports = [self._report(role, "val", settings.probe_samples, pictures) for role in DOMAINS]
+        except EvaluationStopped:
+            return None
+        metrics: list = [None]
+        if self._accelerator.is_main_process:
+            write_reports(self._folder / f"step_{step:08d}.json", step, reports, names)
+            metrics = [validation_metrics(*reports, names, self._config.score)]
+        broadcast_object_list(metrics)
+        score = metrics[0][f"selection/{self._config.score}"]
+        return Validation(metrics[0], score, [report.sample for report in reports])
+
+    def test(self, chosen: Checkpoint) -> dict[str, float] | None:
+        """Load the chosen checkpoint and evaluate the test splits; None where all ranks agreed to stop meanwhile."""
+        names = self._manifest.class_names
+        load_weights(self._method, chosen.weights(), str(chosen.path))
+        try:
+            reports = [self._report(role, "test") for role in DOMAINS]
+        except EvaluationStopped:
+            return None
+        if self._accelerator.is_main_process:
+            write_reports(self._folder / "test.json", chosen.step, reports, names)
+        return held_out_metrics(*reports, names)
+
+    def close(self) -> None:
+        self._store.close()
+
+    def __enter__(self) -> "Evaluator":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def _report(self, role: str, split: str, probe_samples: int = 0, pictures: int = 0) -> DomainReport:
+        return evaluate_domain(
+            self._method,
+            self._accelerator,
+            self._manifest,
+            self._store,
+            self._domains[role],
+            split,
+            normalise=self._normalise,
+            batch_size=self._config.evaluation.batch_size,
+            threads=self._config.data.threads,
+            probe_samples=probe_samples,
+            pictures=pictures,
+            stop=self._stop,
+        )
+
+    def _normalise(self, images: Tensor) -> Tensor:
+        return normalise(images, self._config.data.mean, self._config.data.std, self._channels_last)
+
+    def _target_images(self) -> Iterator[Tensor]:
+        """Yield network input of the target's training split, the same on every rank."""
+        batches = read_split(
+            self._manifest,
+            self._store,
+            self._domains[TARGET],
+            "train",
+            labelled=False,
+            batch_size=ADAPTATION_BATCH,
+            threads=self._config.data.threads,
+        )
+        for _, (images, _, _) in zip(range(ADAPTATION_BATCHES), batches):
+            yield self._normalise(images.to(self._accelerator.device, non_blocking=True))

@@ -1,0 +1,76 @@
+"""The adversary: a domain classifier behind a gradient reversal layer, its schedule and its metrics."""
+
+import math
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+
+from job.config.objectives import AdversarialSettings
+from job.models.gradient_reversal import reverse_gradient
+from job.models.heads import head
+
+
+class Adversary(nn.Module):
+    """A domain classifier that learns at full strength while the encoder is handed ``-lambda`` times its gradient.
+
+    Ganin et al. 2016, sec. 4.2. There is no BatchNorm in it. `width` is that of its input, `hidden` the widths of its
+    hidden layers.
+    """
+
+    def __init__(self, width: int, hidden: Sequence[int], settings: AdversarialSettings) -> None:
+        super().__init__()
+        self.domain_classifier = head(width, hidden, 1)
+        self._settings = settings
+        self._squared_gradient: Tensor | None = None
+
+    def forward(self, features: Tensor, lambda_: Tensor | float = 0.0) -> Tensor:
+        """Classify the domain of [n, width] features: [n] logits, positive for the target."""
+        if self._squared_gradient is not None and features.requires_grad:
+            features = features.view_as(features)  # a node of its own: other gradients do not pass through it
+            features.register_hook(self._add_gradient)
+        return self.domain_classifier(reverse_gradient(features, lambda_)).squeeze(1)
+
+    def strength(self, progress: float) -> float:
+        """Lambda at `progress` in [0, 1]: ``lambda_max * (2 / (1 + exp(-gamma p)) - 1)``, or constant."""
+        settings = self._settings
+        if settings.lambda_schedule == "constant":
+            return settings.lambda_max
+        return settings.lambda_max * (2 / (1 + math.exp(-settings.gamma * progress)) - 1)
+
+    def lambda_at(self, progress: Tensor) -> Tensor:
+        """Lambda as a 0-dim float32 tensor on the device of `progress`."""
+        settings = self._settings
+        if settings.lambda_schedule == "constant":
+            return torch.full_like(progress, settings.lambda_max, dtype=torch.float32)
+        lambda_ = settings.lambda_max * (2 / (1 + torch.exp(-settings.gamma * progress)) - 1)
+        return lambda_.float()
+
+    def rise(self, lambda_: Tensor) -> Tensor | float:
+        """Rise from 0 to 1 as lambda does to lambda_max: a factor for further terms on the target."""
+        return lambda_ / self._settings.lambda_max if self._settings.lambda_max else 1.0
+
+    def watch_gradient(self) -> None:
+        """Add up, in the next backward passes, the squared gradient that is handed back to the encoder."""
+        self._squared_gradient = torch.zeros((), device=next(self.parameters()).device)
+
+    def squared_gradient(self) -> Tensor | None:
+        """Return the sum since `watch_gradient`, 0-dim, and stop watching; None where nothing was watched."""
+        watched, self._squared_gradient = self._squared_gradient, None
+        return watched
+
+    def _add_gradient(self, gradient: Tensor) -> None:
+        if self._squared_gradient is not None:
+            self._squared_gradient += gradient.detach().float().square().sum()
+
+    @staticmethod
+    def measure(logits: Tensor) -> dict[str, Tensor]:
+        """Compute accuracy and confusion from [k, 2n] logits of k batches, the source's n rows first: [k] each.
+
+        Confusion is the mean binary entropy of the predictions over ln 2: 1 when the classifier cannot tell.
+        """
+        says_target, rows = logits > 0, logits.shape[1] // 2
+        right = torch.cat([~says_target[:, :rows], says_target[:, rows:]], 1)
+        p = logits.sigmoid()
+        entropy = torch.nn.functional.softplus(logits) - p * logits
+        return {"domain/accuracy": right.float().mean(1), "domain/confusion": entropy.mean(1) / math.log(2)}

@@ -1,0 +1,110 @@
+"""The interface of a method: one module that holds the network, whatever the method adds to it, and its loss."""
+
+from collections.abc import Iterable, Iterator, Mapping
+from types import MappingProxyType
+from typing import ClassVar, NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from job.config.objectives import MethodSettings
+from job.methods.adversary import Adversary
+from job.methods.batch import TrainingBatch
+from job.methods.terms import class_loss
+from job.models.classifier import Classifier, Output
+from job.vocabulary import SOURCE, TARGET
+
+
+class Losses(NamedTuple):
+    """What a method gives for a batch."""
+
+    total: Tensor  # 0-dim, differentiated
+    terms: dict[str, Tensor]  # 0-dim, logged under their metric names
+    seen: Mapping[str, Tensor] = MappingProxyType({})  # rows that `measure` needs, such as class_logits [n, classes]
+
+
+class Method(nn.Module):
+    """A way to train a classifier on a labelled and an unlabelled domain.
+
+    A subclass defines `forward`, the loss of a batch; everything else has a default. The module is what Accelerate
+    wraps, the optimiser updates and checkpoints hold, so ranks, devices, precision and exact resume need no code here.
+    State belongs in parameters and buffers, randomness comes from torch's global generator (seeded at every step), and
+    schedules are functions of progress: a counter would restart on resume.
+    """
+
+    reads: ClassVar[tuple[str, ...]] = (SOURCE, TARGET)  # whose images make a batch, in this order
+    labelled: ClassVar[str | None] = SOURCE  # whose labels are read; None: nobody's
+    couples_rows: ClassVar[bool] = False  # the loss is no mean over rows: it gathers the rows of all ranks
+    views: int = 1  # augmented views of each target image; with 2 a batch has a block SECOND_VIEW
+    phases: tuple[str, ...] = ("all",)  # updates per batch, in this order; each sees the whole batch
+
+    def __init__(self, network: Classifier, settings: MethodSettings) -> None:
+        super().__init__()
+        self.network = network
+        self.settings = settings
+        self.adversary: Adversary | None = None
+        # [classes]; not saved: computed from the manifest
+        self.register_buffer("class_weights", None, persistent=False)
+
+    def forward(self, batch: TrainingBatch, progress: Tensor, phase: str = "all") -> Losses:
+        """Compute the losses of a rank's rows; `progress` is a 0-dim float64 in [0, 1). Called through DDP."""
+        raise NotImplementedError
+
+    def trained(self, phase: str) -> Iterable[nn.Parameter]:
+        """Parameters that the update of this phase changes; the others' gradients are discarded."""
+        return self.parameters()
+
+    def after_step(self, progress: float) -> None:
+        """Do what follows an update, such as moving an average of the weights."""
+
+    def before_evaluation(self, target_images: Iterator[Tensor]) -> None:
+        """Prepare for an evaluation, on every rank alike.
+
+        `target_images` yields network input [n, 3, S, S] of the target's training split: the same on every rank and at
+        every evaluation. Nothing is read until something is asked for.
+        """
+
+    def predict(self, images: Tensor) -> Output:
+        """Classify [n, 3, S, S] images: what is evaluated, selected and exported."""
+        output = self.network(images)
+        if self.adversary is not None:
+            output = output._replace(domain_logits=self.adversary(self.domain_input(output)))
+        return output
+
+    def domain_input(self, output: Output) -> Tensor:
+        """Return what the domain classifier sees of n rows: [n, width], by default the features."""
+        return output.features
+
+    def schedules(self, progress: float) -> dict[str, float]:
+        """Return the scheduled quantities to log at this progress, by metric name."""
+        return {} if self.adversary is None else {"schedule/lambda": self.adversary.strength(progress)}
+
+    @classmethod
+    def measure(cls, seen: dict[str, Tensor]) -> dict[str, Tensor]:
+        """Compute metrics of k batches at once, from what `Losses.seen` held of each, stacked: k values each."""
+        metrics = {}
+        if "class_logits" in seen:
+            right = seen["class_logits"].argmax(2) == seen["labels"]
+            metrics[f"train/{cls.labelled}_accuracy"] = right.float().mean(1)
+        if "domain_logits" in seen:
+            metrics |= Adversary.measure(seen["domain_logits"].float())
+        return metrics
+
+    @staticmethod
+    def seen(labels: Tensor, classes: dict[str, Tensor], domains: dict[str, Tensor] | None = None) -> dict[str, Tensor]:
+        """Collect what `measure` needs, of the class logits and, where there are any, the domain logits by block."""
+        seen = {"class_logits": classes[SOURCE], "labels": labels}
+        if domains is not None:
+            seen["domain_logits"] = torch.cat([domains[SOURCE], domains[TARGET]])
+        return seen
+
+    def class_loss(self, logits: Tensor, labels: Tensor) -> Tensor:
+        """Compute the cross-entropy of [n, classes] logits with the user's label smoothing and class weights."""
+        return class_loss(logits, labels, self.settings.label_smoothing, self.class_weights)
+
+
+def supervised(method: Method, batch: TrainingBatch) -> Losses:
+    """Compute the class loss of a batch whose only block is the labelled one."""
+    logits = method.network(batch.images).class_logits
+    loss = method.class_loss(logits, batch.labels)
+    return Losses(loss, {"train/class_loss": loss}, {"class_logits": logits, "labels": batch.labels})

@@ -1,0 +1,35 @@
+"""A training batch as methods see it: named blocks of equally many rows."""
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+SECOND_VIEW = "second view"  # of the target's images, augmented once more
+
+
+@dataclass(frozen=True)
+class TrainingBatch:
+    """A rank's rows of a global batch, as network input: n rows for each of the blocks `names`, one after the other.
+
+    `images` is float32 [blocks * n, 3, S, S]; `labels` int64 [n] belongs to the labelled block, None without one.
+    """
+
+    names: tuple[str, ...]
+    images: Tensor
+    labels: Tensor | None
+
+    def split(self, rows: Tensor) -> dict[str, Tensor]:
+        """Cut a tensor with a row for each image, [blocks * n, ...], into its blocks of n rows, by name."""
+        return dict(zip(self.names, rows.chunk(len(self.names)), strict=True))
+
+    def share(self, index: int, shares: int) -> "TrainingBatch":
+        """Take share `index` of `shares`: an equal part of each block."""
+        if shares == 1:
+            return self
+        rows = len(self.images) // len(self.names)
+        part = rows // shares
+        starts = [block * rows + index * part for block in range(len(self.names))]
+        chosen = torch.cat([torch.arange(start, start + part) for start in starts])
+        labels = None if self.labels is None else self.labels[index * part : (index + 1) * part]
+        return TrainingBatch(self.names, self.images[chosen], labels)

@@ -1,0 +1,57 @@
+"""Conditional adversarial domain adaptation: Long et al. 2018, "Conditional Adversarial Domain Adaptation"."""
+
+import torch
+from torch import Tensor
+
+from job.config.objectives import CDANSettings
+from job.methods.adversary import Adversary
+from job.methods.base import Losses, Method
+from job.methods.batch import TrainingBatch
+from job.methods.ranks import mean_over_ranks
+from job.methods.terms import domain_loss, entropy
+from job.models.classifier import Classifier, Output
+from job.vocabulary import SOURCE, TARGET
+
+
+class CDAN(Method):
+    """DANN whose domain classifier sees the outer product of features and predictions (eq. 4-5).
+
+    With `entropy_conditioning` a row weighs 1 + exp(-entropy of its prediction), scaled so that the weights of a
+    domain's rows have a mean of 1 over all ranks (eq. 8). No gradient passes through predictions and weights here.
+    """
+
+    settings: CDANSettings
+    adversary: Adversary
+
+    def __init__(self, network: Classifier, settings: CDANSettings) -> None:
+        super().__init__(network, settings)
+        width = network.width * network.classes
+        if settings.randomized is not None:  # eq. 6: the product of two random projections
+            width = settings.randomized
+            self.register_buffer("of_features", torch.randn(network.width, width))
+            self.register_buffer("of_classes", torch.randn(network.classes, width))
+        self.adversary = Adversary(width, network.domain_hidden, settings)
+
+    def domain_input(self, output: Output) -> Tensor:
+        features, predictions = output.features, output.class_logits.detach().softmax(1)
+        if self.settings.randomized is not None:
+            return (features @ self.of_features) * (predictions @ self.of_classes) / self.settings.randomized**0.5
+        return torch.einsum("nc,nf->ncf", predictions, features).flatten(1)
+
+    def forward(self, batch: TrainingBatch, progress: Tensor, phase: str = "all") -> Losses:
+        output = self.network(batch.images)
+        classes = batch.split(output.class_logits)
+        domains = batch.split(self.adversary(self.domain_input(output), self.adversary.lambda_at(progress)))
+        on_classes = self.class_loss(classes[SOURCE], batch.labels)
+        on_domains = domain_loss(domains[SOURCE], domains[TARGET], *(self._weights(classes[d]) for d in batch.names))
+        total = on_classes + self.settings.domain_weight * on_domains
+        terms = {"train/class_loss": on_classes, "train/domain_loss": on_domains}
+        return Losses(total, terms, self.seen(batch.labels, classes, domains))
+
+    @torch.no_grad()
+    def _weights(self, logits: Tensor) -> Tensor | None:
+        """Weights [n] of a block's rows, from its [n, classes] logits."""
+        if not self.settings.entropy_conditioning:
+            return None
+        weights = 1 + torch.exp(-entropy(logits.float()))
+        return weights / mean_over_ranks(weights.mean())

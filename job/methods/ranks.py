@@ -1,0 +1,42 @@
+"""Rows and sums of all ranks, for losses that are no mean over rows."""
+
+import torch
+import torch.distributed as dist
+from torch import Tensor
+
+
+class _GatherRows(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx, rows: Tensor) -> Tensor:
+        ctx.rows = len(rows)
+        gathered = [torch.empty_like(rows) for _ in range(dist.get_world_size())]
+        dist.all_gather(gathered, rows.contiguous())
+        return torch.cat(gathered)
+
+    @staticmethod
+    def backward(ctx, gradient: Tensor) -> Tensor:
+        gradient = gradient.contiguous()
+        dist.all_reduce(gradient)
+        first = dist.get_rank() * ctx.rows
+        return gradient[first : first + ctx.rows]
+
+
+def gather_rows(rows: Tensor) -> Tensor:
+    """Gather [n, ...] rows of every rank: [ranks * n, ...], differentiable. All ranks give equally many rows.
+
+    A loss of gathered rows is the same on every rank. Backward adds up the ranks' gradients of a row, of which DDP
+    takes the mean over ranks: together, the gradient of that one loss. So nothing has to be scaled.
+    """
+    if not dist.is_initialized() or dist.get_world_size() == 1:
+        return rows
+    return _GatherRows.apply(rows)
+
+
+@torch.no_grad()
+def mean_over_ranks(value: Tensor) -> Tensor:
+    """Average a tensor of constants over the ranks; no gradient passes."""
+    if not dist.is_initialized() or dist.get_world_size() == 1:
+        return value
+    value = value.clone()
+    dist.all_reduce(value)
+    return value / dist.get_world_size()

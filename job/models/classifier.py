@@ -1,0 +1,58 @@
+"""The network that predicts: a feature extractor and a label predictor (Ganin et al. 2016, fig. 1, green and blue)."""
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+from torch import Tensor, nn
+
+
+class Output(NamedTuple):
+    """What a network, and what a method makes of it, gives for n images."""
+
+    features: Tensor  # [n, width], what all heads see
+    class_logits: Tensor  # [n, classes]
+    domain_logits: Tensor | None = None  # [n], positive: target; None where the method has no domain classifier
+
+
+class Classifier(nn.Module):
+    """Feature extractor and label predictor.
+
+    `feature_extractor` maps images to [n, width] features, `label_predictor` maps these to [n, classes] logits.
+    `domain_hidden` holds the hidden widths that suit a domain classifier on these features. With `freeze_batch_norm`
+    the statistics of BatchNorm layers stay as loaded, also in training mode. `pretrained` says that the first part of
+    the feature extractor, the backbone, has loaded weights.
+    """
+
+    def __init__(
+        self,
+        feature_extractor: nn.Module,
+        label_predictor: nn.Module,
+        *,
+        width: int,
+        classes: int,
+        domain_hidden: Sequence[int] = (),
+        freeze_batch_norm: bool = False,
+        pretrained: bool = False,
+    ) -> None:
+        super().__init__()
+        self.feature_extractor = feature_extractor
+        self.label_predictor = label_predictor
+        self.width, self.classes, self.domain_hidden = width, classes, tuple(domain_hidden)
+        self.freeze_batch_norm = freeze_batch_norm
+        self.pretrained = pretrained
+
+    def forward(self, images: Tensor) -> Output:
+        """Classify [n, 3, height, width] images, or whatever the feature extractor takes.
+
+        Give the rows of all domains in one call, so that they share any batch statistics.
+        """
+        features = self.feature_extractor(images)
+        return Output(features, self.label_predictor(features))
+
+    def train(self, mode: bool = True) -> "Classifier":
+        super().train(mode)
+        if self.freeze_batch_norm:
+            for module in self.modules():
+                if isinstance(module, nn.modules.batchnorm._BatchNorm):
+                    module.eval()
+        return self

@@ -1,0 +1,34 @@
+"""Heads on top of features, and how layers without loaded weights are initialised."""
+
+from collections.abc import Sequence
+
+import torch
+from torch import nn
+
+
+def head(width: int, hidden: Sequence[int], outputs: int, dropout: float = 0.0) -> nn.Sequential:
+    """Build fully connected layers with ReLU between them: [n, width] -> [n, outputs].
+
+    There is no BatchNorm: in a domain classifier it would normalise away the very difference that it should see.
+    """
+    layers: list[nn.Module] = [nn.Dropout(dropout)] if dropout else []
+    for units in hidden:
+        layers += [nn.Linear(width, units), nn.ReLU()]
+        width = units
+    return nn.Sequential(*layers, nn.Linear(width, outputs))
+
+
+@torch.no_grad()
+def initialise(module: nn.Module, scheme: str) -> None:
+    """Draw the weights of linear and convolutional layers anew: `xavier` (Glorot uniform) or `kaiming` (He normal).
+
+    `torch` keeps PyTorch's default, uniform with variance 1 / (3 fan_in): a sixth of He's. Biases become zero.
+    """
+    if scheme == "torch":
+        return
+    draw = nn.init.xavier_uniform_ if scheme == "xavier" else nn.init.kaiming_normal_
+    for layer in module.modules():
+        if isinstance(layer, nn.Linear | nn.Conv2d):
+            draw(layer.weight)
+            if layer.bias is not None:
+                layer.bias.zero_()

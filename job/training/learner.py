@@ -1,0 +1,187 @@
+"""The learner: what is learned and how. Method, optimiser, gradient scaler and meter, and one update of the weights."""
+
+import contextlib
+import math
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import torch
+from accelerate import Accelerator
+from torch import Tensor, nn
+
+from job.config.schema import Config
+from job.methods.base import Method
+from job.methods.batch import SECOND_VIEW, TrainingBatch
+from job.methods.build import build_method, load_weights
+from job.models.build import memory_format
+from job.run_folder.checkpoint import Checkpoint
+from job.shards.manifest import Manifest
+from job.shards.reading.batch_loader import Batch
+from job.shards.reading.prepare import Preparation
+from job.system.errors import NotFinite
+from job.training.inputs import domain_names
+from job.training.meter import Meter
+from job.training.optimizer import build_optimizer, set_learning_rate
+from job.training.schedules import lr_factor_at, progress
+
+
+class Learner:
+    """A method under training, on one rank of many, wrapped by Accelerate.
+
+    Everything that decides the next update is in the weights, the state of optimiser and scaler, and the step's number.
+
+    Attributes:
+        method: the module itself, not wrapped: for evaluations and checkpoints.
+        prepare: turns a batch of bytes into network input.
+    """
+
+    def __init__(
+        self, config: Config, accelerator: Accelerator, method: Method, prepare: Callable[[Batch], Tensor]
+    ) -> None:
+        self._config = config
+        self._accelerator = accelerator
+        self.method = method
+        self.prepare = prepare
+        self._model, self._optimizer = accelerator.prepare(method, build_optimizer(method, config.optimizer))
+        self._meter = Meter(accelerator, method)
+        self._untrained = {phase: _untrained(method, phase) for phase in method.phases}
+        self._scale: float | None = None  # of the loss, in half precision, at the last log step
+        # torch.manual_seed asks after devices of every kind at every call, which takes half a millisecond
+        is_cuda = accelerator.device.type == "cuda"
+        self._seed = torch.cuda.manual_seed if is_cuda else torch.default_generator.manual_seed
+        method.train()
+
+    def update(self, batch: Batch, *, logs: bool = False) -> None:
+        """Update the weights from one global batch: each phase of the method in turn. Does not wait for the device.
+
+        With `logs` the gradient that the domain classifier hands back is measured too, for the `metrics` that follow.
+        """
+        step = batch.step
+        self._seed(_step_seed(self._config.seed, step, self._accelerator.process_index))  # no state to save
+        set_learning_rate(self._optimizer, lr_factor_at(step, self._config.train.steps, self._config.optimizer))
+        if logs:
+            self._meter.watch_gradients()
+            # before the update, which may change it
+            self._scale = self._accelerator.scaler.get_scale() if self._accelerator.scaler is not None else None
+        rows = self._rows(batch)
+        done = progress(step, self._config.train.steps)
+        progress_ = torch.full((), done, dtype=torch.float64, device=rows.images.device)
+        for phase in self.method.phases:
+            self._update(rows, progress_, phase, step)
+        self.method.after_step(done)
+
+    def _update(self, rows: TrainingBatch, progress: Tensor, phase: str, step: int) -> None:
+        shares = self._config.train.accumulate
+        self._optimizer.zero_grad(set_to_none=True)
+        for share in range(shares):
+            waits = share < shares - 1  # gradients travel between ranks with the last share only
+            with self._accelerator.no_sync(self._model) if waits else contextlib.nullcontext():
+                losses = self._model(rows.share(share, shares), progress, phase)
+                self._meter.update(step, phase, losses)
+                self._accelerator.backward(losses.total / shares)
+        for parameter in self._untrained[phase]:
+            parameter.grad = None
+        if self._config.optimizer.clip_norm is not None:
+            self._accelerator.clip_grad_norm_(self._model.parameters(), self._config.optimizer.clip_norm)
+        self._optimizer.step()
+
+    def _rows(self, batch: Batch) -> TrainingBatch:
+        """Prepare a batch: one block of rows for each domain that the method reads, then the target's second view."""
+        reads = self.method.reads
+        names = (*reads, *[SECOND_VIEW] * (self.method.views - 1))
+        labels = None
+        if self.method.labelled is not None:
+            by_domain = dict(zip(reads, batch.labels.chunk(len(reads)), strict=True))
+            labels = by_domain[self.method.labelled].clone()  # the loader will use the batch's memory again
+        return TrainingBatch(names, self.prepare(batch), labels)
+
+    def metrics(self, step: int, skipped: int) -> dict[str, float]:
+        """Return the means since the last call and the schedules of update `step`. All ranks take part.
+
+        `skipped` is how many images this rank has skipped so far.
+        """
+        settings = self._config.optimizer
+        factor = lr_factor_at(step, self._config.train.steps, settings)
+        values = self._meter.read(self._scale, skipped) | {"schedule/lr": settings.lr * factor}
+        return values | self.method.schedules(progress(step, self._config.train.steps))
+
+    def check_finite(self, last_checkpoint: Callable[[], str], weights: bool) -> None:
+        """Raise NotFinite, on all ranks, where a loss since the last call was NaN or infinite.
+
+        With `weights` these are checked too: those of the last update are in no loss yet. `last_checkpoint` names the
+        newest one, for the message. Waits for the device.
+        """
+        bad_step = self._meter.first_bad_step(self.method.state_dict().values() if weights else ())
+        if bad_step is not None:
+            raise self.not_finite(bad_step, last_checkpoint())
+
+    def not_finite(self, step: int, last_checkpoint: str) -> NotFinite:
+        """Make the error for update `step`, with what to try."""
+        precision = " or train.precision=bf16 in place of fp16" if self._config.train.precision == "fp16" else ""
+        return NotFinite(
+            f"the loss, or what is computed from the weights, was NaN or infinite at step {step + 1}; the last good "
+            f"checkpoint is {last_checkpoint}; try a lower optimizer.lr ({self._config.optimizer.lr} now), "
+            f"optimizer.clip_norm=1, optimizer.warmup_steps=500{precision}"
+        )
+
+    def trainer_state(self) -> dict[str, Any]:
+        """Return the state of the optimiser and of the gradient scaler, for a checkpoint."""
+        scaler = self._accelerator.scaler.state_dict() if self._accelerator.scaler is not None else {}
+        return {"optimizer": self._optimizer.state_dict(), "scaler": scaler}
+
+    def restore(self, state: dict[str, Any]) -> None:
+        """Load what `trainer_state` returned."""
+        self._optimizer.load_state_dict(state["optimizer"])
+        if self._accelerator.scaler is not None and state["scaler"]:
+            self._accelerator.scaler.load_state_dict(state["scaler"])
+
+
+def build_learner(
+    config: Config, manifest: Manifest, accelerator: Accelerator, resumed: Checkpoint | None = None
+) -> Learner:
+    """Build the learner that a configuration describes, or resume it from a checkpoint.
+
+    Raises JobError for a network or weights that do not fit.
+    """
+    data, device = config.data, accelerator.device
+    method = build_method(config, manifest.size, len(manifest.class_names), load_weights=resumed is None)
+    method.class_weights = _class_weights(config, manifest, method)
+    if config.model.batch_norm == "sync":
+        method = nn.SyncBatchNorm.convert_sync_batchnorm(method)
+    if resumed:
+        load_weights(method, resumed.weights(), str(resumed.path))
+    layout = memory_format(config.model, device)
+    method = method.to(memory_format=layout)
+    if config.model.compile:
+        method.network.feature_extractor.compile()
+    last = layout == torch.channels_last
+    prepare = Preparation(data.augment, data.mean, data.std, last, device, method.views, len(method.reads))
+    learner = Learner(config, accelerator, method, prepare)
+    if resumed:
+        learner.restore(resumed.trainer())
+    return learner
+
+
+def _untrained(method: Method, phase: str) -> list[nn.Parameter]:
+    trained = {id(parameter) for parameter in method.trained(phase)}
+    return [parameter for parameter in method.parameters() if id(parameter) not in trained]
+
+
+def _step_seed(seed: int, step: int, rank: int) -> int:
+    return int(np.random.SeedSequence((seed, step, rank)).generate_state(1, np.uint64)[0] >> np.uint64(1))
+
+
+def _class_weights(config: Config, manifest: Manifest, method: Method) -> Tensor | None:
+    """Weights [classes] of the class loss; None where all weigh the same."""
+    weights = config.objective.class_weights
+    if weights == "none" or method.labelled is None:
+        return None
+    if weights == "balanced":
+        counts = manifest.class_counts(domain_names(config)[method.labelled], "train")
+        weights = [sum(counts) / len(counts) / count if count else 0.0 for count in counts]
+    return torch.tensor(weights, dtype=torch.float32)
+
+
+def all_finite(metrics: dict[str, float]) -> bool:
+    return all(map(math.isfinite, metrics.values()))

@@ -1,0 +1,43 @@
+"""Durations of steps, without the evaluations and checkpoints between them."""
+
+import time
+from typing import Protocol
+
+import numpy as np
+
+
+class Waits(Protocol):
+    """What counts the seconds that were spent waiting for data."""
+
+    wait_seconds: float
+
+
+class StepClock:
+    """Times steps: `start` before one, `tick` after it."""
+
+    def __init__(self, batches: Waits) -> None:
+        self._batches = batches
+        self._durations: list[float] = []
+        self._waited = batches.wait_seconds
+        self.start()
+
+    def start(self) -> None:
+        self._from = time.perf_counter()
+
+    def tick(self) -> None:
+        """Count the time since the start, or since the last tick, as one step."""
+        self._durations.append(time.perf_counter() - self._from)
+
+    def read(self, images_per_step: int) -> dict[str, float]:
+        """Return the speed since the last reading under its metric names, and start anew."""
+        seconds = sum(self._durations)
+        waited, self._waited = self._batches.wait_seconds - self._waited, self._batches.wait_seconds
+        p50, p95 = np.percentile(self._durations, (50, 95))
+        values = {
+            "speed/images_per_second": images_per_step * len(self._durations) / seconds,
+            "speed/data_wait_fraction": min(waited / seconds, 1.0),
+            "speed/step_p50_ms": 1000 * p50,
+            "speed/step_p95_ms": 1000 * p95,
+        }
+        self._durations.clear()
+        return values

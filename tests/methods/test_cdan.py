@@ -1,0 +1,72 @@
+"""CDAN against a step derived by hand (Long et al. 2018, eq. 4-8)."""
+
+import pytest
+import torch
+import torch.nn.functional as F
+
+from tests.support.networks import CLASSES, WIDTH, tiny_batch, tiny_method
+from tests.support.steps import LR, one_step
+
+
+def weights_by_hand(logits):
+    p = logits.softmax(1)
+    entropy = -(p * p.log()).sum(1)
+    weights = 1 + torch.exp(-entropy)
+    return weights / weights.sum() * len(weights)
+
+
+def step_by_hand(method, batch, lambda_, conditioning):
+    images, labels, rows = batch.images, batch.labels, len(batch.labels)
+    network, judge = method.network, method.adversary.domain_classifier
+    features = network.feature_extractor(images)
+    logits = network.label_predictor(features)
+    p = logits.detach().softmax(1)
+    products = torch.stack([torch.outer(p[i], features[i]).flatten() for i in range(2 * rows)])
+    says_target = torch.sigmoid(judge(products).squeeze(1))
+    weights = [torch.ones(rows, dtype=torch.float64)] * 2
+    if conditioning:
+        weights = [weights_by_hand(part.detach()) for part in (logits[:rows], logits[rows:])]
+    on_domains = -(weights[0] * torch.log(1 - says_target[:rows])).mean()
+    on_domains = on_domains - (weights[1] * torch.log(says_target[rows:])).mean()
+    on_classes = F.cross_entropy(logits[:rows], labels)
+    encoder, heads, adversary = (
+        list(m.parameters()) for m in (network.feature_extractor, network.label_predictor, judge)
+    )
+    d_class = torch.autograd.grad(on_classes, encoder + heads, retain_graph=True)
+    d_domain = torch.autograd.grad(on_domains, encoder + adversary)
+    k = len(encoder)
+    with torch.no_grad():
+        for parameter, on_class, on_domain in zip(encoder, d_class[:k], d_domain[:k], strict=True):
+            parameter -= LR * (on_class - lambda_ * on_domain)
+        for parameter, gradient in zip(heads + adversary, d_class[k:] + d_domain[k:], strict=True):
+            parameter -= LR * gradient
+
+
+@pytest.mark.parametrize("conditioning", [True, False])
+def test_a_step_equals_the_one_derived_by_hand(conditioning):
+    by_hand, method = (tiny_method("cdan", entropy_conditioning=conditioning) for _ in range(2))
+    batch = tiny_batch(method)
+    step_by_hand(by_hand, batch, method.adversary.strength(0.5), conditioning)
+    one_step(method, batch)
+    for name, parameter in method.named_parameters():
+        torch.testing.assert_close(parameter, by_hand.get_parameter(name), rtol=1e-6, atol=1e-8, msg=name)
+
+
+def test_the_domain_classifier_is_as_wide_as_the_product_or_the_projection():
+    def width(**settings):
+        return tiny_method("cdan", **settings).adversary.domain_classifier[0].in_features
+
+    assert width() == WIDTH * CLASSES
+    assert width(randomized=7) == 7
+
+
+def test_a_random_projection_keeps_inner_products_on_average():
+    """<T(f, p), T(g, q)> is <f, g> <p, q> in expectation: eq. 6 and theorem 1."""
+    torch.manual_seed(0)
+    method = tiny_method("cdan", randomized=20000)
+    output = method.network(torch.randn(2, 4, dtype=torch.float64))
+    p = output.class_logits.softmax(1)
+    exact = (output.features[0] @ output.features[1]) * (p[0] @ p[1])
+    one, other = method.domain_input(output)
+    scale = (output.features[0].norm() * output.features[1].norm() * p[0].norm() * p[1].norm()).item()
+    assert (one @ other).item() == pytest.approx(exact.item(), abs=0.05 * scale)
