@@ -13,7 +13,7 @@ from job.evaluation.intervals import wilson
 from job.evaluation.markdown import code, plain, table
 from job.evaluation.metrics import UNMEASURED, accuracy, macro_f1, recall
 from job.evaluation.selection import mutual_information
-from job.methods import OBJECTIVES
+from job.methods import METHODS
 from job.shards.manifest import Manifest
 from job.vocabulary import SOURCE, TARGET
 
@@ -69,7 +69,7 @@ def _method(config: Config) -> str:
 
 
 def _labels(config: Config) -> str:
-    labelled = OBJECTIVES[config.objective.name].LABELLED
+    labelled = METHODS[config.objective.name].labelled
     only_source = "the source's alone" if labelled == SOURCE else "none"
     return "the target's, to train and to choose the checkpoint" if labelled == TARGET else only_source
 
