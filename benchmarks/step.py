@@ -23,25 +23,24 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent import futures
 from datetime import timedelta
 from pathlib import Path
+from types import SimpleNamespace
 
 import torch
-from accelerate import Accelerator
-from job.training.loop import Callbacks, fit
 
 from benchmarks.bare import bare_loop, one_batch, synchronise
 from benchmarks.common import arguments, domain_streams, machine, print_table, write_result
 from benchmarks.recording import EverySecondTurn, logging_cost
 from job.config.load import build_config
 from job.config.schema import Config
-from job.methods import dann
-from job.models.build import memory_format
+from job.evaluation.evaluator import Validation
 from job.monitor.recorder import Recorder
 from job.run_folder.run_folder import RunFolder
 from job.shards.manifest import Manifest
 from job.shards.reading.batch_loader import Batch, BatchLoader
-from job.shards.reading.prepare import Preparation
 from job.shards.writing.write_shards import write_shards
+from job.train import Run, fit
 from job.training.distributed import build_accelerator
+from job.training.learner import Learner, build_learner
 from job.training.optimizer import build_optimizer
 from job.training.stop import Stop
 
@@ -69,9 +68,9 @@ def measure(
     }
     config = build_config(content, "benchmark")
     accelerator = build_accelerator(config)
-    images, labels, model = one_batch(config, SIZE, accelerator.device)
-    model, optimizer = accelerator.prepare(model, build_optimizer(model, config.optimizer))
-    beside = bare_loop(config, images, labels, model, optimizer)
+    learner = build_learner(config, manifest, accelerator)
+    rows, _ = one_batch(config, SIZE, accelerator.device)
+    beside = bare_loop(rows, learner.method, build_optimizer(learner.method, config.optimizer))
     with RunFolder(config, manifest, accelerator) as run:
         recorder = Recorder(config, run.path, run.metrics, None, {})
         stop = Stop(run.path / "stop", timedelta(seconds=60))
@@ -79,10 +78,9 @@ def measure(
         try:
             with Bare(backbone, batch, folder / "shards") as bare:
                 others = [lambda: bare.steps(steps), lambda: beside(steps)]
-                measured, waits = _ours(model, optimizer, accelerator, config, recording, stop, others)
+                measured, waits = _ours(learner, accelerator, config, recording, stop, others)
             began = time.perf_counter()
-            trainer = {"optimizer": optimizer.state_dict(), "scaler": {}}
-            weights = accelerator.unwrap_model(model).state_dict()
+            weights, trainer = learner.method.state_dict(), learner.trainer_state()
             run.save(config.train.steps, {}, None, weights, trainer, wandb_id=recorder.wandb_id, skipped=0)
             checkpoint = (time.perf_counter() - began) / CHECKPOINT_EVERY
         finally:
@@ -144,6 +142,10 @@ class _Turns:
         self._loader, self._turns, self._steps, self._others = loader, turns, steps, others
         self.seconds: list[tuple[float, ...]] = []  # of a turn: the loop's, those of the others
         self.skipped = 0
+        self.images_per_step = 1  # speeds in images are not looked at
+
+    def epochs(self, step: int) -> dict[str, float]:
+        return {}
 
     @property
     def wait_seconds(self) -> float:
@@ -162,23 +164,21 @@ class _Turns:
         synchronise()
 
 
-def _ours(model, optimizer, accelerator, config, recorder, stop, others) -> tuple[list, float]:
-    """Seconds of every turn of our loop and of the `others`; seconds waited for data."""
-    augmentation = config.data.augment
-    no_score = (lambda step: ({}, 0.0), lambda score: False)
-    callbacks = Callbacks(recorder.log, *no_score, lambda *_: 0.0, str, stop.agreed, lambda step: {})
-    last, device = _channels_last(config, accelerator), accelerator.device
-    preparation = Preparation(augmentation, config.data.mean, config.data.std, last, device)
-    settings = {"seed": 0, "stop_step": config.train.steps, "device": device, "on_host": preparation.on_host}
+def _ours(learner: Learner, accelerator, config, recorder, stop, others) -> tuple[list, float]:
+    """Seconds of every turn of our loop and of the `others`; seconds waited for data.
+
+    Evaluation and checkpoint of the last step are left out.
+    """
+    folder = SimpleNamespace(
+        evaluation_pending=False, improves=lambda score: False, last_checkpoint=str, save=lambda *_, **__: None
+    )
+    evaluator = SimpleNamespace(validate=lambda step: Validation({}, 0.0, []), class_names=())
+    device = accelerator.device
+    settings = {"seed": 0, "stop_step": config.train.steps, "device": device, "on_host": learner.prepare.on_host}
     with BatchLoader(_streams(config), **settings) as loader:
         turns = _Turns(loader, config.train.steps // config.train.log_every, config.train.log_every, others)
-        fit(config, accelerator, model, optimizer, turns, preparation, dann, None, callbacks)
+        fit(Run(config, accelerator, folder, learner, turns, evaluator, recorder, stop))
         return turns.seconds, loader.wait_seconds
-
-
-def _channels_last(config: Config, accelerator: Accelerator) -> bool:
-    """As the job does: both loops use the memory format that is faster for the network."""
-    return memory_format(config.model, accelerator.device) == torch.channels_last
 
 
 def main() -> None:

@@ -32,7 +32,7 @@ from job.training.stop import Stop
 log = logging.getLogger("job")
 
 
-class _Run(NamedTuple):
+class Run(NamedTuple):
     """The owners of a run's state."""
 
     config: Config
@@ -81,9 +81,9 @@ def _train(config: Config, manifest: Manifest, accelerator: Accelerator, folder:
             start_step=folder.start_step,
             skipped=resumed.meta.get("skipped", 0) if resumed else 0,
         )
-        run = _Run(config, accelerator, folder, learner, batches, evaluator, recorder, stop)
+        run = Run(config, accelerator, folder, learner, batches, evaluator, recorder, stop)
         with batches:
-            finished = _fit(run)
+            finished = fit(run)
         if finished and (tested := _test(run)):
             chosen = folder.chosen()
             recorder.summarise(tested | {"selection/chosen_step": chosen.step, "selection/chosen_by": config.score})
@@ -94,7 +94,7 @@ def _train(config: Config, manifest: Manifest, accelerator: Accelerator, folder:
         return recorder.end(EXIT_STOPPED)
 
 
-def _fit(run: _Run) -> bool:
+def fit(run: Run) -> bool:
     """Train to the last step. Returns False when the ranks agreed to stop before."""
     settings, learner, batches = run.config.train, run.learner, run.batches
     if run.folder.evaluation_pending:  # the stop that this run resumes from came before it, or in its middle
@@ -120,7 +120,7 @@ def _fit(run: _Run) -> bool:
     return True
 
 
-def _conclude(run: _Run, done: int, due: Due, metrics: dict[str, float]) -> bool:
+def _conclude(run: Run, done: int, due: Due, metrics: dict[str, float]) -> bool:
     """Evaluate, save and log after `done` steps, as far as due. Returns False where the run stops here."""
     score, pending = None, due.stop and evaluation_is_due(done, run.config.train)
     if due.evaluate:
@@ -140,7 +140,7 @@ def _conclude(run: _Run, done: int, due: Due, metrics: dict[str, float]) -> bool
     return not due.stop
 
 
-def _save(run: _Run, done: int, metrics: dict[str, float], score: float | None, pending: bool) -> float:
+def _save(run: Run, done: int, metrics: dict[str, float], score: float | None, pending: bool) -> float:
     """Save a checkpoint. Returns the seconds that it took."""
     began = time.perf_counter()
     skipped = run.accelerator.reduce(torch.tensor(run.batches.skipped, device=run.accelerator.device), "sum")
@@ -162,6 +162,6 @@ def _save(run: _Run, done: int, metrics: dict[str, float], score: float | None, 
     return time.perf_counter() - began
 
 
-def _test(run: _Run) -> dict[str, float] | None:
+def _test(run: Run) -> dict[str, float] | None:
     """Test the chosen checkpoint. Returns None where the ranks agreed to stop meanwhile: the next start repeats it."""
     return run.evaluator.test(run.folder.chosen())

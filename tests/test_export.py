@@ -11,7 +11,7 @@ import torch
 from job.config.load import build_config
 from job.evaluation.load import load_model
 from job.export import export
-from job.models.build import build_model
+from job.methods.build import build_method
 from job.run_folder.checkpoint import save_checkpoint
 from job.shards.reading.augment import normalise
 from job.system.errors import JobError
@@ -22,10 +22,10 @@ NAMES = ("neutral", "joy", "sadness", "surprise", "anger", "fear", "disgust")
 def checkpoint(folder, backbone, size, **model):
     """A checkpoint of an untrained network whose BatchNorm statistics are not the initial ones."""
     config = build_config({"name": "made", "model": {"backbone": backbone, **model}, "data": {"mean": "imagenet"}}, "x")
-    network = build_model(config.model, size, len(NAMES), 0)
+    network = build_method(config, size, len(NAMES))
     network.train()
     with torch.no_grad():
-        network(torch.rand(8, 3, size, size))
+        network.predict(torch.rand(8, 3, size, size))
     folder.mkdir()
     meta = {"class_names": NAMES, "size": size, "quality": 95, "crop": "face", "config": config.model_dump(mode="json")}
     return save_checkpoint(folder, meta | {"step": 7}, network.state_dict(), {}).path

@@ -11,12 +11,12 @@ import time
 import numpy as np
 import pytest
 from click.testing import CliRunner
-from job.models.dann import Output
 from PIL import Image
 
 from job.__main__ import main
 from job.config.load import build_config
 from job.evaluation.samples import Faces, Sample, Sampler
+from job.models.classifier import Output
 from job.monitor.figures.draw import FIGURES, draw_figures, figure_path
 from job.monitor.report.write import write_report
 from job.run_folder.feature_layout import lay_out
