@@ -52,7 +52,7 @@ def test_the_file_computes_what_the_network_does(tmp_path, backbone, size, model
     loaded = load_model(path)
     with torch.no_grad():
         inputs = normalise(torch.from_numpy(pictures), loaded.config.data.mean, loaded.config.data.std)
-        expected = loaded.model(inputs).class_logits.softmax(1).numpy()
+        expected = loaded.model.predict(inputs).class_logits.softmax(1).numpy()
     np.testing.assert_allclose(found, expected, atol=1e-4)
     assert [path.name for path in tmp_path.glob("*.onnx*")] == ["model.onnx"], "one file, and no weights beside it"
 
