@@ -12,7 +12,7 @@ from job.config.load import build_config
 from job.datasets import synthetic_faces
 from job.evaluation.load import load_model
 from job.export import export
-from job.models.build import build_model
+from job.methods.build import build_method
 from job.predict import predict_image
 from job.run_folder.checkpoint import save_checkpoint
 from tests.support.running import REPO
@@ -31,9 +31,9 @@ def code():
 def checkpoint(folder, crop):
     """An untrained network whose answers depend strongly on the pixels."""
     config = build_config({"name": "made", "model": {"backbone": "compact"}, "data": {"mean": "imagenet"}}, "test")
-    network = build_model(config.model, SIZE, len(NAMES), 0)
+    network = build_method(config, SIZE, len(NAMES))
     with torch.no_grad():
-        network(torch.rand(8, 3, SIZE, SIZE))
+        network.predict(torch.rand(8, 3, SIZE, SIZE))
         network.label_predictor[-1].weight *= 30
     meta = {"class_names": NAMES, "size": SIZE, "quality": 60, "crop": crop, "config": config.model_dump(mode="json")}
     folder.mkdir()

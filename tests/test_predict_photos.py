@@ -13,7 +13,7 @@ from PIL import Image
 from job import predict as module
 from job.__main__ import main
 from job.config.load import build_config
-from job.models.build import build_model
+from job.methods.build import build_method
 from job.run_folder.checkpoint import save_checkpoint
 from job.system.errors import JobError
 
@@ -24,7 +24,7 @@ NAMES = ("calm", "glad")
 def checkpoint(tmp_path):
     """An untrained network for 32 px."""
     config = build_config({"name": "made", "model": {"backbone": "compact"}}, "test")
-    network = build_model(config.model, 32, len(NAMES), 0)
+    network = build_method(config, 32, len(NAMES))
     meta = {"class_names": NAMES, "size": 32, "quality": 95, "config": config.model_dump(mode="json"), "step": 1}
     (tmp_path / "checkpoints").mkdir()
     return save_checkpoint(tmp_path / "checkpoints", meta, network.state_dict(), {}).path
