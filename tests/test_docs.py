@@ -6,13 +6,19 @@ import shlex
 
 import click
 import pytest
+import torch
 
 from job.__main__ import main
-from job.config.load import load_config
+from job.config import objectives
+from job.config.load import known_keys, load_config
+from job.config.objectives import SETTINGS
+from job.methods import METHODS
 from tests.support.layers import LAYERS
+from tests.support.networks import tiny_batch, tiny_network
 from tests.support.pages import PAGES, PICTURES, anchors, command_lines, inline_commands, links
 from tests.support.running import REPO
 
+WRITTEN_BY_THE_READER = ("slurm/site.env", "job/methods/minent.py")
 LARGEST_PICTURE = 300_000  # bytes
 LARGEST_DRAWING = 60_000
 OVERRIDE = re.compile(r"[a-z_]+(\.[a-z_]+)*=\S+")
@@ -83,7 +89,7 @@ def test_files_named_exist(page):
     text = page.read_text()
     folders = "job|launch|slurm|configs|benchmarks|tests|docs"
     for path in re.findall(rf"(?<![\w/.-])((?:{folders})/[\w./-]*\w\.(?:py|sh|sbatch|yaml|md|json|env))\b", text):
-        if path != "slurm/site.env" and "NAME" not in path:  # what the reader is to write
+        if path not in WRITTEN_BY_THE_READER and "NAME" not in path:
             assert (REPO / path).exists(), f"{page.name} names {path}"
     for module in re.findall(r"python -m ((?:job|benchmarks)\.[\w.]*\w)", text):
         assert (REPO / f"{module.replace('.', '/')}.py").exists(), f"{page.name} names the module {module}"
@@ -120,6 +126,38 @@ def test_the_results_in_the_readme_are_the_measured_ones():
             for o in ("source_only", "dann", "train_on_target")
         ]
         assert cells.split(" | ") == [*wanted, f"{100 * measured['dann']['gap_closed']:.0f} %"], name
+
+
+def test_every_method_has_a_row_and_a_section():
+    text = (REPO / "docs" / "methods.md").read_text()
+    assert re.findall(r"^\| `(\w+)` \|", text.partition("\n## ")[0], re.M) == re.findall(r"^## (\w+)$", text, re.M)
+    assert set(re.findall(r"^## (\w+)$", text, re.M)) == set(METHODS)
+
+
+def test_the_settings_in_the_page_of_methods_exist():
+    text = (REPO / "docs" / "methods.md").read_text()
+    for name, section in re.findall(r"^## (\w+)$(.*?)(?=^## |\Z)", text, re.M | re.S):
+        for cell in re.findall(r"^\| (`.+?) \|", section, re.M):
+            for key in re.findall(r"`([\w.]+)`", cell):
+                known = set(known_keys()) if "." in key else set(SETTINGS[name].model_fields)
+                assert key in known, f"methods.md, {name}: {key}"
+
+
+def test_the_example_of_a_new_method_computes_a_loss(monkeypatch):
+    """The settings and the method of docs/development.md, as they stand there."""
+    page = (REPO / "docs" / "development.md").read_text()
+    settings, method = re.findall(r"^```python\n(.*?)^```", page, re.M | re.S)
+    defined = dict(vars(objectives))
+    exec(settings, defined)
+    monkeypatch.setattr(objectives, "MinEntSettings", defined["MinEntSettings"], raising=False)
+    module: dict = {}
+    exec(method, module)
+    built = module["MinEnt"](tiny_network(), defined["MinEntSettings"]()).double()
+    losses = built(tiny_batch(built), torch.tensor(0.5))
+    losses.total.backward()
+    assert set(losses.terms) == {"train/class_loss", "train/entropy"}
+    assert all(parameter.grad.abs().sum() > 0 for parameter in built.parameters())
+    assert "train/source_accuracy" in built.measure({name: rows[None] for name, rows in losses.seen.items()})
 
 
 def test_the_speeds_in_the_readme_are_the_measured_ones():
