@@ -293,7 +293,7 @@ def test_an_option_of_a_layout_that_cannot_be_meant(job, tmp_path, option):
 def test_a_place_to_write_that_cannot_be_written(job, trained, faces, tmp_path):
     (tmp_path / "file").write_text("")
     best = trained.run_folder / "checkpoints" / "best"
-    picture = REPO / "docs" / "faces.png"
+    picture = REPO / "docs" / "faces.jpg"
     below = tmp_path / "file" / "below"
     for command in (
         ("predict", "--checkpoint", best, picture, "--out"),
