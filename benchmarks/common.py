@@ -32,11 +32,17 @@ def arguments(description: str, name: str) -> argparse.ArgumentParser:
 
 
 def domain_streams(
-    folder: Path | str, streams: int, global_batch_size: int, block_shards: int = 4, decoded_gib: float = 0
+    folder: Path | str,
+    streams: int,
+    global_batch_size: int,
+    block_shards: int = 4,
+    decoded_gib: float = 0,
+    verify: bool = True,
 ):
     """DomainStreams of both domains of the shards in a folder, as one rank reads them, seed 0.
 
-    `decoded_gib` is the memory for decoded images: with none, every image is decoded whenever it comes up.
+    `decoded_gib` is the memory for decoded images: with none, every image is decoded whenever it comes up. `verify`
+    says whether the sha256 of every shard is checked when it is opened (data.verify).
     """
     from job.shards.manifest import load_manifest
     from job.shards.reading.domain_stream import DomainStream
@@ -44,7 +50,7 @@ def domain_streams(
     from job.shards.reading.shard_cache import ShardStore
     from job.vocabulary import DOMAINS, SOURCE
 
-    manifest, store = load_manifest(folder), ShardStore(folder)
+    manifest, store = load_manifest(folder), ShardStore(folder, verify=verify)
     settings = {"streams": streams, "global_batch_size": global_batch_size, "block_shards": block_shards, "seed": 0}
     settings["decoded"] = DecodedImages(int(decoded_gib * 2**30))
     return [DomainStream(manifest, d, store, labelled=d == SOURCE, **settings) for d in DOMAINS]
