@@ -95,6 +95,7 @@ class DomainStream:
         if not missing:
             return 0
         numbers, places = shards.tolist(), samples.tolist()
+        self._shards.open_all(numbers[row] for row in missing)
         return sum(self._decode(step, row, numbers[row], places[row], images[row], labels) for row in missing)
 
     def _decode(self, step: int, row: int, number: int, i: int, image: np.ndarray, labels: np.ndarray) -> int:

@@ -5,7 +5,7 @@ import logging
 import resource
 import sys
 import threading
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from job.shards.manifest import Manifest, ShardInfo
@@ -57,17 +57,37 @@ class OpenShards:
     def __getitem__(self, number: int) -> Shard:
         return self.open.get(number) or self._open(number)
 
+    def open_all(self, numbers: Iterable[int]) -> None:
+        """Open shards together with the other threads that need them: none waits while another shard is left to open.
+
+        A run that starts or resumes has to read one block of shards for each stream whole, which takes all its threads.
+        """
+        closed = [number for number in dict.fromkeys(numbers) if number not in self.open]
+        if len(closed) > self._capacity:
+            return  # the first would be closed again before they are used
+        for number in closed:
+            if (opening := self._lock_of(number)).acquire(blocking=False):
+                try:
+                    self._open_locked(number)
+                finally:
+                    opening.release()
+
     def _open(self, number: int) -> Shard:
+        with self._lock_of(number):  # one thread opens it, the others wait for that one only
+            return self._open_locked(number)
+
+    def _lock_of(self, number: int) -> threading.Lock:
         with self._lock:
-            opening = self._opening.setdefault(number, threading.Lock())
-        with opening:  # one thread opens it, the others wait for that one only
-            shard = self.open.get(number)
-            if shard is None:
-                shard = self._find(number)
-                with self._lock:
-                    self.open[number] = shard
-                    self._keep(self._capacity)
-            return shard
+            return self._opening.setdefault(number, threading.Lock())
+
+    def _open_locked(self, number: int) -> Shard:
+        shard = self.open.get(number)
+        if shard is None:
+            shard = self._find(number)
+            with self._lock:
+                self.open[number] = shard
+                self._keep(self._capacity)
+        return shard
 
     def _find(self, number: int) -> Shard:
         """Open a shard, and fetch a remote one again where its cached copy is damaged or has gone."""

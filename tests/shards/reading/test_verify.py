@@ -5,6 +5,8 @@ import itertools
 import logging
 import os
 import shutil
+import threading
+from concurrent.futures import ThreadPoolExecutor
 from types import SimpleNamespace
 
 import numpy as np
@@ -294,3 +296,30 @@ def test_descriptors_are_closed(made):
     before = len(os.listdir("/proc/self/fd"))
     a_pass(manifest, ShardStore(made))
     assert len(os.listdir("/proc/self/fd")) == before
+
+
+def test_threads_that_need_the_same_shards_open_different_ones(made, monkeypatch):
+    """A resumed run has to hash a block for every stream: that must not take one thread while the others wait."""
+    manifest = load_manifest(made)
+    one = OpenShards(manifest, "source", "train", ShardStore(made), labelled=True, capacity=12)
+    at_once = threading.Barrier(3, timeout=30)
+    begun = []
+
+    def read_index(file, info, *args, real=open_shards.read_index, **settings):
+        begun.append(info.path)
+        if len(begun) <= 3:
+            at_once.wait()
+        return real(file, info, *args, **settings)
+
+    monkeypatch.setattr(open_shards, "read_index", read_index)
+    with ThreadPoolExecutor(3) as pool:
+        list(pool.map(one.open_all, [range(12)] * 3))
+    assert sorted(begun) == sorted(info.path for info in one.infos), "and each once"
+
+
+def test_more_shards_than_may_be_open_are_not_opened_ahead(made):
+    one = OpenShards(load_manifest(made), "source", "train", ShardStore(made), labelled=True, capacity=3)
+    one.open_all(range(12))
+    assert not one.open
+    one.open_all(range(3))
+    assert sorted(one.open) == [0, 1, 2]
