@@ -128,9 +128,10 @@ def known_keys(method: str | None = None, model: type[BaseModel] = Config, prefi
 def _describe(error: ValidationError, where: str, overrides: Sequence[str]) -> str:
     problems = error.errors()
     first = problems[0]
-    loc, method = first["loc"], None
+    loc: tuple[int | str, ...] = first["loc"]
+    method: str | None = None
     if loc[:1] == ("objective",) and len(loc) > 1 and loc[1] in SETTINGS:  # the tag of the union, which is no key
-        loc, method = (loc[0], *loc[2:]), loc[1]
+        loc, method = (loc[0], *loc[2:]), str(loc[1])
     key = shortened(".".join(str(part) for part in loc))
     if first["type"] == "extra_forbidden":
         text = f"unknown key {key}{_nearest(key, method)}"

@@ -127,7 +127,9 @@ Objective = Annotated[
     Discriminator(_method),
 ]
 SETTINGS: dict[str, type[MethodSettings]] = {
-    settings.model_fields["name"].default: settings for settings in models_in(Objective)
+    settings.model_fields["name"].default: settings
+    for settings in models_in(Objective)
+    if issubclass(settings, MethodSettings)
 }
 # Up to version 0.1 these keys stood in the configuration of every objective, which ignored them.
 _IGNORED = {*AdversarialSettings.model_fields, *DANNSettings.model_fields} - {*MethodSettings.model_fields}

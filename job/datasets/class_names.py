@@ -54,7 +54,7 @@ class Classes:
         """The ways to know a class, in order, each with the label of every key that only one class has."""
         ways = []
         for key in (_exact, _folded, label_of):
-            keys = [key(name) for name in self.names]
+            keys = [key(name) for name in self.names or ()]
             times = Counter(keys)
             ways.append((key, {k: label for label, k in enumerate(keys) if k is not None and times[k] == 1}))
         return ways

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from accelerate import Accelerator
@@ -70,28 +70,29 @@ class Evaluator:
         share_buffers(self._method)
         try:
             self._method.before_evaluation(self._target_images())
-            reports = [self._report(role, "val", settings.probe_samples, pictures) for role in DOMAINS]
+            source, target = (self._report(role, "val", settings.probe_samples, pictures) for role in DOMAINS)
         except EvaluationStopped:
             return None
-        metrics: list = [None]
+        metrics: list[Any] = [None]
         if self._accelerator.is_main_process:
-            write_reports(self._folder / f"step_{step:08d}.json", step, reports, names)
-            metrics = [validation_metrics(*reports, names, self._config.score)]
+            write_reports(self._folder / f"step_{step:08d}.json", step, [source, target], names)
+            metrics = [validation_metrics(source, target, names, self._config.score)]
         broadcast_object_list(metrics)
         score = metrics[0][f"selection/{self._config.score}"]
-        return Validation(metrics[0], score, [report.sample for report in reports])
+        samples = [report.sample for report in (source, target) if report.sample is not None]
+        return Validation(metrics[0], score, samples)
 
     def test(self, chosen: Checkpoint) -> dict[str, float] | None:
         """Load the chosen checkpoint and evaluate the test splits; None where all ranks agreed to stop meanwhile."""
         names = self._manifest.class_names
         load_weights(self._method, chosen.weights(), str(chosen.path))
         try:
-            reports = [self._report(role, "test") for role in DOMAINS]
+            source, target = (self._report(role, "test") for role in DOMAINS)
         except EvaluationStopped:
             return None
         if self._accelerator.is_main_process:
-            write_reports(self._folder / "test.json", chosen.step, reports, names)
-        return held_out_metrics(*reports, names)
+            write_reports(self._folder / "test.json", chosen.step, [source, target], names)
+        return held_out_metrics(source, target, names)
 
     def close(self) -> None:
         self._store.close()

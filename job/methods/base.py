@@ -38,12 +38,13 @@ class Method(nn.Module):
     views: int = 1  # augmented views of each target image; with 2 a batch has a block SECOND_VIEW
     phases: tuple[str, ...] = ("all",)  # updates per batch, in this order; each sees the whole batch
 
+    class_weights: Tensor | None  # [classes], of the class loss; not saved: computed from the manifest
+
     def __init__(self, network: Classifier, settings: MethodSettings) -> None:
         super().__init__()
         self.network = network
         self.settings = settings
         self.adversary: Adversary | None = None
-        # [classes]; not saved: computed from the manifest
         self.register_buffer("class_weights", None, persistent=False)
 
     def forward(self, batch: TrainingBatch, progress: Tensor, phase: str = "all") -> Losses:

@@ -12,12 +12,12 @@ SECOND_VIEW = "second view"  # of the target's images, augmented once more
 class TrainingBatch:
     """A rank's rows of a global batch, as network input: n rows for each of the blocks `names`, one after the other.
 
-    `images` is float32 [blocks * n, 3, S, S]; `labels` int64 [n] belongs to the labelled block, None without one.
+    `images` is float32 [blocks * n, 3, S, S]; `labels` int64 [n] belongs to the labelled block, [0] without one.
     """
 
     names: tuple[str, ...]
     images: Tensor
-    labels: Tensor | None
+    labels: Tensor
 
     def split(self, rows: Tensor) -> dict[str, Tensor]:
         """Cut a tensor with a row for each image, [blocks * n, ...], into its blocks of n rows, by name."""
@@ -31,5 +31,4 @@ class TrainingBatch:
         part = rows // shares
         starts = [block * rows + index * part for block in range(len(self.names))]
         chosen = torch.cat([torch.arange(start, start + part) for start in starts])
-        labels = None if self.labels is None else self.labels[index * part : (index + 1) * part]
-        return TrainingBatch(self.names, self.images[chosen], labels)
+        return TrainingBatch(self.names, self.images[chosen], self.labels[index * part : (index + 1) * part])

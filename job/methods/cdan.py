@@ -22,6 +22,8 @@ class CDAN(Method):
 
     settings: CDANSettings
     adversary: Adversary
+    of_features: Tensor  # [width, randomized]
+    of_classes: Tensor  # [classes, randomized]
 
     def __init__(self, network: Classifier, settings: CDANSettings) -> None:
         super().__init__(network, settings)

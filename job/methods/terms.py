@@ -5,7 +5,7 @@ Losses are computed inside the forward pass that autocast covers; these function
 
 import functools
 from collections.abc import Callable
-from typing import ParamSpec
+from typing import Any, ParamSpec
 
 import torch
 import torch.nn.functional as F
@@ -26,7 +26,7 @@ def in_full_precision(term: Callable[P, Tensor]) -> Callable[P, Tensor]:
     return computed
 
 
-def _widen(value: object) -> object:
+def _widen(value: Any) -> Any:
     is_half = isinstance(value, Tensor) and value.dtype in (torch.float16, torch.bfloat16)
     return value.float() if is_half else value
 

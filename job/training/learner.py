@@ -90,7 +90,7 @@ class Learner:
         """Prepare a batch: one block of rows for each domain that the method reads, then the target's second view."""
         reads = self.method.reads
         names = (*reads, *[SECOND_VIEW] * (self.method.views - 1))
-        labels = None
+        labels = torch.empty(0, dtype=torch.int64)
         if self.method.labelled is not None:
             by_domain = dict(zip(reads, batch.labels.chunk(len(reads)), strict=True))
             labels = by_domain[self.method.labelled].clone()  # the loader will use the batch's memory again
@@ -178,8 +178,8 @@ def _class_weights(config: Config, manifest: Manifest, method: Method) -> Tensor
     if weights == "none" or method.labelled is None:
         return None
     if weights == "balanced":
-        counts = manifest.class_counts(domain_names(config)[method.labelled], "train")
-        weights = [sum(counts) / len(counts) / count if count else 0.0 for count in counts]
+        counts = manifest.class_counts(domain_names(config)[method.labelled], "train") or ()
+        weights = tuple(sum(counts) / len(counts) / count if count else 0.0 for count in counts)
     return torch.tensor(weights, dtype=torch.float32)
 
 
