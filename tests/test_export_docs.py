@@ -34,7 +34,7 @@ def checkpoint(folder, crop):
     network = build_method(config, SIZE, len(NAMES))
     with torch.no_grad():
         network.predict(torch.rand(8, 3, SIZE, SIZE))
-        network.label_predictor[-1].weight *= 30
+        network.network.label_predictor[-1].weight *= 30
     meta = {"class_names": NAMES, "size": SIZE, "quality": 60, "crop": crop, "config": config.model_dump(mode="json")}
     folder.mkdir()
     return save_checkpoint(folder, meta | {"step": 7}, network.state_dict(), {}).path

@@ -1,0 +1,103 @@
+"""Every method: ranks agree, a killed run resumes exactly, and what is shown asks for no method's name."""
+
+import json
+import random
+
+import pytest
+import torch
+from click.testing import CliRunner
+
+from job.__main__ import main
+from job.config.objectives import SETTINGS
+from job.methods import METHODS
+from job.train import train
+from tests.support.networks import tiny_batch, tiny_method
+from tests.support.running import assert_same_weights, finish, kill_at, rows, start, weights
+from tests.support.steps import one_step
+
+NEW = ("cdan", "mcd", "coral", "adabn")
+
+
+def settings(name: str) -> dict:
+    """Settings of a short run; without BatchNorm, which normalises by each rank's rows, except where it is needed."""
+    norm = {"batch_norm": "mixed"} if name == "adabn" else {}
+    return {"objective": {"name": name}, "model": norm, "train": {"steps": 16, "eval_every": 8, "checkpoint_every": 5}}
+
+
+def test_every_method_has_settings_of_its_name():
+    assert METHODS.keys() == SETTINGS.keys()
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_every_trained_parameter_gets_a_gradient_in_every_phase(name):
+    """DDP waits for all of them."""
+    method = tiny_method(name)
+    batch = tiny_batch(method)
+    for phase in method.phases:
+        method.zero_grad(set_to_none=True)
+        method(batch, torch.tensor(0.5, dtype=torch.float64), phase).total.backward()
+        assert all(parameter.grad is not None for parameter in method.parameters()), phase
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_a_step_logs_finite_numbers_under_known_prefixes(name):
+    method = tiny_method(name)
+    metrics = one_step(method, tiny_batch(method)).metrics(5, 0)
+    assert "train/class_loss" in metrics
+    assert f"train/{method.labelled}_accuracy" in metrics
+    for key, value in metrics.items():
+        assert key.split("/")[0] in ("train", "domain", "schedule", "data"), key
+        assert value == pytest.approx(value), key  # no NaN
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_only_dann_s_relatives_have_metrics_of_a_domain_classifier(name):
+    method = tiny_method(name)
+    metrics = one_step(method, tiny_batch(method)).metrics(5, 0)
+    assert ("domain/confusion" in metrics) == (method.adversary is not None)
+    assert (method.predict(tiny_batch(method).images).domain_logits is not None) == (method.adversary is not None)
+
+
+@pytest.mark.parametrize("name", NEW)
+def test_stopped_and_resumed_a_run_ends_with_the_same_weights(small, name):
+    whole, stopped = small(name="whole", **settings(name)), small(name="stopped", **settings(name))
+    assert train(whole) == 0
+    stopped.run_folder.mkdir(parents=True)
+    (stopped.run_folder / "stop").touch()
+    assert train(stopped) == 75
+    assert train(stopped) == 0
+    assert_same_weights(weights(stopped), weights(whole))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", NEW)
+def test_killed_and_resumed_a_run_ends_with_the_same_weights_and_two_ranks_agree(small, tmp_path, name):
+    whole, killed, two = (small(name=run, **settings(name)) for run in ("whole", "killed", "two"))
+    kill_at(start(killed, tmp_path), killed, random.randint(2, 12))
+    finish(start(killed, tmp_path))
+    finish(start(two, tmp_path, ranks=2))
+    assert train(whole) == 0
+    assert_same_weights(weights(killed), weights(whole))
+    if name != "adabn":  # its BatchNorm normalises by each rank's own rows
+        assert_same_weights(weights(two), weights(whole), tolerance=2e-4)
+        for row, other in zip(rows(two), rows(whole), strict=True):
+            assert row["train/class_loss"] == pytest.approx(other["train/class_loss"], rel=1e-3)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", NEW)
+def test_report_card_and_comparison_show_it(small, tmp_path, name):
+    config = small(name="shown", **settings(name), evaluation={"figures": True, "map_samples": 20, "pictures": 4})
+    assert train(config) == 0
+    page = (config.run_folder / "report.html").read_text()
+    assert name in page
+    logged = set().union(*rows(config))
+    extra = {"mcd": "train/discrepancy", "coral": "train/coral_loss", "cdan": "domain/confusion"}.get(name)
+    assert extra is None or extra in logged
+    checkpoint = str(config.run_folder / "checkpoints" / "best")
+    run = CliRunner().invoke
+    assert run(main, ["evaluate", "--checkpoint", checkpoint], standalone_mode=False).exit_code == 0
+    assert name in (config.run_folder / "evaluation" / "model_card.md").read_text()
+    compared = run(main, ["compare", str(config.run_folder), "--out", str(tmp_path / "out")], standalone_mode=False)
+    assert name in compared.output
+    assert name in json.dumps(json.loads((tmp_path / "out" / "comparison.json").read_text()))
