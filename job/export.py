@@ -1,4 +1,4 @@
-"""`python -m job export`: the network of a checkpoint as one ONNX file, checked against what it was made of."""
+"""`python -m job export`: write the network of a checkpoint as one ONNX file and check that both agree."""
 
 import contextlib
 import io
@@ -17,13 +17,13 @@ from job.system.errors import JobError, first_line
 from job.system.files import check_output, whole, writing
 
 INPUT, OUTPUT = "images", "probabilities"
-TOLERANCE = 1e-4  # of a probability
+TOLERANCE = 1e-4  # largest difference of a probability
 
 
 class Classifier(nn.Module):
-    """RGB images float32 [n, 3, S, S] with values in [0, 1] -> class probabilities float32 [n, C].
+    """Map RGB images float32 [n, 3, S, S] with values in [0, 1] to class probabilities float32 [n, C].
 
-    The normalisation is part of it, so that nobody has to know the mean; the domain classifier is not.
+    Normalisation is part of the module, so that users need not know the mean. The domain classifier is left out.
     """
 
     def __init__(self, loaded: Loaded) -> None:
@@ -37,15 +37,15 @@ class Classifier(nn.Module):
 
 
 def export(checkpoint: Path, out: Path) -> float:
-    """Write `out`, for any number of images at once; returns how far its probabilities are from the network's at most.
+    """Write an ONNX file for any batch size; return the largest difference of a probability from the network.
 
-    The file names its classes and how pictures are prepared (metadata `class_names`, `size`, `crop`, ...). Raises
-    JobError when the checkpoint is broken, the packages are missing, the network has no ONNX form, the file cannot be
-    written, or it does not compute the same.
+    The metadata of the file (`class_names`, `size`, `crop`, ...) says how to prepare images. Raise JobError when the
+    checkpoint or the output path cannot be used, a package is missing, torch cannot export the network, or the
+    probabilities differ by more than TOLERANCE.
     """
     _check_packages()
     if out.suffix != ".onnx":
-        raise JobError(f"--out {out}: give the name of a file that ends in .onnx")
+        raise JobError(f"--out {out}: the name must end in .onnx")
     check_output("--out", out)
     loaded = load_model(checkpoint)
     classifier = Classifier(loaded).eval()
@@ -56,7 +56,7 @@ def export(checkpoint: Path, out: Path) -> float:
         difference = _difference(partial, classifier, loaded.size)
         if not difference <= TOLERANCE:
             raise JobError(
-                f"the ONNX form of {loaded.config.model.backbone} computes something else than the network (a "
+                f"the ONNX form of {loaded.config.model.backbone} does not match the network (a "
                 f"probability differs by {difference:.2g}): please report it, with the versions of torch and onnxscript"
             )
     return difference
@@ -75,7 +75,7 @@ def _trace(classifier: Classifier, loaded: Loaded) -> "torch.onnx.ONNXProgram":
     example = torch.rand(2, 3, loaded.size, loaded.size)
     logging.getLogger("torch.onnx").setLevel(logging.ERROR)
     try:
-        # it says much, on stdout too, about itself and little about the user's network
+        # the exporter prints a lot, also on stdout, and nothing that helps a user
         with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()):
             warnings.simplefilter("ignore")
             return torch.onnx.export(
@@ -96,13 +96,13 @@ def _trace(classifier: Classifier, loaded: Loaded) -> "torch.onnx.ONNXProgram":
 
 
 def _metadata(loaded: Loaded) -> dict[str, str]:
-    """How to prepare a photo as `predict` does, and where the weights come from; docs/export.md explains the keys."""
+    """Return how to prepare a photo as `predict` does, and where the weights come from; see docs/export.md."""
     data = loaded.config.data
     metadata = {
         "class_names": json.dumps(loaded.class_names),
         "size": str(loaded.size),
         "crop": loaded.crop,
-        "interpolation_when_smaller": "area",  # of a picture whose shorter edge is longer than size
+        "interpolation_when_smaller": "area",  # when the shorter edge is longer than size
         "interpolation_otherwise": "cubic",
         "jpeg_quality": str(loaded.quality),
         "jpeg_subsampling": "444",
@@ -127,13 +127,13 @@ def _metadata(loaded: Loaded) -> dict[str, str]:
 
 @torch.inference_mode()
 def _difference(path: Path, classifier: Classifier, size: int) -> float:
-    """The largest difference of a probability between the file and the network, over random images."""
+    """Return the largest difference of a probability between the file and the network, on random images."""
     import onnxruntime
 
     session = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
     images = torch.rand(5, 3, size, size, generator=torch.Generator().manual_seed(0))
     differences = [0.0]
     for batch in (images, images[:1]):
-        (found,) = session.run([OUTPUT], {INPUT: batch.numpy()})
-        differences.append(float(np.abs(found - classifier(batch).numpy()).max()))
+        (output,) = session.run([OUTPUT], {INPUT: batch.numpy()})
+        differences.append(float(np.abs(output - classifier(batch).numpy()).max()))
     return max(differences)

@@ -1,8 +1,8 @@
-"""Every metric once: its name, title, panel, unit, direction, and whether it needs target labels.
+"""Table of all metrics: name, title, panel, unit, direction, and whether it needs target labels.
 
-The terminal's line, the report's curves, the W&B dashboard, the comparison and the table in docs/monitoring.md are all
-made from this table, so a metric that is added here appears in all of them. A metric that is not here, such as a term
-of a new method's loss (`train/coral_loss`), gets a title, a panel and a short name from its name.
+The progress line, the curves of the report, the W&B dashboard, the comparison and the table in docs/monitoring.md are
+all made from this table, so a metric that is added here appears in all of them. The title, panel and short name of an
+unlisted metric, such as a term of a new method's loss (`train/coral_loss`), are derived from its name.
 """
 
 import re
@@ -10,44 +10,45 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 STEP = "trainer/step"
-ORACLE = "oracle/"  # first part of the name of every validation and test metric that needs target labels
+ORACLE = "oracle/"  # prefix of every validation and test metric that needs target labels
 TEST_SOURCE, TEST_TARGET = "test/source_accuracy", "oracle/test_target_accuracy"
 TEST_TARGET_RECALL = "oracle/test_target_recall/"
 TARGET_SHARES = "val/target_prediction_share/"
-UP, DOWN, NONE = "up", "down", "-"  # which way is better; NONE: neither by itself
+UP, DOWN, NONE = "up", "down", "-"  # which direction is better; NONE: neither
 
 
 @dataclass(frozen=True)
 class Panel:
-    """A chart: which part of the dashboard it stands in, its vertical axis, and a level to compare with."""
+    """A chart: its section of the dashboard, its vertical axis, and a reference level."""
 
     title: str
     section: str  # of the W&B workspace
     y: tuple[float | None, float | None] = (None, None)  # fixed limits
-    reference: float | None = None  # a level to draw
-    of: str = ""  # the metric that the level belongs to
+    reference: float | None = None  # horizontal line to draw
+    of: str = ""  # the metric that the reference belongs to
     note: str = ""  # under the chart, in the report
 
 
 @dataclass(frozen=True)
 class Metric:
-    """A metric, or with a `*` at the end of its name one for each class or score."""
+    """A metric, or a family of metrics where the name ends in `*`: one for each class or score."""
 
     name: str
-    title: str  # in a legend; a `*` is replaced by what the name's stands for
-    panel: str  # title of a Panel; "": in no chart
+    title: str  # in a legend; a `*` is replaced by the class or score
+    panel: str  # title of a Panel; "": not charted
     better: str
     meaning: str  # for docs/monitoring.md
     unit: str = ""
-    short: str = ""  # in the terminal's line; "": not shown there
-    form: str = ".4g"  # how the terminal writes it
+    short: str = ""  # name in the progress line; "": not shown there
+    form: str = ".4g"  # number format in the progress line
     labels: bool = False  # needs target labels
 
     def matches(self, name: str) -> bool:
+        """Return whether this entry describes the metric `name`."""
         return name.startswith(self.name[:-1]) if self.name.endswith("*") else name == self.name
 
     def pattern(self) -> str:
-        """Regular expression of the names that this metric stands for."""
+        """Return a regular expression that matches the names of this entry."""
         return f"^{self.name[:-1]}" if self.name.endswith("*") else f"^{self.name}$"
 
 
@@ -63,11 +64,11 @@ PANELS = {
             (0, None),
             1.3863,
             "train/domain_loss",
-            "dotted: 2 ln 2, the loss of a domain classifier that cannot tell",
+            "dotted: 2 ln 2, the loss of a domain classifier that guesses",
         ),
         Panel("Model selection", OVERVIEW),
         Panel("Domains", ADAPTATION, (0, None)),
-        Panel("Gradient handed back to the encoder", ADAPTATION),
+        Panel("Reversed gradient at the encoder", ADAPTATION),
         Panel("Lambda", ADAPTATION, (0, None)),
         Panel("Learning rate", ADAPTATION, (0, None)),
         Panel("Recall, source", PER_CLASS, (0, 1)),
@@ -80,70 +81,77 @@ PANELS = {
             (0, None),
             0.2,
             "speed/data_wait_fraction",
-            "dotted: above it, data.threads or the disk slow training down",
+            "dotted: above it, decoding (data.threads) or the disk slows training down",
         ),
         Panel("Duration of a step", SPEED, (0, None)),
         Panel("Checkpoints", SPEED, (0, None)),
         Panel("Skipped samples", SPEED, (0, None)),
     )
 }
-OTHER = "Other"  # panel of what nobody listed and no rule below places
+OTHER = "Other"  # panel of unlisted metrics that no rule below assigns
 
 METRICS = (
-    Metric("trainer/step", "step", "", NONE, "updates of the weights so far; the axis of all other metrics"),
-    Metric("trainer/epoch_source", "epoch, source", "", NONE, "passes over the source's training split"),
-    Metric("trainer/epoch_target", "epoch, target", "", NONE, "passes over the target's training split"),
-    Metric("train/class_loss", "class", "Losses", DOWN, "cross-entropy on the labelled rows; ln C at chance", "nats",
+    Metric("trainer/step", "step", "", NONE, "optimizer steps so far; the x axis of all other metrics"),
+    Metric("trainer/epoch_source", "epoch, source", "", NONE, "passes over the source training split"),
+    Metric("trainer/epoch_target", "epoch, target", "", NONE, "passes over the target training split"),
+    Metric("train/class_loss", "class", "Losses", DOWN, "cross-entropy on labelled samples; ln C at chance", "nats",
            short="class"),
-    Metric("train/domain_loss", "domain", "Losses", NONE, "of the domain classifier, source mean + target mean; 1.386 "
-           "(2 ln 2) where it cannot tell. Lower is worse alignment", "nats", short="domain"),
-    Metric("train/source_accuracy", "source, training", "Accuracy", UP, "on the labelled rows, augmented",
+    Metric("train/domain_loss", "domain", "Losses", NONE, "loss of the domain classifier, source mean + target mean; "
+           "1.386 (2 ln 2) when it guesses. Lower means worse alignment", "nats", short="domain"),
+    Metric("train/source_accuracy", "source, training", "Accuracy", UP, "on labelled training samples, augmented",
            short="source"),
-    Metric("train/target_accuracy", "target, training", "Accuracy", UP, "likewise, where target labels are trained on",
-          short="target", labels=True),
-    Metric("domain/accuracy", "accuracy of the domain classifier", "Domains", NONE, "0.5 where it guesses"),
+    Metric("train/target_accuracy", "target, training", "Accuracy", UP, "likewise, when training on target labels",
+           short="target", labels=True),
+    Metric("domain/accuracy", "accuracy of the domain classifier", "Domains", NONE, "0.5 when it guesses"),
     Metric("domain/confusion", "confusion", "Domains", UP, "mean binary entropy of the domain predictions over ln 2; 1 "
-           "where it cannot tell", short="confusion"),
+           "when it guesses", short="confusion"),
     Metric("domain/a_distance", "proxy A-distance", "Domains", DOWN, "of a linear probe on validation features: 0 "
-           "alike, 2 apart"),
-    Metric("domain/reversed_gradient_norm", "norm", "Gradient handed back to the encoder", NONE, "of what the reversal "
-           "hands back to the encoder; exactly 0 where nothing is adapted"),
+           "indistinguishable, 2 separable"),
+    Metric("domain/reversed_gradient_norm", "norm", "Reversed gradient at the encoder", NONE, "norm of the reversed "
+           "gradient at the encoder; exactly 0 when nothing is adapted"),
     Metric("schedule/lambda", "lambda", "Lambda", NONE, "strength of the reversed gradient"),
-    Metric("schedule/lr", "learning rate", "Learning rate", NONE, "of new layers"),
-    Metric("val/source_accuracy", "source, validation", "Accuracy", UP, "on the source's validation split",
+    Metric("schedule/lr", "learning rate", "Learning rate", NONE, "learning rate of the new layers"),
+    Metric("val/source_accuracy", "source, validation", "Accuracy", UP, "on the source validation split",
            short="val source"),
-    Metric("oracle/target_accuracy", "target, validation (oracle)", "Accuracy", UP, "on the target's validation split",
+    Metric("oracle/target_accuracy", "target, validation (oracle)", "Accuracy", UP, "on the target validation split",
            short="oracle target", labels=True),
     Metric("val/source_macro_f1", "source, validation", "Macro-F1", UP, "mean F1 over the classes"),
     Metric("oracle/target_macro_f1", "target, validation (oracle)", "Macro-F1", UP, "likewise on the target",
            labels=True),
-    Metric("val/source_recall/*", "*", "Recall, source", UP, "share of the images of each class that was found"),
+    Metric("val/source_recall/*", "*", "Recall, source", UP, "share of each class that was predicted correctly"),
     Metric("oracle/target_recall/*", "*", "Recall, target", UP, "likewise on the target", labels=True),
-    Metric("val/target_prediction_share/*", "*", "Target predictions", NONE, "share of the target predicted as each; "
-           "one class near 1 is a collapse"),
-    Metric("selection/target_accuracy", "target_accuracy", "Model selection", UP, "the score that needs target labels, "
-           "of `train_on_target` alone", labels=True),
-    Metric("selection/*", "*", "Model selection", UP, "the scores that choose a checkpoint"),
+    Metric("val/target_prediction_share/*", "*", "Target predictions", NONE, "share of the target predicted as each "
+           "class; one near 1 is a collapse"),
+    Metric("selection/target_accuracy", "target_accuracy", "Model selection", UP, "the only score that needs target "
+           "labels; for `train_on_target`", labels=True),
+    Metric("selection/*", "*", "Model selection", UP, "scores that choose the checkpoint"),
     Metric("speed/images_per_second", "images a second", "Images a second", UP, "over all ranks", "images/s",
            short="img/s", form=",.0f"),
     Metric("speed/data_wait_fraction", "share of the time", "Waiting for data", DOWN, "share of the time that steps "
-           "wait for their batch", short="wait", form=".1%"),
-    Metric("speed/step_p50_ms", "median", "Duration of a step", DOWN, "half of the steps take less", "ms"),
-    Metric("speed/step_p95_ms", "95 % of the steps", "Duration of a step", DOWN, "19 of 20 steps take less", "ms"),
-    Metric("speed/checkpoint_seconds", "a checkpoint", "Checkpoints", DOWN, "to write one; training waits", "s"),
+           "wait for a batch", short="wait", form=".1%"),
+    Metric("speed/step_p50_ms", "median", "Duration of a step", DOWN, "half of the steps are faster", "ms"),
+    Metric("speed/step_p95_ms", "95 % of the steps", "Duration of a step", DOWN, "95 % of the steps are faster", "ms"),
+    Metric("speed/checkpoint_seconds", "a checkpoint", "Checkpoints", DOWN, "time to write one; training waits", "s"),
     Metric("data/skipped_samples", "skipped samples", "Skipped samples", DOWN, "unreadable images so far, all ranks"),
-    Metric("test/source_accuracy", "source, test", "", UP, "on the source's test split, of the chosen checkpoint"),
+    Metric("test/source_accuracy", "source, test", "", UP, "the chosen checkpoint on the source test split"),
     Metric("test/source_macro_f1", "macro-F1, source, test", "", UP, "likewise"),
-    Metric("oracle/test_target_accuracy", "target, test (oracle)", "", UP, "on the target's test split, likewise",
+    Metric("oracle/test_target_accuracy", "target, test (oracle)", "", UP, "likewise on the target",
            labels=True),
-    Metric("oracle/test_target_macro_f1", "macro-F1, target, test (oracle)", "", UP, "likewise", labels=True),
-    Metric("oracle/test_target_recall/*", "recall of *, target, test (oracle)", "", UP, "likewise", labels=True),
+    Metric("oracle/test_target_macro_f1", "macro-F1, target, test (oracle)", "", UP, "likewise on the target",
+           labels=True),
+    Metric("oracle/test_target_recall/*", "recall of *, target, test (oracle)", "", UP, "likewise on the target",
+           labels=True),
 )  # fmt: skip
-COMPARED = ("oracle/target_accuracy", "val/source_accuracy", "domain/a_distance", "domain/confusion")  # over the seeds
+COMPARED = (
+    "oracle/target_accuracy",
+    "val/source_accuracy",
+    "domain/a_distance",
+    "domain/confusion",
+)  # as mean curves
 
 
 def find(name: str) -> Metric:
-    """Return the entry of a metric, whether it is listed or not."""
+    """Return the entry of a metric; for an unlisted one, derive it from the name."""
     for metric in METRICS:
         if metric.matches(name):
             return metric
@@ -151,7 +159,7 @@ def find(name: str) -> Metric:
 
 
 def _unlisted(name: str) -> Metric:
-    """Describe a metric by its name alone: `train/coral_loss` is `coral` among the losses."""
+    """Derive an entry from the name alone: `train/coral_loss` becomes `coral` in the panel Losses."""
     first, _, rest = name.partition("/")
     last = rest.removesuffix("_loss").replace("_", " ").replace("/", ", ") or name
     labels = name.startswith(ORACLE)
@@ -163,21 +171,21 @@ def _unlisted(name: str) -> Metric:
 
 
 def title(name: str) -> str:
-    """Title of a metric, for a legend."""
+    """Return the title of a metric for a legend."""
     metric = find(name)
     return metric.title.replace("*", name[len(metric.name) - 1 :]) if metric.name.endswith("*") else metric.title
 
 
 def in_line(names: Iterable[str]) -> list[str]:
-    """Those of `names` that the terminal's line shows, in the table's order; unlisted terms after the losses."""
-    place = {metric.name: number for number, metric in enumerate(METRICS)}
-    after_losses = place["train/domain_loss"] + 0.5
+    """Return those of `names` that the progress line shows, in table order; unlisted loss terms follow the losses."""
+    order = {metric.name: number for number, metric in enumerate(METRICS)}
+    after_losses = order["train/domain_loss"] + 0.5
     shown = [name for name in names if find(name).short]
-    return sorted(shown, key=lambda name: (place.get(find(name).name, after_losses), name))
+    return sorted(shown, key=lambda name: (order.get(find(name).name, after_losses), name))
 
 
 def by_panel(names: Iterable[str]) -> dict[str, list[str]]:
-    """Names of metrics by panel, in the order of PANELS and METRICS; a panel that has none is left out."""
+    """Group names of metrics by panel, in the order of PANELS and METRICS. Panels without metrics are omitted."""
     order = {metric.name: number for number, metric in enumerate(METRICS)}
     panels: dict[str, list[str]] = {title: [] for title in (*PANELS, OTHER)}
     for name in sorted(names, key=lambda name: order.get(find(name).name, len(order))):
@@ -187,14 +195,14 @@ def by_panel(names: Iterable[str]) -> dict[str, list[str]]:
 
 
 def panel_pattern(panel: str) -> str:
-    """Regular expression of the names that a panel holds; for the losses, of terms that are not listed too."""
+    """Return a regular expression for the metrics of a panel; that of Losses matches unlisted loss terms too."""
     patterns = [re.sub(r"\*$", "", metric.pattern()) for metric in METRICS if metric.panel == panel]
     return "|".join([*patterns, *(["^train/.*_loss$"] if panel == "Losses" else [])])
 
 
 def markdown_table() -> str:
-    """The table of docs/monitoring.md. A test compares the two."""
-    lines = ["| metric | unit | better | what it is |", "|---|---|---|---|"]
+    """Return the table of docs/monitoring.md. A test compares the two."""
+    lines = ["| metric | unit | better | meaning |", "|---|---|---|---|"]
     for metric in METRICS:
         name = metric.name.replace("*", "NAME")
         oracle = " **Needs target labels.**" if metric.labels else ""

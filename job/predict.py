@@ -1,4 +1,4 @@
-"""`python -m job predict`: pictures to emotions."""
+"""`python -m job predict`: predict the classes of image files and write them as CSV."""
 
 import csv
 import os
@@ -32,7 +32,7 @@ from job.system.text import csv_row
 
 
 class Prediction(NamedTuple):
-    """The most probable class of an image, its probability, and the probability of every class by name."""
+    """The most probable class of an image, its probability, and the probability of each class by name."""
 
     label: str
     confidence: float
@@ -42,7 +42,7 @@ class Prediction(NamedTuple):
 def predict_image(model: Loaded, image: str | Path) -> Prediction:
     """Predict the class of one image file with a model that `load_model` returned.
 
-    The image is cropped, resized and compressed as the training images were. Raises JobError when it cannot be read.
+    The image is cropped, resized and compressed like the training images. Raises JobError when it cannot be read.
     """
     pixels = _read(Path(image), model)
     if isinstance(pixels, str):
@@ -56,52 +56,64 @@ def predict_image(model: Loaded, image: str | Path) -> Prediction:
 def predict(checkpoint: Path, inputs: Sequence[Path], out: Path, batch_size: int = 64) -> tuple[int, list[str]]:
     """Write a CSV (path, label, confidence, one probability per class) for images and folders of images.
 
-    Returns how many images were predicted, and a line for each that could not be read. Raises JobError when the
-    checkpoint is broken or no image is found.
+    Return how many images were predicted, and a line for each image that was skipped. Raise JobError when the
+    checkpoint cannot be used or no image can be predicted.
     """
     check_output("--out", out)
     loaded = load_model(checkpoint)
-    unreadable: list[str] = []
-    paths = list(find_images(inputs, unreadable))
-    if not paths and unreadable:
-        raise JobError(f"nothing to predict: {unreadable[0]}{_more(unreadable)}")
+    skipped: list[str] = []
+    paths = list(find_images(inputs, skipped))
+    if not paths and skipped:
+        raise JobError(f"nothing to predict: {skipped[0]}{_more(skipped)}")
     if not paths:
         endings = ", ".join(ENDINGS)
         raise JobError(
-            f"no image under {', '.join(map(str, inputs))}: looked for {endings}, and files without an ending"
+            f"no image under {', '.join(map(str, inputs))}: expected files that end in {endings}, "
+            "or image files without an ending"
         )
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     loaded.model.to(device)
     if device.type == "cpu":
         keep_freed_memory()
-    done = 0
+    predicted = 0
     batches = [paths[first : first + batch_size] for first in range(0, len(paths), batch_size)]
     with writing(out, "choose another --out, or make room"), whole(out) as partial:
         with open(partial, "w", newline="", encoding="utf-8") as file, ThreadPoolExecutor(cores()) as pool:
             writer = csv.writer(file)
             writer.writerow(csv_row(["path", "label", "confidence", *loaded.class_names]))
             for batch in follow(batches, len(paths), len, "predicting"):
-                read = list(zip(batch, pool.map(_read, batch, repeat(loaded))))
-                unreadable += [f"{path}: {reason}" for path, reason in read if isinstance(reason, str)]
-                read = [(path, pixels) for path, pixels in read if not isinstance(pixels, str)]
-                if not read:
-                    continue
-                rows = probabilities(loaded, np.stack([pixels for _, pixels in read]), device)
-                finite = np.isfinite(rows).all(1)
-                unreadable += [
-                    f"{path}: the network's answer is not a number"
-                    for (path, _), good in zip(read, finite, strict=True)
-                    if not good
-                ]
-                read = [item for item, good in zip(read, finite, strict=True) if good]
-                for (path, _), row in zip(read, rows[finite], strict=True):
+                images = zip(batch, pool.map(_read, batch, repeat(loaded)), strict=True)
+                for path, row in _predict_batch(loaded, images, device, skipped):
                     best = int(row.argmax())
                     cells = [path, loaded.class_names[best], f"{row[best]:.4f}", *(f"{p:.4f}" for p in row)]
                     writer.writerow(csv_row(cells))
-                done += len(read)
-        if not done:
-            raise JobError(f"none of {len(paths)} images could be predicted: {unreadable[0]}{_more(unreadable)}")
-    return done, unreadable
+                    predicted += 1
+        if not predicted:
+            raise JobError(f"none of {len(paths)} images could be predicted: {skipped[0]}{_more(skipped)}")
+    return predicted, skipped
+
+
+def _predict_batch(
+    loaded: Loaded, images: Iterable[tuple[Path, np.ndarray | str]], device: torch.device, skipped: list[str]
+) -> Iterator[tuple[Path, np.ndarray]]:
+    """Yield path and class probabilities of each image. `images` are paths with what `_read` returned.
+
+    Append a line to `skipped` for each image without pixels or without finite probabilities.
+    """
+    readable: list[tuple[Path, np.ndarray]] = []
+    for path, pixels in images:
+        if isinstance(pixels, str):
+            skipped.append(f"{path}: {pixels}")
+        else:
+            readable.append((path, pixels))
+    if not readable:
+        return
+    rows = probabilities(loaded, np.stack([pixels for _, pixels in readable]), device)
+    for (path, _), row in zip(readable, rows, strict=True):
+        if np.isfinite(row).all():
+            yield path, row
+        else:
+            skipped.append(f"{path}: the network's output is not a number")
 
 
 def _more(lines: Sequence[str]) -> str:
@@ -110,42 +122,45 @@ def _more(lines: Sequence[str]) -> str:
 
 @torch.inference_mode()
 def probabilities(loaded: Loaded, images: np.ndarray, device: torch.device) -> np.ndarray:
-    """Class probabilities float32 [n, classes] of uint8 [n, size, size, 3] images."""
+    """Return class probabilities float32 [n, C] of images uint8 [n, size, size, 3]."""
     inputs = normalise(torch.from_numpy(images).to(device), loaded.config.data.mean, loaded.config.data.std)
     return loaded.model.predict(inputs).class_logits.float().softmax(1).cpu().numpy()
 
 
-def find_images(inputs: Iterable[Path], unreadable: list[str]) -> Iterator[Path]:
-    """The files named and, in a fixed order, the images in the folders named.
+def find_images(inputs: Iterable[Path], skipped: list[str]) -> Iterator[Path]:
+    """Yield the files among `inputs` and, in a fixed order, the images in the folders among them.
 
-    Adds to `unreadable` a line for each input that is missing, and for what a folder holds and cannot be read.
+    Append a line to `skipped` for each input that is missing and each entry of a folder that cannot be read.
     """
     for path in map(Path, inputs):
         if os.path.isdir(path):
             notes = Notes()
             try:
-                yield from (Path(found) for found, _ in walk(path, notes))
+                yield from (Path(file) for file, _ in walk(path, notes))
             except JobError as error:  # the folder itself cannot be listed
-                unreadable.append(str(error))
-            unreadable += [f"{path / below}: {reason}" for below, reason in notes.skipped]
+                skipped.append(str(error))
+            skipped += [f"{path / below}: {reason}" for below, reason in notes.skipped]
             for line in count_lines(notes.left_out):
                 echo(f"left out below {path}: {line}", err=True)
         elif os.path.exists(path):
             yield path
         else:
-            unreadable.append(f"no image or folder at {path}")
+            skipped.append(f"no image or folder at {path}")
 
 
 def _read(path: Path, loaded: Loaded) -> np.ndarray | str:
-    """Pixels exactly as the shards hold them: same crop, filter, JPEG quality and decoder. Or why there are none."""
+    """Return the pixels as shards store them, or the reason why the image cannot be read.
+
+    Crop, filter, JPEG quality and decoder are those of the training images.
+    """
     try:
         pixels = read_picture(fetch(str(path)))
         if loaded.crop == "face":
             pixels = crop_to(pixels, find_face(pixels))
         return simplejpeg.decode_jpeg(encode(pixels, loaded.size, loaded.quality, loaded.crop), "RGB")
-    except JobError:  # nothing is wrong with the image: there is no detector
+    except JobError:  # the face detector is missing: no image can be read
         raise
     except MemoryError:
         return "not enough memory to read it"
-    except Exception as error:  # of one image, which must not end the others; OpenCV has errors of its own
+    except Exception as error:  # one bad image must not stop the others; OpenCV raises errors of its own
         return why(error)

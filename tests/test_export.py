@@ -1,4 +1,4 @@
-"""`export`: the ONNX file computes what the network does, and says what a user of it has to know."""
+"""`export`: the ONNX file agrees with the network, and its metadata says how to use it."""
 
 import json
 
@@ -42,36 +42,36 @@ def checkpoint(folder, backbone, size, **model):
         pytest.param("vit_b_16", 64, {}, marks=pytest.mark.slow),
     ],
 )
-def test_the_file_computes_what_the_network_does(tmp_path, backbone, size, model):
+def test_onnx_file_agrees_with_the_network(tmp_path, backbone, size, model):
     path = checkpoint(tmp_path / "checkpoints", backbone, size, **model)
     assert export(path, tmp_path / "model.onnx") < 1e-4
     session = onnxruntime.InferenceSession(str(tmp_path / "model.onnx"))
-    pictures = np.random.default_rng(0).integers(0, 256, (3, size, size, 3), np.uint8)
-    given = (pictures.transpose(0, 3, 1, 2) / 255).astype(np.float32)
-    (found,) = session.run(["probabilities"], {"images": given})
+    images_uint8 = np.random.default_rng(0).integers(0, 256, (3, size, size, 3), np.uint8)
+    inputs = (images_uint8.transpose(0, 3, 1, 2) / 255).astype(np.float32)
+    (output,) = session.run(["probabilities"], {"images": inputs})
     loaded = load_model(path)
     with torch.no_grad():
-        inputs = normalise(torch.from_numpy(pictures), loaded.config.data.mean, loaded.config.data.std)
-        expected = loaded.model.predict(inputs).class_logits.softmax(1).numpy()
-    np.testing.assert_allclose(found, expected, atol=1e-4)
-    assert [path.name for path in tmp_path.glob("*.onnx*")] == ["model.onnx"], "one file, and no weights beside it"
+        normalised = normalise(torch.from_numpy(images_uint8), loaded.config.data.mean, loaded.config.data.std)
+        expected = loaded.model.predict(normalised).class_logits.softmax(1).numpy()
+    np.testing.assert_allclose(output, expected, atol=1e-4)
+    assert [path.name for path in tmp_path.glob("*.onnx*")] == ["model.onnx"], "the weights are inside the file"
 
 
-def test_the_file_says_how_it_wants_to_be_used(tmp_path):
+def test_metadata_describes_the_model(tmp_path):
     path = checkpoint(tmp_path / "checkpoints", "mnist", 28)
     export(path, tmp_path / "folder" / "model.onnx")
     model = onnx.load(tmp_path / "folder" / "model.onnx")
     onnx.checker.check_model(model)
-    said = {entry.key: entry.value for entry in model.metadata_props}
-    assert tuple(json.loads(said["class_names"])) == NAMES
-    assert (said["size"], said["crop"], said["step"]) == ("28", "face", "7")
+    metadata = {entry.key: entry.value for entry in model.metadata_props}
+    assert tuple(json.loads(metadata["class_names"])) == NAMES
+    assert (metadata["size"], metadata["crop"], metadata["step"]) == ("28", "face", "7")
     names = {weights.name for weights in model.graph.initializer}
-    assert not any("domain" in name for name in names), "the domain classifier stays at home"
+    assert not any("domain" in name for name in names), "the domain classifier is left out"
 
 
-def test_mistakes_are_told_in_one_line(tmp_path, monkeypatch):
+def test_each_failure_is_one_clear_error(tmp_path, monkeypatch):
     path = checkpoint(tmp_path / "checkpoints", "mnist", 28)
-    with pytest.raises(JobError, match=r"ends in \.onnx"):
+    with pytest.raises(JobError, match=r"must end in \.onnx"):
         export(path, tmp_path / "model.pt")
     with pytest.raises(JobError, match="no checkpoint at"):
         export(tmp_path / "nowhere", tmp_path / "model.onnx")
@@ -79,6 +79,6 @@ def test_mistakes_are_told_in_one_line(tmp_path, monkeypatch):
     with pytest.raises(JobError, match="cannot make"):
         export(path, tmp_path / "file" / "model.onnx")
     monkeypatch.setattr("job.export._difference", lambda *_: 0.5)
-    with pytest.raises(JobError, match="computes something else"):
+    with pytest.raises(JobError, match="does not match the network"):
         export(path, tmp_path / "model.onnx")
     assert not list(tmp_path.glob("*.onnx"))

@@ -1,4 +1,4 @@
-"""docs/export.md alone is enough: its code gives what `predict` gives, from the same photos."""
+"""docs/export.md is sufficient: its code returns what `predict` returns for the same photos."""
 
 import re
 
@@ -23,13 +23,13 @@ SIZE = 48
 
 @pytest.fixture
 def code():
-    """The one block of Python on the page."""
+    """The only Python block of the page."""
     (block,) = re.findall(r"^```python\n(.*?)^```", (REPO / "docs" / "export.md").read_text(), re.M | re.S)
     return compile(block, "docs/export.md", "exec")
 
 
 def checkpoint(folder, crop):
-    """An untrained network whose answers depend strongly on the pixels."""
+    """Save an untrained network whose output depends strongly on the pixels."""
     config = build_config({"name": "made", "model": {"backbone": "compact"}, "data": {"mean": "imagenet"}}, "test")
     network = build_method(config, SIZE, len(NAMES))
     with torch.no_grad():
@@ -41,17 +41,17 @@ def checkpoint(folder, crop):
 
 
 def photos(folder):
-    """A face in a larger picture, the same turned by EXIF, a small photo, a wide one, and one of one pixel."""
+    """Write a face in a larger image, the same rotated by EXIF, a small photo, a wide one, and one of one pixel."""
     folder.mkdir()
     record = synthetic_faces.records(None, 3, train=20, val=20, test=20)[0]
     rng = np.random.default_rng(0)
     large = cv2.resize(rng.integers(0, 256, (40, 60, 3), np.uint8), (900, 600), interpolation=cv2.INTER_CUBIC)
     large[150:450, 400:700] = synthetic_faces.read(record, 300)
     Image.fromarray(large).save(folder / "face.png")
-    turned = Image.fromarray(np.rot90(large).copy())
+    rotated = Image.fromarray(np.rot90(large).copy())
     exif = Image.Exif()
-    exif[0x0112] = 6  # to be turned by 90 degrees clockwise
-    turned.save(folder / "turned.jpg", quality=90, exif=exif)
+    exif[0x0112] = 6  # rotate by 90 degrees clockwise
+    rotated.save(folder / "rotated.jpg", quality=90, exif=exif)
     Image.fromarray(large[150:180, 400:440]).save(folder / "small.png")
     Image.fromarray(large[200:260]).save(folder / "wide.jpg", quality=85)
     Image.fromarray(large[:1, :1]).save(folder / "pixel.png")
@@ -59,28 +59,28 @@ def photos(folder):
 
 
 @pytest.mark.parametrize("crop", ["none", "center", "face"])
-def test_the_code_of_the_page_gives_what_predict_gives(tmp_path, monkeypatch, code, crop):
+def test_code_of_the_page_agrees_with_predict(tmp_path, monkeypatch, code, crop):
     if crop == "face" and not hasattr(cv2, "CascadeClassifier"):
         pytest.skip("this OpenCV has no face detector")
     path = checkpoint(tmp_path / "checkpoints", crop)
     model = load_model(path)
     export(path, tmp_path / "model.onnx")
     monkeypatch.chdir(tmp_path)
-    plain = []
+    differences = []
     for photo in photos(tmp_path / "photos"):
         (tmp_path / "photo.jpg").write_bytes(photo.read_bytes())
-        found = {}
-        exec(code, found)
+        page = {}
+        exec(code, page)
         expected = np.array(list(predict_image(model, photo).probabilities.values()))
-        np.testing.assert_allclose(found["probabilities"], expected, atol=1e-3, err_msg=f"{crop} {photo.name}")
-        simply = cv2.resize(cv2.cvtColor(cv2.imread("photo.jpg"), cv2.COLOR_BGR2RGB), (SIZE, SIZE))
-        given = simply.transpose(2, 0, 1)[None].astype(np.float32) / 255
-        (answer,) = found["session"].run(["probabilities"], {"images": given})
-        plain.append(np.abs(answer[0] - expected).max())
-    assert max(plain) > 0.02, "these photos would not show a difference in preparation"
+        np.testing.assert_allclose(page["probabilities"], expected, atol=1e-3, err_msg=f"{crop} {photo.name}")
+        resized = cv2.resize(cv2.cvtColor(cv2.imread("photo.jpg"), cv2.COLOR_BGR2RGB), (SIZE, SIZE))
+        inputs = resized.transpose(2, 0, 1)[None].astype(np.float32) / 255
+        (output,) = page["session"].run(["probabilities"], {"images": inputs})
+        differences.append(np.abs(output[0] - expected).max())
+    assert max(differences) > 0.02, "on these photos, plain resizing must give another result than the page"
 
 
-def test_the_page_names_every_key_of_the_file(tmp_path):
+def test_page_documents_every_metadata_key(tmp_path):
     import onnx
 
     export(checkpoint(tmp_path / "checkpoints", "face"), tmp_path / "model.onnx")

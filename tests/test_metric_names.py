@@ -1,4 +1,4 @@
-"""One table of metrics: everything that shows one asks it, and a metric that nobody listed is shown too."""
+"""The table of metrics, and metrics that it does not list."""
 
 import pytest
 
@@ -8,19 +8,19 @@ from job.monitor.terminal import shown
 from tests.support.running import REPO
 
 
-def test_the_table_of_the_docs_is_this_one():
+def test_docs_contain_the_generated_table():
     text = (REPO / "docs" / "monitoring.md").read_text()
-    assert metric_names.markdown_table() in text, "put the output of `python -m job.metric_names` into the page"
+    assert metric_names.markdown_table() in text, "paste the output of `python -m job.metric_names` into the page"
 
 
-def test_names_are_listed_once_and_their_panels_exist():
+def test_names_are_unique_and_their_panels_exist():
     names = [metric.name for metric in METRICS]
     assert len(names) == len(set(names))
     assert {metric.panel for metric in METRICS} - {""} <= set(PANELS)
     assert all(metric.labels for metric in METRICS if metric.name.startswith("oracle/"))
 
 
-def test_a_run_logs_only_what_is_listed(small):
+def test_a_run_logs_only_listed_metrics(small):
     from job.train import train
     from tests.support.running import rows
 
@@ -31,21 +31,21 @@ def test_a_run_logs_only_what_is_listed(small):
 
 
 @pytest.mark.parametrize(("name", "expected"), [("train/coral_loss", "coral"), ("train/discrepancy", "discrepancy")])
-def test_a_term_of_a_new_method_is_among_the_losses_and_in_the_terminal(name, expected):
+def test_unlisted_loss_term_is_in_the_losses_panel_and_the_progress_line(name, expected):
     assert title(name) == expected
     assert find(name).panel == "Losses"
     row = {"speed/images_per_second": 10.0, name: 0.25, "train/class_loss": 1.0}
     assert shown(row) == f"class 1  {expected} 0.25  img/s 10"
 
 
-def test_an_unlisted_metric_of_another_kind_has_a_panel_too():
+def test_other_unlisted_metrics_have_a_panel_too():
     assert by_panel(["domain/mmd", "teacher/decay"]) == {"Domains": ["domain/mmd"], "Other": ["teacher/decay"]}
     assert title("teacher/decay") == "decay"
     assert in_line(["teacher/decay"]) == []
     assert find("oracle/something").labels
 
 
-def test_a_pattern_stands_for_each_class():
+def test_star_is_replaced_by_the_class_or_score():
     assert title("val/source_recall/joy") == "joy"
     assert title("oracle/test_target_recall/joy") == "recall of joy, target, test (oracle)"
     assert title("selection/infomax") == "infomax"

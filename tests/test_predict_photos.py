@@ -1,4 +1,4 @@
-"""`predict` on photos as people have them: what is wrong with one does not cost the others."""
+"""`predict` on real-world photos: a bad photo is skipped and the others are predicted."""
 
 import csv
 import errno
@@ -22,7 +22,7 @@ NAMES = ("calm", "glad")
 
 @pytest.fixture
 def checkpoint(tmp_path):
-    """An untrained network for 32 px."""
+    """The checkpoint of an untrained network for images of 32 px."""
     config = build_config({"name": "made", "model": {"backbone": "compact"}}, "test")
     network = build_method(config, 32, len(NAMES))
     meta = {"class_names": NAMES, "size": 32, "quality": 95, "config": config.model_dump(mode="json"), "step": 1}
@@ -37,7 +37,7 @@ def picture(mode="RGB", size=(40, 30)):
 
 
 def good_photos(folder):
-    """Kinds that are unusual and can be read."""
+    """Write photos of unusual kinds that can be read."""
     picture().save(folder / "plain.jpg")
     picture("CMYK").save(folder / "cmyk.jpg")
     picture("RGBA").save(folder / "transparent.png")
@@ -51,7 +51,7 @@ def good_photos(folder):
 
 
 def bad_photos(folder):
-    """Kinds that cannot be read, and what is no photo."""
+    """Write photos that cannot be read, and files that are not photos."""
     (folder / "empty.jpg").write_bytes(b"")
     (folder / "text.jpg").write_text("no picture")
     whole = (folder / "plain.jpg").read_bytes()
@@ -63,13 +63,13 @@ def bad_photos(folder):
 
 
 def run(*words):
-    """Exit code or error, stdout, stderr."""
+    """Run a command; return the exit code or the error, stdout and stderr."""
     result = CliRunner().invoke(main, [str(word) for word in words], standalone_mode=False)
     return result.exception or result.return_value, result.stdout, result.stderr
 
 
 @pytest.mark.parametrize("named", ["folder", "each file"])
-def test_a_bad_photo_is_listed_and_every_other_one_is_predicted(tmp_path, checkpoint, named):
+def test_bad_photos_are_listed_and_all_others_are_predicted(tmp_path, checkpoint, named):
     folder = tmp_path / "photos"
     folder.mkdir()
     good_photos(folder)
@@ -79,13 +79,13 @@ def test_a_bad_photo_is_listed_and_every_other_one_is_predicted(tmp_path, checkp
     inputs = [folder] if named == "folder" else [*sorted(folder.iterdir()), tmp_path / "missing.jpg"]
     bad += named != "folder"
     out = tmp_path / "predictions.csv"
-    code, said, errors = run("predict", "--checkpoint", checkpoint, *inputs, "--out", out)
+    code, output, errors = run("predict", "--checkpoint", checkpoint, *inputs, "--out", out)
     assert code == 0, errors
-    assert f"{good} predicted, {bad} skipped" in said
+    assert f"{good} predicted, {bad} skipped" in output
     assert errors.count("skipped ") == bad
     for name in ("empty.jpg", "text.jpg", "truncated.jpg", "fifo.jpg", "link.jpg", "huge.png", "float.tiff"):
         assert name in errors
-    content = out.read_text(encoding="utf-8")  # raises for what is no UTF-8
+    content = out.read_text(encoding="utf-8")  # raises if it is not UTF-8
     with open(out, newline="", encoding="utf-8") as file:
         table = list(csv.DictReader(file))
     assert len(table) == good
@@ -94,22 +94,22 @@ def test_a_bad_photo_is_listed_and_every_other_one_is_predicted(tmp_path, checkp
     assert all(abs(float(row["calm"]) + float(row["glad"]) - 1) < 1e-3 for row in table)
 
 
-def test_nothing_but_bad_photos_is_an_error_that_names_one(tmp_path, checkpoint):
+def test_only_bad_photos_is_an_error_that_names_one(tmp_path, checkpoint):
     (tmp_path / "one.jpg").write_text("no picture")
     (tmp_path / "two.jpg").write_text("no picture")
     out = tmp_path / "predictions.csv"
-    for inputs, says in (
+    for inputs, message in (
         ([tmp_path / "one.jpg", tmp_path / "two.jpg"], r"none of 2 images could be predicted: .*one.jpg: .*and 1 more"),
         ([tmp_path / "missing.jpg"], "nothing to predict: no image or folder at .*missing.jpg"),
     ):
         error, _, _ = run("predict", "--checkpoint", checkpoint, *inputs, "--out", out)
         assert isinstance(error, JobError)
-        with pytest.raises(JobError, match=says):
+        with pytest.raises(JobError, match=message):
             raise error
         assert not out.exists()
 
 
-def test_an_error_of_a_library_about_one_photo_does_not_end_the_others(tmp_path, checkpoint, monkeypatch):
+def test_library_error_on_one_photo_does_not_stop_the_others(tmp_path, checkpoint, monkeypatch):
     for name in ("a.jpg", "b.jpg", "c.jpg"):
         picture().save(tmp_path / name)
     fetch = module.fetch
@@ -123,26 +123,26 @@ def test_an_error_of_a_library_about_one_photo_does_not_end_the_others(tmp_path,
 
     monkeypatch.setattr(module, "fetch", broken)
     photos = [tmp_path / name for name in ("a.jpg", "b.jpg", "c.jpg")]
-    code, said, errors = run("predict", "--checkpoint", checkpoint, *photos, "--out", tmp_path / "out.csv")
+    code, output, errors = run("predict", "--checkpoint", checkpoint, *photos, "--out", tmp_path / "out.csv")
     assert code == 0
-    assert "1 predicted, 2 skipped" in said
+    assert "1 predicted, 2 skipped" in output
     assert "b.jpg: OpenCV(4.14.0) error: (-215) something" in errors
     assert "c.jpg: not enough memory" in errors
 
 
-def test_an_answer_that_is_no_number_is_listed(tmp_path, checkpoint, monkeypatch):
+def test_output_that_is_not_a_number_is_listed(tmp_path, checkpoint, monkeypatch):
     for name in ("a.jpg", "b.jpg"):
         picture().save(tmp_path / name)
-    answers = np.array([[np.nan, np.nan], [0.25, 0.75]], np.float32)
-    monkeypatch.setattr(module, "probabilities", lambda *_: answers)
+    outputs = np.array([[np.nan, np.nan], [0.25, 0.75]], np.float32)
+    monkeypatch.setattr(module, "probabilities", lambda *_: outputs)
     inputs = (tmp_path / "a.jpg", tmp_path / "b.jpg")
-    code, said, errors = run("predict", "--checkpoint", checkpoint, *inputs, "--out", tmp_path / "out.csv")
-    assert (code, "1 predicted, 1 skipped" in said) == (0, True)
-    assert "a.jpg: the network's answer is not a number" in errors
+    code, output, errors = run("predict", "--checkpoint", checkpoint, *inputs, "--out", tmp_path / "out.csv")
+    assert (code, "1 predicted, 1 skipped" in output) == (0, True)
+    assert "a.jpg: the network's output is not a number" in errors
     assert "nan" not in (tmp_path / "out.csv").read_text()
 
 
-def test_a_full_disk_is_one_line_and_leaves_no_half_table(tmp_path, checkpoint, monkeypatch):
+def test_full_disk_is_one_line_and_leaves_no_partial_table(tmp_path, checkpoint, monkeypatch):
     picture().save(tmp_path / "a.jpg")
     replace = os.replace
 
@@ -157,7 +157,7 @@ def test_a_full_disk_is_one_line_and_leaves_no_half_table(tmp_path, checkpoint, 
     assert not list(tmp_path.glob("*.csv*"))
 
 
-# weights that must not be used --------------------------------------------------------------------------------------
+# Weights that must not be used --------------------------------------------------------------------------------------
 
 
 def spoil(state, kind):
@@ -179,7 +179,7 @@ def spoil(state, kind):
 
 
 @pytest.mark.parametrize(
-    ("kind", "says"),
+    ("kind", "message"),
     [
         ("nan", "holds NaN or infinite values"),
         ("inf", "holds NaN or infinite values"),
@@ -191,7 +191,7 @@ def spoil(state, kind):
     ],
 )
 @pytest.mark.parametrize("command", ["predict", "export", "evaluate"])
-def test_weights_that_cannot_be_meant_are_refused_by_name(tmp_path, checkpoint, command, kind, says):
+def test_unusable_weights_are_rejected_by_name(tmp_path, checkpoint, command, kind, message):
     from job.run_folder.checkpoint import read_checkpoint
 
     old = read_checkpoint(checkpoint)
@@ -208,6 +208,6 @@ def test_weights_that_cannot_be_meant_are_refused_by_name(tmp_path, checkpoint, 
     error, _, _ = run(command, "--checkpoint", path, *words[command])
     assert isinstance(error, JobError), error
     assert f"the weights in {path} cannot be used: {name} " in str(error)
-    assert says in str(error)
+    assert message in str(error)
     assert "use another checkpoint" in str(error)
     assert not list(tmp_path.glob("out.csv*")) + list(tmp_path.glob("model.onnx*"))

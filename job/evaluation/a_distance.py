@@ -1,4 +1,4 @@
-"""Proxy A-distance (Ben-David et al. 2007; Ganin et al. 2016, sec. 3.1): how well a probe tells the domains apart."""
+"""Proxy A-distance (Ben-David et al. 2007; Ganin et al. 2016, sec. 3.1): how separable the domains are."""
 
 import warnings
 
@@ -9,11 +9,11 @@ from sklearn.preprocessing import StandardScaler
 
 
 def proxy_a_distance(source: np.ndarray, target: np.ndarray) -> float:
-    """``2 (1 - 2 error)`` of a linear probe on held-out features: 0 is indistinguishable, 2 is perfectly separable.
+    """Return ``2 (1 - 2 error)`` of a linear domain probe: 0 is indistinguishable, 2 is perfectly separable.
 
-    `source` and `target` are [n, width] and [m, width] features. The probe learns on the even rows and is tested on the
-    odd ones, each domain counting the same. A value below 0 is a probe worse than chance and is given as 0. Features
-    that are not finite have no distance: NaN.
+    `source` and `target` are features [n, width] and [m, width]. The probe is trained on the even rows and tested on
+    the odd rows; both domains have the same weight. A probe that is worse than chance gives 0. Return NaN when a
+    feature is not finite.
     """
     if not (np.isfinite(source).all() and np.isfinite(target).all()):
         return float("nan")

@@ -1,4 +1,4 @@
-"""Whether the label-free scores agree on a checkpoint: all that can be known of a choice without target labels."""
+"""Agreement of the label-free scores on a checkpoint: without target labels, the only check of the choice."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -13,18 +13,18 @@ CONFIDENCE = "confidence"
 
 
 class Agreement(NamedTuple):
-    """What one score says of the evaluations of a run."""
+    """The checkpoint that one score would choose, and how similarly it ranks the evaluations of a run."""
 
     score: str
-    step: int  # the evaluation that it would choose: the last of the best
-    value: float  # of the score there
-    correlation: float | None  # of its ranking of the evaluations with that of the score in force; None: cannot be told
+    step: int  # of the evaluation that it would choose: the latest with the best value
+    value: float  # of the score at that step
+    correlation: float | None  # rank correlation with the configured score; None: undefined, or that score itself
 
 
 def label_free_scores(rows: Sequence[Mapping[str, Any]], evaluations: Sequence[Mapping[str, Any]]) -> dict[str, dict]:
-    """Score -> step -> value, of the scores that no target label is in.
+    """Return score -> step -> value for the scores that use no target labels.
 
-    Those that were logged, and the mean confidence on the target as 1 - mean entropy / ln C (Morerio et al. 2018).
+    These are the logged scores and the mean confidence on the target, 1 - mean entropy / ln C (Morerio et al. 2018).
     """
     scores: dict[str, dict[int, float]] = {}
     for row in rows:
@@ -38,19 +38,21 @@ def label_free_scores(rows: Sequence[Mapping[str, Any]], evaluations: Sequence[M
     return scores
 
 
-def agreement(scores: Mapping[str, Mapping[int, float]], in_force: str) -> list[Agreement]:
-    """What each score would choose, and how its ranking of the evaluations agrees with that of the one in force."""
-    found = []
+def agreement(scores: Mapping[str, Mapping[int, float]], configured: str) -> list[Agreement]:
+    """Return the choice of each score and its rank correlation with the configured score, which comes first."""
+    choices = []
     for name, values in scores.items():
         step = max(values, key=lambda step: (values[step], step))
-        both = sorted(set(values) & set(scores.get(in_force, {})))
-        one, other = ([each[step] for step in both] for each in (values, scores.get(in_force, {})))
-        found.append(Agreement(name, step, values[step], None if name == in_force else rank_correlation(one, other)))
-    return sorted(found, key=lambda row: row.score != in_force)
+        both = sorted(set(values) & set(scores.get(configured, {})))
+        one, other = ([each[step] for step in both] for each in (values, scores.get(configured, {})))
+        choices.append(
+            Agreement(name, step, values[step], None if name == configured else rank_correlation(one, other))
+        )
+    return sorted(choices, key=lambda row: row.score != configured)
 
 
 def rank_correlation(one: Sequence[float], other: Sequence[float]) -> float | None:
-    """Spearman's correlation, ties given their mean rank; None for fewer than three values, or where all are alike."""
+    """Return Spearman's correlation, with mean ranks for ties; None for fewer than three values or no variance."""
     if len(one) < 3:
         return None
     first, second = _ranks(one), _ranks(other)

@@ -1,6 +1,6 @@
-"""The model card: what a model was trained on, and how often it is wrong, for every domain and every class.
+"""The model card: what a model was trained on, and its error rates in each domain and class.
 
-After Mitchell et al. 2019, "Model Cards for Model Reporting", as far as a program can know it.
+After Mitchell et al. 2019, "Model Cards for Model Reporting", limited to what a program can know.
 """
 
 import math
@@ -17,18 +17,21 @@ from job.methods import METHODS
 from job.shards.manifest import Manifest
 from job.vocabulary import SOURCE, TARGET
 
-_FEW = 30  # images of a class below which its figures say little
+_FEW = 30  # with fewer images of a class, its error rates are marked as uncertain
 _WARNING = """\
-It predicts how a picture would be labelled, not what a person feels. It must not decide about anybody, nor be used to
-infer emotions at work or in education, which the EU AI Act (Regulation (EU) 2024/1689, Article 5(1)(f)) prohibits with
-narrow exceptions. The two domains are what a data set calls them: where they are genders, they are binary labels that
-somebody else gave. See docs/responsible_use.md before using it on pictures of people."""
+This model predicts how an image would be labelled, not what a person feels. Do not use it to decide about people, or
+to infer emotions at work or in education, which the EU AI Act (Regulation (EU) 2024/1689, Article 5(1)(f)) prohibits
+with narrow exceptions. The names of the two domains come from the data set: genders among them are binary labels that
+somebody else assigned. Read docs/responsible_use.md before using the model on images of people."""
 
 
 def model_card(
     config: Config, manifest: Manifest, checkpoint: str, step: int, split: str, reports: dict[str, DomainReport]
 ) -> str:
-    """Markdown. `reports` by role, source and target; figures need labels, without which shares are all there is."""
+    """Return the model card as Markdown. `reports` maps source and target to their reports.
+
+    Error rates need labels; an unlabelled domain gets the shares of the predicted classes instead.
+    """
     parts = [
         f"# Model card: {plain(config.name)}",
         _WARNING,
@@ -46,8 +49,8 @@ def model_card(
         "## The data",
         _data(config, manifest),
         f"## Errors on the {plain(split)} split",
-        "Each figure with its 95 % interval (Wilson), as if the images were independent: several of one person are "
-        f"not, so the truth is less certain than it looks. Rows of fewer than {_FEW} images are marked *few*.",
+        "Each rate has a 95 % interval (Wilson) that treats the images as independent. Several images of one person "
+        f"are not, so the true uncertainty is larger. Rows with fewer than {_FEW} images are marked *few*.",
     ]
     for role, report in reports.items():
         parts += [f"### {_title(config, manifest, role)}", *_errors(report, manifest.class_names)]
@@ -57,21 +60,21 @@ def model_card(
 
 
 def _title(config: Config, manifest: Manifest, role: str) -> str:
-    """The role, and what the data set calls the domain."""
+    """Return the role and the name of its domain in the data set."""
     named = manifest.options.get(getattr(config.data, role))
     return f"{role}: {plain(named)}" if named else role
 
 
 def _method(config: Config) -> str:
-    """The objective and those of its settings that are not the defaults."""
+    """Return the name of the objective and its settings that differ from the defaults."""
     settings = config.objective.model_dump(mode="json", exclude={"name"}, exclude_defaults=True)
     return plain(", ".join([config.objective.name, *(f"{key} {value}" for key, value in settings.items())]))
 
 
 def _labels(config: Config) -> str:
     labelled = METHODS[config.objective.name].labelled
-    only_source = "the source's alone" if labelled == SOURCE else "none"
-    return "the target's, to train and to choose the checkpoint" if labelled == TARGET else only_source
+    without_target = "source labels" if labelled == SOURCE else "none"
+    return "target labels, to train and to choose the checkpoint" if labelled == TARGET else without_target
 
 
 def _data(config: Config, manifest: Manifest) -> str:
@@ -86,7 +89,7 @@ def _data(config: Config, manifest: Manifest) -> str:
         splits = manifest.domains[getattr(config.data, role)]
         counts = ", ".join(f"{split} {sum(info.samples for info in infos)}" for split, infos in splits.items())
         rows.append([_title(config, manifest, role), counts])
-    rows += [["left out", f"{count} {plain(what)}"] for what, count in manifest.left_out.items()]
+    rows += [["left out", f"{count} {plain(reason)}"] for reason, count in manifest.left_out.items()]
     return table(["", ""], rows)
 
 
@@ -95,34 +98,34 @@ def _errors(report: DomainReport, names: tuple[str, ...]) -> list[str]:
         return [f"{report.samples} images; {UNMEASURED}.", *_without_labels(report, names)]
     right, total = int(np.trace(report.confusion)), report.labelled
     of_all = f" of {report.samples}" if total < report.samples else ""
-    note = " The other images have no label and are not counted." if of_all else ""
+    note = " The other images have no label and do not count." if of_all else ""
     head = (
         f"{total}{of_all} images: accuracy {accuracy(report.confusion):.3f} ({_interval(right, total)}), "
         f"macro-F1 {macro_f1(report.confusion):.3f}.{note}"
     )
-    labelled_predictions = report.confusion.sum(0)  # of the images whose class is known
+    labelled_predictions = report.confusion.sum(0)  # column sums over the labelled images
     rows = []
     for i, name in enumerate(names):
-        found, of, predicted = (
+        correct, images, predicted = (
             int(n) for n in (report.confusion[i, i], report.confusion[i].sum(), labelled_predictions[i])
         )
         rows.append(
             [
-                plain(name) + (" *few*" if of < _FEW else ""),
-                str(of),
-                "-" if not of else f"{1 - found / of:.3f} ({_interval(of - found, of)})",
-                "-" if not predicted else f"{1 - found / predicted:.3f}",
-                _taken_for(report.confusion[i], i, names),
+                plain(name) + (" *few*" if images < _FEW else ""),
+                str(images),
+                "-" if not images else f"{1 - correct / images:.3f} ({_interval(images - correct, images)})",
+                "-" if not predicted else f"{1 - correct / predicted:.3f}",
+                _confused_with(report.confusion[i], i, names),
             ]
         )
-    return [head, table(["class", "images", "missed", "wrong when predicted", "most often taken for"], rows)]
+    return [head, table(["class", "images", "missed", "wrong when predicted", "most often predicted as"], rows)]
 
 
 def _without_labels(report: DomainReport, names: tuple[str, ...]) -> list[str]:
-    """What can be said of unlabelled images: what was predicted, how often, and how surely."""
+    """Describe the predictions on unlabelled images: how often each class is predicted, and how confidently."""
     parts = [
-        f"What can be seen without labels: information maximisation {mutual_information(report):.3f} (1: sure of each "
-        "image and all classes predicted, 0: unsure, or one class for all)."
+        f"Measured without labels: information maximisation {mutual_information(report):.3f} (1: confident "
+        "predictions of all classes; 0: unsure, or one class for all images)."
     ]
     if report.confidence is not None:
         shares = report.confidence / max(report.confidence.sum(), 1)
@@ -132,11 +135,11 @@ def _without_labels(report: DomainReport, names: tuple[str, ...]) -> list[str]:
             f"{100 * unsure:.0f} %."
         )
     shares = [[plain(name), str(int(n)), f"{n / report.samples:.3f}"] for name, n in zip(names, report.predicted)]
-    return [" ".join(parts), table(["class", "images predicted so", "share of the predictions"], shares)]
+    return [" ".join(parts), table(["class", "predictions", "share of the predictions"], shares)]
 
 
 def _difference(reports: dict[str, DomainReport], names: tuple[str, ...]) -> str:
-    """Error rates side by side: whom the model serves worse."""
+    """Return a table of the error rates of both domains side by side."""
     source, target = reports.values()
     rows = [["all", *_compared(1 - accuracy(source.confusion), 1 - accuracy(target.confusion))]]
     for name, one, other in zip(names, 1 - recall(source.confusion), 1 - recall(target.confusion)):
@@ -149,7 +152,7 @@ def _compared(one: float, other: float) -> list[str]:
     return [*cells, "-" if "-" in cells else f"{other - one:+.3f}"]
 
 
-def _taken_for(row: np.ndarray, own: int, names: tuple[str, ...]) -> str:
+def _confused_with(row: np.ndarray, own: int, names: tuple[str, ...]) -> str:
     wrong = row.copy()
     wrong[own] = 0
     return "-" if wrong.max() == 0 else f"{plain(names[int(wrong.argmax())])} ({int(wrong.max())})"

@@ -1,4 +1,4 @@
-"""`python -m job evaluate`: a checkpoint on one split of both domains."""
+"""`python -m job evaluate`: evaluate a checkpoint on one split of both domains."""
 
 import json
 import os
@@ -28,14 +28,15 @@ from job.vocabulary import DOMAINS
 def evaluate_checkpoint(
     path: Path, split: str, shards: str | None, out: Path | None, allow_pipe: bool = False
 ) -> tuple[str, Outputs]:
-    """Evaluate on every rank that was launched; writes the figures as JSON where `out` says.
+    """Evaluate a checkpoint on all ranks; write the metrics as JSON to `out`, and a model card.
 
-    Returns a table, empty on all ranks but the main one, and what could not be written: print the first, then check
-    the second.
+    Return a table (empty on all ranks but the main one) and the outputs that could not be written: print the table
+    first, then check the outputs.
 
-    A model card goes to `evaluation/` of the checkpoint's run folder, or beside `out` where there is no such folder.
-    `shards` replaces the folder that the model was trained on; `allow_pipe` lets their URL run shell commands, which no
-    checkpoint can allow. Raises JobError for a broken checkpoint or shards of other classes or another image size.
+    The model card is written to `evaluation/` of the checkpoint's run folder, or beside `out` if there is no such
+    folder. `shards` replaces the shards of the training; `allow_pipe` permits shell commands in their URL, which a
+    checkpoint cannot permit itself. Raise JobError when the checkpoint cannot be used, or the shards have other classes
+    or another image size.
     """
     check_gpus()
     if out is not None and int(os.environ.get("RANK", 0)) == 0:
@@ -45,7 +46,7 @@ def evaluate_checkpoint(
         keep_freed_memory()
     check_ranks(accelerator)
     result = _evaluate(accelerator, path, split, shards, out, allow_pipe)
-    # together, and in order: a rank that just exits may be aborted in the threads of its process group
+    # ranks leave together: one that exits early may be aborted in the threads of its process group
     accelerator.wait_for_everyone()
     accelerator.end_training()
     return result
@@ -58,12 +59,12 @@ def _evaluate(
     config = loaded.config.with_pipe(allow_pipe)
     place = shards or config.data.shards
     manifest = load_manifest(place, allow_pipe=allow_pipe)
-    for what, trained, held in (
+    for name, trained, stored in (
         ("classes", loaded.class_names, manifest.class_names),
         ("image size", loaded.size, manifest.size),
     ):
-        if trained != held:
-            raise JobError(f"{place} does not suit {path}: {what} {held}, and the model was trained on {trained}")
+        if trained != stored:
+            raise JobError(f"{place} does not match {path}: {name} {stored}, and the model was trained on {trained}")
     model = loaded.model.to(accelerator.device)
     store = open_store(config, place)
     names = domain_names(config)
@@ -88,21 +89,21 @@ def _evaluate(
     if out is not None:
         content = {"checkpoint": str(path), "step": loaded.step, "shards": place, "split": split}
         content |= {"class_names": manifest.class_names}
-        content |= {role: as_json(report) | _figures(report) for role, report in zip(DOMAINS, reports, strict=True)}
+        content |= {role: as_json(report) | _measures(report) for role, report in zip(DOMAINS, reports, strict=True)}
         with outputs.writing(out):
             write_atomically(out, json.dumps(scrub_all(content), indent=1) + "\n")
     table = _table(reports, manifest.class_names)
-    place = _card_place(path, split, out)
-    if place is not None:
+    card_path = _card_path(path, split, out)
+    if card_path is not None:
         by_role = dict(zip(DOMAINS, reports, strict=True))
-        with outputs.writing(place):
-            write_atomically(place, scrub(model_card(config, manifest, str(path), loaded.step, split, by_role)))
-            table += f"\n\nmodel card: {place}"
+        with outputs.writing(card_path):
+            write_atomically(card_path, scrub(model_card(config, manifest, str(path), loaded.step, split, by_role)))
+            table += f"\n\nmodel card: {card_path}"
     return table, outputs
 
 
-def _card_place(checkpoint: Path, split: str, out: Path | None) -> Path | None:
-    """Where the model card goes: one for each split."""
+def _card_path(checkpoint: Path, split: str, out: Path | None) -> Path | None:
+    """Return the path of the model card of a split, or None when there is no folder for it."""
     name = "model_card.md" if split == "test" else f"model_card_{split}.md"
     evaluation = checkpoint.absolute().parent.parent / "evaluation"
     if evaluation.is_dir():
@@ -110,11 +111,11 @@ def _card_place(checkpoint: Path, split: str, out: Path | None) -> Path | None:
     return None if out is None else out.parent / name
 
 
-def _figures(report: DomainReport) -> dict[str, float]:
-    figures = {"mutual_information": mutual_information(report)}
+def _measures(report: DomainReport) -> dict[str, float]:
+    measures = {"mutual_information": mutual_information(report)}
     if report.confusion is not None:
-        figures |= {"accuracy": accuracy(report.confusion), "macro_f1": macro_f1(report.confusion)}
-    return figures
+        measures |= {"accuracy": accuracy(report.confusion), "macro_f1": macro_f1(report.confusion)}
+    return measures
 
 
 def _table(reports: list[DomainReport], class_names: tuple[str, ...]) -> str:
@@ -123,12 +124,12 @@ def _table(reports: list[DomainReport], class_names: tuple[str, ...]) -> str:
         head = f"{report.domain:<10} {report.split:<6} {report.samples:>8}"
         if report.confusion is None:
             shares = report.predicted / report.samples
-            told = "  ".join(f"{name} {share:.2f}" for name, share in zip(class_names, shares, strict=True))
-            lines.append(f"{head} {'-':>9} {'-':>9}   no labels; predicted: {told}")
+            predicted = "  ".join(f"{name} {share:.2f}" for name, share in zip(class_names, shares, strict=True))
+            lines.append(f"{head} {'-':>9} {'-':>9}   no labels; predicted: {predicted}")
         else:
             recalls = zip(class_names, recall(report.confusion), strict=True)
-            found = "  ".join(f"{name} {'-' if np.isnan(value) else f'{value:.2f}'}" for name, value in recalls)
-            lines.append(f"{head} {accuracy(report.confusion):>9.4f} {macro_f1(report.confusion):>9.4f}   {found}")
+            per_class = "  ".join(f"{name} {'-' if np.isnan(value) else f'{value:.2f}'}" for name, value in recalls)
+            lines.append(f"{head} {accuracy(report.confusion):>9.4f} {macro_f1(report.confusion):>9.4f}   {per_class}")
             if report.labelled < report.samples:
-                lines.append(f"{'':<17} {report.labelled:>8} of these have a label: the figures are theirs")
+                lines.append(f"{'':<17} {report.labelled:>8} of these have a label: the metrics are measured on those")
     return "\n".join(lines)

@@ -1,4 +1,4 @@
-"""`python -m job compare`: finished runs side by side, and the share of the gap that adaptation closed."""
+"""`python -m job compare`: compare finished runs, and compute the share of the gap that adaptation closes."""
 
 import json
 import math
@@ -22,10 +22,10 @@ SOURCE, TARGET = TEST_SOURCE, TEST_TARGET
 
 
 def read_runs(folders: Sequence[Path]) -> list[dict]:
-    """Objective, seed, summary and test counts of each run. Raises JobError for one that is not finished."""
+    """Read objective, seed, summary and test counts of each run. Raise JobError for a run that is not finished."""
     runs = []
     for folder in map(Path, folders):
-        if (folder / "comparison.json").exists():  # of an earlier comparison, beside the runs
+        if (folder / "comparison.json").exists():  # output of an earlier comparison beside the runs, not a run
             continue
         config, summary = _read(folder)
         runs.append(
@@ -44,7 +44,7 @@ def read_runs(folders: Sequence[Path]) -> list[dict]:
 
 
 def _read(folder: Path) -> tuple[dict, dict]:
-    """Configuration and summary of a finished run. Raises JobError for any other folder."""
+    """Read configuration and summary of a finished run. Raise JobError for any other folder."""
     try:
         config = yaml.safe_load((folder / "config.yaml").read_text(encoding="utf-8"))
         summary = json.loads((folder / "summary.json").read_text(encoding="utf-8"))
@@ -55,20 +55,22 @@ def _read(folder: Path) -> tuple[dict, dict]:
     except yaml.YAMLError as error:
         raise JobError(f"{folder} has a damaged config.yaml ({first_line(error)}): restore it") from None
     except ValueError as error:
-        raise JobError(f"{folder} has a damaged summary.json ({error}): start the run again, it is finished") from None
+        raise JobError(
+            f"{folder} has a damaged summary.json ({error}): run the same command again to rewrite it"
+        ) from None
     except FileNotFoundError as error:
         missing = Path(error.filename).name
         if missing == "summary.json":
-            raise JobError(f"{folder} is not finished (it has no {missing}): wait, or start it again") from None
-        hint = f"is no run folder (it has no {missing})" if folder.is_dir() else "does not exist"
-        raise JobError(f"{folder} {hint}: give finished runs, such as runs/faces-*") from None
+            raise JobError(f"{folder} is not finished (it has no {missing}): wait, or run it again to resume") from None
+        problem = f"is not a run folder (it has no {missing})" if folder.is_dir() else "does not exist"
+        raise JobError(f"{folder} {problem}: give finished runs, such as runs/faces-*") from None
     except OSError as error:
         raise JobError(f"cannot read {error.filename} ({error.strerror}): give finished runs") from None
     return config, summary
 
 
 def _test_counts(folder: Path) -> dict[str, Any]:
-    """Labelled test images of each role and the target's predictions, from evaluation/test.json where a run has it."""
+    """Read the labelled test images of each role and the target predictions from evaluation/test.json, if present."""
     counts: dict[str, Any] = dict.fromkeys(DOMAINS)
     try:
         content = json.loads((folder / "evaluation" / "test.json").read_text(encoding="utf-8"))
@@ -84,7 +86,7 @@ def _test_counts(folder: Path) -> dict[str, Any]:
 
 
 def _shards(folder: Path) -> str | None:
-    """Hash of the manifest that a run was trained on; None where its folder does not say."""
+    """Return the hash of the manifest that a run was trained on, or None when facts.json lacks it."""
     try:
         return json.loads((folder / "facts.json").read_text(encoding="utf-8")).get("manifest")
     except (OSError, ValueError):
@@ -92,15 +94,15 @@ def _shards(folder: Path) -> str | None:
 
 
 def compare(folders: Sequence[Path]) -> dict:
-    """Compare finished runs: mean, scatter and 95 % interval of each objective, and the share of the gap closed.
+    """Compare finished runs: mean, standard deviation and 95 % interval of each objective, and the gap that it closes.
 
-    The gap is what labels on the target would be worth: train_on_target minus source_only, in accuracy on the target's
-    test split. It is within noise where its 95 % interval, from the number of test images and the scatter over seeds,
-    holds 0: then no share of it can be given. Without target labels `target` is None.
+    The gap is the gain from training with target labels: the accuracy of train_on_target minus that of source_only on
+    the target test split. It is within noise if its 95 % interval, from the number of test images and the variation
+    over seeds, contains 0; then `gap_closed` is None. Without target labels `target` is None.
     """
     runs = read_runs(folders)
     if not runs:
-        raise JobError(f"{folders[0]} holds a comparison and no run: give finished runs, such as runs/faces-*")
+        raise JobError(f"{folders[0]} is a comparison and not a run: give finished runs, such as runs/faces-*")
     _check_comparable(runs)
     names = sorted({run["objective"] for run in runs}, key=lambda name: (name == UPPER, name != LOWER, name))
     members = {name: [run for run in runs if run["objective"] == name] for name in names}
@@ -117,7 +119,7 @@ def compare(folders: Sequence[Path]) -> dict:
 
 
 def _images(members: Sequence[dict], role: str) -> int | None:
-    """Labelled test images of runs, where all of them say it; the fewest, should they differ."""
+    """Return the smallest number of labelled test images among runs, or None when a run does not record it."""
     counts = [run["images"][role] for run in members]
     return None if None in counts else min(counts)
 
@@ -135,7 +137,7 @@ def _spread(values: list[float], images: int | None, noise: tuple[float, int]) -
 
 
 def _gap(by_objective: dict[str, dict]) -> dict[str, Any]:
-    """The gap with its interval; adds to each objective the share that it closes, and the interval of that."""
+    """Return the gap with its interval. Add to each objective the share that it closes, with its interval."""
     low, high = (by_objective[name]["target"] for name in (LOWER, UPPER))
     known = low["interval"] is not None and high["interval"] is not None
     value = high["mean"] - low["mean"]
@@ -151,13 +153,13 @@ def _gap(by_objective: dict[str, dict]) -> dict[str, Any]:
 
 
 def _check_comparable(runs: list[dict]) -> None:
-    """Raise JobError unless runs of one objective differ in the seed alone, and all have the same data."""
+    """Raise JobError unless runs of one objective differ only in the seed, and all runs have the same data."""
     first: dict[str, dict] = {}
     seeds: dict[tuple[str, int], str] = {}
     for run in runs:
         name = (run["objective"], run["seed"])
         if name in seeds:
-            raise JobError(f"{run['run']} and {seeds[name]} are both {name[0]} with seed {name[1]}: leave one out")
+            raise JobError(f"{run['run']} and {seeds[name]} are both {name[0]} with seed {name[1]}: remove one")
         seeds[name] = run["run"]
         other = first.setdefault(run["objective"], run)
         for section, recipe in run["recipe"].items():
@@ -165,16 +167,16 @@ def _check_comparable(runs: list[dict]) -> None:
                 one, two = recipe or {}, other["recipe"][section] or {}
                 keys = ", ".join(f"{section}.{key}" for key in one | two if one.get(key) != two.get(key))
                 raise JobError(
-                    f"{run['run']} and {other['run']} differ in {keys or section}: their mean would mean nothing; "
-                    "compare runs that differ in seed and objective only"
+                    f"{run['run']} and {other['run']} differ in {keys or section}: their mean would be "
+                    "meaningless; compare runs that differ only in seed and objective"
                 )
     for run in runs:
         _check_same_data(run, runs[0])
     with_labels = {TARGET in run: run["run"] for run in runs}
     if len(with_labels) == 2:
         raise JobError(
-            f"{with_labels[False]} has no {TARGET} and {with_labels[True]} has: compare runs on shards whose "
-            "target labels are the same"
+            f"{with_labels[False]} has no {TARGET} and {with_labels[True]} has one: compare runs on shards "
+            "with the same target labels"
         )
     for run in runs:
         del run["recipe"], run["shards"]
@@ -182,24 +184,26 @@ def _check_comparable(runs: list[dict]) -> None:
 
 def _check_same_data(run: dict, other: dict) -> None:
     if None not in (run["shards"], other["shards"]) and run["shards"] != other["shards"]:
-        raise JobError(f"{run['run']} and {other['run']} were trained on other shards: compare runs on the same")
+        raise JobError(
+            f"{run['run']} and {other['run']} were trained on different shards: compare runs on the same shards"
+        )
     for key in ("source", "target"):
         one, two = (each["recipe"]["data"].get(key) for each in (run, other))
         if one != two:
             raise JobError(
-                f"{run['run']} has data.{key}={one} and {other['run']} {two}: compare runs on the same domains"
+                f"{run['run']} has data.{key}={one} and {other['run']} has {two}: compare runs on the same domains"
             )
 
 
 def curves(comparison: dict, metrics: Sequence[str]) -> dict[str, dict[str, Curve]]:
-    """Metric -> objective -> curve, from the metrics.jsonl of the runs compared; without those that nobody logged."""
+    """Return metric -> objective -> curve, from metrics.jsonl of each run. Metrics without values are omitted."""
     rows: dict[str, list[list[dict]]] = {}
     for run in comparison["runs"]:
         rows.setdefault(run["objective"], []).append(read_metrics(Path(run["run"]) / "metrics.jsonl"))
-    found: dict[str, dict[str, Curve]] = {}
+    by_metric: dict[str, dict[str, Curve]] = {}
     for metric in metrics:
         for objective in comparison["objectives"]:
             curve = mean_curve(rows[objective], metric)
             if curve.steps:
-                found.setdefault(metric, {})[objective] = curve
-    return found
+                by_metric.setdefault(metric, {})[objective] = curve
+    return by_metric

@@ -1,4 +1,4 @@
-"""A comparison in words: the table that `python -m job compare` prints, and what must be said beside it."""
+"""A comparison as text: the table that `python -m job compare` prints, and its remarks."""
 
 from typing import Any
 
@@ -7,7 +7,7 @@ from job.vocabulary import DOMAINS
 
 
 def table(comparison: dict) -> str:
-    """The comparison as text."""
+    """Return the comparison as a table with its remarks."""
     lines = [
         f"{'objective':<17} {'seeds':>5}  {'source test (95 %)':>32}  {'target test (95 %)':>32}  {'gap closed':>22}"
     ]
@@ -19,17 +19,17 @@ def table(comparison: dict) -> str:
 
 
 def spread_text(spread: dict[str, Any] | None, seeds: int, sign: str = "\u00b1") -> str:
-    """A mean, its standard deviation over seeds and its 95 % interval: `0.7100 ± 0.0141 (0.664 to 0.752)`."""
+    """Format a mean, its standard deviation over seeds and its 95 % interval: `0.7100 ± 0.0141 (0.664 to 0.752)`."""
     if spread is None:
         return "not measured"
-    # of two seeds that happen to agree the deviation would say nothing, and look like certainty
+    # two seeds may agree to four digits: a deviation of 0.0000 would look like certainty
     deviation = f" {sign} {spread['std']:.4f}" if seeds > 1 and spread["std"] >= 0.00005 else ""
     interval = spread["interval"]
     return f"{spread['mean']:.4f}{deviation}" + (f" ({interval[0]:.3f} to {interval[1]:.3f})" if interval else "")
 
 
 def gap_text(row: dict[str, Any]) -> str:
-    """The share of the gap that an objective closes: `50 % (39 to 61 %)`."""
+    """Format the share of the gap that an objective closes: `50 % (39 to 61 %)`."""
     closed, interval = row.get("gap_closed"), row.get("gap_closed_interval")
     if closed is None:
         return "within noise"
@@ -37,7 +37,7 @@ def gap_text(row: dict[str, Any]) -> str:
 
 
 def remarks(comparison: dict) -> list[str]:
-    """What must be said beside the table: what was not measured, what is within noise, on how many images."""
+    """Return the remarks on the table: what was not measured or is within noise, and the source of the intervals."""
     rows = comparison["objectives"].values()
     if any(row["target"] is None for row in rows):
         return [UNMEASURED, *_without_labels(comparison["runs"])]
@@ -46,25 +46,25 @@ def remarks(comparison: dict) -> list[str]:
     if gap is not None and gap["within_noise"]:
         around = f" (95 %: {gap['interval'][0]:+.4f} to {gap['interval'][1]:+.4f})" if gap["interval"] else ""
         count = f" of {gap['images']} test images" if gap["images"] else ""
-        lines.append(f"the gap, {gap['value']:+.4f}{around}, is within noise{count}: no share of it can be given")
+        lines.append(f"the gap, {gap['value']:+.4f}{around}, is within noise{count}: shares of it are not reported")
     images = {row["target"]["images"] for row in rows}
     sources = [f"{images.pop()} labelled target test images"] if len(images) == 1 and None not in images else []
-    sources += ["the scatter over seeds"] if any(len(row["seeds"]) > 1 for row in rows) else []
+    sources += ["the variation over seeds"] if any(len(row["seeds"]) > 1 for row in rows) else []
     if sources:
-        lines.append(f"95 % intervals, from {' and '.join(sources)}; images count as independent")
+        lines.append(f"95 % intervals, from {' and '.join(sources)}; images are treated as independent")
     return lines
 
 
 def _without_labels(runs: list[dict]) -> list[str]:
-    """What each run made of the unlabelled target: which class most often, and how surely."""
-    told = []
+    """Describe the predictions of each run on the unlabelled target: the most frequent class, and the entropy."""
+    lines = []
     for run in runs:
         shares = run["images"].get("target_predictions")
         if shares:
             name, share = max(shares.items(), key=lambda item: item[1])
-            unsure = 100 * run["images"]["target_entropy"]
-            told.append(
-                f"{run['run']}: most of the target's test images are taken for {name} ({100 * share:.0f} %); "
-                f"entropy of the predictions {unsure:.0f} % of the largest possible"
+            entropy = 100 * run["images"]["target_entropy"]
+            lines.append(
+                f"{run['run']}: {100 * share:.0f} % of the target test images are predicted as {name}, the most "
+                f"frequent class; the entropy of the predictions is {entropy:.0f} % of the maximum"
             )
-    return told
+    return lines

@@ -1,4 +1,4 @@
-"""Metrics over the steps, as mean and standard deviation over the seeds of each objective."""
+"""Curves of metrics over the steps: mean and standard deviation over seeds."""
 
 import statistics
 from collections.abc import Mapping, Sequence
@@ -8,7 +8,7 @@ from typing import Any
 
 @dataclass(frozen=True)
 class Curve:
-    """One metric of one objective. `low` and `high` are a standard deviation away from the mean."""
+    """One metric of one objective. `low` and `high` are one standard deviation below and above the mean."""
 
     steps: list[int]
     mean: list[float]
@@ -17,10 +17,10 @@ class Curve:
 
 
 def mean_curve(runs: Sequence[Sequence[Mapping[str, Any]]], metric: str) -> Curve:
-    """The curve of a metric over several runs' rows of metrics.jsonl, at the steps that all of them have logged."""
-    found = [{row["trainer/step"]: row[metric] for row in rows if metric in row} for rows in runs]
-    steps = sorted(set.intersection(*map(set, found))) if found else []
-    values = [[run[step] for run in found] for step in steps]
+    """Average a metric over the rows of metrics.jsonl of several runs, at the steps that all runs logged."""
+    series = [{row["trainer/step"]: row[metric] for row in rows if metric in row} for rows in runs]
+    steps = sorted(set.intersection(*map(set, series))) if series else []
+    values = [[run[step] for run in series] for step in steps]
     mean = [statistics.mean(at) for at in values]
     std = [statistics.stdev(at) if len(at) > 1 else 0.0 for at in values]
     return Curve(

@@ -1,4 +1,4 @@
-"""Exact evaluation: every sample of a split once, on any number of ranks."""
+"""Exact evaluation: each sample of a split counts once, on any number of ranks."""
 
 import math
 from collections.abc import Callable, Iterator
@@ -21,7 +21,7 @@ Rows = tuple[Tensor, Tensor, list[str]]  # images, labels, keys of a batch
 
 
 class EvaluationStopped(Exception):
-    """The ranks agreed to stop during an evaluation. What was counted so far is lost."""
+    """Raised on all ranks when they agree to stop during an evaluation. Its counts are discarded."""
 
 
 @dataclass(frozen=True)
@@ -31,16 +31,18 @@ class DomainReport:
     domain: str
     split: str
     samples: int
-    confusion: np.ndarray | None  # int64 [C, C], rows are true classes, of the samples with a label; None: none has one
-    predicted: np.ndarray  # int64 [C], how often each class was predicted
+    confusion: (
+        np.ndarray | None
+    )  # int64 [C, C], rows are true classes, of the labelled samples; None: no sample has a label
+    predicted: np.ndarray  # int64 [C], number of predictions of each class
     mean_probability: np.ndarray  # float64 [C], mean predicted distribution
-    mean_entropy: float  # nats, mean entropy of the single predictions
-    sample: Sample | None = None  # the first samples of every rank
-    confidence: np.ndarray | None = None  # int64 [CONFIDENCE_BINS], samples by the probability of the class predicted
+    mean_entropy: float  # nats, mean entropy of the predictions
+    sample: Sample | None = None  # for figures
+    confidence: np.ndarray | None = None  # int64 [CONFIDENCE_BINS], samples by probability of the predicted class
 
     @property
     def labelled(self) -> int:
-        """How many of the samples have a label, hence what accuracy and recall are measured on."""
+        """Number of labelled samples, on which accuracy and recall are measured."""
         return 0 if self.confusion is None else int(self.confusion.sum())
 
 
@@ -60,15 +62,15 @@ def evaluate_domain(
     progress: bool = False,
     stop: Callable[[], bool] = lambda: False,
 ) -> DomainReport:
-    """Run the method's network in evaluation mode over `split`: every sample is predicted, labelled ones are counted.
+    """Run the network in evaluation mode over all samples of `split`, on all ranks together.
 
-    The report holds `probe_samples` samples and, for figures, `pictures` pictures and as many confident mistakes.
+    The report keeps `probe_samples` samples and, for figures, `pictures` images and as many confident mistakes.
 
     `normalise` maps uint8 [n, height, width, 3] to network input; `batch_size` and the decoding `threads` are per rank.
-    Each rank takes its own range of the samples and the sums are reduced once, so that nothing is padded, dropped or
-    counted twice; the total is checked against the manifest. With `progress` it says how far this rank is. `stop` is
-    asked before every batch, equally often on all ranks, and must answer the same on each of them. Raises JobError for
-    damaged shards, and EvaluationStopped, on all ranks, when `stop` says so.
+    Each rank takes its own range of the samples and the sums are reduced once, so that no sample is padded, dropped or
+    counted twice; the total is checked against the manifest. `progress` shows the progress of this rank. `stop` is
+    called before every batch, equally often on all ranks, and must return the same on all of them. Raise JobError for
+    damaged shards, and EvaluationStopped on all ranks when `stop` returns True.
     """
     classes = len(manifest.class_names)
     labelled = manifest.labels(domain, split) > 0
@@ -89,7 +91,7 @@ def evaluate_domain(
         threads=threads,
     )
     own = manifest.samples(domain, split) / accelerator.num_processes
-    batches = _asking(batches, math.ceil(math.ceil(own) / batch_size), stop)
+    batches = _stoppable(batches, math.ceil(math.ceil(own) / batch_size), stop)
     for images, labels, keys in follow(batches, int(own), lambda batch: len(batch[2]), f"{domain} {split}", progress):
         with accelerator.autocast():
             output = method.predict(normalise(images.to(device, non_blocking=True)))
@@ -101,11 +103,11 @@ def evaluate_domain(
     totals = tally.total(accelerator)
     total, expected = totals.samples, manifest.samples(domain, split)
     if total != expected:
-        raise RuntimeError(f"evaluated {total} samples of {domain}/{split} and the manifest counts {expected}")
+        raise RuntimeError(f"evaluated {total} samples of {domain}/{split}, but the manifest lists {expected}")
     known = int(totals.confusion.sum())
     if labelled and known != manifest.labels(domain, split):
         raise RuntimeError(
-            f"{domain}/{split} has {known} labels and the manifest counts {manifest.labels(domain, split)}"
+            f"{domain}/{split} has {known} labels, but the manifest lists {manifest.labels(domain, split)}"
         )
     return DomainReport(
         domain=domain,
@@ -120,8 +122,8 @@ def evaluate_domain(
     )
 
 
-def _asking(batches: Iterator[Rows], rounds: int, stop: Callable[[], bool]) -> Iterator[Rows]:
-    """Yield the batches, and ask `stop` `rounds` times: as often as the rank with the most batches."""
+def _stoppable(batches: Iterator[Rows], rounds: int, stop: Callable[[], bool]) -> Iterator[Rows]:
+    """Yield the batches; call `stop` `rounds` times, which is the number of batches of the rank that has most."""
     for _ in range(rounds):
         if stop():
             raise EvaluationStopped

@@ -1,4 +1,4 @@
-"""The evaluations of a training run: validation while it trains, and the test of the chosen checkpoint."""
+"""The evaluations of a training run: validation during training, and the test of the chosen checkpoint."""
 
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -25,21 +25,21 @@ from job.training.distributed import share_buffers
 from job.training.inputs import domain_names, open_store
 from job.vocabulary import DOMAINS, TARGET
 
-ADAPTATION_BATCH, ADAPTATION_BATCHES = 128, 16  # target images that a method may look at before an evaluation
+ADAPTATION_BATCH, ADAPTATION_BATCHES = 128, 16  # target images for Method.before_evaluation
 
 
 class Validation(NamedTuple):
-    """What an evaluation of the validation splits gave."""
+    """The result of evaluating the validation splits."""
 
     metrics: dict[str, float]
-    score: float  # chooses the checkpoint
+    score: float  # the configured score, which chooses the checkpoint
     samples: list[Sample]  # of source and target, for figures
 
 
 class Evaluator:
-    """Evaluates a method under training on all ranks. Close it, or use it in a `with`.
+    """Evaluate a method during training, on all ranks. Close it, or use it as a context manager.
 
-    `stop` is asked throughout: whether all ranks have agreed to stop. `folder` is that of the run.
+    `folder` is the run folder. `stop` returns whether all ranks have agreed to stop; it is called before every batch.
     """
 
     def __init__(
@@ -57,13 +57,13 @@ class Evaluator:
         self._folder = folder / "evaluation"
         self._stop = stop
         self._domains = domain_names(config)
-        self._store = open_store(config)  # of its own: an evaluation does not wait for what training fetches ahead
+        self._store = open_store(config)  # a separate store: an evaluation need not wait for the training's prefetch
         self._channels_last = memory_format(config.model, accelerator.device) == torch.channels_last
 
     def validate(self, step: int) -> Validation | None:
-        """Evaluate the validation splits after `step` steps; None where all ranks agreed to stop meanwhile.
+        """Evaluate the validation splits after `step` steps; return None when all ranks agree to stop.
 
-        The main rank's numbers count everywhere: what is chosen by them must be the same on all ranks.
+        All ranks use the numbers of the main rank, so that all choose the same checkpoint.
         """
         settings, names = self._config.evaluation, self._manifest.class_names
         pictures = settings.pictures if settings.figures else 0
@@ -83,7 +83,7 @@ class Evaluator:
         return Validation(metrics[0], score, samples)
 
     def test(self, chosen: Checkpoint) -> dict[str, float] | None:
-        """Load the chosen checkpoint and evaluate the test splits; None where all ranks agreed to stop meanwhile."""
+        """Load the chosen checkpoint and evaluate the test splits; return None when all ranks agree to stop."""
         names = self._manifest.class_names
         load_weights(self._method, chosen.weights(), str(chosen.path))
         try:
@@ -95,6 +95,7 @@ class Evaluator:
         return held_out_metrics(source, target, names)
 
     def close(self) -> None:
+        """Close the shard store."""
         self._store.close()
 
     def __enter__(self) -> "Evaluator":
@@ -123,7 +124,7 @@ class Evaluator:
         return normalise(images, self._config.data.mean, self._config.data.std, self._channels_last)
 
     def _target_images(self) -> Iterator[Tensor]:
-        """Yield network input of the target's training split, the same on every rank."""
+        """Yield network input from the target training split, the same on every rank."""
         batches = read_split(
             self._manifest,
             self._store,

@@ -1,6 +1,6 @@
-"""How sure a measured share is: 95 % intervals from the number of images, and of a mean from the scatter over seeds.
+"""95 % intervals of accuracies, from the number of images, and of their means, from the variation over seeds.
 
-All of them take the images as independent. Several images of one person are not, so the truth is less certain.
+All of them treat the images as independent. Several images of one person are not, so the true uncertainty is larger.
 """
 
 import math
@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-Z = 1.959964  # standard deviations either side that hold 95 % of a normal distribution
+Z = 1.959964  # 95 % of a normal distribution lies within so many standard deviations of its mean
 _DRAWS = 20_000
 
 
@@ -19,7 +19,7 @@ class Interval(NamedTuple):
 
 
 def wilson(right: float, total: int) -> Interval:
-    """The interval of a share (Wilson 1927); 0 to 1 where there is nothing to count."""
+    """Return the interval of the share right / total (Wilson 1927); 0 to 1 when `total` is 0."""
     if total == 0:
         return Interval(0.0, 1.0)
     share = right / total
@@ -30,7 +30,7 @@ def wilson(right: float, total: int) -> Interval:
 
 
 def difference(one: float, interval: Interval, other: float, other_interval: Interval) -> Interval:
-    """The interval of `one - other`, from the interval of each (Newcombe 1998, method 10)."""
+    """Return the interval of `one - other` from the interval of each (Newcombe 1998, method 10)."""
     return Interval(
         one - other - math.hypot(one - interval.low, other_interval.high - other),
         one - other + math.hypot(interval.high - one, other - other_interval.low),
@@ -38,15 +38,16 @@ def difference(one: float, interval: Interval, other: float, other_interval: Int
 
 
 def share_difference(right: float, total: int, other_right: float, other_total: int) -> Interval:
-    """The interval of the difference of two shares that were counted on `total` and `other_total` images."""
+    """Return the interval of right / total - other_right / other_total."""
     one, other = (wilson(right, total), wilson(other_right, other_total))
     return difference(right / max(total, 1), one, other_right / max(other_total, 1), other)
 
 
 def seed_noise(groups: Sequence[Sequence[float]]) -> tuple[float, int]:
-    """Standard deviation over seeds, pooled over groups of runs, and its degrees of freedom; 0 and 0: nothing to tell.
+    """Return the standard deviation over seeds, pooled over groups of runs, and its degrees of freedom.
 
-    Two seeds agree to four digits every now and then; pooled, one such pair does not look like certainty.
+    Pooling keeps a single pair of seeds that agree to four digits from looking like certainty. Return (0.0, 0) when no
+    group has two runs.
     """
     freedom = sum(len(group) - 1 for group in groups if group)
     squares = sum(float(np.var(group)) * len(group) for group in groups if len(group) > 1)
@@ -54,10 +55,10 @@ def seed_noise(groups: Sequence[Sequence[float]]) -> tuple[float, int]:
 
 
 def mean_interval(mean: float, images: int | None, seeds: int, noise: tuple[float, int]) -> Interval | None:
-    """The interval of a mean accuracy over `seeds` runs on the same `images` test images; None: nothing is known.
+    """Return the interval of a mean accuracy over `seeds` runs on the same `images` test images.
 
-    The scatter of the test set (Wilson) and of the seeds (Student's t with the degrees of freedom of `noise`) are
-    independent: their squares add up. An unknown part counts as 0.
+    The variation of the test set (Wilson) and of the seeds (Student's t with the degrees of freedom of `noise`) are
+    independent, so their squares add up. An unknown part counts as 0; return None when both are unknown.
     """
     std, freedom = noise
     if images is None and not freedom:
@@ -75,8 +76,8 @@ Measured = tuple[float, Interval]  # a mean and its interval
 
 
 def ratio_interval(value: Measured, low: Measured, high: Measured) -> Interval:
-    """The interval of ``(value - low) / (high - low)``, by drawing each of the three from a normal distribution."""
+    """Return the interval of ``(value - low) / (high - low)``, by sampling all three from normal distributions."""
     rng = np.random.default_rng(0)
-    drawn = [rng.normal(mean, (ends.high - ends.low) / (2 * Z), _DRAWS) for mean, ends in (value, low, high)]
-    ratio = (drawn[0] - drawn[1]) / (drawn[2] - drawn[1])
+    draws = [rng.normal(mean, (ends.high - ends.low) / (2 * Z), _DRAWS) for mean, ends in (value, low, high)]
+    ratio = (draws[0] - draws[1]) / (draws[2] - draws[1])
     return Interval(*(float(edge) for edge in np.quantile(ratio, (0.025, 0.975))))

@@ -1,4 +1,4 @@
-"""From a checkpoint folder, and nothing else, to a model that can be used."""
+"""Load a model from a checkpoint folder alone."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,23 +12,22 @@ from job.run_folder.checkpoint import read_checkpoint
 
 @dataclass(frozen=True)
 class Loaded:
-    """A model as a checkpoint holds it, in evaluation mode on the CPU, and what is needed to use it."""
+    """The model of a checkpoint, in evaluation mode on the CPU, and the settings needed to use it."""
 
     model: Method
     config: Config
     class_names: tuple[str, ...]
     size: int  # px
-    quality: int  # of the JPEGs that it was trained on
-    crop: str  # how pictures become such JPEGs, see job.shards.writing.crop
+    quality: int  # JPEG quality of the training images
+    crop: str  # how images are cropped, see job.shards.writing.crop
     step: int
 
 
 def load_model(path: Path) -> Loaded:
-    """Build the model of a checkpoint folder from nothing but that folder.
+    """Build the model of a checkpoint folder.
 
-    Raises JobError when it is not whole, or its weights do not fit the network or are not finite.
-
-    The folder may come from a stranger: a permission in its configuration counts for nothing.
+    The folder may come from a stranger, so permissions in its configuration (`allow_pipe`) are ignored. Raise JobError
+    when the checkpoint is incomplete, or its weights do not match the network or are not finite.
     """
     checkpoint = read_checkpoint(path)
     meta = checkpoint.meta

@@ -13,7 +13,7 @@ log = logging.getLogger("job")
 
 
 def write_reports(path: Path, step: int, reports: Sequence[DomainReport], class_names: Sequence[str]) -> None:
-    """Confusion matrices and prediction counts of both domains, as JSON. A full disk is told, and no more."""
+    """Write confusion matrices and prediction counts of both domains as JSON. A full disk is logged as a warning."""
     content = {"step": step, "class_names": class_names}
     content |= {role: as_json(report) for role, report in zip(DOMAINS, reports, strict=True)}
     try:
@@ -23,7 +23,7 @@ def write_reports(path: Path, step: int, reports: Sequence[DomainReport], class_
 
 
 def as_json(report: DomainReport) -> dict:
-    """A report as plain numbers, for the run folder."""
+    """Return a report as JSON types."""
     return {
         "samples": report.samples,
         "labelled": report.labelled,

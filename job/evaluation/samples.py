@@ -1,7 +1,7 @@
-"""A few samples of an evaluated split, kept for figures: what the model made of them, and small pictures of some.
+"""Samples of an evaluated split that are kept for figures: features, predictions, and thumbnails of some.
 
-They come out of the forward passes that the evaluation makes anyway. Every rank keeps its first ones; the pictures of
-the most confident mistakes are chosen among all ranks', by comparing confidences before any picture travels.
+They come from the forward passes of the evaluation itself. Each rank keeps its first samples. The most confident
+mistakes are chosen over all ranks: confidences are compared first, so that only the chosen images are sent.
 """
 
 from dataclasses import dataclass
@@ -13,24 +13,24 @@ from torch import Tensor
 
 from job.models.classifier import Output
 
-THUMBNAIL = 96  # px, the longest edge of a kept picture
+THUMBNAIL = 96  # px, longest edge of a thumbnail
 
 
 @dataclass(frozen=True)
 class Sample:
-    """The first n samples of a split, `faces` of them with a picture, and its k most confident mistakes."""
+    """The first n samples of a split, `faces` of them with images, and its k most confident mistakes."""
 
     features: np.ndarray  # float32 [n, width]
-    labels: np.ndarray  # int64 [n]; -1: not labelled
+    labels: np.ndarray  # int64 [n]; -1: no label
     predicted: np.ndarray  # int64 [n]
-    target_probability: np.ndarray  # float32 [n], what the domain classifier says; [0] where the method has none
+    target_probability: np.ndarray  # float32 [n], probability of being target; [0] without a domain classifier
     faces: "Faces"
-    mistakes: "Faces"  # none where there are no labels
+    mistakes: "Faces"  # empty without labels
 
 
 @dataclass(frozen=True)
 class Faces:
-    """Pictures uint8 [k, height, width, 3] with what was predicted, how surely, and the truth (-1: not known)."""
+    """Images uint8 [k, height, width, 3] with prediction, confidence and label (-1: no label)."""
 
     images: np.ndarray
     keys: list[str]
@@ -40,48 +40,48 @@ class Faces:
 
 
 class Sampler:
-    """Collects a rank's part of a Sample. `samples`, `faces` and `mistakes` count over all ranks."""
+    """Collect this rank's part of a Sample. `samples`, `faces` and `mistakes` are totals over all ranks."""
 
     def __init__(self, samples: int, faces: int, mistakes: int, ranks: int) -> None:
         self._samples, self._faces, self._mistakes = samples, faces, mistakes
-        self._wanted, self._wanted_faces = -(-samples // ranks), -(-faces // ranks)
+        self._samples_left, self._faces_left = -(-samples // ranks), -(-faces // ranks)
         self._rows: dict[str, list[np.ndarray]] = {"features": [], "labels": [], "predicted": [], "target": []}
-        self._first: list[tuple] = []  # picture, key, label, predicted, confidence
+        self._first: list[tuple] = []  # image, key, label, predicted, confidence
         self._worst: list[tuple] = []
 
     def add(self, images: Tensor, labels: Tensor, keys: list[str], output: Output, probabilities: Tensor) -> None:
-        """A batch: `images` uint8 [n, height, width, 3] and `labels` on the CPU, the rest on any device."""
-        if self._wanted > 0:
-            predicted = probabilities[: self._wanted].argmax(1)
-            self._rows["features"].append(output.features[: self._wanted].float().cpu().numpy())
-            self._rows["labels"].append(labels[: self._wanted].numpy())
+        """Add a batch: `images` uint8 [n, height, width, 3] and `labels` on the CPU, the rest on any device."""
+        if self._samples_left > 0:
+            predicted = probabilities[: self._samples_left].argmax(1)
+            self._rows["features"].append(output.features[: self._samples_left].float().cpu().numpy())
+            self._rows["labels"].append(labels[: self._samples_left].numpy())
             self._rows["predicted"].append(predicted.cpu().numpy())
             if output.domain_logits is not None:
-                self._rows["target"].append(output.domain_logits[: self._wanted].float().sigmoid().cpu().numpy())
-            self._wanted -= len(predicted)
-        if not (self._wanted_faces > 0 or (self._mistakes and labels.max() >= 0)):
+                self._rows["target"].append(output.domain_logits[: self._samples_left].float().sigmoid().cpu().numpy())
+            self._samples_left -= len(predicted)
+        if not (self._faces_left > 0 or (self._mistakes and labels.max() >= 0)):
             return
         confidence, predicted = (part.cpu().numpy() for part in probabilities.max(1))
         truth = labels.numpy()
 
-        def picture(row: int) -> tuple:
-            return _small(images[row].numpy()), keys[row], truth[row], predicted[row], confidence[row]
+        def entry(row: int) -> tuple:
+            return _thumbnail(images[row].numpy()), keys[row], truth[row], predicted[row], confidence[row]
 
-        self._first += [picture(row) for row in range(min(self._wanted_faces, len(keys)))]
-        self._wanted_faces -= min(self._wanted_faces, len(keys))
+        self._first += [entry(row) for row in range(min(self._faces_left, len(keys)))]
+        self._faces_left -= min(self._faces_left, len(keys))
         if self._mistakes:
-            wrong = np.flatnonzero((predicted != truth) & (truth >= 0))  # -1: not labelled
+            wrong = np.flatnonzero((predicted != truth) & (truth >= 0))  # -1: no label
             wrong = wrong[np.argsort(-confidence[wrong], kind="stable")[: self._mistakes]]
-            least = self._worst[-1][4] if len(self._worst) == self._mistakes else -1.0
-            self._worst += [picture(row) for row in wrong if confidence[row] > least]
+            threshold = self._worst[-1][4] if len(self._worst) == self._mistakes else -1.0
+            self._worst += [entry(row) for row in wrong if confidence[row] > threshold]
             self._worst = sorted(self._worst, key=_by_confidence)[: self._mistakes]
 
     def gather(self) -> Sample:
-        """All ranks' parts together, the same on every rank. All ranks take part."""
+        """Return the Sample over all ranks, the same on each of them. Collective: all ranks must call it."""
         parts = gather_object([{name: np.concatenate(rows) for name, rows in self._rows.items() if rows}])
         parts = [part for part in parts if part]
-        none = np.zeros(0, np.float32)
-        joined = {name: np.concatenate([part.get(name, none) for part in parts]) for name in self._rows}
+        empty = np.zeros(0, np.float32)
+        joined = {name: np.concatenate([part.get(name, empty) for part in parts]) for name in self._rows}
         joined = {name: rows[: self._samples] for name, rows in joined.items()}
         confidences = sorted(gather_object([-float(worst[4]) for worst in self._worst]))[: self._mistakes]
         worst = [mistake for mistake in self._worst if confidences and -mistake[4] <= confidences[-1]]
@@ -111,7 +111,7 @@ def _faces(rows: list[tuple]) -> Faces:
     )
 
 
-def _small(image: np.ndarray) -> np.ndarray:
+def _thumbnail(image: np.ndarray) -> np.ndarray:
     height, width = image.shape[:2]
     if max(height, width) <= THUMBNAIL:
         return image.copy()

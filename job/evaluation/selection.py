@@ -1,6 +1,6 @@
-"""Scores that choose a checkpoint. Higher is better; none but `target_accuracy` looks at a target label.
+"""Scores that choose a checkpoint. Higher is better; only `target_accuracy` uses target labels.
 
-The adversarial loss is none of them: a lower domain loss is worse alignment.
+The adversarial loss is not a score: a lower domain loss means worse alignment.
 """
 
 import numpy as np
@@ -10,9 +10,10 @@ from job.evaluation.metrics import accuracy
 
 
 def mutual_information(report: DomainReport) -> float:
-    """Information maximisation, in [0, 1]: (entropy of the mean prediction - mean entropy of the predictions) / ln C.
+    """Return the information maximisation score, in [0, 1].
 
-    High when single predictions are confident and all classes are predicted (Krause et al. 2010; Shi & Sha 2012).
+    It is (entropy of the mean prediction - mean entropy of the predictions) / ln C: high when predictions are confident
+    and all classes are predicted (Krause et al. 2010; Shi & Sha 2012).
     """
     p = report.mean_probability
     marginal = -float(np.sum(p * np.log(np.maximum(p, 1e-12))))
@@ -20,7 +21,7 @@ def mutual_information(report: DomainReport) -> float:
 
 
 def scores(source: DomainReport, target: DomainReport) -> dict[str, float]:
-    """The label-free scores, and `target_accuracy` where the target's labels are known."""
+    """Return the label-free scores, and `target_accuracy` if target labels are known."""
     source_accuracy = accuracy(source.confusion)
     values = {"source_accuracy": source_accuracy, "infomax": source_accuracy + mutual_information(target)}
     if target.confusion is not None:

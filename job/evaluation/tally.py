@@ -1,4 +1,4 @@
-"""Sums over the predictions of a split, on the device, which all ranks add up once at the end."""
+"""Sums over the predictions of a split. They stay on the device; all ranks add them up once at the end."""
 
 from typing import NamedTuple
 
@@ -14,15 +14,15 @@ class Totals(NamedTuple):
     """Sums over the samples of all ranks, C classes."""
 
     samples: int
-    confusion: np.ndarray  # int64 [C, C], rows are true classes, of the samples with a label
+    confusion: np.ndarray  # int64 [C, C], rows are true classes, of the labelled samples
     predicted: np.ndarray  # int64 [C]
-    confidence: np.ndarray  # int64 [CONFIDENCE_BINS], samples by the probability of the class predicted
+    confidence: np.ndarray  # int64 [CONFIDENCE_BINS], samples by probability of the predicted class
     probability: np.ndarray  # float64 [C], summed predicted distributions
     entropy: float  # nats, summed over the predictions
 
 
 class Tally:
-    """Counts predictions of `classes` classes. Never waits for the device before `total`."""
+    """Count predictions of `classes` classes, without a device synchronisation before `total`."""
 
     def __init__(self, classes: int, device: torch.device) -> None:
         self._classes = classes
@@ -32,10 +32,10 @@ class Tally:
         self._sums = torch.zeros(classes + 1, dtype=torch.float64, device=device)
 
     def add(self, log_probabilities: Tensor, labels: Tensor) -> None:
-        """Add a batch: [n, classes] on the device, and labels int64 [n] on the CPU, -1 where there is none."""
+        """Add a batch: [n, classes] on the device, and labels int64 [n] on the CPU, -1 without a label."""
         probabilities = log_probabilities.exp()
         largest, predicted = log_probabilities.max(1)
-        rows = (labels >= 0).nonzero().squeeze(1)  # on the CPU, where looking at them waits for nothing
+        rows = (labels >= 0).nonzero().squeeze(1)  # on the CPU: needs no device synchronisation
         if len(rows):
             device = predicted.device
             pairs = labels[rows].to(device) * self._classes + predicted[rows.to(device)]
@@ -47,7 +47,7 @@ class Tally:
         self._sums[-1] -= (probabilities * log_probabilities).sum()
 
     def total(self, accelerator: Accelerator) -> Totals:
-        """Add up all ranks' counts. All ranks take part."""
+        """Return the sums over all ranks. Collective: all ranks must call it."""
         counts = accelerator.reduce(torch.cat([self._pairs, self._predicted, self._confidence]), "sum").cpu().numpy()
         sums = accelerator.reduce(self._sums, "sum").cpu().numpy()
         pairs, predicted, confidence = np.split(counts, [len(self._pairs), len(self._pairs) + self._classes])

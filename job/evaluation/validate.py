@@ -1,4 +1,4 @@
-"""What is measured at every evaluation and once at the end, under the names that dashboards rely on."""
+"""Metrics of each validation and of the final test, under the names that dashboards rely on."""
 
 from typing import Any
 
@@ -12,7 +12,7 @@ from job.metric_names import TEST_SOURCE, TEST_TARGET
 
 
 def validation_metrics(source: DomainReport, target: DomainReport, class_names, score: str) -> dict[str, float]:
-    """Metrics of the validation splits. Everything that needed target labels is called ``oracle/...``."""
+    """Return the metrics of the validation splits. Names of metrics that need target labels start with ``oracle/``."""
     metrics = {
         "val/source_accuracy": accuracy(source.confusion),
         "val/source_macro_f1": macro_f1(source.confusion),
@@ -23,7 +23,7 @@ def validation_metrics(source: DomainReport, target: DomainReport, class_names, 
     if source.sample and target.sample and min(len(source.sample.features), len(target.sample.features)) >= 20:
         metrics["domain/a_distance"] = proxy_a_distance(source.sample.features, target.sample.features)
     for name, value in scores(source, target).items():
-        if name != "target_accuracy" or name == score:  # else it is the oracle's
+        if name != "target_accuracy" or name == score:  # otherwise it is reported as oracle/target_accuracy
             metrics[f"selection/{name}"] = value
     for name, share in zip(class_names, target.predicted / target.samples, strict=True):
         metrics[f"val/target_prediction_share/{name}"] = float(share)
@@ -31,7 +31,7 @@ def validation_metrics(source: DomainReport, target: DomainReport, class_names, 
 
 
 def oracle_metrics(target: DomainReport, class_names, prefix: str = "oracle/target") -> dict[str, float]:
-    """Accuracy, macro-F1 and recall per class on the target; empty where its labels are not there."""
+    """Return accuracy, macro-F1 and recall per class on the target; empty without target labels."""
     if target.confusion is None:
         return {}
     metrics = {f"{prefix}_accuracy": accuracy(target.confusion), f"{prefix}_macro_f1": macro_f1(target.confusion)}
@@ -42,17 +42,17 @@ def oracle_metrics(target: DomainReport, class_names, prefix: str = "oracle/targ
 
 
 def held_out_metrics(source: DomainReport, target: DomainReport, class_names) -> dict[str, float]:
-    """Metrics of the test splits, for the chosen checkpoint."""
+    """Return the metrics of the test splits, for the chosen checkpoint."""
     metrics = {"test/source_accuracy": accuracy(source.confusion), "test/source_macro_f1": macro_f1(source.confusion)}
     return metrics | oracle_metrics(target, class_names, "oracle/test_target")
 
 
 def headline(tested: dict[str, float], target: dict[str, Any] | None) -> str:
-    """The result in words. `target` is the target's part of the evaluation file: on how many images it has labels."""
+    """Return the result in one line. `target` is the target's part of the evaluation file, with the label counts."""
     text = ", ".join(f"{name} {tested[name]:.4f}" for name in (TEST_SOURCE, TEST_TARGET) if name in tested)
     if TEST_TARGET not in tested:
         return f"{text}; {UNMEASURED}"
     labelled = int(np.sum(target["confusion"])) if target and target["confusion"] is not None else None
     if labelled is not None and target is not None and labelled < target["samples"]:
-        text += f" (on {labelled} of {target['samples']} target images: the others have no label)"
+        text += f" (on {labelled} of {target['samples']} target images: the rest have no label)"
     return text

@@ -1,4 +1,4 @@
-"""The model card says what was counted, for every domain and emotion, and no more."""
+"""The model card reports the errors of each domain and class, and escapes names from outside."""
 
 import dataclasses
 import re
@@ -38,7 +38,7 @@ def shards(**changes):
 
 
 def confused(wrong: int, few: bool = False):
-    """40 images of each class (4 of disgust), all right but `wrong` of fear that are taken for surprise."""
+    """Report on 40 images of each class (4 of disgust if `few`), correct but for `wrong` of fear taken as surprise."""
     counts = [40] * 6 + [4 if few else 40]
     labels = np.repeat(np.arange(7), counts)
     predicted = labels.copy()
@@ -59,7 +59,7 @@ def card_of(source, target, split="test", **changes) -> str:
     )
 
 
-def test_the_errors_of_each_domain_and_emotion():
+def test_errors_of_each_domain_and_class():
     card = card_of(confused(4), confused(10, few=True))
     source, target = rows(card, "source: male"), rows(card, "target: female")
     assert source["fear"] == ["40", "0.100 (0.040 to 0.231)", "0.000", "surprise (4)"]
@@ -71,14 +71,14 @@ def test_the_errors_of_each_domain_and_emotion():
     assert "280 images: accuracy 0.986" in card
 
 
-def test_the_domains_side_by_side():
+def test_domains_side_by_side():
     compared = rows(card_of(confused(4), confused(10)), "Difference between the domains")
     assert compared["fear"] == ["0.100", "0.250", "+0.150"]
     assert compared["joy"] == ["0.000", "0.000", "+0.000"]
     assert compared["all"] == [f"{4 / 280:.3f}", f"{10 / 280:.3f}", f"{6 / 280:+.3f}"]
 
 
-def test_without_labels_there_are_no_errors_to_report():
+def test_unlabelled_domain_has_no_error_rates():
     blind = report(np.eye(7))
     card = card_of(confused(4), blind, split="val")
     assert "7 images; no target labels: not measured" in card
@@ -87,7 +87,7 @@ def test_without_labels_there_are_no_errors_to_report():
     assert "information maximisation 1.000" in card
 
 
-def test_an_emotion_that_does_not_occur():
+def test_class_that_does_not_occur():
     labels = np.repeat(np.arange(6), 10)
     card = card_of(confused(0), report(np.eye(7)[labels], labels))
     assert rows(card, "target: female")["disgust *few*"] == ["0", "-", "-", "-"]
@@ -95,15 +95,15 @@ def test_an_emotion_that_does_not_occur():
     assert "nan" not in card
 
 
-def test_what_it_must_say_of_its_limits_and_of_the_data():
+def test_card_states_its_limits_and_the_data():
     card = card_of(confused(1), confused(1), left_out={"emotion contempt": 18})
     for words in ("not what a person feels", "2024/1689", "binary labels", "docs/responsible_use.md", "crop face"):
         assert words in card
     assert rows(card, "The data")["left out"] == ["18 emotion contempt"]
-    assert rows(card, "The model")["labels used in training"] == ["the source's alone"]
+    assert rows(card, "The model")["labels used in training"] == ["source labels"]
 
 
-def test_of_a_partly_labelled_target_the_labelled_images_count():
+def test_only_labelled_images_of_a_partly_labelled_target_count():
     target = confused(4)
     partly = dataclasses.replace(target, samples=target.samples + 700, predicted=target.predicted + 100)
     card = card_of(confused(4), partly)
@@ -111,11 +111,11 @@ def test_of_a_partly_labelled_target_the_labelled_images_count():
     assert "The other images have no label" in card
     fear = rows(card, "target: female")["fear"]
     assert fear == ["40", "0.100 (0.040 to 0.231)", "0.000", "surprise (4)"]
-    none = dataclasses.replace(target, confusion=np.zeros((7, 7), int))
-    assert "no target labels: not measured" in card_of(confused(4), none)
+    unlabelled = dataclasses.replace(target, confusion=np.zeros((7, 7), int))
+    assert "no target labels: not measured" in card_of(confused(4), unlabelled)
 
 
-def test_how_sure_the_network_is_of_unlabelled_images():
+def test_confidence_on_unlabelled_images():
     blind = dataclasses.replace(report(np.eye(7)), confidence=np.array([0] * 9 + [2] + [0] * 8 + [3, 5]))
     assert "above 0.9 in 80 % of the images, and below 0.5 in 20 %" in card_of(confused(4), blind)
 
@@ -123,7 +123,7 @@ def test_how_sure_the_network_is_of_unlabelled_images():
 HOSTILE = ("<script>alert(1)</script>", "a|b", "x\n# y", "[l](javascript:1)", "`c`", "*b*", "![i](http://h)")
 
 
-def test_names_cannot_write_html_or_markdown():
+def test_names_cannot_inject_html_or_markdown():
     config = build_config({"name": "<img src=x onerror=alert(1)> **bold**"}, "test")
     manifest = shards(
         class_names=HOSTILE, options={"source": "<b>men</b>", "target": "w|omen\n\n# Title"},
@@ -131,17 +131,17 @@ def test_names_cannot_write_html_or_markdown():
     )  # fmt: skip
     reports = {"source": confused(4), "target": confused(10)}
     card = model_card(config, manifest, "runs/`x|y`/<b>", 7, "test", reports)
-    prose = re.sub(r"(?s)(`+).*?\1", "", card.replace("\\`", ""))  # code shows what it holds as it stands
+    prose = re.sub(r"(?s)(`+).*?\1", "", card.replace("\\`", ""))  # inline code is shown literally
     assert not re.search(r"<[a-z/!]", prose)
     assert not re.search(r"(?<!\\)[\[\]*`](?!few\*)(?<!few\*)", prose.replace("*few*", ""))
     assert [line for line in card.splitlines() if line.startswith("# ")] == [card.splitlines()[0]]
     for line in card.splitlines():
         if line.startswith("|"):
-            assert len(re.findall(r"(?<!\\)\|", line)) in (3, 5, 6), line  # no name adds a cell
+            assert len(re.findall(r"(?<!\\)\|", line)) in (3, 5, 6), line  # names add no cells
 
 
 @pytest.mark.parametrize("name", ["dann", "source_only", "train_on_target"])
-def test_the_method_is_named_with_its_settings_without_a_list_of_names(name):
+def test_card_names_any_method_with_its_settings(name):
     config = build_config({"name": "x", "objective": {"name": name, "label_smoothing": 0.1}}, "test")
     text = model_card(config, shards(), "c", 1, "test", {"source": confused(1), "target": confused(1)})
     assert rows(text, "The model")["method"] == [f"{name.replace('_', chr(92) + '_')}, label\\_smoothing 0.1"]

@@ -1,3 +1,5 @@
+"""Metrics of a confusion matrix, scores, and the proxy A-distance."""
+
 import numpy as np
 import pytest
 from sklearn.metrics import accuracy_score, confusion_matrix, f1_score, recall_score
@@ -9,7 +11,7 @@ from job.evaluation.validate import validation_metrics
 from tests.support.reports import report
 
 
-def test_figures_agree_with_scikit_learn():
+def test_metrics_agree_with_scikit_learn():
     rng = np.random.default_rng(0)
     truth, guess = rng.integers(0, 5, 400), rng.integers(0, 5, 400)
     matrix = confusion_matrix(truth, guess)
@@ -18,13 +20,13 @@ def test_figures_agree_with_scikit_learn():
     np.testing.assert_allclose(recall(matrix), recall_score(truth, guess, average=None))
 
 
-def test_mutual_information_is_1_for_confident_and_diverse_and_0_for_collapsed_or_unsure():
+def test_mutual_information_is_1_for_confident_diverse_predictions_and_0_for_collapsed_or_uniform_ones():
     assert mutual_information(report(np.eye(4))) == pytest.approx(1)
     assert mutual_information(report(np.eye(4)[[2, 2, 2, 2]])) == pytest.approx(0, abs=1e-9)
     assert mutual_information(report(np.full((4, 4), 0.25))) == pytest.approx(0, abs=1e-9)
 
 
-def test_scores_need_no_target_label():
+def test_scores_without_target_labels():
     source, target = report(np.eye(3), [0, 1, 1]), report(np.eye(3))
     assert scores(source, target) == {
         "source_accuracy": pytest.approx(2 / 3),
@@ -32,16 +34,16 @@ def test_scores_need_no_target_label():
     }
 
 
-def test_what_needs_target_labels_is_called_oracle_or_is_absent():
+def test_metrics_that_need_target_labels_are_named_oracle_or_absent():
     names = ("a", "b", "c")
     source = report(np.eye(3), [0, 1, 2])
-    blind = validation_metrics(source, report(np.eye(3)), names, "infomax")
-    assert not [name for name in blind if "oracle" in name or name == "selection/target_accuracy"]
-    seeing = validation_metrics(source, report(np.eye(3), [0, 1, 1]), names, "infomax")
-    extra = set(seeing) - set(blind)
+    unlabelled = validation_metrics(source, report(np.eye(3)), names, "infomax")
+    assert not [name for name in unlabelled if "oracle" in name or name == "selection/target_accuracy"]
+    labelled = validation_metrics(source, report(np.eye(3), [0, 1, 1]), names, "infomax")
+    extra = set(labelled) - set(unlabelled)
     assert extra
     assert all(name.startswith("oracle/") for name in extra)
-    assert {name: seeing[name] for name in blind} == blind
+    assert {name: labelled[name] for name in unlabelled} == unlabelled
 
 
 def test_a_distance_of_equal_and_of_separate_domains():

@@ -1,4 +1,4 @@
-"""A split of which some samples have a label: all are predicted, and what needs labels is measured on those."""
+"""Partly labelled splits: all samples are predicted; accuracy and recall are measured on the labelled ones."""
 
 import json
 
@@ -30,7 +30,7 @@ LABELLED, UNLABELLED = 21, 140
 
 @pytest.fixture(scope="module")
 def shards(tmp_path_factory):
-    """210 men in 7 folders; 21 women in folders of emotions and 140 in none."""
+    """210 men in 7 class folders; 21 women in class folders and 140 without a class."""
     root, out = (tmp_path_factory.mktemp("partly") / name for name in ("a set", "some shards"))
     trees.folders(root, domains=("Male",), each=30)
     trees.folders(root, domains=("Female",), each=LABELLED // 7, first=20_000)
@@ -48,7 +48,7 @@ def trained(shards, tmp_path_factory):
 
 
 class Fixed(torch.nn.Module):
-    """Predicts a class by the mean brightness of the picture, one that the pictures themselves decide."""
+    """Predict the class from the mean brightness of the image."""
 
     def predict(self, images):
         from job.models.classifier import Output
@@ -73,20 +73,20 @@ def evaluated(shards, split="test"):
     return report, labels.numpy(), predicted.numpy()
 
 
-def test_accuracy_is_that_of_the_labelled_samples_and_predictions_are_those_of_all(shards):
+def test_accuracy_is_measured_on_labelled_samples_and_predictions_on_all(shards):
     report, labels, predicted = evaluated(shards)
     known = labels >= 0
     assert report.samples == len(labels) == 24
     assert report.labelled == known.sum() == LABELLED
     assert accuracy(report.confusion) == pytest.approx((labels == predicted)[known].mean())
     np.testing.assert_array_equal(report.predicted, np.bincount(predicted, minlength=7))
-    wanted = np.zeros((7, 7), int)
-    np.add.at(wanted, (labels[known], predicted[known]), 1)
-    np.testing.assert_array_equal(report.confusion, wanted)
+    expected = np.zeros((7, 7), int)
+    np.add.at(expected, (labels[known], predicted[known]), 1)
+    np.testing.assert_array_equal(report.confusion, expected)
     assert as_json(report)["labelled"] == LABELLED
 
 
-def test_a_mistake_is_one_where_the_truth_is_known(shards):
+def test_mistakes_are_labelled_samples_only(shards):
     report, labels, predicted = evaluated(shards)
     mistakes = report.sample.mistakes
     assert (mistakes.labels >= 0).all()
@@ -95,7 +95,7 @@ def test_a_mistake_is_one_where_the_truth_is_known(shards):
     assert sorted(report.sample.labels.tolist()) == sorted(labels.tolist())
 
 
-def test_a_split_without_any_label_has_no_accuracy(shards):
+def test_unlabelled_split_has_no_accuracy(shards):
     report, labels, _ = evaluated(shards, "val")
     assert report.confusion is None
     assert report.labelled == 0
@@ -104,17 +104,20 @@ def test_a_split_without_any_label_has_no_accuracy(shards):
     assert as_json(report)["confusion"] is None
 
 
-def test_metrics_are_absent_or_finite(shards):
+def test_metrics_are_finite_or_absent(shards):
     report, _, _ = evaluated(shards)
-    blind, _, _ = evaluated(shards, "val")
+    unlabelled, _, _ = evaluated(shards, "val")
     names = EMOTIONS
-    for metrics in (validation_metrics(report, blind, names, "infomax"), held_out_metrics(report, blind, names)):
+    for metrics in (
+        validation_metrics(report, unlabelled, names, "infomax"),
+        held_out_metrics(report, unlabelled, names),
+    ):
         assert not [name for name in metrics if name.startswith("oracle")]
         assert np.isfinite(list(metrics.values())).all()
     assert "oracle/test_target_accuracy" in held_out_metrics(report, report, names)
 
 
-def test_a_class_that_does_not_occur_has_no_recall_and_is_no_silent_zero(shards):
+def test_class_that_does_not_occur_has_no_recall_and_does_not_count_as_zero(shards):
     report, _, _ = evaluated(shards)
     confusion = report.confusion.copy()
     confusion[3] = 0
@@ -133,25 +136,25 @@ def f1(confusion, label):
     return 2 * confusion[label, label] / (confusion[label].sum() + confusion[:, label].sum())
 
 
-def test_the_commands_say_how_many_have_a_label(trained, tmp_path, shards):
+def test_commands_report_how_many_samples_have_a_label(trained, tmp_path, shards):
     out = tmp_path / "figures.json"
     table, _ = evaluate_checkpoint(trained.run_folder / "checkpoints" / "best", "test", None, out)
-    assert f"{LABELLED} of these have a label: the figures are theirs" in table
+    assert f"{LABELLED} of these have a label: the metrics are measured on those" in table
     assert "nan" not in table
-    held = json.loads(out.read_text())
-    assert held["target"]["samples"] == 24
-    assert held["target"]["labelled"] == LABELLED
-    confusion = np.array(held["target"]["confusion"])
-    assert held["target"]["accuracy"] == pytest.approx(np.trace(confusion) / LABELLED)
+    content = json.loads(out.read_text())
+    assert content["target"]["samples"] == 24
+    assert content["target"]["labelled"] == LABELLED
+    confusion = np.array(content["target"]["confusion"])
+    assert content["target"]["accuracy"] == pytest.approx(np.trace(confusion) / LABELLED)
     summary = json.loads((trained.run_folder / "summary.json").read_text())
-    assert summary["oracle/test_target_accuracy"] == held["target"]["accuracy"]
+    assert summary["oracle/test_target_accuracy"] == content["target"]["accuracy"]
     report, _, _ = evaluated(shards)
     card = model_card(trained, load_manifest(shards), "x", 1, "test", {"source": report, "target": report})
     assert f"{LABELLED} of 24 images: accuracy" in card
 
 
-def test_labels_of_some_are_not_enough_to_train_on(trained, tmp_path):
-    """train_on_target needs them all; it is said before the first step."""
+def test_partial_labels_are_not_enough_to_train_on(trained, tmp_path):
+    """train_on_target needs all labels, and fails before the first step without them."""
     shards = tmp_path / "kept"
     root = tmp_path / "set"
     trees.folders(root, domains=("Male", "Female"), each=10)

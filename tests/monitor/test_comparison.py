@@ -1,4 +1,4 @@
-"""Comparisons: curves over seeds, a picture and a page."""
+"""Comparisons: curves over seeds, a figure and a page."""
 
 import json
 import re
@@ -14,7 +14,7 @@ from job.evaluation.curves import mean_curve
 
 
 def run_folder(folder, objective: str, seed: int, target: float | None, images: int = 0) -> None:
-    """A finished run; with `images` labelled test images of the target, or, without a `target`, unlabelled ones."""
+    """Write a finished run with `images` test images; those of the target have labels unless `target` is None."""
     folder.mkdir()
     (folder / "config.yaml").write_text(yaml.safe_dump({"objective": {"name": objective}, "seed": seed}))
     summary = {"test/source_accuracy": 0.9}
@@ -35,7 +35,7 @@ def run_folder(folder, objective: str, seed: int, target: float | None, images: 
     (folder / "metrics.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
 
 
-def test_the_mean_over_seeds_is_taken_where_all_have_a_value():
+def test_mean_curve_uses_the_steps_that_all_runs_logged():
     one = [{"trainer/step": 1, "a": 0.2}, {"trainer/step": 2, "a": 0.4}, {"trainer/step": 3, "a": 1.0}]
     two = [{"trainer/step": 1, "a": 0.4}, {"trainer/step": 2, "b": 7.0}, {"trainer/step": 3, "a": 1.0}]
     curve = mean_curve([one, two], "a")
@@ -45,7 +45,7 @@ def test_the_mean_over_seeds_is_taken_where_all_have_a_value():
     assert mean_curve([one], "nothing").steps == []
 
 
-def test_the_comparison_is_a_picture_and_a_page_too(tmp_path):
+def test_compare_writes_a_figure_and_a_page(tmp_path):
     runs = [("source_only", 0.5), ("dann", 0.7), ("train_on_target", 0.9)]
     for objective, target in runs:
         for seed in (0, 1):
@@ -54,8 +54,8 @@ def test_the_comparison_is_a_picture_and_a_page_too(tmp_path):
     result = CliRunner().invoke(main, ["compare", *folders, "--out", str(tmp_path / "out")], standalone_mode=False)
     assert result.exception is None
     assert "50 %" in result.output
-    with Image.open(tmp_path / "out" / "comparison.png") as picture:
-        assert np.asarray(picture.convert("L")).std() > 10
+    with Image.open(tmp_path / "out" / "comparison.png") as image:
+        assert np.asarray(image.convert("L")).std() > 10
     page = (tmp_path / "out" / "comparison.html").read_text()
     assert "<b>50 %</b><span>of the gap closed by dann" in page
     assert "0.7100 \u00b1 0.0141" in page
@@ -63,7 +63,7 @@ def test_the_comparison_is_a_picture_and_a_page_too(tmp_path):
     assert not re.search(r'(?:src|href)="(?!data:)|https?://(?!www\.w3\.org)', page)
 
 
-def test_a_method_of_ones_own_without_curves_can_be_compared(tmp_path):
+def test_run_without_curves_can_be_compared(tmp_path):
     run_folder(tmp_path / "mine", "dann", 0, 0.6)
     (tmp_path / "mine" / "metrics.jsonl").unlink()
     out = tmp_path / "out"
@@ -73,7 +73,7 @@ def test_a_method_of_ones_own_without_curves_can_be_compared(tmp_path):
 
 
 def compared(tmp_path, runs, images: int = 0) -> tuple[str, dict, str]:
-    """Output, comparison.json and comparison.html of runs given as (objective, seed, target accuracy)."""
+    """Compare runs (objective, seed, target accuracy); return the output, comparison.json and comparison.html."""
     for objective, seed, target in runs:
         run_folder(tmp_path / f"{objective}-{seed}", objective, seed, target, images)
     folders = [str(path) for path in sorted(tmp_path.iterdir())]
@@ -84,23 +84,23 @@ def compared(tmp_path, runs, images: int = 0) -> tuple[str, dict, str]:
 
 
 def test_a_gap_within_noise_has_no_share(tmp_path):
-    """A gap of 0.004 of 500 images: DANN at 0.044 above the lower bound once was "1100 % of the gap closed"."""
+    """With a gap of 0.004 on 500 images, DANN at 0.044 above the lower bound must not close "1100 % of the gap"."""
     runs = [("source_only", 0, 0.7), ("dann", 0, 0.744), ("train_on_target", 0, 0.704)]
     output, comparison, page = compared(tmp_path, runs, images=500)
     assert comparison["gap"]["within_noise"] is True
     assert all(row["gap_closed"] is None for row in comparison["objectives"].values())
     assert "1100" not in output + page
-    assert "within noise of 500 test images: no share of it can be given" in output
+    assert "within noise of 500 test images: shares of it are not reported" in output
     assert "within noise" in page
     assert "0.7440 (0.704 to 0.780)" in output
 
 
-def test_a_gap_below_zero_has_no_share_either(tmp_path):
+def test_negative_gap_has_no_share(tmp_path):
     _, comparison, _ = compared(tmp_path, [("source_only", 0, 0.9), ("dann", 0, 0.8), ("train_on_target", 0, 0.5)])
     assert comparison["objectives"]["dann"]["gap_closed"] is None
 
 
-def test_the_share_of_a_gap_has_an_interval(tmp_path):
+def test_share_of_the_gap_has_an_interval(tmp_path):
     runs = [("source_only", 0, 0.5), ("dann", 0, 0.7), ("train_on_target", 0, 0.9)]
     output, comparison, page = compared(tmp_path, runs, images=1000)
     low, high = comparison["objectives"]["dann"]["gap_closed_interval"]
@@ -110,26 +110,26 @@ def test_the_share_of_a_gap_has_an_interval(tmp_path):
     assert f"{100 * low:.0f} to {100 * high:.0f} %" in page
 
 
-def test_two_seeds_that_agree_are_not_certain(tmp_path):
+def test_two_equal_seeds_do_not_look_certain(tmp_path):
     runs = [(name, seed, target) for name, target in (("source_only", 0.5), ("dann", 0.6)) for seed in (0, 1)]
     output, _, page = compared(tmp_path, runs, images=200)
     assert "0.0000" not in output
     assert "\u00b1 0.0000" not in page
     assert "0.6000 (0.531 to 0.665)" in output
-    assert "95 % intervals, from 200 labelled target test images and the scatter over seeds" in output
+    assert "95 % intervals, from 200 labelled target test images and the variation over seeds" in output
 
 
-def test_without_target_labels_the_comparison_says_so_and_shows_the_rest(tmp_path):
+def test_comparison_without_target_labels(tmp_path):
     output, comparison, page = compared(tmp_path, [("source_only", 0, None), ("dann", 0, None)], images=100)
     assert comparison["objectives"]["dann"]["target"] is None
     assert "not measured" in output.splitlines()[1]
     assert "no target labels: not measured" in output
-    assert "most of the target's test images are taken for joy (97 %)" in output
+    assert "97 % of the target test images are predicted as joy" in output
     assert "no target labels: not measured" in page
-    assert "taken for joy (97 %)" in page
+    assert "97 % of the target test images are predicted as joy" in page
 
 
-def test_any_objective_is_a_group_between_the_two_bounds(tmp_path):
+def test_objectives_are_listed_between_the_two_bounds(tmp_path):
     runs = [("train_on_target", 0, 0.9), ("coral", 0, 0.6), ("adabn", 0, 0.55), ("source_only", 0, 0.5)]
     _, comparison, page = compared(tmp_path, runs, images=1000)
     assert list(comparison["objectives"]) == ["source_only", "adabn", "coral", "train_on_target"]
@@ -137,7 +137,7 @@ def test_any_objective_is_a_group_between_the_two_bounds(tmp_path):
     assert "of the gap closed by source_only" not in page
 
 
-def test_names_cannot_write_html(tmp_path):
+def test_names_cannot_inject_html(tmp_path):
     name = "<img src=x onerror=alert(1)>"
     run_folder(tmp_path / name, name, 0, 0.6)
     out = tmp_path / "out"
