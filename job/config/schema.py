@@ -15,7 +15,7 @@ from pydantic import BaseModel, Field, field_validator, model_validator
 from job.config.data import Augment, Data
 from job.config.model import Model
 from job.config.monitoring import Evaluation, Wandb
-from job.config.objectives import SETTINGS, DANNSettings, Objective, complete
+from job.config.objectives import SETTINGS, DANNSettings, MethodSettings, Objective, complete
 from job.config.section import Harmless, Section, harmless_keys
 from job.config.training import Optimizer, Selection, Train
 from job.system.secrets import scrub_all
@@ -32,7 +32,9 @@ def decisive_data(data: dict[str, Any]) -> dict[str, Any]:
 
 def score_of(config: Mapping[str, Any]) -> str:
     """Return the model-selection score in force, of a configuration as a run folder holds it."""
-    return (config.get("selection") or {}).get("score") or SETTINGS[config["objective"]["name"]].score
+    return (config.get("selection") or {}).get("score") or SETTINGS.get(
+        config["objective"]["name"], MethodSettings
+    ).score
 
 
 class Config(Section):
