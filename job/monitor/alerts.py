@@ -1,7 +1,7 @@
-"""Alerts: what somebody should know about a run while it can still be saved, and what to do about it.
+"""Alerts: problems of a run that need attention, each with a remedy.
 
-`job/monitor/watch.py` finds those that the metrics give cause for; the recorder passes all of them on to the log,
-alerts.jsonl and W&B.
+`job/monitor/watch.py` raises those that follow from metrics. The recorder writes all alerts to the log, alerts.jsonl
+and W&B.
 """
 
 from dataclasses import dataclass
@@ -15,24 +15,28 @@ class Alert:
 
 
 def resumed(step: int, steps: int, logged: int, restarts: str | None = None) -> Alert:
-    """A run goes on from a checkpoint at `step`; `logged` is the last step that it had come to."""
-    again = f"; steps {step + 1} to {logged} are done again" if logged > step else ""
-    often = f" (restart {restarts})" if restarts and restarts != "0" else ""
+    """Return the alert of a run that resumes at `step`; `logged` is the last step in metrics.jsonl."""
+    repeated = f"; steps {step + 1} to {logged} are repeated" if logged > step else ""
+    restart = f" (restart {restarts})" if restarts and restarts != "0" else ""
     hint = (
-        ". If it happens often, lower train.checkpoint_every or ask for a longer time limit" if often or again else ""
+        ". If this happens often, lower train.checkpoint_every or request a longer time limit"
+        if restart or repeated
+        else ""
     )
-    return Alert("preempted and resumed", f"goes on from step {step} of {steps}{often}{again}{hint}", "INFO")
+    return Alert("preempted and resumed", f"resuming from step {step} of {steps}{restart}{repeated}{hint}", "INFO")
 
 
 def stopped(reason: str, checkpoint: str) -> Alert:
-    """A run ends before its time, after a checkpoint."""
-    text = f"{reason}; {checkpoint} is saved: the same command, or Slurm, goes on from it"
+    """Return the alert of a run that stops early, after saving a checkpoint."""
+    text = f"{reason}; {checkpoint} is saved: run the same command again to resume, unless Slurm restarts the job"
     return Alert("preempted or stopped", text, "INFO")
 
 
 def not_finite(message: str) -> Alert:
+    """Return the alert of a run that stops because a value is not finite."""
     return Alert("NaN: the run has stopped", message, "ERROR")
 
 
 def checkpoint_failed(message: str) -> Alert:
+    """Return the alert of a checkpoint that cannot be written."""
     return Alert("checkpoint cannot be written", message, "ERROR")

@@ -1,4 +1,4 @@
-"""Bulky things that may fail or take their time, done by a thread, so that the training waits for none of them."""
+"""Run slow or unreliable actions in a thread, so that training does not wait for them."""
 
 import contextlib
 import logging
@@ -12,14 +12,17 @@ log = logging.getLogger("job")
 
 
 class Background:
-    """Does one thing after the other. What has failed once is not tried again; what comes too fast is left out."""
+    """Run actions in order, in one thread.
 
-    def __init__(self, waiting: int = 8) -> None:
-        self._queue: queue.Queue[tuple[str, Callable[[], None]] | None] = queue.Queue(maxsize=waiting)
+    A kind of action that failed is not retried. When the queue is full, new actions are dropped.
+    """
+
+    def __init__(self, queue_size: int = 8) -> None:
+        self._queue: queue.Queue[tuple[str, Callable[[], None]] | None] = queue.Queue(maxsize=queue_size)
         self._thread: threading.Thread | None = None
 
     def do(self, what: str, action: Callable[[], None]) -> None:
-        """Have `action` done; `what` names its kind in messages."""
+        """Queue `action`. `what` is its kind: the name in messages, and the unit of giving up after a failure."""
         if self._thread is None:
             self._thread = threading.Thread(target=self._work, name="extras", daemon=True)
             self._thread.start()
@@ -27,7 +30,7 @@ class Background:
             self._queue.put_nowait((what, action))
 
     def close(self, seconds: float) -> None:
-        """Wait for what is left to do, at most so long."""
+        """Wait at most `seconds` for the actions in the queue."""
         if self._thread is not None:
             with contextlib.suppress(queue.Full):
                 self._queue.put(None, timeout=seconds)
@@ -35,12 +38,12 @@ class Background:
 
     def _work(self) -> None:
         failed: set[str] = set()
-        while (given := self._queue.get()) is not None:
-            what, action = given
+        while (item := self._queue.get()) is not None:
+            what, action = item
             if what in failed:
                 continue
             try:
                 action()
             except Exception as error:
                 failed.add(what)
-                log.warning("W&B failed to take the %s (%s); they are in the run folder", what, brief(error))
+                log.warning("cannot send the %s to W&B (%s); they are in the run folder", what, brief(error))

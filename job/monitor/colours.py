@@ -1,4 +1,4 @@
-"""Colours that every figure and page shares; each can be told apart on white and on near-black."""
+"""Colours of all figures and pages, readable on white and on near-black."""
 
 from collections.abc import Sequence
 
@@ -7,7 +7,16 @@ from job.evaluation.compare import LOWER, UPPER
 SOURCE, TARGET = "#3b6fd4", "#e8833a"
 ROLE = {"source": SOURCE, "target": TARGET}
 GREY, GREEN, PURPLE, TURQUOISE = "#8a8f98", "#3ca951", "#9a5bd6", "#19b3c4"
-LINES = (SOURCE, TARGET, PURPLE, TURQUOISE, GREEN, "#e86fa8", "#9c6b4e", "#e0a800")  # of a chart, in this order
+LINES = (
+    SOURCE,
+    TARGET,
+    PURPLE,
+    TURQUOISE,
+    GREEN,
+    "#e86fa8",
+    "#9c6b4e",
+    "#e0a800",
+)  # of the lines of a chart, in this order
 _BOUNDS = {LOWER: GREY, UPPER: GREEN}
 _EMOTIONS = {
     "neutral": GREY,
@@ -22,12 +31,12 @@ _OTHERS = [*_EMOTIONS.values(), "#e86fa8", "#9c6b4e", "#5aa9ff"]
 
 
 def class_colours(names: Sequence[str]) -> list[str]:
-    """A colour for each class: the emotions have their own, other classes take turns."""
+    """Return a colour for each class: fixed ones for the emotions, and a cycle for other classes."""
     return [_EMOTIONS.get(name, _OTHERS[number % len(_OTHERS)]) for number, name in enumerate(names)]
 
 
 def objective_colours(names: Sequence[str]) -> dict[str, str]:
-    """A colour for each objective: grey and green for the bounds of the gap, the others take turns."""
-    turns = [colour for colour in LINES if colour not in _BOUNDS.values()]
+    """Return a colour for each objective: grey and green for the bounds of the gap, a cycle for the others."""
+    cycle = [colour for colour in LINES if colour not in _BOUNDS.values()]
     others = [name for name in names if name not in _BOUNDS]
-    return _BOUNDS | {name: turns[number % len(turns)] for number, name in enumerate(others)}
+    return _BOUNDS | {name: cycle[number % len(cycle)] for number, name in enumerate(others)}

@@ -1,6 +1,6 @@
-"""``python -m job.monitor.draw RUN STATUS [--test-only]``: figures and report.html of a run, drawn from its folder.
+"""``python -m job.monitor.draw RUN STATUS [--test-only]``: draw figures and report.html of a run from its folder.
 
-A process of its own draws during training, so that neither the training nor its interpreter waits for a picture.
+Training starts it as a separate process, so that it need not wait for figures, nor share the interpreter lock.
 """
 
 import json
@@ -11,16 +11,16 @@ from pathlib import Path
 
 def main() -> None:
     folder, status, *options = sys.argv[1:]
-    if status == "running":  # else all ranks wait for it
+    if status == "running":  # at the end of a run all ranks wait for it
         os.nice(10)
-    # matplotlib among them, a second of work: at low priority
-    from job.monitor.figures.draw import FIGURES, OF_THE_TEST, draw_figures
+    # imports matplotlib, which takes a second: after nice
+    from job.monitor.figures.draw import FIGURES, TEST_FIGURES, draw_figures
     from job.monitor.report.write import write_report
     from job.run_folder.run_view import read_run
 
     run = read_run(Path(folder))
-    run.status["status"] = status  # which the run is about to write
-    written = draw_figures(run, OF_THE_TEST if "--test-only" in options else tuple(FIGURES))
+    run.status["status"] = status  # the run writes this status after drawing
+    written = draw_figures(run, TEST_FIGURES if "--test-only" in options else tuple(FIGURES))
     write_report(run)
     print(json.dumps({name: str(path) for name, path in written.items()}))
 

@@ -1,4 +1,4 @@
-"""Figures drawn beside the training, by a process that never holds it up."""
+"""Draw figures during training, in a separate process."""
 
 import json
 import logging
@@ -9,11 +9,11 @@ import tempfile
 from pathlib import Path
 
 log = logging.getLogger("job")
-ROOT = Path(__file__).parents[2]  # the folder that holds the package
+ROOT = Path(__file__).parents[2]  # parent folder of the package
 
 
 class Drawing:
-    """At most one drawing at a time. A failure is told once and ends the drawing, never the training."""
+    """Run one drawing process at a time. After a failure, log one warning and draw nothing more; training continues."""
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
@@ -21,9 +21,9 @@ class Drawing:
         self._failed = False
 
     def start(self, step: int | None, status: str = "running", figures: bool = True) -> None:
-        """Draw the run as its folder shows it at `step`; without `figures`, those of the test split and the report.
+        """Start drawing all figures and the report of `step`; without `figures`, only test figures and the report.
 
-        While another drawing goes on this one is left out.
+        Do nothing while another drawing process is running.
         """
         if self._failed or self._process is not None:
             return
@@ -43,7 +43,7 @@ class Drawing:
             self._give_up(str(error))
 
     def collect(self) -> tuple[int | None, dict[str, Path]] | None:
-        """The step and the figures of a drawing that is done since the last call; else None, at once."""
+        """Return step and figures of a drawing that has finished since the last call, else None. Does not wait."""
         if self._process is None or self._process.poll() is None:
             return None
         code, self._process = self._process.returncode, None
@@ -58,7 +58,7 @@ class Drawing:
         return self._step, {name: Path(path) for name, path in json.loads(output).items()}
 
     def wait(self, seconds: float) -> tuple[int | None, dict[str, Path]] | None:
-        """Wait for the drawing that goes on, if any; one that takes longer is ended."""
+        """Wait for the running process, if any, and return its step and figures. Kill it after `seconds`."""
         if self._process is None:
             return None
         try:
@@ -67,10 +67,13 @@ class Drawing:
             self._process.kill()
             self._process.wait()
             self._process = None
-            log.warning("figures took more than %d s and are left out: `python -m job report` draws them", seconds)
+            log.warning("figures took more than %d s and are skipped: draw them with `python -m job report`", seconds)
             return None
         return self.collect()
 
-    def _give_up(self, why: str) -> None:
+    def _give_up(self, reason: str) -> None:
         self._failed = True
-        log.warning("cannot draw figures (%s); going on without them: `python -m job report` draws them later", why)
+        log.warning(
+            "cannot draw figures (%s); training continues without them: draw them later with `python -m job report`",
+            reason,
+        )

@@ -1,4 +1,4 @@
-"""Where the numbers of a run go: metrics.jsonl, W&B, the log, figures. On rank 0; elsewhere every call does nothing."""
+"""Record a run on rank 0: metrics.jsonl, W&B, the log, figures. On other ranks every call does nothing."""
 
 import json
 import logging
@@ -30,14 +30,14 @@ log = logging.getLogger("job")
 
 
 class Recorder:
-    """Writes metrics under their full names; shows the few that tell how it goes."""
+    """Write the metrics of a run, show its progress, raise alerts, and draw figures."""
 
     def __init__(
         self, config: Config, folder: Path, metrics: MetricsFile | None, wandb_id: str | None, extra: dict[str, Any]
     ) -> None:
-        """Start recording. `metrics` is the run's metrics.jsonl on the main rank, and None on the others.
+        """Start recording. `metrics` is the metrics.jsonl of the run on the main rank, and None on the others.
 
-        Use it in a `with`: leaving writes how the run ended, by the error or by what `end` was given.
+        Use it as a context manager: on exit it records how the run ended, from the error or the exit code of `end`.
         """
         self._exit_code = EXIT_CRASH
         self.wandb_id = wandb_id
@@ -56,15 +56,15 @@ class Recorder:
             self._watch.look(row, self._evaluation(row["trainer/step"], row))
         self._step = step
         self._evaluated: int | None = None  # the last step with an evaluation
-        self._passed_on: int | None = None  # the last step of which W&B has figures
+        self._sent: int | None = None  # the last step whose figures W&B has
         self._drawing = Drawing(folder) if config.evaluation.figures else None
-        known = facts() | extra
+        all_facts = facts() | extra
         try:
-            write_atomically(folder / "facts.json", json.dumps(scrub_all(known), indent=1) + "\n")
+            write_atomically(folder / "facts.json", json.dumps(scrub_all(all_facts), indent=1) + "\n")
         except OSError as error:
             log.warning("cannot write facts.json: %s", error)
         self.wandb_id = run_id(folder, wandb_id)
-        self._wandb = WandbRun(config, folder, self.wandb_id, known)
+        self._wandb = WandbRun(config, folder, self.wandb_id, all_facts)
         self.wandb_mode = self._wandb.mode
         self._progress = Progress(config.train.steps, step)
         if step and step < config.train.steps:
@@ -72,18 +72,19 @@ class Recorder:
             self.alert(alerts.resumed(step, config.train.steps, self._file.reached, restarts))
 
     def evaluated(self, step: int, samples: Sequence[Sample], class_names: Sequence[str]) -> None:
-        """Take what the evaluation at `step` kept of source and target: figures are drawn of it once it is logged."""
+        """Store the samples of the evaluation at `step` for the figures, which `log` starts to draw."""
         if self._main and self._drawing is not None:
             try:
                 write_sample(self._folder, step, samples, self._config.evaluation.map_samples)
             except OSError as error:
-                log.warning("cannot write figures: %s", error)
+                log.warning("cannot write the samples for figures: %s", error)
             self._wandb.samples(Samples(step, samples, class_names))
 
     def log(self, step: int, metrics: dict[str, Any]) -> None:
+        """Record the metrics of a step, raise the alerts that they cause, and start figures after an evaluation."""
         if not self._main:
             return
-        found = self._watch.look(metrics, self._evaluation(step, metrics))
+        raised = self._watch.look(metrics, self._evaluation(step, metrics))
         row = finite({"trainer/step": step, **metrics})
         self._last |= row
         self._step = step
@@ -93,22 +94,22 @@ class Recorder:
             log.warning("cannot write metrics.jsonl: %s", error)
         self._wandb.log(row)
         self._progress.show(step, row)
-        for alert in found:
+        for alert in raised:
             self.alert(alert)
         if self._drawing is not None:
-            self._pass_on(self._drawing.collect())
+            self._send_figures(self._drawing.collect())
             if "val/source_accuracy" in row:
                 self._evaluated = step
                 self._drawing.start(step)
 
     def _evaluation(self, step: int, row: dict[str, Any]) -> dict[str, Any] | None:
-        """The counts behind the metrics of a row, from its evaluation file."""
+        """Read the counts behind the metrics of a row from its evaluation file, if it is from an evaluation."""
         if "val/source_accuracy" not in row:
             return None
         return read_evaluation(self._folder / "evaluation" / f"step_{step:08d}.json")
 
     def result(self, tested: dict[str, float]) -> str:
-        """The result of a finished run in a line, with what must be said beside it; raises an alert where it is bad."""
+        """Return the result of a finished run in one line, with remarks; raise an alert if nothing was learned."""
         if not self._main:
             return ""
         content = read_evaluation(self._folder / "evaluation" / "test.json")
@@ -121,7 +122,7 @@ class Recorder:
         return "; ".join(parts)
 
     def alert(self, alert: Alert) -> None:
-        """Tell somebody: the log, ``alerts.jsonl``, and W&B, which may send a message."""
+        """Write an alert to the log, ``alerts.jsonl`` and W&B, which may send a message."""
         if not self._main:
             return
         text = scrub(alert.text)
@@ -135,23 +136,23 @@ class Recorder:
         self._wandb.alert(alert.title, text, alert.level)
 
     def artifacts(self, checkpoint: Path, meta: dict[str, Any], shards: str) -> None:
-        """Hand the chosen checkpoint to W&B, and the manifest of its data where that is a local file."""
+        """Send the chosen checkpoint to W&B, and the manifest of its data if that is a local file."""
         if self._main:
             manifest = Path(shards) / "manifest.json"
             self._wandb.artifacts(checkpoint, meta, manifest if manifest.is_file() else None)
 
     def summarise(self, extra: dict[str, Any]) -> dict[str, Any]:
-        """Write ``summary.json``: the last value of every metric, and `extra`. Returns it."""
+        """Write ``summary.json``: the last value of each metric, and `extra`. Return its content."""
         if not self._main:
             return {}
         summary = finite(self._last | extra)
-        with writing(self._folder / "summary.json", "make room and start it again"):
+        with writing(self._folder / "summary.json", "make room and run the same command again"):
             write_atomically(self._folder / "summary.json", json.dumps(summary, indent=1) + "\n")
         self._wandb.summarise(summary)
         return summary
 
     def end(self, exit_code: int) -> int:
-        """Set how the run ends, unless an error follows. Returns the exit code."""
+        """Set the exit code that is recorded unless an error follows; return it."""
         self._exit_code = exit_code
         return exit_code
 
@@ -165,21 +166,21 @@ class Recorder:
         self.close(failed if error is not None else self._exit_code)
 
     def close(self, exit_code: int) -> None:
-        """Draw the figures of the end, and let W&B write what it has; waits for both."""
+        """Draw the last figures and flush W&B; wait for both."""
         if not self._main:
             return
         self._progress.close()
         if self._drawing is not None:
             stopped = exit_code == EXIT_STOPPED
-            # somebody waits: Slurm, or the other ranks
+            # Slurm or the other ranks wait
             seconds = 10 if stopped else min(300, self._config.train.timeout_seconds / 4)
-            self._pass_on(self._drawing.wait(seconds))
-            missing = self._passed_on != self._evaluated  # then they were left out, the one before being slow
+            self._send_figures(self._drawing.wait(seconds))
+            missing = self._sent != self._evaluated  # skipped because an earlier drawing was still running
             self._drawing.start(self._evaluated, ENDS.get(exit_code, "failed"), figures=missing)
-            self._pass_on(self._drawing.wait(seconds))
+            self._send_figures(self._drawing.wait(seconds))
         self._wandb.finish(exit_code)
 
-    def _pass_on(self, drawn: tuple[int, dict[str, Path]] | None) -> None:
-        if drawn is not None and drawn[1]:
-            self._passed_on = drawn[0]
-            self._wandb.figures(*drawn)
+    def _send_figures(self, figures: tuple[int, dict[str, Path]] | None) -> None:
+        if figures is not None and figures[1]:
+            self._sent = figures[0]
+            self._wandb.figures(*figures)

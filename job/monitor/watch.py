@@ -1,7 +1,7 @@
-"""The alerts that a run's metrics give cause for. It asks for no method: what was logged is looked at, to the end.
+"""Raise alerts from the metrics of a run, whatever the method logs.
 
-A difference counts where it is larger than chance makes it on so many images: `evaluation` below is the content of the
-evaluation file of a row's step, which holds the counts. Without it the thresholds alone decide.
+A difference counts only if it is larger than chance on so many images. `evaluation` below is the evaluation file of a
+row's step, which contains the counts. Without it only the thresholds decide.
 """
 
 import math
@@ -14,36 +14,39 @@ from job.evaluation.intervals import share_difference, wilson
 from job.metric_names import TARGET_SHARES
 from job.monitor.alerts import Alert
 
-CANNOT_TELL = 2 * math.log(2)  # the domain loss of a classifier that answers 1/2 to everything
-COLLAPSED, SURELY = 0.9, 0.8  # share of the target predicted as one class, and the least low end of its interval
-FALL = 0.05  # of source accuracy below its best
-RISE = 0.1  # of lambda since then, as a share of it: near its end it rises by nothing that could be the cause
-APART = 0.2  # share of a class in the source, and among the predictions on the target
-WAIT = 0.2  # share of the time
-CHANCE, LEARNED = 0.98, 0.8  # of the class loss of a network that answers the class shares to every image
-IN_A_ROW = 3  # log steps
-FEW_ROWS = 20  # a run with fewer log steps has hardly begun: what it has not learned is no alert
+GUESSING = 2 * math.log(2)  # domain loss of a classifier that always predicts 1/2
+COLLAPSED, SURELY = 0.9, 0.8  # thresholds of the share of one predicted class, and of the low end of its interval
+FALL = 0.05  # drop of source accuracy below its best
+RISE = 0.1  # relative rise of lambda since then; a smaller rise cannot be the cause
+APART = 0.2  # difference of the share of a class between source labels and target predictions
+WAIT = 0.2  # share of the time spent waiting for data
+CHANCE, LEARNED = 0.98, 0.8  # class loss relative to that of a network that always predicts the class shares
+IN_A_ROW = 3  # log steps with the same cause before an alert
+FEW_ROWS = 20  # with fewer log steps, a run that has not learned anything raises no alert
 
 
 class Watch:
-    """Looks at every row of metrics. Raises each alert once, and again only after its cause had gone."""
+    """Check each row of metrics. Each alert is raised once, and again only after its cause has disappeared."""
 
     def __init__(self) -> None:
         self._raised: set[str] = set()
         self._counts: dict[str, int] = {}
         self._best_source: tuple[float, float, int | None] | None = None  # accuracy, lambda, images
         self._lambda: float | None = None
-        self._chance: float | None = None  # class loss of a network that answers the class shares
+        self._chance: float | None = None  # class loss of a network that always predicts the class shares
         self._class_losses = 0
         self._class_loss, self._least_class_loss = math.inf, math.inf
         self._timed = False
 
     def look(self, row: dict[str, Any], evaluation: dict[str, Any] | None = None) -> list[Alert]:
-        """Return the alerts that a row gives cause for. NaN and infinities may still be in it."""
+        """Return the new alerts of a row, which may contain NaN and infinities.
+
+        Each check returns an Alert, False (no cause, or it has disappeared) or None (cannot be decided from this row).
+        """
         self._lambda = row.get("schedule/lambda", self._lambda)
         if evaluation is not None:
             self._chance = _chance_loss(evaluation["target" if "train/target_accuracy" in row else "source"])
-        found = {
+        checks = {
             "nan": _not_finite(row),
             "wait": self._data_wait(row),
             "chance": self._back_at_chance(row),
@@ -52,35 +55,35 @@ class Watch:
             "falling": self._falling_source(row, evaluation),
             "shares": self._class_shares(row, evaluation),
         }
-        if "chance" in self._raised or isinstance(found["chance"], Alert):
-            found["dead"] = None  # a dead encoder starves the domain classifier too: one cause, one alert
-        if isinstance(found["collapse"], Alert) or "collapse" in self._raised:
-            found["shares"] = None  # likewise
-        new = [alert for name, alert in found.items() if isinstance(alert, Alert) and name not in self._raised]
-        for name, alert in found.items():
+        if "chance" in self._raised or isinstance(checks["chance"], Alert):
+            checks["dead"] = None  # a dead encoder also stops the domain classifier: one cause, one alert
+        if isinstance(checks["collapse"], Alert) or "collapse" in self._raised:
+            checks["shares"] = None  # likewise
+        new = [alert for name, alert in checks.items() if isinstance(alert, Alert) and name not in self._raised]
+        for name, alert in checks.items():
             if isinstance(alert, Alert):
                 self._raised.add(name)
-            elif alert is False:  # the cause has gone; None says nothing about it
+            elif alert is False:
                 self._raised.discard(name)
         return new
 
     def at_the_end(self) -> Alert | None:
-        """Return what the result of a finished run must not be read without: its class loss ended at chance."""
+        """Return an alert if the class loss of a finished run ended at chance level."""
         if not self._chance or not CHANCE * self._chance <= self._class_loss < math.inf:
             return None
         return Alert(
             "class loss at chance",
-            f"the class loss ended at {self._class_loss:.3f}, and a network that answers the same to every image has "
-            f"{self._chance:.3f}: it has learned nothing, or lost it; lower optimizer.lr, set optimizer.clip_norm=1",
+            f"the class loss ended at {self._class_loss:.3f}, and a network with the same output for every image has "
+            f"{self._chance:.3f}: it learned nothing, or lost it again; lower optimizer.lr, set optimizer.clip_norm=1",
         )
 
     @property
     def has_begun(self) -> bool:
-        """Whether there were enough log steps to expect that something was learned."""
+        """Whether there are enough log steps to expect that something was learned."""
         return self._class_losses >= FEW_ROWS
 
     def _in_a_row(self, name: str, cause: bool) -> int:
-        """How many times without a break there has been a cause for what is called `name`."""
+        """Count consecutive calls with a cause for the alert `name`."""
         self._counts[name] = self._counts.get(name, 0) + 1 if cause else 0
         return self._counts[name]
 
@@ -92,18 +95,18 @@ class Watch:
         self._class_losses += 1
         self._least_class_loss = min(self._least_class_loss, loss)
         if not self._chance or self._least_class_loss > LEARNED * self._chance:
-            return None  # not known, a single class, or it has learned nothing yet
+            return None  # chance level unknown, a single class, or nothing learned yet
         times = self._in_a_row("chance", loss >= CHANCE * self._chance)
         if times < IN_A_ROW:
             return None if times else False
         dead = row.get("domain/reversed_gradient_norm") == 0
         return Alert(
             "network dead: class loss back at chance",
-            f"the class loss is {loss:.3f}, as of a network that answers the same to every image ({self._chance:.3f}), "
+            f"the class loss is {loss:.3f}, as with the same output for every image ({self._chance:.3f}), "
             f"after {self._least_class_loss:.3f}"
-            + (", and the gradient handed back to the encoder is exactly 0: its features are constant" if dead else "")
-            + ": it will not recover; start again with a lower optimizer.lr, optimizer.clip_norm=1 or "
-            "optimizer.warmup_steps=500; checkpoints/best is from before",
+            + (", and the reversed gradient is exactly 0: the features are constant" if dead else "")
+            + ": it will not recover; start a new run with a lower optimizer.lr, optimizer.clip_norm=1 or "
+            "optimizer.warmup_steps=500; checkpoints/best is from before that",
             "ERROR",
         )
 
@@ -111,8 +114,8 @@ class Watch:
         loss, norm = row.get("train/domain_loss"), row.get("domain/reversed_gradient_norm")
         if loss is None or norm is None or not self._lambda or self._lambda <= 0:
             return None
-        # a loss near 2 ln 2 with a gradient is alignment, not death
-        times = self._in_a_row("dead", abs(loss - CANNOT_TELL) <= 0.005 and norm / self._lambda <= 1e-5)
+        # a loss near 2 ln 2 with a gradient means alignment, not a dead classifier
+        times = self._in_a_row("dead", abs(loss - GUESSING) <= 0.005 and norm / self._lambda <= 1e-5)
         if times < IN_A_ROW:
             return None if times else False
         return Alert(
@@ -131,14 +134,14 @@ class Watch:
         sure = not total or wilson(share * total, total).low >= SURELY
         usual = evaluation is not None and _share_of(evaluation["source"], name, evaluation) >= SURELY
         times = self._in_a_row("collapse", share >= COLLAPSED and sure and not usual)
-        if times < (1 if _learned(row, shares) else 2):  # an untrained network answers one class too
+        if times < (1 if _learned(row, shares) else 2):  # an untrained network predicts one class too
             return None if times else False
         counted = f" ({round(share * total)} of {total} images)" if total else ""
         weaken = "lower objective.lambda_max, let lambda rise later (objective.gamma=5), or " if self._lambda else ""
         return Alert(
             "domain collapse",
-            f"{100 * share:.0f} % of the target is taken for {name}{counted}: {weaken}set "
-            "objective.class_weights=balanced; a collapsed network is of no use",
+            f"{100 * share:.0f} % of the target is predicted as {name}{counted}: {weaken}set "
+            "objective.class_weights=balanced; a collapsed network is useless",
         )
 
     def _falling_source(self, row: dict[str, Any], evaluation: dict[str, Any] | None) -> Alert | bool | None:
@@ -156,11 +159,11 @@ class Watch:
         times = self._in_a_row("falling", best - accuracy >= FALL and surely and rises)
         if times < 2:
             return None if times else False
-        counted = f" (of {images} images: more than chance)" if images else ""
+        counted = f" ({images} images, larger than chance)" if images else ""
         return Alert(
             "source accuracy falls while lambda rises",
-            f"{accuracy:.3f} after {best:.3f}{counted}, while lambda went from {then:.2f} to {self._lambda:.2f}: the "
-            "encoder gives up the classes to hide the domain; lower objective.lambda_max or objective.gamma",
+            f"{accuracy:.3f} after {best:.3f}{counted}, while lambda rose from {then:.2f} to {self._lambda:.2f}: the "
+            "encoder loses the classes to hide the domain; lower objective.lambda_max or objective.gamma",
         )
 
     def _class_shares(self, row: dict[str, Any], evaluation: dict[str, Any] | None) -> Alert | bool | None:
@@ -173,8 +176,8 @@ class Watch:
             return None if times else False
         return Alert(
             "class shares differ",
-            f"{'; '.join(apart)}: either the target's classes are spread otherwise, and then aligning whole domains "
-            "costs accuracy in them, or the predictions are wrong; compare with what you know of the target, try a "
+            f"{'; '.join(apart)}: either the target has other class shares, and then aligning whole domains costs "
+            "accuracy, or the predictions are wrong; compare with what you know about the target, try a "
             "lower objective.lambda_max or objective.class_weights=balanced",
             "INFO",
         )
@@ -183,7 +186,7 @@ class Watch:
         wait = row.get("speed/data_wait_fraction")
         if wait is None:
             return None
-        if not self._timed:  # the first one has the start-up in it
+        if not self._timed:  # the first value includes the start-up
             self._timed = True
             return None
         times = self._in_a_row("wait", wait > WAIT)
@@ -192,24 +195,24 @@ class Watch:
         return Alert(
             "training waits for data",
             f"{100 * wait:.0f} % of the time: raise data.threads, data.prefetch and, if memory allows, "
-            "data.decoded_gib, put data.cache_dir on a local disk, or ask for more CPU cores per GPU",
+            "data.decoded_gib, put data.cache_dir on a local disk, or request more CPU cores per GPU",
         )
 
 
 def classes_apart(evaluation: dict[str, Any]) -> list[str]:
-    """The classes whose share in the source and among the target's predictions differ much, with the counts."""
+    """Describe the classes whose shares in source labels and target predictions differ by more than chance."""
     source, target = evaluation["source"], evaluation["target"]
     if source["confusion"] is None:
         return []
     true, predicted = np.sum(source["confusion"], 1).tolist(), target["predicted"]
-    of, total = sum(true), sum(predicted)
+    labelled, total = sum(true), sum(predicted)
     apart = []
     for name, one, other in zip(evaluation["class_names"], true, predicted, strict=True):
-        low, high = share_difference(other, total, one, of)
-        if of and total and abs(other / total - one / of) >= APART and (low > 0 or high < 0):
+        low, high = share_difference(other, total, one, labelled)
+        if labelled and total and abs(other / total - one / labelled) >= APART and (low > 0 or high < 0):
             apart.append(
-                f"{other} of {total} target images ({100 * other / total:.0f} %) are taken for {name}, and {one} of "
-                f"{of} of the source ({100 * one / of:.0f} %) are {name}"
+                f"{other} of {total} target images ({100 * other / total:.0f} %) are predicted as {name}, but {one} "
+                f"of {labelled} source images ({100 * one / labelled:.0f} %) are {name}"
             )
     return apart
 
@@ -231,24 +234,24 @@ def _shares(row: dict[str, Any]) -> dict[str, float]:
 
 
 def _learned(row: dict[str, Any], shares: Collection[str]) -> bool:
-    """Whether the source was learned: its accuracy is twice that of guessing, or half way up from there."""
+    """Return whether source accuracy is above twice the level of guessing, or above half way from there to 1."""
     guessing = 1 / len(shares)
     return row.get("val/source_accuracy", 0.0) > min(2 * guessing, (1 + guessing) / 2)
 
 
 def _labelled(domain: dict[str, Any]) -> int | None:
-    """How many images of a domain the evaluation had labels of."""
+    """Return the number of labelled images of a domain, or None without labels."""
     return None if domain["confusion"] is None else int(np.sum(domain["confusion"]))
 
 
 def _share_of(domain: dict[str, Any], name: str, evaluation: dict[str, Any]) -> float:
-    """The true share of a class in a labelled domain; 0 where it is not known."""
+    """Return the true share of a class in a domain; 0 without labels."""
     counts = np.sum(domain["confusion"], 1) if domain["confusion"] is not None else np.zeros(1)
     return float(counts[evaluation["class_names"].index(name)] / counts.sum()) if counts.sum() else 0.0
 
 
 def _chance_loss(domain: dict[str, Any]) -> float:
-    """Cross-entropy of a network that answers the class shares to every image: ln C where all are alike."""
+    """Return the cross-entropy of a network that always predicts the class shares: ln C if they are equal."""
     if domain["confusion"] is None or not np.sum(domain["confusion"]):
         return math.log(len(domain["predicted"]))
     shares = np.sum(domain["confusion"], 1) / np.sum(domain["confusion"])

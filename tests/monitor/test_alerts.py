@@ -1,4 +1,4 @@
-"""Each alert on the numbers that cause it, and not on those that look alike."""
+"""Each alert is raised by the metrics that cause it, and not by similar ones."""
 
 import math
 
@@ -7,11 +7,11 @@ import pytest
 from job.monitor import alerts
 from job.monitor.watch import Watch
 
-CANNOT_TELL = 2 * math.log(2)
+GUESSING = 2 * math.log(2)
 
 
 def titles(rows) -> list[str]:
-    """Titles of the alerts on rows; a row may come with the content of its evaluation file."""
+    """Return the titles of the alerts of rows; a row may be paired with its evaluation file."""
     watch = Watch()
     pairs = [row if isinstance(row, tuple) else (row, None) for row in rows]
     return [alert.title for row, evaluation in pairs for alert in watch.look(row, evaluation)]
@@ -21,26 +21,26 @@ def domain(loss, norm, lambda_=0.5):
     return {"train/domain_loss": loss, "domain/reversed_gradient_norm": norm, "schedule/lambda": lambda_}
 
 
-def test_a_dead_domain_classifier():
-    assert titles([domain(CANNOT_TELL, 0.0)] * 5) == ["domain classifier dead"]
+def test_dead_domain_classifier():
+    assert titles([domain(GUESSING, 0.0)] * 5) == ["domain classifier dead"]
 
 
-def test_a_domain_classifier_that_dies_later_is_dead_too():
-    assert titles([domain(0.9, 0.1)] * 10 + [domain(CANNOT_TELL, 0.0)] * 5) == ["domain classifier dead"]
+def test_domain_classifier_that_dies_later():
+    assert titles([domain(0.9, 0.1)] * 10 + [domain(GUESSING, 0.0)] * 5) == ["domain classifier dead"]
 
 
 @pytest.mark.parametrize(
     "rows",
     [
-        [domain(CANNOT_TELL, 0.03)] * 5,  # aligned, and the encoder still hears something
-        [domain(0.9, 0.1), *[domain(CANNOT_TELL, 1e-3)] * 5],  # aligned later, and still handing something back
-        [domain(CANNOT_TELL, 0.0)] * 2,  # two log steps may be chance
-        [domain(CANNOT_TELL, 0.0, lambda_=0.0)] * 5,  # at lambda 0 nothing is handed back
+        [domain(GUESSING, 0.03)] * 5,  # aligned, and a gradient still reaches the encoder
+        [domain(0.9, 0.1), *[domain(GUESSING, 1e-3)] * 5],  # aligned later, with a small gradient
+        [domain(GUESSING, 0.0)] * 2,  # two log steps may be chance
+        [domain(GUESSING, 0.0, lambda_=0.0)] * 5,  # lambda 0: no gradient is expected
         [domain(0.7, 0.0)] * 5,
     ],
     ids=["gradient", "later", "two", "lambda-0", "loss"],
 )
-def test_a_living_domain_classifier(rows):
+def test_healthy_domain_classifier(rows):
     assert titles(rows) == []
 
 
@@ -49,18 +49,18 @@ def evaluation(accuracy=0.8, lambda_=0.5, **shares):
     return row | {f"val/target_prediction_share/{name}": share for name, share in shares.items()}
 
 
-def test_a_collapse_is_told_at_once_when_the_source_was_learnt():
+def test_collapse_is_reported_at_once_if_the_source_was_learned():
     assert titles([evaluation(joy=0.95, fear=0.05, anger=0.0)]) == ["domain collapse"]
 
 
-def test_an_untrained_network_is_given_a_second_evaluation():
+def test_collapse_of_an_untrained_network_needs_two_evaluations():
     untrained = evaluation(0.3, joy=0.95, fear=0.05, anger=0.0)
     assert titles([untrained]) == []
     assert titles([untrained, untrained]) == ["domain collapse"]
     assert titles([untrained, evaluation(joy=0.4, fear=0.3, anger=0.3), untrained]) == []
 
 
-def test_an_alert_comes_once_and_again_after_its_cause_had_gone():
+def test_alert_is_raised_once_and_again_after_its_cause_disappeared():
     bad, good = evaluation(joy=0.95, fear=0.05, anger=0.0), evaluation(joy=0.4, fear=0.3, anger=0.3)
     assert titles([bad, bad, bad, good, bad]) == ["domain collapse"] * 2
 
@@ -68,8 +68,8 @@ def test_an_alert_comes_once_and_again_after_its_cause_had_gone():
 def test_source_accuracy_that_falls_while_lambda_rises():
     fall = [evaluation(0.8, 0.1), evaluation(0.7, 0.3), evaluation(0.68, 0.5)]
     assert titles(fall) == ["source accuracy falls while lambda rises"]
-    assert titles([evaluation(0.8, 0.5), evaluation(0.7, 0.5), evaluation(0.68, 0.5)]) == []  # lambda stands still
-    assert titles([evaluation(0.8, 0.1), evaluation(0.7, 0.3), evaluation(0.79, 0.5)]) == []  # it came back
+    assert titles([evaluation(0.8, 0.5), evaluation(0.7, 0.5), evaluation(0.68, 0.5)]) == []  # constant lambda
+    assert titles([evaluation(0.8, 0.1), evaluation(0.7, 0.3), evaluation(0.79, 0.5)]) == []  # accuracy recovered
 
 
 def test_nan_in_the_metrics_names_the_metric():
@@ -81,12 +81,12 @@ def test_nan_in_the_metrics_names_the_metric():
 
 def test_waiting_for_data():
     row = {"speed/data_wait_fraction": 0.35}
-    assert titles([row] * 2) == []  # the first has the start-up in it, and one alone may be a hiccup
+    assert titles([row] * 2) == []  # the first includes the start-up, and a single one may be noise
     assert titles([row] * 3) == ["training waits for data"]
     assert titles([row, row, {"speed/data_wait_fraction": 0.1}, row]) == []
 
 
-def test_a_method_without_lambda_or_domain_loss_is_looked_at_by_what_it_logs():
+def test_method_without_lambda_or_domain_loss():
     rows = [{"val/source_accuracy": 0.8 - 0.1 * n} for n in range(5)]
     assert titles(rows) == []
     collapsed = {"val/source_accuracy": 0.9, "val/target_prediction_share/a": 1.0, "val/target_prediction_share/b": 0.0}
@@ -95,15 +95,15 @@ def test_a_method_without_lambda_or_domain_loss_is_looked_at_by_what_it_logs():
     assert "lambda" not in alert.text
 
 
-# Noise: what chance does on so many images is no alert ---------------------------------------------------------------
+# Noise: differences within chance raise no alert ----------------------------------------------------------------------
 
 
 def counts(source: list[int], predicted: list[int], right: float = 1.0) -> dict:
-    """An evaluation file: images of each class in the source, and how often each class is predicted on the target."""
+    """Return an evaluation file from the source images and the target predictions of each class."""
     classes = len(source)
-    found = [round(right * of) for of in source]
+    correct = [round(right * images) for images in source]
     confusion = [
-        [found[row] if row == column else (source[row] - found[row]) * (column == (row + 1) % classes)
+        [correct[row] if row == column else (source[row] - correct[row]) * (column == (row + 1) % classes)
          for column in range(classes)]
         for row in range(classes)
     ]  # fmt: skip
@@ -120,20 +120,20 @@ def falling(accuracies: list[float], lambdas: list[float], images: int) -> list:
     return [(evaluation(a, lam), evaluation_file) for a, lam in zip(accuracies, lambdas, strict=True)]
 
 
-def test_three_of_55_images_are_no_fall_of_the_accuracy():
+def test_three_of_55_images_are_not_a_drop_of_accuracy():
     accuracies = [25 / 55, 22 / 55, 22 / 55]
     assert titles(falling(accuracies, [0.1, 0.3, 0.5], 55)) == []
     assert titles(falling([0.8, 0.4, 0.4], [0.1, 0.3, 0.5], 55)) == ["source accuracy falls while lambda rises"]
     assert titles(falling(accuracies, [0.1, 0.3, 0.5], 5500)) == ["source accuracy falls while lambda rises"]
 
 
-def test_lambda_that_rises_by_nothing_to_be_seen_has_not_risen():
-    """It was written as "while lambda went from 0.30 to 0.30"."""
+def test_negligible_rise_of_lambda_does_not_count():
+    """Its alert would read "while lambda rose from 0.30 to 0.30"."""
     assert titles(falling([0.8, 0.4, 0.4], [0.3, 0.3001, 0.3004], 500)) == []
     assert titles(falling([0.8, 0.4, 0.4], [0.48, 0.49, 0.50], 500)) == []
 
 
-def test_a_collapse_of_a_few_images_is_no_collapse_yet():
+def test_collapse_needs_enough_images():
     row = evaluation(joy=0.95, fear=0.05, anger=0.0)
     assert titles([(row, counts([7, 7, 6], [19, 1, 0]))]) == []
     (alert,) = Watch().look(row, counts([70, 70, 60], [190, 10, 0]))
@@ -141,24 +141,26 @@ def test_a_collapse_of_a_few_images_is_no_collapse_yet():
     assert "190 of 200 images" in alert.text
 
 
-def test_a_class_that_is_nearly_all_of_the_source_may_be_nearly_all_of_the_target():
+def test_dominant_class_of_the_source_may_dominate_the_target():
     row = evaluation(joy=0.95, fear=0.05, anger=0.0)
     assert titles([(row, counts([190, 8, 2], [190, 10, 0]))]) == []
 
 
-def test_class_shares_that_differ_are_reported_with_the_counts():
+def test_different_class_shares_are_reported_with_counts():
     row = evaluation(joy=0.6, fear=0.25, anger=0.15)
     pair = row, counts([30, 35, 35], [60, 25, 15])
-    assert titles([pair]) == []  # one evaluation may be a swing
+    assert titles([pair]) == []  # a single evaluation may be noise
     watch = Watch()
     watch.look(*pair)
     (alert,) = watch.look(*pair)
     assert alert.title == "class shares differ"
-    assert "60 of 100 target images (60 %) are taken for joy, and 30 of 100 of the source (30 %) are joy" in alert.text
-    assert titles([(row, counts([3, 4, 4], [6, 3, 2]))] * 3) == []  # 27 points of 11 images
+    assert (
+        "60 of 100 target images (60 %) are predicted as joy, but 30 of 100 source images (30 %) are joy" in alert.text
+    )
+    assert titles([(row, counts([3, 4, 4], [6, 3, 2]))] * 3) == []  # 27 percentage points on 11 images
 
 
-def test_a_class_that_the_source_lacks_is_seen_in_the_predictions():
+def test_predicted_class_without_source_images_is_reported():
     pair = evaluation(joy=0.5, fear=0.5, anger=0.0), counts([0, 50, 50], [50, 50, 0])
     assert "class shares differ" in titles([pair] * 2)
 
@@ -171,13 +173,13 @@ def training(loss: float, norm: float = 0.1, domain_loss: float = 1.0) -> dict:
 
 
 def dying() -> list:
-    """Learns, and dies at the eleventh log step: class loss ln 3, domain loss 2 ln 2, reversed gradient exactly 0."""
+    """Return rows of a network that dies at log step 11: class loss ln 3, domain loss 2 ln 2, reversed gradient 0."""
     alive = [training(1.2 - 0.1 * n) for n in range(10)]
     learned = alive[-1] | evaluation(), counts([30, 30, 30], [30, 30, 30])
-    return [*alive, learned, *[training(math.log(3), 0.0, CANNOT_TELL)] * 18]
+    return [*alive, learned, *[training(math.log(3), 0.0, GUESSING)] * 18]
 
 
-def test_a_dead_encoder_is_one_alert_and_an_error():
+def test_dead_encoder_raises_one_alert_of_level_error():
     assert titles(dying()) == ["network dead: class loss back at chance"]
     watch = Watch()
     (alert,) = [alert for row in dying() for alert in watch.look(*(row if isinstance(row, tuple) else (row, None)))]
@@ -187,23 +189,23 @@ def test_a_dead_encoder_is_one_alert_and_an_error():
     assert "class loss ended at 1.099" in watch.at_the_end().text
 
 
-def test_a_class_loss_that_swings_or_has_not_fallen_yet_is_alive():
+def test_oscillating_or_initial_class_loss_raises_no_alert():
     rows = dying()
-    swinging = [row for pair in zip(rows[-10:], [training(0.4)] * 10, strict=True) for row in pair]
-    assert titles([*rows[:11], *swinging]) == []
+    oscillating = [row for pair in zip(rows[-10:], [training(0.4)] * 10, strict=True) for row in pair]
+    assert titles([*rows[:11], *oscillating]) == []
     young = [(training(1.1) | evaluation(0.3), counts([30, 30, 30], [30, 30, 30]))] * 8
     assert titles(young) == []
 
 
-def test_chance_is_known_of_uneven_classes_too():
-    """A dead network answers the class shares: its loss is their entropy, which is below ln C."""
+def test_chance_level_of_uneven_classes():
+    """The loss of a dead network is the entropy of the class shares, which is below ln C."""
     uneven = counts([80, 10, 10], [80, 10, 10])
     entropy = -sum(p * math.log(p) for p in (0.8, 0.1, 0.1))
     rows = [(training(0.2) | evaluation(), uneven), *[training(entropy)] * 3]
     assert titles(rows) == ["network dead: class loss back at chance"]
 
 
-def test_the_end_of_a_run_that_has_learned_something_needs_no_remark():
+def test_no_final_alert_after_learning():
     watch = Watch()
     watch.look(training(0.3) | evaluation(), counts([30, 30, 30], [30, 30, 30]))
     assert watch.at_the_end() is None
@@ -213,13 +215,15 @@ def test_the_end_of_a_run_that_has_learned_something_needs_no_remark():
     assert one_class.at_the_end() is None
 
 
-def test_every_alert_says_what_to_do():
+def test_each_alert_contains_a_remedy():
     texts = [
         alerts.resumed(100, 400, 150, "2").text,
         alerts.stopped("SIGTERM", "runs/a/checkpoints/step_00000100").text,
         *(alert.text for alert in Watch().look({"x": math.inf})),
     ]
-    assert "goes on from step 100 of 400 (restart 2); steps 101 to 150 are done again" in texts[0]
-    assert texts[1].startswith("SIGTERM; runs/a/checkpoints/step_00000100 is saved: the same command, or Slurm")
+    assert "resuming from step 100 of 400 (restart 2); steps 101 to 150 are repeated" in texts[0]
+    assert texts[1].startswith(
+        "SIGTERM; runs/a/checkpoints/step_00000100 is saved: run the same command again to resume"
+    )
     assert "lower optimizer.lr" in texts[2]
     assert all("\n" not in text for text in texts)

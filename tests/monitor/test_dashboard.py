@@ -1,4 +1,4 @@
-"""The W&B dashboard, as far as it can be tested without a server: what would be sent, and how it fails."""
+"""The W&B dashboard without a server: the JSON that would be sent, and its errors."""
 
 import json
 import re
@@ -11,7 +11,7 @@ from job.__main__ import main
 from job.monitor.wandb import dashboard
 from job.system.errors import JobError
 
-DESIGN = {
+PUBLIC_METRICS = {
     *("train/class_loss", "train/domain_loss", "train/source_accuracy"),
     *("domain/accuracy", "domain/confusion", "domain/a_distance", "domain/reversed_gradient_norm"),
     *("schedule/lambda", "schedule/lr", "val/source_accuracy", "selection/infomax"),
@@ -21,21 +21,23 @@ DESIGN = {
 }
 
 
-def test_every_metric_of_the_design_has_a_panel():
+def test_each_public_metric_has_a_panel():
     exact = {*dashboard.COMPARED_TESTS, *dashboard.OVER_SEEDS}
     patterns = [pattern for panels in dashboard.LINES.values() for pattern in panels.values()]
-    assert not [name for name in DESIGN - exact if not any(re.search(pattern, name) for pattern in patterns)]
+    assert not [name for name in PUBLIC_METRICS - exact if not any(re.search(pattern, name) for pattern in patterns)]
     assert any(re.search(pattern, "train/coral_loss") for pattern in patterns)
 
 
-def test_the_media_panels_show_figures_that_are_drawn():
+def test_media_panels_show_existing_figures():
     from job.monitor.figures.draw import FIGURES
 
     assert {name for names in dashboard.MEDIA.values() for name in names} <= set(FIGURES)
 
 
-def test_a_dry_run_prints_json_without_network_or_key(monkeypatch, tmp_path):
-    pytest.importorskip("wandb_workspaces", reason="an extra: pip install --requirement requirements-dashboard.txt")
+def test_dry_run_prints_json_without_network_or_key(monkeypatch, tmp_path):
+    pytest.importorskip(
+        "wandb_workspaces", reason="optional package: pip install --requirement requirements-dashboard.txt"
+    )
     monkeypatch.delenv("WANDB_API_KEY", raising=False)
     monkeypatch.setenv("NETRC", str(tmp_path / "none"))
     monkeypatch.setenv("WANDB_BASE_URL", "http://127.0.0.1:9")
@@ -52,14 +54,16 @@ def test_a_dry_run_prints_json_without_network_or_key(monkeypatch, tmp_path):
     assert "Compare by objective" in json.dumps(content["report"])
 
 
-def test_without_the_extra_there_is_one_clear_line(monkeypatch):
+def test_missing_package_is_one_clear_error(monkeypatch):
     monkeypatch.setitem(sys.modules, "wandb_workspaces.reports.v2", None)
     with pytest.raises(JobError, match=r"pip install --requirement requirements-dashboard\.txt"):
         dashboard.build("me", "p")
 
 
-def test_a_server_that_refuses_is_one_clear_line(monkeypatch, tmp_path):
-    pytest.importorskip("wandb_workspaces", reason="an extra: pip install --requirement requirements-dashboard.txt")
+def test_server_error_is_one_clear_error(monkeypatch, tmp_path):
+    pytest.importorskip(
+        "wandb_workspaces", reason="optional package: pip install --requirement requirements-dashboard.txt"
+    )
     monkeypatch.delenv("WANDB_API_KEY", raising=False)
     monkeypatch.setenv("NETRC", str(tmp_path / "none"))
     with pytest.raises(JobError, match=r"cannot write the dashboard of me/p \(.*\): check the names"):

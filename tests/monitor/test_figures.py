@@ -1,4 +1,4 @@
-"""What is drawn of a run, and that target labels go nowhere but into what is called oracle."""
+"""Figures and reports of a run. Only files named oracle may use target labels."""
 
 import fcntl
 import json
@@ -34,7 +34,7 @@ DRAWN = {
 
 @pytest.fixture(scope="module")
 def drawn(tmp_path_factory, faces):
-    """A short run with figures."""
+    """Train a short run with figures."""
     from tests.support.running import SMALL
 
     output = tmp_path_factory.mktemp("drawn")
@@ -46,21 +46,21 @@ def drawn(tmp_path_factory, faces):
 
 def test_every_figure_is_drawn(drawn):
     for name in FIGURES:
-        with Image.open(figure_path(drawn.run_folder, name)) as picture:
-            assert min(picture.size) > 200, name
-            assert np.asarray(picture.convert("L")).std() > 5, f"{name} is blank"
+        with Image.open(figure_path(drawn.run_folder, name)) as image:
+            assert min(image.size) > 200, name
+            assert np.asarray(image.convert("L")).std() > 5, f"{name} is blank"
     assert {path.name for path in (drawn.run_folder / "figures" / "oracle").iterdir()} == {
         f"{name.removeprefix('oracle/')}.png" for name in FIGURES if name.startswith("oracle/")
     }
 
 
-def test_no_half_written_file_is_left(drawn):
+def test_no_temporary_file_is_left(drawn):
     assert not [path.name for path in drawn.run_folder.rglob(".*")]
 
 
 @pytest.fixture
-def blind_shards(tmp_path):
-    """Small faces whose target has no label in any split, not even in test."""
+def unlabelled_shards(tmp_path):
+    """Write small faces whose target has no labels in any split, including test."""
     shards = tmp_path / "unlabelled"
     options = {"train": 96, "val": 33, "test": 35}
     write_shards("faces", None, shards, size=48, shards=8, workers=1, options=options, progress=False)
@@ -72,8 +72,8 @@ def blind_shards(tmp_path):
     return shards
 
 
-def test_without_any_target_label_all_say_so_and_show_the_rest(small, blind_shards, tmp_path):
-    config = small(**merge(DRAWN, {"name": "blind", "data": {"shards": str(blind_shards)}}))
+def test_outputs_without_target_labels(small, unlabelled_shards, tmp_path):
+    config = small(**merge(DRAWN, {"name": "unlabelled", "data": {"shards": str(unlabelled_shards)}}))
     assert train(config) == 0
     folder = config.run_folder
     assert "no target labels: not measured" in (folder / "log.txt").read_text().splitlines()[-1]
@@ -96,11 +96,11 @@ def test_without_any_target_label_all_say_so_and_show_the_rest(small, blind_shar
     assert "above 0.9 in" in card
 
 
-def test_labels_of_the_test_split_alone_are_used_there_alone(small, tmp_path):
+def test_labels_of_the_test_split_only_are_used_for_the_test_only(small, tmp_path):
     shards = tmp_path / "unlabelled"
     write_shards("faces", None, shards, size=48, shards=8, workers=1, options={"train": 96, "val": 33, "test": 35},
                  progress=False)  # fmt: skip
-    config = small(**merge(DRAWN, {"name": "blind", "data": {"shards": str(shards)}}))
+    config = small(**merge(DRAWN, {"name": "unlabelled", "data": {"shards": str(shards)}}))
     assert train(config) == 0
     oracle = config.run_folder / "figures" / "oracle"
     assert [path.name for path in oracle.iterdir()] == ["test_confusion_target.png"]
@@ -109,7 +109,7 @@ def test_labels_of_the_test_split_alone_are_used_there_alone(small, tmp_path):
     assert "By class, true" not in page
 
 
-def test_a_finished_run_shows_the_test_of_the_chosen_checkpoint_on_top(drawn):
+def test_report_of_a_finished_run_starts_with_the_test_results(drawn):
     page = (drawn.run_folder / "report.html").read_text()
     summary = json.loads((drawn.run_folder / "summary.json").read_text())
     tiles = re.search(r'<div class="tiles">(.*?)</div></div>', page, re.S)[1]
@@ -121,7 +121,7 @@ def test_a_finished_run_shows_the_test_of_the_chosen_checkpoint_on_top(drawn):
     assert "validation" not in tiles
 
 
-def test_a_term_that_nobody_listed_has_a_curve(drawn, tmp_path):
+def test_unlisted_metric_has_a_curve(drawn, tmp_path):
     folder = tmp_path / "copy"
     shutil.copytree(drawn.run_folder, folder)
     lines = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
@@ -133,7 +133,7 @@ def test_a_term_that_nobody_listed_has_a_curve(drawn, tmp_path):
     assert "<h3>decay" in page
 
 
-def test_a_figure_whose_numbers_are_gone_goes_too(drawn, tmp_path):
+def test_figure_without_data_is_deleted(drawn, tmp_path):
     folder = tmp_path / "copy"
     shutil.copytree(drawn.run_folder, folder)
     for path in (folder / "evaluation").glob("*.json"):
@@ -145,7 +145,7 @@ def test_a_figure_whose_numbers_are_gone_goes_too(drawn, tmp_path):
     assert figure_path(folder, "figures/confusion_source").exists()
 
 
-def test_the_report_asks_nobody_for_anything(drawn):
+def test_report_is_self_contained(drawn):
     page = (drawn.run_folder / "report.html").read_text()
     assert not re.findall(r'(?:src|href)="(?!data:)[^"]*"', page)
     assert not re.search(r"https?://(?!www\.w3\.org/2000/svg)", page)
@@ -160,10 +160,10 @@ def test_the_report_asks_nobody_for_anything(drawn):
     ):
         assert word in page, word
     assert "launch/local.sh" in page
-    assert 'http-equiv="refresh"' not in page  # the run is over
+    assert 'http-equiv="refresh"' not in page  # the run has finished
 
 
-def test_the_report_of_a_running_run_refreshes_itself(drawn, tmp_path):
+def test_report_of_a_running_run_reloads(drawn, tmp_path):
     folder = tmp_path / "copy"
     shutil.copytree(drawn.run_folder, folder)
     (folder / "status.json").write_text('{"status": "running", "exit_code": null}')
@@ -175,8 +175,8 @@ def test_the_report_of_a_running_run_refreshes_itself(drawn, tmp_path):
     assert '<span class="badge running">' in page
 
 
-def test_the_report_of_a_killed_run_says_so(drawn, tmp_path):
-    """Its status file was written when it began."""
+def test_report_of_a_killed_run_shows_killed(drawn, tmp_path):
+    """Its status file still says running."""
     folder = tmp_path / "copy"
     shutil.copytree(drawn.run_folder, folder)
     (folder / "status.json").write_text('{"status": "running", "exit_code": null}')
@@ -185,12 +185,12 @@ def test_the_report_of_a_killed_run_says_so(drawn, tmp_path):
     assert 'http-equiv="refresh"' not in page
     (folder / "lock").write_text("process 1 on another-node")
     os.utime(folder / "log.txt")
-    assert read_run(folder).status["status"] == "running", "its lock may not be seen from here"
+    assert read_run(folder).status["status"] == "running", "a lock of another node may be invisible here"
     os.utime(folder / "log.txt", (time.time() - 1000,) * 2)
     assert read_run(folder).status["status"] == "killed"
 
 
-def test_a_run_without_an_evaluation_yet_has_a_report(drawn, tmp_path):
+def test_report_before_the_first_evaluation(drawn, tmp_path):
     folder = tmp_path / "young"
     folder.mkdir()
     shutil.copy(drawn.run_folder / "config.yaml", folder)
@@ -205,7 +205,7 @@ def test_a_run_without_an_evaluation_yet_has_a_report(drawn, tmp_path):
         read_run(tmp_path / "nowhere")
 
 
-def test_evaluations_after_the_step_that_a_run_went_back_to_do_not_count(drawn, tmp_path):
+def test_evaluations_after_the_resumed_step_do_not_count(drawn, tmp_path):
     folder = tmp_path / "back"
     shutil.copytree(drawn.run_folder, folder)
     lines = (folder / "metrics.jsonl").read_text().splitlines(keepends=True)
@@ -213,7 +213,7 @@ def test_evaluations_after_the_step_that_a_run_went_back_to_do_not_count(drawn, 
     assert [evaluation["step"] for evaluation in read_run(folder).evaluations] == [4]
 
 
-def test_the_command_draws_them_again(drawn, tmp_path):
+def test_report_command_draws_figures_again(drawn, tmp_path):
     folder = tmp_path / "again"
     shutil.copytree(drawn.run_folder, folder)
     (folder / "report.html").unlink()
@@ -223,7 +223,7 @@ def test_the_command_draws_them_again(drawn, tmp_path):
     assert (folder / "report.html").exists()
 
 
-def test_figures_do_not_touch_the_training(small, drawn):
+def test_figures_do_not_change_training(small, drawn):
     from tests.support.running import assert_same_weights, weights
 
     without = small(**merge(DRAWN, {"name": "without", "evaluation": {"figures": False}}))
@@ -232,14 +232,14 @@ def test_figures_do_not_touch_the_training(small, drawn):
     assert_same_weights(weights(without), weights(drawn))
 
 
-def test_a_drawing_that_fails_is_told_once_and_the_training_goes_on(small, tmp_path, monkeypatch):
+def test_failed_drawing_is_one_warning_and_training_continues(small, tmp_path, monkeypatch):
     monkeypatch.setattr("job.monitor.drawing.ROOT", "/nowhere")
     monkeypatch.setenv("PYTHONSAFEPATH", "1")
-    monkeypatch.chdir(tmp_path)  # before Python 3.11 that is not heard of
+    monkeypatch.chdir(tmp_path)  # Python before 3.11 ignores PYTHONSAFEPATH
     config = small(**merge(DRAWN, {"name": "undrawn"}))
     assert train(config) == 0
-    told = [line for line in (config.run_folder / "log.txt").read_text().splitlines() if "cannot draw figures" in line]
-    assert len(told) == 1
+    lines = (config.run_folder / "log.txt").read_text().splitlines()
+    assert len([line for line in lines if "cannot draw figures" in line]) == 1
     assert len(rows(config)) == 8
 
 
@@ -259,21 +259,21 @@ def sampler_of(n: int, samples=10, faces=4, mistakes=3) -> tuple[Sampler, Output
     return sampler, output, labels.numpy()
 
 
-def test_the_sample_is_the_first_ones_and_the_most_confident_mistakes():
+def test_sample_has_the_first_samples_and_the_most_confident_mistakes():
     sampler, output, labels = sampler_of(40)
     sample = sampler.gather()
     assert isinstance(sample, Sample)
     np.testing.assert_array_equal(sample.features, output.features[:10].numpy())
     np.testing.assert_array_equal(sample.labels, labels[:10])
     assert sample.faces.keys == ["k000", "k001", "k002", "k003"]
-    assert sample.faces.images.shape == (4, 96, 77, 3)  # small ones
+    assert sample.faces.images.shape == (4, 96, 77, 3)  # thumbnails
     confidence, predicted = (part.numpy() for part in output.class_logits.softmax(1).max(1))
     wrong = [i for i in np.argsort(-confidence) if predicted[i] != labels[i]][:3]
     assert sample.mistakes.keys == [f"k{i:03d}" for i in wrong]
     np.testing.assert_allclose(sample.mistakes.confidence, confidence[wrong])
 
 
-def test_a_feature_map_is_the_same_every_time():
+def test_feature_map_is_deterministic():
     features = np.random.default_rng(0).normal(size=(60, 12))
     for method in ("pca", "tsne"):
         positions = lay_out(features, method)
@@ -285,7 +285,7 @@ def test_a_feature_map_is_the_same_every_time():
 
 
 @pytest.mark.slow
-def test_the_sample_of_two_ranks_is_the_whole_ones_size(small, tmp_path):
+def test_sample_of_two_ranks_has_the_configured_size(small, tmp_path):
     config = small(**merge(DRAWN, {"name": "two"}))
     finish(start(config, tmp_path, ranks=2))
     run = read_run(config.run_folder)
@@ -303,10 +303,10 @@ def test_the_sample_of_two_ranks_is_the_whole_ones_size(small, tmp_path):
 
 
 def browser() -> str:
-    found = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
-    if found is None:
-        pytest.skip("no browser: install chromium to look at the report")
-    return found
+    path = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
+    if path is None:
+        pytest.skip("no browser: install chromium to test the report")
+    return path
 
 
 def screenshot(page, out, tmp_path, scheme: str, width: int = 1280) -> np.ndarray:
@@ -317,26 +317,26 @@ def screenshot(page, out, tmp_path, scheme: str, width: int = 1280) -> np.ndarra
     done = subprocess.run([*command, f"--screenshot={out}", page.as_uri()], capture_output=True, text=True, timeout=120)
     errors = [line for line in done.stderr.splitlines() if "CONSOLE" in line]
     assert not errors
-    with Image.open(out) as picture:
-        return np.asarray(picture.convert("L")).astype(float)
+    with Image.open(out) as image:
+        return np.asarray(image.convert("L")).astype(float)
 
 
 @pytest.mark.slow
-def test_the_report_in_a_browser_light_and_dark(drawn, tmp_path):
+def test_report_in_a_browser_light_and_dark(drawn, tmp_path):
     page = drawn.run_folder / "report.html"
     light = screenshot(page, tmp_path / "light.png", tmp_path, "light")
     dark = screenshot(page, tmp_path / "dark.png", tmp_path, "dark")
     assert np.median(light) > 230
     assert np.median(dark) < 50
     for picture in (light, dark):
-        for top in range(0, 2400, 600):  # something is drawn in every part of the page
+        for top in range(0, 2400, 600):  # each part of the page has content
             assert picture[top : top + 600].std() > 8
     assert json.dumps(light.shape) == json.dumps(dark.shape)
     narrow = screenshot(page, tmp_path / "narrow.png", tmp_path, "light", width=500)
-    assert narrow[:, -8:].std() < 3  # nothing runs over the edge of a narrow window
+    assert narrow[:, -8:].std() < 3  # nothing exceeds a narrow window
 
 
-def test_pictures_are_none_where_there_are_no_labels():
+def test_sample_without_labels_has_no_mistakes():
     import torch
 
     sampler = Sampler(4, 2, 2, ranks=1)
@@ -349,12 +349,12 @@ def test_pictures_are_none_where_there_are_no_labels():
     assert set(sample.faces.labels) == {-1}
 
 
-def test_names_of_classes_are_text_and_no_formula_or_html(drawn, tmp_path):
+def test_class_names_are_plain_text_and_not_formulas_or_html(drawn, tmp_path):
     folder = tmp_path / "copy"
     shutil.copytree(drawn.run_folder, folder)
     names = ["$x^", "<b>bold</b>", "a&b", r"\frac", "_", "%s", "'\""]
     for path in (folder / "evaluation").glob("*.json"):
         path.write_text(json.dumps(json.loads(path.read_text()) | {"class_names": names}))
     run = read_run(folder)
-    assert "figures/confusion_source" in draw_figures(run)  # matplotlib would fail on a formula without an end
+    assert "figures/confusion_source" in draw_figures(run)  # matplotlib would fail on an incomplete formula
     assert "<b>bold" not in write_report(run).read_text()

@@ -1,4 +1,4 @@
-"""launch/sync.sh against a server of our own: everything once, in order, however often it is called."""
+"""launch/sync.sh against a fake server: each row is uploaded once, in order, however often it is called."""
 
 import json
 import os
@@ -27,7 +27,7 @@ sys.stdin.read()
 
 
 def record(folder: Path, first: int) -> subprocess.Popen:
-    """A segment of five steps, in a process of its own, which ends when its stdin is closed."""
+    """Start a process that writes a segment of five steps and exits when its stdin is closed."""
     environment = {name: value for name, value in os.environ.items() if not name.startswith("WANDB_")}
     command = [sys.executable, "-c", RECORD, str(folder), str(first)]
     return subprocess.Popen(command, env=environment, cwd=folder, stdin=subprocess.PIPE)
@@ -49,14 +49,14 @@ def steps(server: FakeWandb) -> list[int]:
 
 @pytest.fixture
 def run(tmp_path) -> Path:
-    """A run folder with two segments that are over."""
+    """Write a run folder with two finished segments."""
     folder = tmp_path / "run"
     (folder / "wandb").mkdir(parents=True)
     for first in (1, 6):
         process = record(folder, first)
         process.stdin.close()
         assert process.wait(120) == 0
-        time.sleep(1.1)  # segments are told apart by the second
+        time.sleep(1.1)  # names of segments differ by the second
     (folder / "status.json").write_text(json.dumps({"status": "finished"}))
     return folder
 
@@ -72,7 +72,7 @@ def test_finished_segments_are_uploaded_once(run):
         assert KEY not in first.stdout + first.stderr
 
 
-def test_a_segment_that_is_being_written_waits_or_is_followed(run):
+def test_unfinished_segment_is_skipped_or_followed_with_live(run):
     (run / "status.json").write_text(json.dumps({"status": "running"}))
     process = record(run, 11)
     try:
@@ -95,7 +95,7 @@ def test_a_segment_that_is_being_written_waits_or_is_followed(run):
         process.wait()
 
 
-def test_without_a_server_it_fails_and_can_be_repeated(run):
+def test_sync_can_be_repeated_after_a_failure(run):
     with FakeWandb(refuse=True) as refusing:
         assert sync(refusing, run).returncode == 1
     with FakeWandb() as server:
@@ -103,15 +103,15 @@ def test_without_a_server_it_fails_and_can_be_repeated(run):
         assert steps(server) == list(range(1, 11))
 
 
-def test_a_folder_that_is_no_run_is_refused(tmp_path):
+def test_folder_that_is_not_a_run_is_rejected(tmp_path):
     with FakeWandb() as server:
         done = sync(server, tmp_path)
     assert done.returncode == 2
     assert "give run folders such as runs/NAME" in done.stderr
 
 
-def test_what_is_no_run_does_not_keep_the_runs_behind_it(run):
-    """As `launch/sync.sh runs/*` meets it: a comparison lies beside the runs that it compares."""
+def test_folders_that_are_not_runs_do_not_block_the_runs_after_them(run):
+    """`launch/sync.sh runs/*` may include a comparison beside its runs."""
     comparison, other = run.parent / "a-comparison", run.parent / "b"
     for folder in (comparison, other):
         folder.mkdir()

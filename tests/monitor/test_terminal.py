@@ -1,4 +1,4 @@
-"""The live line on a terminal, plain lines elsewhere, and everything in log.txt."""
+"""The live line on a terminal, plain lines elsewhere, and all lines in log.txt."""
 
 import io
 import re
@@ -32,7 +32,7 @@ class Screen(io.StringIO):
 
 @pytest.fixture
 def shown_on(monkeypatch, tmp_path):
-    """Two log steps and an evaluation, on a terminal or not: what is on the screen, what in log.txt."""
+    """Return a function that shows two log steps and returns the screen and log.txt."""
 
     def show(terminal: bool) -> tuple[str, str]:
         screen = Screen(terminal)
@@ -51,7 +51,7 @@ def shown_on(monkeypatch, tmp_path):
     return show
 
 
-def test_plain_lines_where_nobody_looks(shown_on):
+def test_plain_lines_without_a_terminal(shown_on):
     screen, file = shown_on(terminal=False)
     assert "\r" not in screen
     lines = [line.split(" ", 1)[1] for line in screen.splitlines()]
@@ -61,18 +61,18 @@ def test_plain_lines_where_nobody_looks(shown_on):
     assert file == screen
 
 
-def test_a_live_line_on_a_terminal(shown_on):
+def test_live_line_on_a_terminal(shown_on):
     screen, file = shown_on(terminal=True)
     live = [part for part in re.split(r"[\r\n]", screen) if part.startswith("step ")]
     assert any(re.match(rf"step 100/300  eta \d\d:\d\d  {METRICS}", part) for part in live)
     plain = [part for part in re.split(r"[\r\n]", screen) if re.match(r"\d\d:\d\d:\d\d ", part)]
-    assert len(plain) == 2  # the evaluation and the warning; the live line has the rest
+    assert len(plain) == 2  # the evaluation and the warning; the live line shows the rest
     assert "a warning" in plain[1]
     assert len(file.splitlines()) == 3
 
 
-def test_a_reader_that_is_gone_does_not_end_the_training(monkeypatch, tmp_path):
-    """As of `launch/local.sh ... | head`."""
+def test_closed_pipe_does_not_stop_training(monkeypatch, tmp_path):
+    """`launch/local.sh ... | head` closes the pipe."""
 
     class Broken(Screen):
         def write(self, text: str) -> int:

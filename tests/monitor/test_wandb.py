@@ -1,4 +1,4 @@
-"""W&B online and offline, and that nothing it does or fails to do reaches the training."""
+"""W&B online and offline; its failures must not affect training."""
 
 import contextlib
 import itertools
@@ -22,13 +22,13 @@ from tests.support.fake_wandb import FakeWandb
 from tests.support.running import REPO, finish, kill_at, rows, start
 
 KEY = "0123456789abcdef0123456789abcdef01234567"
-SHORT = {"train": {"steps": 8, "eval_every": 4, "timeout_seconds": 1200}}  # a quarter of it, for the figures
+SHORT = {"train": {"steps": 8, "eval_every": 4, "timeout_seconds": 1200}}  # figures may take a quarter of the timeout
 pytestmark = pytest.mark.slow
 
 
 @pytest.fixture(autouse=True)
-def wandb_alone(monkeypatch, tmp_path):
-    """No key, address or mode of this machine; no settings or service process left over from or for another test."""
+def isolated_wandb(monkeypatch, tmp_path):
+    """Isolate W&B: no key, URL or mode from the environment, and no service process of another test."""
     import wandb
 
     with contextlib.suppress(OSError):
@@ -38,7 +38,7 @@ def wandb_alone(monkeypatch, tmp_path):
     monkeypatch.setenv("NETRC", str(tmp_path / "no-netrc"))
     monkeypatch.setenv("WANDB_DATA_DIR", str(tmp_path / "data"))
     yield
-    with contextlib.suppress(OSError):  # of a service that a test has killed
+    with contextlib.suppress(OSError):  # a test may have killed the service
         wandb.teardown()
 
 
@@ -48,8 +48,8 @@ def online(monkeypatch, url: str) -> dict:
     return {"mode": "auto"}
 
 
-def told(config) -> list[str]:
-    """Lines of the log about W&B that are warnings."""
+def wandb_warnings(config) -> list[str]:
+    """Return the W&B warnings in the log."""
     lines = (config.run_folder / "log.txt").read_text().splitlines()
     return [line for line in lines if "W&B" in line and "run id" not in line]
 
@@ -68,7 +68,7 @@ def segments(config) -> list[Path]:
     return sorted((config.run_folder / "wandb").glob("offline-run-*"))
 
 
-def test_online_the_server_is_sent_everything_and_no_key(small, monkeypatch):
+def test_online_run_sends_all_metrics_and_no_key(small, monkeypatch):
     monkeypatch.setenv("SLURM_JOB_ID", "4711")
     with FakeWandb() as server:
         wandb = online(monkeypatch, server.url) | {"tags": ["mine"], "notes": "a note"}
@@ -78,22 +78,22 @@ def test_online_the_server_is_sent_everything_and_no_key(small, monkeypatch):
     assert not set().union(*rows(config)) - sent
     assert {"figures/confusion_source", "oracle/confusion_target", "figures/target_face_table"} <= sent
     assert all("trainer/step" in row for row in server.history)
-    assert told(config) == []
+    assert wandb_warnings(config) == []
     for word in ('"groupName":"dann"', '"jobType":"train"', "slurm-4711", "mine", "a note", "Slurm job 4711"):
         assert word in server.text, word
     assert KEY not in server.text
 
 
-@pytest.mark.parametrize("trouble", ["wrong key", "malformed key", "nobody there"])
-def test_a_server_that_does_not_take_the_run_makes_it_an_offline_one(small, monkeypatch, trouble):
+@pytest.mark.parametrize("trouble", ["wrong key", "malformed key", "no server"])
+def test_run_is_recorded_offline_if_the_server_refuses_it(small, monkeypatch, trouble):
     with FakeWandb(refuse=True) as server:
-        wandb = online(monkeypatch, "http://127.0.0.1:9" if trouble == "nobody there" else server.url)
+        wandb = online(monkeypatch, "http://127.0.0.1:9" if trouble == "no server" else server.url)
         if trouble == "malformed key":
             monkeypatch.setenv("WANDB_API_KEY", "too-short-a-key")
         config = small(name="refused", wandb=wandb, train={**SHORT["train"], "timeout_seconds": 30})
         assert train(config) == 0
     assert [row["trainer/step"] for row in rows(config)] == list(range(1, 9))
-    (line,) = told(config)
+    (line,) = wandb_warnings(config)
     assert "recording offline; upload later with launch/sync.sh" in line
     assert KEY not in (config.run_folder / "log.txt").read_text()
     assert [row["trainer/step"] for row in history(inspect(segments(config)[0]))] == list(range(1, 9))
@@ -111,13 +111,13 @@ def log_steps(recorder: Recorder, first: int, last: int, wait: float = 0.02) -> 
         time.sleep(wait)
 
 
-def check_whole(config, steps: int) -> None:
+def check_complete(config, steps: int) -> None:
     close_log()
     assert [row["trainer/step"] for row in rows(config)] == list(range(1, steps + 1))
-    assert len(told(config)) == 1, told(config)
+    assert len(wandb_warnings(config)) == 1, wandb_warnings(config)
 
 
-def test_the_network_cut_in_the_middle(small, monkeypatch):
+def test_network_fails_during_the_run(small, monkeypatch):
     with FakeWandb() as server:
         config = small(name="cut", wandb=online(monkeypatch, server.url), train={"timeout_seconds": 12})
         recorder = recorder_of(config)
@@ -126,24 +126,24 @@ def test_the_network_cut_in_the_middle(small, monkeypatch):
         log_steps(recorder, 11, 30)
         began = time.monotonic()
         recorder.close(0)
-        assert time.monotonic() - began < 12  # the other ranks are waiting
-    check_whole(config, 30)
-    assert "upload it with launch/sync.sh" in told(config)[0]
+        assert time.monotonic() - began < 12  # the other ranks wait
+    check_complete(config, 30)
+    assert "upload it with launch/sync.sh" in wandb_warnings(config)[0]
 
 
-def test_the_service_process_dies(small):
+def test_service_process_dies(small):
     config = small(name="dead", wandb={"mode": "offline"})
     recorder = recorder_of(config)
     log_steps(recorder, 1, 5)
     os.kill(service(), signal.SIGKILL)
     log_steps(recorder, 6, 30, wait=0.05)
     recorder.close(0)
-    check_whole(config, 30)
-    assert "going on without it" in told(config)[0]
+    check_complete(config, 30)
+    assert "training continues without it" in wandb_warnings(config)[0]
 
 
 def service() -> int:
-    """Process id of the wandb-core that this process has started."""
+    """Return the process id of the wandb-core that this process started."""
     for folder in Path("/proc").glob("[0-9]*"):
         try:
             stat = (folder / "stat").read_text().rsplit(")", 1)[1].split()
@@ -155,14 +155,14 @@ def service() -> int:
 
 
 @pytest.mark.parametrize("when", ["from the start", "in the middle"])
-def test_the_disk_of_the_wandb_folder_is_full(small, tmp_path, monkeypatch, when):
+def test_disk_of_the_wandb_folder_is_full(small, tmp_path, monkeypatch, when):
     monkeypatch.setenv("WANDB__TRANSACTION_LOG_FLUSH_INTERVAL", "0.1")
     monkeypatch.setattr("job.monitor.wandb.run.LOOK_EVERY", 0.0)
     config = small(name="full", wandb={"mode": "offline"})
     disk = config.run_folder / "wandb"
     disk.mkdir(parents=True)
     if subprocess.run(["mount", "-t", "tmpfs", "-o", "size=2m", "tmpfs", str(disk)], capture_output=True).returncode:
-        pytest.skip("a small file system to fill up needs root")
+        pytest.skip("mounting a small file system needs root")
     try:
         if when == "from the start":
             fill(disk)
@@ -176,7 +176,7 @@ def test_the_disk_of_the_wandb_folder_is_full(small, tmp_path, monkeypatch, when
         subprocess.run(["umount", "-l", str(disk)], check=True)
     close_log()
     assert [row["trainer/step"] for row in rows(config)] == list(range(1, 41))
-    assert 1 <= len(told(config)) <= (2 if when == "from the start" else 1), told(config)
+    assert 1 <= len(wandb_warnings(config)) <= (2 if when == "from the start" else 1), wandb_warnings(config)
 
 
 def fill(disk: Path) -> None:
@@ -201,7 +201,7 @@ def test_one_id_and_every_metric_over_three_segments_after_two_kills(small, tmp_
     identity = (config.run_folder / "wandb" / "run_id").read_text()
     assert len(parts) == 3
     records = [inspect(part) for part in parts]
-    found = [history(part) for part in records]
+    histories = [history(part) for part in records]
     for part in records:
         (run,) = [record["run"] for record in part if record["type"] == "run"]
         assert run["run_id"] == identity
@@ -211,17 +211,17 @@ def test_one_id_and_every_metric_over_three_segments_after_two_kills(small, tmp_
             if record["type"] == "metric"
         }
         assert axes["*"] == "trainer/step"
-    logged = [[row["trainer/step"] for row in part] for part in found]
-    assert all(steps == list(range(steps[0], steps[-1] + 1)) for steps in logged)  # no step twice or left out
+    logged = [[row["trainer/step"] for row in part] for part in histories]
+    assert all(steps == list(range(steps[0], steps[-1] + 1)) for steps in logged)  # no step twice or missing
     assert logged[0][0] == 1
     assert logged[-1][-1] == 60
     assert all(later[0] <= earlier[-1] + 6 for earlier, later in itertools.pairwise(logged))
-    wanted = set().union(*rows(config))
-    assert not wanted - {name for part in found for row in part for name in row}
+    expected = set().union(*rows(config))
+    assert not expected - {name for part in histories for row in part for name in row}
     assert [row["trainer/step"] for row in rows(config)] == list(range(1, 61))
 
 
-def test_an_offline_run_holds_artifacts_alerts_and_figures(small):
+def test_offline_run_contains_artifacts_alerts_and_figures(small):
     config = small(
         name="rich", wandb={"mode": "offline"}, evaluation={"figures": True, "pictures": 4}, train=SHORT["train"]
     )
@@ -258,7 +258,7 @@ def test_modes(small, monkeypatch, tmp_path):
     assert mode(settings) == "disabled"
 
 
-def test_the_id_is_the_folders_else_the_checkpoints(tmp_path):
+def test_run_id_of_the_folder_precedes_that_of_the_checkpoint(tmp_path):
     assert run_id(tmp_path / "a", "from-checkpoint") == "from-checkpoint"
     assert run_id(tmp_path / "a", "another") == "from-checkpoint"
     assert run_id(tmp_path / "b", None) == run_id(tmp_path / "b", None)
@@ -282,8 +282,8 @@ node.close()
 """
 
 
-def test_every_node_sends_its_system_metrics_under_its_own_name(small, monkeypatch, tmp_path):
-    """The main rank's run, and a second node's process that joins it: this machine by another name."""
+def test_each_node_sends_system_metrics_under_its_name(small, monkeypatch, tmp_path):
+    """A process with another host name acts as the second node and joins the run of the main rank."""
     monkeypatch.setenv("WANDB__STATS_SAMPLING_INTERVAL", "0.5")
     with FakeWandb() as server:
         wandb = online(monkeypatch, server.url) | {"every_node": True}
@@ -294,16 +294,16 @@ def test_every_node_sends_its_system_metrics_under_its_own_name(small, monkeypat
         command = [sys.executable, "-c", SECOND_NODE, str(tmp_path / "c.yaml"), recorder.wandb_id]
         environment = {name: value for name, value in os.environ.items() if name != "WANDB_SERVICE"}
         subprocess.run([*command, "first"], check=True, cwd=REPO, env=environment, timeout=120)
-        # one task for each GPU, which is all that it sees: LOCAL_RANK is 0 in all of them
+        # one task per GPU that sees only this GPU: LOCAL_RANK is 0 in each task
         environment["SLURM_LOCALID"] = "1"
         subprocess.run([*command, "another"], check=True, cwd=REPO, env=environment, timeout=120)
         recorder.close(0)
     close_log()
-    assert told(config) == []
-    assert "/l:second-node" in server.text  # how W&B labels the readings of a node
+    assert wandb_warnings(config) == []
+    assert "/l:second-node" in server.text  # the label of the metrics of a node
     assert sorted(row["trainer/step"] for row in server.history if "trainer/step" in row) == [1, 2, 3]
 
 
-def test_without_every_node_other_ranks_start_nothing(small):
+def test_node_monitor_is_off_by_default(small):
     node = NodeMonitor(small(), None, None, "online")
     node.close()

@@ -1,4 +1,4 @@
-"""Whether W&B may be reached: what users have switched off stays off, whatever key is at hand."""
+"""The W&B mode: what a user switched off stays off, even with a key."""
 
 import os
 import subprocess
@@ -28,7 +28,7 @@ def settings(path: Path, text: str) -> None:
     path.write_text(f"[default]\n{text}\n")
 
 
-def test_with_a_key_and_nothing_switched_off_it_is_online():
+def test_online_with_a_key():
     assert mode(Wandb()) == "online"
     assert mode(Wandb(mode="offline")) == "offline"
 
@@ -46,14 +46,14 @@ def test_with_a_key_and_nothing_switched_off_it_is_online():
         ("WANDB_MODE", "", "online"),
     ],
 )
-def test_the_environment_is_obeyed(monkeypatch, variable, value, expected):
+def test_environment_takes_precedence(monkeypatch, variable, value, expected):
     monkeypatch.setenv(variable, value)
     assert mode(Wandb()) == expected
 
 
 @pytest.mark.parametrize("command", ["disabled", "offline"])
-def test_what_the_wandb_command_has_switched_off_stays_off(command, tmp_path):
-    """`wandb disabled` and `wandb offline` of the version that is installed."""
+def test_wandb_command_switches_off(command, tmp_path):
+    """Run `wandb disabled` and `wandb offline` of the installed version."""
     wandb = Path(sys.prefix) / "bin" / "wandb"
     subprocess.run([wandb, command], cwd=tmp_path / "work", check=True, capture_output=True)
     assert mode(Wandb()) == command
@@ -63,16 +63,16 @@ def test_what_the_wandb_command_has_switched_off_stays_off(command, tmp_path):
 
 
 @pytest.mark.parametrize("text", ["mode = disabled", "disabled = true", "mode=DISABLED\nentity = a%b"])
-def test_the_settings_of_the_user_and_of_the_folder(tmp_path, monkeypatch, text):
+def test_settings_of_the_user_and_of_the_folder(tmp_path, monkeypatch, text):
     settings(tmp_path / "home" / ".config" / "wandb" / "settings", text)
     assert mode(Wandb()) == "disabled"
-    settings(Path("wandb") / "settings", "mode = offline")  # nearer
+    settings(Path("wandb") / "settings", "mode = offline")  # the folder precedes the user
     assert mode(Wandb()) == "offline"
-    monkeypatch.setenv("WANDB_MODE", "online")  # said for this one start
+    monkeypatch.setenv("WANDB_MODE", "online")  # the environment precedes both
     assert mode(Wandb()) == "online"
 
 
-def test_other_folders_for_settings(tmp_path, monkeypatch):
+def test_settings_in_configured_folders(tmp_path, monkeypatch):
     settings(tmp_path / "elsewhere" / "settings", "mode = offline")
     monkeypatch.setenv("WANDB_CONFIG_DIR", str(tmp_path / "elsewhere"))
     assert mode(Wandb()) == "offline"
@@ -81,7 +81,7 @@ def test_other_folders_for_settings(tmp_path, monkeypatch):
     assert mode(Wandb()) == "disabled"
 
 
-def test_a_damaged_settings_file_is_no_obstacle():
+def test_damaged_settings_file_is_ignored():
     (Path("wandb")).mkdir()
     (Path("wandb") / "settings").write_bytes(b"\xff\xfenonsense")
     assert mode(Wandb()) == "online"

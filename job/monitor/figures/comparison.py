@@ -1,4 +1,4 @@
-"""Finished runs by objective: accuracy on the target's test split, and recall of each class there."""
+"""Figure of a comparison: accuracy on the target test split by objective, and the recall of each class."""
 
 from pathlib import Path
 from typing import Any
@@ -12,11 +12,11 @@ from job.metric_names import TEST_SOURCE, TEST_TARGET, TEST_TARGET_RECALL
 from job.monitor.colours import objective_colours
 from job.monitor.figures.style import FAINT, INK, new_figure
 
-MOST_CLASSES = 20  # with more, bars of each are too thin to read
+MOST_CLASSES = 20  # with more classes the bars are too thin
 
 
 def draw_comparison(comparison: dict[str, Any], path: Path) -> None:
-    """Write a PNG: a bar with its 95 % interval and a dot for each seed per objective, and the recall of each class."""
+    """Write a PNG: for each objective a bar with its 95 % interval and a dot for each seed, and the recalls."""
     role, metric = ("target", TEST_TARGET) if _measured(comparison) else ("source", TEST_SOURCE)
     recalls = _recalls(comparison) if role == "target" else {}
     objectives = list(comparison["objectives"])
@@ -37,17 +37,19 @@ def _measured(comparison: dict[str, Any]) -> bool:
 
 def _draw_accuracy(axes: Axes, comparison: dict[str, Any], role: str, metric: str) -> None:
     colours = objective_colours(list(comparison["objectives"]))
-    for place, (objective, row) in enumerate(comparison["objectives"].items()):
+    for position, (objective, row) in enumerate(comparison["objectives"].items()):
         mean, ends = row[role]["mean"], row[role]["interval"]
         seeds = [run[metric] for run in comparison["runs"] if run["objective"] == objective]
-        axes.bar(place, mean, 0.6, color=colours[objective], alpha=0.85)
+        axes.bar(position, mean, 0.6, color=colours[objective], alpha=0.85)
         if ends:
-            axes.errorbar(place, mean, [[mean - ends[0]], [ends[1] - mean]], color=INK, capsize=4, linewidth=1.2)
+            axes.errorbar(position, mean, [[mean - ends[0]], [ends[1] - mean]], color=INK, capsize=4, linewidth=1.2)
         spread = (np.arange(len(seeds)) - (len(seeds) - 1) / 2) * min(0.1, 0.4 / len(seeds))
-        axes.plot(place + spread, seeds, "o", color=INK, markersize=3, alpha=0.8)
+        axes.plot(position + spread, seeds, "o", color=INK, markersize=3, alpha=0.8)
         closes = role == "target" and row.get("gap_closed_interval")
         text = f"{mean:.3f}" + (f"\n{gap_text(row)}\nof the gap" if closes else "")
-        axes.text(place, max(mean, ends[1] if ends else 0, *seeds) + 0.02, text, ha="center", va="bottom", fontsize=8)
+        axes.text(
+            position, max(mean, ends[1] if ends else 0, *seeds) + 0.02, text, ha="center", va="bottom", fontsize=8
+        )
     axes.set_xticks(range(len(comparison["objectives"])), list(comparison["objectives"]))
     title = "target, test split (oracle)" if role == "target" else f"source, test split\n({UNMEASURED})"
     axes.set(title=title, ylabel="accuracy", ylim=(0, 1.25), yticks=[0, 0.2, 0.4, 0.6, 0.8, 1])
@@ -55,7 +57,7 @@ def _draw_accuracy(axes: Axes, comparison: dict[str, Any], role: str, metric: st
 
 
 def _recalls(comparison: dict[str, Any]) -> dict[str, dict[str, float]]:
-    """Class -> objective -> mean recall on the target's test split, of the classes that every run has."""
+    """Return class -> objective -> mean recall on the target test split, for classes that all runs have."""
     runs = comparison["runs"]
     names = [key for key in runs[0] if key.startswith(TEST_TARGET_RECALL) and all(key in run for run in runs)]
     if len(names) > MOST_CLASSES:
@@ -72,9 +74,9 @@ def _recalls(comparison: dict[str, Any]) -> dict[str, dict[str, float]]:
 def _draw_recalls(axes: Axes, recalls: dict[str, dict[str, float]], objectives: list[str]) -> None:
     colours, width = objective_colours(objectives), 0.8 / len(objectives)
     for number, objective in enumerate(objectives):
-        places = np.arange(len(recalls)) + (number + 0.5) * width - 0.4
+        positions = np.arange(len(recalls)) + (number + 0.5) * width - 0.4
         heights = [means[objective] for means in recalls.values()]
-        axes.bar(places, heights, 0.92 * width, color=colours[objective], label=objective)
+        axes.bar(positions, heights, 0.92 * width, color=colours[objective], label=objective)
     axes.set_xticks(range(len(recalls)), list(recalls), rotation=40, ha="right")
     axes.tick_params(axis="x", colors=INK)
     axes.set(

@@ -1,4 +1,4 @@
-"""How sure the network is: the probability of the class that it predicts, in each domain. Needs no label."""
+"""Histogram of confidence: the probability of the predicted class, in each domain. Needs no labels."""
 
 import numpy as np
 from matplotlib.figure import Figure
@@ -9,9 +9,10 @@ from job.run_folder.run_view import ROLES, RunView
 
 
 def draw_confidence(run: RunView) -> Figure | None:
+    """Return the histogram of the last evaluation, or None without counts."""
     counts = {role: run.evaluations[-1][role].get("confidence") for role in ROLES} if run.evaluations else {}
     if not counts or not all(values and sum(values) for values in counts.values()):
-        return None  # version 0.1 did not count it
+        return None  # evaluation files of version 0.1 have no such counts
     figure = new_figure(6, 3.4)
     axes = line_axes(figure, "confidence, validation", "share of images", "probability of the predicted class")
     for role, values in counts.items():

@@ -1,4 +1,4 @@
-"""Confusion matrices: rows are true classes, each cell the share of its row."""
+"""Confusion matrices: rows are true classes, and each cell is a share of its row."""
 
 import numpy as np
 from matplotlib.figure import Figure
@@ -35,13 +35,15 @@ def _draw(run: RunView, role: str) -> Figure | None:
 
 
 def confusion_figure(counts: np.ndarray, names: list[str], title: str) -> Figure:
-    """`counts` is int [C, C]. Classes that do not occur have an empty row; each row says how many images it has."""
+    """Draw the counts, int [C, C], with the number of images of each row. Classes that do not occur are empty rows."""
     shares = counts / np.maximum(counts.sum(1, keepdims=True), 1)
     figure = new_figure(5.4, 4.8)
     axes = figure.add_subplot()
     axes.imshow(shares, cmap="Blues", vmin=0, vmax=1)
     axes.set_xticks(range(len(names)), names, rotation=40, ha="right")
-    axes.set_yticks(range(len(names)), [f"{name} ({of})" for name, of in zip(names, counts.sum(1), strict=True)])
+    axes.set_yticks(
+        range(len(names)), [f"{name} ({images})" for name, images in zip(names, counts.sum(1), strict=True)]
+    )
     axes.tick_params(colors=INK)
     total = f"accuracy {accuracy(counts):.3f} of {counts.sum()}" if counts.sum() else "no images"
     axes.set(title=f"{title}: {total}; % of row", xlabel="predicted", ylabel="true (images)")

@@ -1,4 +1,4 @@
-"""What the domain classifier answers, and which classes the target is taken for."""
+"""Predictions of the domain classifier, and predicted classes of the target."""
 
 import numpy as np
 from matplotlib.figure import Figure
@@ -11,13 +11,13 @@ BINS = np.linspace(0, 1, 21)
 
 
 def draw_histogram(run: RunView) -> Figure | None:
-    """The probability of being target that each domain's samples are given, where a domain classifier is trained."""
-    found = {role: run.sample.get(f"{role}_target_probability") for role in ROLES}
-    if not run.logs("domain/accuracy") or any(values is None or not len(values) for values in found.values()):
+    """Draw the predicted probability of being target, for each domain. None without a domain classifier."""
+    probabilities = {role: run.sample.get(f"{role}_target_probability") for role in ROLES}
+    if not run.logs("domain/accuracy") or any(values is None or not len(values) for values in probabilities.values()):
         return None
     figure = new_figure(6, 3.4)
     axes = line_axes(figure, "domain predictions, validation", "share of samples", "probability of being target")
-    for role, values in found.items():
+    for role, values in probabilities.items():
         heights = np.histogram(values, BINS)[0] / len(values)
         axes.stairs(heights, BINS, fill=True, color=ROLE[role], alpha=0.45, label=role)
         axes.stairs(heights, BINS, color=ROLE[role], linewidth=1.2)
@@ -28,7 +28,7 @@ def draw_histogram(run: RunView) -> Figure | None:
 
 
 def draw_target_classes(run: RunView) -> Figure | None:
-    """Share of the target predicted as each class, beside the source's true shares, at the last evaluation."""
+    """Draw the predicted class shares of the target beside the true ones of the source, at the last evaluation."""
     counts = run.confusion("source")
     if counts is None:
         return None
@@ -36,10 +36,10 @@ def draw_target_classes(run: RunView) -> Figure | None:
     figure = new_figure(6, 3.4)
     axes = figure.add_subplot()
     predicted, true = np.array(run.evaluations[-1]["target"]["predicted"]), counts.sum(1)
-    places = np.arange(len(names))
-    axes.bar(places + 0.2, predicted / max(predicted.sum(), 1), 0.4, color=TARGET, label="target, predicted")
-    axes.bar(places - 0.2, true / max(true.sum(), 1), 0.4, color=ROLE["source"], label="source, true")
-    axes.set_xticks(places, names, rotation=40, ha="right")
+    positions = np.arange(len(names))
+    axes.bar(positions + 0.2, predicted / max(predicted.sum(), 1), 0.4, color=TARGET, label="target, predicted")
+    axes.bar(positions - 0.2, true / max(true.sum(), 1), 0.4, color=ROLE["source"], label="source, true")
+    axes.set_xticks(positions, names, rotation=40, ha="right")
     axes.tick_params(axis="x", colors=INK)
     axes.set(title="class shares, validation", ylabel="share of images")
     axes.grid(True, axis="y")

@@ -1,7 +1,7 @@
-"""All figures of a run, as PNG files in its folder. Those that needed target labels are in ``figures/oracle``.
+"""All figures of a run, as PNG files in its folder. Those that need target labels are in ``figures/oracle``.
 
-Each figure has one renderer. Curves over the steps are drawn by the report itself, where the mouse reads off values,
-and by W&B from the metrics; everything else is drawn here, and the report and W&B show the files.
+The report draws the curves over the steps itself, with values under the mouse pointer, and W&B draws them from the
+metrics. All other figures are drawn here; the report and W&B show the files.
 """
 
 from collections.abc import Callable, Collection
@@ -14,7 +14,7 @@ from job.monitor.figures.paths import figure_path
 from job.run_folder.run_view import RunView
 from job.system.files import whole
 
-FIGURES: dict[str, Callable[[RunView], Figure | None]] = {  # name in W&B -> None where there is nothing to draw
+FIGURES: dict[str, Callable[[RunView], Figure | None]] = {  # name in W&B -> renderer; it returns None without data
     "figures/confusion_source": confusion.draw_source,
     "oracle/confusion_target": confusion.draw_target,
     "figures/features_by_domain": feature_map.draw_by_domain,
@@ -29,13 +29,13 @@ FIGURES: dict[str, Callable[[RunView], Figure | None]] = {  # name in W&B -> Non
     "figures/test_confusion_source": confusion.draw_source_test,
     "oracle/test_confusion_target": confusion.draw_target_test,
 }
-OF_THE_TEST = ("figures/test_confusion_source", "oracle/test_confusion_target")
+TEST_FIGURES = ("figures/test_confusion_source", "oracle/test_confusion_target")
 
 
 def draw_figures(run: RunView, names: Collection[str] = tuple(FIGURES)) -> dict[str, Path]:
-    """Write the named figures, as far as the run has numbers for them; returns them by their names in W&B.
+    """Write the named figures; return the path of each by its name in W&B.
 
-    One that the run has no numbers for any more, such as an oracle's without target labels, is deleted.
+    A figure without data is skipped, and its old file deleted: for example oracle figures without target labels.
     """
     written = {}
     for name in names:
@@ -44,7 +44,7 @@ def draw_figures(run: RunView, names: Collection[str] = tuple(FIGURES)) -> dict[
             path.unlink(missing_ok=True)
             continue
         written[name] = path
-        for folder in (run.folder / "figures", path.parent):  # not its parents: the run may have been deleted
+        for folder in (run.folder / "figures", path.parent):  # without parents=True: the run may have been deleted
             folder.mkdir(exist_ok=True)
         with whole(path) as partial:
             figure.savefig(partial, format="png")

@@ -1,4 +1,4 @@
-"""Sample faces with what was predicted for them, and the mistakes that were made most confidently."""
+"""Sample images with their predictions, and the most confident mistakes."""
 
 import numpy as np
 from matplotlib.figure import Figure
@@ -37,11 +37,11 @@ def _draw(run: RunView, which: str, title: str, truth: bool) -> Figure | None:
         if number >= len(images):
             continue
         axes.imshow(images[number])
-        told = f"{names[part['predicted'][number]]} {part['confidence'][number]:.2f}"
+        prediction = f"{names[part['predicted'][number]]} {part['confidence'][number]:.2f}"
         if truth:
-            axes.set_title(f"{told}\n", fontsize=8, color=WRONG, loc="center", fontweight="normal", pad=2)
+            axes.set_title(f"{prediction}\n", fontsize=8, color=WRONG, loc="center", fontweight="normal", pad=2)
             text = f"is {names[part['labels'][number]]}"
             axes.text(0.5, 1.03, text, transform=axes.transAxes, ha="center", va="bottom", fontsize=8, color=FAINT)
         else:
-            axes.set_title(told, fontsize=8, color=INK, loc="center", fontweight="normal", pad=3)
+            axes.set_title(prediction, fontsize=8, color=INK, loc="center", fontweight="normal", pad=3)
     return figure

@@ -1,4 +1,4 @@
-"""Features of both domains in two dimensions, of a fixed sample: once by domain, once by class."""
+"""Two-dimensional maps of the features of both domains, coloured by domain and by class."""
 
 import numpy as np
 from matplotlib.figure import Figure
@@ -12,13 +12,13 @@ MARKER = {"source": "o", "target": "^"}
 
 
 def draw_by_domain(run: RunView) -> Figure | None:
-    where = run.feature_map
-    if where is None:
+    positions = run.feature_map
+    if positions is None:
         return None
     figure, axes = _axes(run, "features by domain")
-    points = np.concatenate([where[role] for role in ROLES])
-    colours = np.repeat([ROLE[role] for role in ROLES], [len(where[role]) for role in ROLES])
-    order = np.random.default_rng(0).permutation(len(points))  # neither domain covers the other
+    points = np.concatenate([positions[role] for role in ROLES])
+    colours = np.repeat([ROLE[role] for role in ROLES], [len(positions[role]) for role in ROLES])
+    order = np.random.default_rng(0).permutation(len(points))  # random order, so that no domain covers the other
     axes.scatter(*points[order].T, c=colours[order], s=12, alpha=0.7, linewidths=0)
     _legend(figure, ROLES, [ROLE[role] for role in ROLES], "o")
     return figure
@@ -33,16 +33,16 @@ def draw_by_class_oracle(run: RunView) -> Figure | None:
 
 
 def _by_class(run: RunView, target_classes: str, title: str) -> Figure | None:
-    where = run.feature_map
-    if where is None:
+    positions = run.feature_map
+    if positions is None:
         return None
     figure, axes = _axes(run, title)
     colours = np.array(class_colours(run.class_names))
     for role, classes in zip(ROLES, ("source_labels", target_classes), strict=True):
-        numbers = run.sample[classes]
-        known = numbers >= 0  # -1: not labelled
-        points = where[role][known].T
-        axes.scatter(*points, c=colours[numbers[known]], s=14, alpha=0.75, linewidths=0, marker=MARKER[role])
+        indices = run.sample[classes]
+        known = indices >= 0  # -1: no label
+        points = positions[role][known].T
+        axes.scatter(*points, c=colours[indices[known]], s=14, alpha=0.75, linewidths=0, marker=MARKER[role])
     _legend(figure, run.class_names, colours, "s")
     axes.set_xlabel(axes.get_xlabel() + "      o source   \u25b2 target", color=FAINT)
     return figure

@@ -1,8 +1,8 @@
-"""Where the figures of a run lie."""
+"""Paths of the figures of a run."""
 
 from pathlib import Path
 
 
 def figure_path(folder: Path, name: str) -> Path:
-    """``figures/confidence`` -> FOLDER/figures/confidence.png, ``oracle/...`` -> FOLDER/figures/oracle/....png"""
+    """Return FOLDER/figures/confidence.png for ``figures/confidence``, FOLDER/figures/oracle/... for ``oracle/...``."""
     return folder / "figures" / f"{name.removeprefix('figures/')}.png"

@@ -1,4 +1,4 @@
-"""The look that all figures share."""
+"""Style of all figures."""
 
 import matplotlib
 from matplotlib.axes import Axes
@@ -25,17 +25,18 @@ matplotlib.rcParams.update(
         "legend.frameon": False,
         "lines.linewidth": 1.8,
         "figure.dpi": 130,
-        "text.parse_math": False,  # names of classes may hold a dollar sign
+        "text.parse_math": False,  # class names may contain dollar signs
     }
 )
 
 
 def new_figure(width: float = 6.0, height: float = 4.0) -> Figure:
-    """An empty figure of `width` x `height` inches, outside of pyplot, which would keep it alive."""
+    """Return an empty figure of `width` x `height` inches, without pyplot, which would keep it in memory."""
     return Figure(figsize=(width, height), layout="constrained")
 
 
 def line_axes(figure: Figure, title: str, y_label: str, x_label: str = "step") -> Axes:
+    """Add axes with a grid, for lines and histograms."""
     axes = figure.add_subplot()
     axes.set(title=title, xlabel=x_label, ylabel=y_label)
     axes.grid(True)

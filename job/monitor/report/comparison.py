@@ -1,4 +1,4 @@
-"""``comparison.html``: finished runs by objective on one page, with no network."""
+"""``comparison.html``: finished runs by objective, on one self-contained page."""
 
 from html import escape
 from pathlib import Path
@@ -9,7 +9,7 @@ from job.evaluation.compare_text import gap_text, remarks, spread_text
 from job.evaluation.curves import Curve
 from job.metric_names import TEST_SOURCE, TEST_TARGET, find, title
 from job.monitor.colours import objective_colours
-from job.monitor.report.parts import card, cards, page, picture, table, tiles
+from job.monitor.report.parts import card, cards, image, page, table, tiles
 from job.monitor.report.svg import Line, line_chart
 from job.system.files import write_atomically
 
@@ -31,7 +31,7 @@ def write_comparison(comparison: dict[str, Any], curves: dict[str, dict[str, Cur
     body += cards(
         "Test split",
         card("Accuracy", _table(comparison), gap, oracle=measured, wide=True),
-        card("Accuracy and recall" if measured else "Accuracy", picture(figure), oracle=measured, wide=True),
+        card("Accuracy and recall" if measured else "Accuracy", image(figure), oracle=measured, wide=True),
     )
     colours = objective_colours(list(objectives))
     charts = (
@@ -44,7 +44,7 @@ def write_comparison(comparison: dict[str, Any], curves: dict[str, dict[str, Cur
 
 
 def _headline(comparison: dict[str, Any], name: str) -> str | None:
-    """The share of the gap in a few characters; None where an objective is a bound of it, or there is none."""
+    """Return the share of the gap that an objective closes, as text; None for the bounds or without a gap."""
     if name in (LOWER, UPPER) or "gap" not in comparison:
         return None
     closed = comparison["objectives"][name]["gap_closed"]

@@ -1,4 +1,4 @@
-"""The report's curves: a chart for each panel of job/metric_names.py that the run has logged something of."""
+"""Curves of the report: a chart for each panel of job/metric_names.py with metrics of the run."""
 
 from collections.abc import Sequence
 
@@ -10,7 +10,7 @@ from job.run_folder.run_view import RunView
 
 
 def charts(run: RunView, per_class: bool) -> list[str]:
-    """Cards with the panels of the classes, or with all others, in the table's order."""
+    """Return the cards of the per-class panels, or of all other panels, in the order of PANELS."""
     names = dict.fromkeys(name for row in run.rows for name in row)
     cards = []
     for panel, members in by_panel(names).items():
@@ -21,7 +21,7 @@ def charts(run: RunView, per_class: bool) -> list[str]:
 
 
 def _groups(panel: str, members: Sequence[str]) -> list[list[str]]:
-    """Lines that share a chart: all of a panel; of those that nobody listed each has its own."""
+    """Group the metrics of a panel by chart: all in one, but unlisted metrics in a chart each."""
     return [[name] for name in members] if panel == OTHER else [list(members)]
 
 
@@ -36,7 +36,7 @@ def _card(run: RunView, panel: Panel, names: Sequence[str]) -> str:
 
 
 def _colours(names: Sequence[str]) -> dict[str, str]:
-    """Classes have their own colours; source and target theirs; training is grey beside validation."""
+    """Choose line colours: fixed for classes, source and target; grey for training beside validation."""
     if find(names[0]).name.endswith("recall/*") or find(names[0]).name.endswith("share/*"):
         return dict(zip(names, class_colours([title(name) for name in names]), strict=True))
     roles = [next((role for role in ROLE if name.partition("/")[2].startswith(role)), None) for name in names]

@@ -1,4 +1,4 @@
-// Reading values off the line charts: the nearest step of each line under the pointer.
+// Show the values of each line at the step nearest to the pointer.
 const tip = document.getElementById("tip");
 for (const svg of document.querySelectorAll("svg.lines")) {
   const { frame, lines } = JSON.parse(svg.dataset.chart);
@@ -9,13 +9,13 @@ for (const svg of document.querySelectorAll("svg.lines")) {
   svg.addEventListener("pointermove", (event) => {
     const box = svg.getBoundingClientRect();
     const x = (event.clientX - box.left) / box.width * width;
-    const wanted = frame[0] + (x - LEFT) / (width - LEFT - RIGHT) * (frame[1] - frame[0]);
+    const target = frame[0] + (x - LEFT) / (width - LEFT - RIGHT) * (frame[1] - frame[0]);
     const near = lines.map(([name, colour, steps, values]) => {
       let best = 0;
-      steps.forEach((step, i) => { if (Math.abs(step - wanted) < Math.abs(steps[best] - wanted)) best = i; });
+      steps.forEach((step, i) => { if (Math.abs(step - target) < Math.abs(steps[best] - target)) best = i; });
       return { name, colour, step: steps[best], value: values[best] };
     });
-    const step = near.reduce((a, b) => Math.abs(b.step - wanted) < Math.abs(a.step - wanted) ? b : a).step;
+    const step = near.reduce((a, b) => Math.abs(b.step - target) < Math.abs(a.step - target) ? b : a).step;
     const at = LEFT + (step - frame[0]) / (frame[1] - frame[0]) * (width - LEFT - RIGHT);
     for (const [name, value] of [["x1", at], ["x2", at], ["y1", 10], ["y2", height - 26]]) cursor.setAttribute(name, value);
     tip.replaceChildren();

@@ -1,4 +1,4 @@
-"""The pieces that a page is put together from, as HTML text."""
+"""Building blocks of a page, as HTML text."""
 
 import base64
 from collections.abc import Sequence
@@ -12,7 +12,7 @@ _HERE = Path(__file__).parent
 
 
 def page(title: str, body: str, refresh_seconds: int | None = None) -> str:
-    """A whole document that asks nobody for anything: styles, script and pictures are in it. Without secrets."""
+    """Return a self-contained document with style, script and images inline. Secrets are removed."""
     refresh = f'<meta http-equiv="refresh" content="{refresh_seconds}">' if refresh_seconds else ""
     style = (_HERE / "page.css").read_text(encoding="utf-8")
     script = (_HERE / "hover.js").read_text(encoding="utf-8")
@@ -26,21 +26,24 @@ def page(title: str, body: str, refresh_seconds: int | None = None) -> str:
 
 
 def card(title: str, content: str, note: str = "", oracle: bool = False, wide: bool = False) -> str:
-    """A titled box; nothing where there is no content. `oracle`: it needed target labels."""
+    """Return a titled box, or "" without content. `oracle` marks content that needs target labels."""
     if not content:
         return ""
-    mark = '<span class="oracle" title="needed target labels">oracle</span>' if oracle else ""
-    told = f'<p class="note">{escape(note)}</p>' if note else ""
-    return f'<section class="card{" wide" if wide else ""}"><h3>{escape(title)}{mark}</h3>{content}{told}</section>'
+    mark = '<span class="oracle" title="needs target labels">oracle</span>' if oracle else ""
+    note_text = f'<p class="note">{escape(note)}</p>' if note else ""
+    return (
+        f'<section class="card{" wide" if wide else ""}"><h3>{escape(title)}{mark}</h3>{content}{note_text}</section>'
+    )
 
 
 def cards(title: str, *content: str, small: bool = False) -> str:
-    """A titled grid of cards, two side by side, or three `small` ones; nothing where there are none."""
+    """Return a titled grid of cards, in two columns or three `small` ones; "" without cards."""
     inside = "".join(content)
     return f'<h2>{escape(title)}</h2><div class="cards{" small" if small else ""}">{inside}</div>' if inside else ""
 
 
 def tiles(values: dict[str, str | None]) -> str:
+    """Return a row of large values with their names; values that are None are left out."""
     shown = "".join(
         f'<div class="tile"><b>{escape(value)}</b><span>{escape(name)}</span></div>'
         for name, value in values.items()
@@ -49,10 +52,10 @@ def tiles(values: dict[str, str | None]) -> str:
     return f'<div class="tiles">{shown}</div>' if shown else ""
 
 
-def picture(path: Path, photo: bool = False) -> str:
-    """A PNG inside the page; nothing where there is no such file.
+def image(path: Path, photo: bool = False) -> str:
+    """Return a PNG file as an inline image, or "" if it cannot be read.
 
-    On a dark page a drawing is shown in dark, by its style; not so a `photo`.
+    The style inverts drawings on a dark page, but not a `photo`.
     """
     try:
         content = base64.b64encode(path.read_bytes()).decode()
@@ -63,7 +66,7 @@ def picture(path: Path, photo: bool = False) -> str:
 
 
 def table(heads: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    """A table of text; the first cell of each row is its heading."""
+    """Return a table of text; the first cell of each row is its heading."""
     head = "".join(f"<th>{escape(name)}</th>" for name in heads)
     body = "".join(
         f"<tr><th>{escape(row[0])}</th>{''.join(f'<td>{escape(cell)}</td>' for cell in row[1:])}</tr>" for row in rows
@@ -72,7 +75,7 @@ def table(heads: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
 
 
 def number_table(values: dict[str, object]) -> str:
-    """Names beside their values."""
+    """Return a table of names and values."""
     texts = {name: f"{value:.4f}" if isinstance(value, float) else str(value) for name, value in values.items()}
     rows = "".join(f"<tr><th>{escape(name)}</th><td>{escape(text)}</td></tr>" for name, text in texts.items())
     return f'<div class="scroll"><table class="numbers">{rows}</table></div>' if rows else ""

@@ -1,4 +1,4 @@
-"""The report's sections below the curves: classes, features, faces, the choice of the checkpoint, the test split."""
+"""Sections of the report below the curves: classes, features, images, choice of the checkpoint, test split."""
 
 import numpy as np
 
@@ -7,13 +7,13 @@ from job.evaluation.metrics import UNMEASURED
 from job.metric_names import TEST_TARGET
 from job.monitor.figures.paths import figure_path
 from job.monitor.report.curves import charts
-from job.monitor.report.parts import card, cards, number_table, picture, table
+from job.monitor.report.parts import card, cards, image, number_table, table
 from job.monitor.watch import classes_apart
 from job.run_folder.run_view import ROLES, RunView
 
 
 def classes(run: RunView) -> str:
-    """Confusion, recall and the shares of the classes, of the last evaluation and over the run."""
+    """Return confusion, recall and class shares of the last evaluation and over the run."""
     if not run.evaluations:
         return ""
     last = run.evaluations[-1]
@@ -26,7 +26,7 @@ def classes(run: RunView) -> str:
         *charts(run, per_class=True),
         _figure(
             run,
-            "Classes that the target is taken for",
+            "Predicted classes of the target",
             "figures/target_classes",
             "; ".join(classes_apart(last)) or f"{step}; needs no target labels",
         ),
@@ -35,7 +35,7 @@ def classes(run: RunView) -> str:
 
 
 def features(run: RunView) -> str:
-    """The feature map by domain and by class, and what the domain classifier answers."""
+    """Return the feature maps by domain and by class, and the predictions of the domain classifier."""
     counts = [len(run.sample.get(f"{role}_features", ())) for role in ROLES]
     method = {"pca": "principal components", "tsne": "t-SNE"}[run.config["evaluation"]["feature_map"]]
     about = f"{method} of {counts[0]} source (circles) and {counts[1]} target (triangles) images"
@@ -49,7 +49,7 @@ def features(run: RunView) -> str:
 
 
 def faces(run: RunView) -> str:
-    """Sample images with predictions, and the most confident mistakes; their keys can be unfolded."""
+    """Return sample images with predictions and the most confident mistakes, each with an unfoldable list of keys."""
     return cards(
         "Images",
         _faces(run, "Target, with prediction and confidence", "figures/target_faces", "target_faces"),
@@ -59,31 +59,31 @@ def faces(run: RunView) -> str:
 
 
 def selection(run: RunView) -> str:
-    """Which checkpoint each label-free score would choose, and whether they agree."""
-    found = agreement(label_free_scores(run.rows, run.evaluations), run.score)
-    if not run.evaluations or not found:
+    """Return the checkpoint that each label-free score would choose, and whether the scores agree."""
+    choices = agreement(label_free_scores(run.rows, run.evaluations), run.score)
+    if not run.evaluations or not choices:
         return ""
     oracle = dict(zip(*run.series("oracle/target_accuracy"), strict=True))
-    heads = ["score", "would choose", "its value there", f"rank correlation with {run.score}"]
+    heads = ["score", "would choose", "value there", f"rank correlation with {run.score}"]
     rows = []
-    for row in found:
+    for row in choices:
         correlation = "-" if row.correlation is None else f"{row.correlation:+.2f}"
         rows.append([row.score, f"step {row.step:,}", f"{row.value:.4f}", correlation])
         if oracle:
             rows[-1].append(f"{oracle[row.step]:.4f}" if row.step in oracle else "-")
     if oracle:
         heads.append("target accuracy there (oracle)")
-    steps = sorted({row.step for row in found})
+    steps = sorted({row.step for row in choices})
     verdict = "The scores agree on the checkpoint." if len(steps) == 1 else (
         f"The scores disagree: they would choose {len(steps)} different checkpoints."
     )  # fmt: skip
     evaluations = f"{len(run.evaluations)} evaluations"
-    note = f"{evaluations}; 1: the scores rank them alike, 0: unrelated. The scores need no target label"
+    note = f"{evaluations}; rank correlation 1: the same ranking, 0: unrelated. The scores need no target labels"
     return cards("Choice of the checkpoint", card(verdict, table(heads, rows), note, wide=True))
 
 
-def held_out(run: RunView) -> str:
-    """The test split, of the chosen checkpoint."""
+def test_split(run: RunView) -> str:
+    """Return the results of the chosen checkpoint on the test split."""
     if run.test is None:
         return ""
     keys = [key for key in run.summary if key.startswith(("test/", "oracle/test_target", "selection/chosen"))]
@@ -102,11 +102,11 @@ def held_out(run: RunView) -> str:
 
 
 def _figure(run: RunView, title: str, name: str, note: str = "", oracle: bool = False) -> str:
-    return card(title, picture(figure_path(run.folder, name)), note, oracle=oracle)
+    return card(title, image(figure_path(run.folder, name)), note, oracle=oracle)
 
 
 def _faces(run: RunView, title: str, name: str, which: str, oracle: bool = False) -> str:
-    content = picture(figure_path(run.folder, name), photo=True)
+    content = image(figure_path(run.folder, name), photo=True)
     keys = [str(key) for key in run.sample.get(f"{which}_keys", ())]
     rows = [[str(number), key] for number, key in enumerate(keys, 1)]
     if content and rows:
@@ -115,9 +115,9 @@ def _faces(run: RunView, title: str, name: str, which: str, oracle: bool = False
 
 
 def _labelled(domain: dict, note: str) -> str:
-    """`note`, and on how many of the images there are labels where not on all."""
+    """Append the number of labelled images to `note` if some images have no label."""
     labelled = 0 if domain["confusion"] is None else int(np.sum(domain["confusion"]))
     total = sum(domain["predicted"])
     if labelled in (0, total):
         return note
-    return "; ".join(filter(None, [note, f"of the {labelled} target images that have a label; {total} in all"]))
+    return "; ".join(filter(None, [note, f"{labelled} of {total} target images have a label"]))

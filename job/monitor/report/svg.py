@@ -1,4 +1,4 @@
-"""Charts as SVG text. Colours come from the page's style sheet or stay readable on light and dark alike."""
+"""Charts as SVG text. Colours come from the style sheet or are readable on light and dark pages."""
 
 import json
 from collections.abc import Sequence
@@ -9,7 +9,7 @@ import numpy as np
 
 WIDTH, HEIGHT = 560, 250
 LEFT, RIGHT, TOP, BOTTOM = 56, 10, 10, 28
-MOST_POINTS = 400  # of a line
+MOST_POINTS = 400  # of a line; longer ones are thinned
 
 
 @dataclass(frozen=True)
@@ -19,26 +19,28 @@ class Line:
     values: Sequence[float]
     colour: str
     dashed: bool = False
-    low: Sequence[float] | None = None  # of a band around the line
+    low: Sequence[float] | None = None  # band around the line
     high: Sequence[float] | None = None
 
 
 @dataclass(frozen=True)
 class Frame:
-    """Maps data to the pixels of a chart."""
+    """Map data to the pixels of a chart."""
 
     x: tuple[float, float]
     y: tuple[float, float]
 
     def to_x(self, value: float) -> float:
+        """Return the x coordinate of a value, px."""
         return LEFT + (value - self.x[0]) / (self.x[1] - self.x[0]) * (WIDTH - LEFT - RIGHT)
 
     def to_y(self, value: float) -> float:
+        """Return the y coordinate of a value, px, clipped to the limits."""
         clipped = min(max(value, self.y[0]), self.y[1])
         return HEIGHT - BOTTOM - (clipped - self.y[0]) / (self.y[1] - self.y[0]) * (HEIGHT - TOP - BOTTOM)
 
     def levels(self) -> str:
-        """The vertical axis: grid lines with their numbers, and the base line."""
+        """Draw the vertical axis: grid lines with numbers, and the base line."""
         parts = []
         for tick in ticks(*self.y):
             y = self.to_y(tick)
@@ -48,10 +50,10 @@ class Frame:
         return "".join(parts) + f'<line class="axis" x1="{LEFT}" x2="{WIDTH - RIGHT}" y1="{bottom}" y2="{bottom}"/>'
 
     def below(self, labels: Sequence[tuple[float, str]]) -> str:
-        """Labels under the base line at their places."""
+        """Draw labels (x value, text) under the base line."""
         parts = []
-        for place, text in labels:
-            x = self.to_x(place)
+        for value, text in labels:
+            x = self.to_x(value)
             anchor = "end" if x > WIDTH - 30 else "middle"
             parts.append(
                 f'<text class="tick" x="{x:.1f}" y="{HEIGHT - 8}" text-anchor="{anchor}">{escape(text)}</text>'
@@ -65,7 +67,10 @@ def line_chart(
     reference: float | None = None,
     end: float | None = None,
 ) -> str:
-    """Lines over steps from 0 to `end`; empty without a point. `y` fixes either limit, `reference` draws a level."""
+    """Draw lines over steps from 0 to `end`; return "" without data.
+
+    `y` fixes the lower or upper limit, `reference` draws a horizontal line.
+    """
     lines = [_thinned(line) for line in lines if len(line.steps)]
     if not lines:
         return ""
@@ -105,6 +110,7 @@ def line_chart(
 
 
 def legend(entries: Sequence[tuple[str, str, bool]]) -> str:
+    """Return the legend of lines (name, colour, dashed)."""
     items = "".join(
         f'<span><i style="--c:{colour}"{" class=dashed" if dashed else ""}></i>{escape(name)}</span>'
         for name, colour, dashed in entries
@@ -113,7 +119,7 @@ def legend(entries: Sequence[tuple[str, str, bool]]) -> str:
 
 
 def ticks(low: float, high: float, about: int = 5) -> list[float]:
-    """Round numbers between two limits."""
+    """Return about so many round numbers between two limits."""
     raw = (high - low) / about
     size = 10 ** np.floor(np.log10(raw))
     size *= min((1, 2, 2.5, 5, 10), key=lambda factor: abs(factor * size - raw))
@@ -122,7 +128,7 @@ def ticks(low: float, high: float, about: int = 5) -> list[float]:
 
 
 def short(value: float) -> str:
-    """A number for a tick: 12,000 -> 12k, 0.30000 -> 0.3, 0.00125 -> 1.25e-3."""
+    """Format a number for a tick: 12,000 -> 12k, 0.30000 -> 0.3, 0.00125 -> 1.25e-3."""
     if abs(value) >= 10_000:
         return f"{value / 1000:g}k"
     if 0 < abs(value) < 0.005:

@@ -1,4 +1,4 @@
-"""``report.html``: a run on one page that opens from disk, with no network."""
+"""``report.html``: a run on one self-contained page that needs no network."""
 
 import shlex
 import time
@@ -19,15 +19,15 @@ from job.run_folder.run_view import RunView
 from job.system.files import write_atomically
 
 NAME = "report.html"
-REFRESH = 60  # seconds, while the run lasts
-MOST_ALERTS = 8  # the newest
+REFRESH = 60  # seconds between reloads while the run is running
+MOST_ALERTS = 8  # only the newest are shown
 
 
 def write_report(run: RunView) -> Path:
-    """Write the report of a run as it stands; whole at any moment. It shows the figures that lie in the folder."""
+    """Write the report of a run atomically, with the figures that are in its folder; return its path."""
     status = str(run.status.get("status", "running"))
     body = _head(run, status) + _alerts(run) + cards("Curves", *charts(run, per_class=False), small=True)
-    for section in (sections.classes, sections.features, sections.faces, sections.selection, sections.held_out):
+    for section in (sections.classes, sections.features, sections.faces, sections.selection, sections.test_split):
         body += section(run)
     body += _reproduce(run)
     path = run.folder / NAME
@@ -52,7 +52,7 @@ def _head(run: RunView, status: str) -> str:
 
 
 def _result(run: RunView) -> dict[str, str | None]:
-    """What counts when a run has finished: the chosen checkpoint on the test splits."""
+    """Return the results of a finished run: the chosen checkpoint on the test splits."""
     chosen = run.summary.get("selection/chosen_step")
     row = next((row for row in run.rows if row["trainer/step"] == chosen and "val/source_accuracy" in row), {})
     at = f"step {chosen}"
@@ -61,12 +61,12 @@ def _result(run: RunView) -> dict[str, str | None]:
         _counted("target accuracy, test (oracle)", run.test["target"]): _fixed(run.summary.get(TEST_TARGET))
         or "not measured",
         f"chosen by {run.summary.get('selection/chosen_by')}": None if chosen is None else at,
-        f"proxy A-distance at {at} (0: alike, 2: apart)": _fixed(row.get("domain/a_distance")),
+        f"proxy A-distance at {at} (0: indistinguishable, 2: separable)": _fixed(row.get("domain/a_distance")),
     }
 
 
 def _so_far(run: RunView) -> dict[str, str | None]:
-    """What is known while a run lasts: the last evaluation of the validation splits."""
+    """Return the results of a running run: its last evaluation on the validation splits."""
     last = run.evaluations[-1] if run.evaluations else None
     target = None
     if last is not None:
@@ -74,13 +74,13 @@ def _so_far(run: RunView) -> dict[str, str | None]:
     return {
         _counted("source accuracy, validation", last and last["source"]): _fixed(run.last("val/source_accuracy")),
         _counted("target accuracy, validation (oracle)", last and last["target"]): target,
-        "domain confusion (1: cannot tell)": _fixed(run.last("domain/confusion")),
-        "proxy A-distance (0: alike, 2: apart)": _fixed(run.last("domain/a_distance")),
+        "domain confusion (1: the classifier guesses)": _fixed(run.last("domain/confusion")),
+        "proxy A-distance (0: indistinguishable, 2: separable)": _fixed(run.last("domain/a_distance")),
     }
 
 
 def _counted(name: str, domain: dict[str, Any] | None) -> str:
-    """A name with the 95 % interval and the number of images that an accuracy was counted on."""
+    """Append the 95 % interval of an accuracy and its number of images to its name."""
     if domain is None:
         return name
     matrix = domain["confusion"]
@@ -107,12 +107,10 @@ def _reproduce(run: RunView) -> str:
     version = run.facts.get("code_version")
     checkout = f"git checkout {str(version).removesuffix('+changes')}\n" if version else ""
     config = escape(yaml.safe_dump(run.config, sort_keys=False))
-    files = (
-        "metrics.jsonl holds the numbers, evaluation/ the confusion matrices, figures/ the pictures, log.txt the log"
-    )
+    files = "metrics.jsonl has the metrics, evaluation/ the confusion matrices, figures/ the figures, log.txt the log"
     content = cards(
         "Reproduce",
-        card("With", number_table(run.facts)),
+        card("Environment", number_table(run.facts)),
         card("Command", f"<pre>{escape(checkout + command)}</pre>", files),
     )
     return (

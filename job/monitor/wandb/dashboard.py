@@ -1,6 +1,6 @@
-"""`python -m job dashboard`: the project's W&B workspace and a report to start from, through wandb-workspaces.
+"""`python -m job dashboard`: create a W&B workspace and a report for the project, with wandb-workspaces.
 
-The package is an extra (requirements-dashboard.txt). Only `save` talks to a server; `as_json` needs no network.
+The package is optional (requirements-dashboard.txt). Only `save` contacts a server; `as_json` needs no network.
 """
 
 import json
@@ -39,7 +39,7 @@ COMPARE = "Compare by objective"
 
 
 def build(entity: str, project: str) -> tuple[Any, Any]:
-    """The workspace and the report, as wandb-workspaces objects. Raises JobError where that package is missing."""
+    """Return the workspace and the report as wandb-workspaces objects. Raise JobError if that package is missing."""
     try:
         import wandb_workspaces.reports.v2 as wr
         import wandb_workspaces.workspaces as ws
@@ -57,7 +57,7 @@ def build(entity: str, project: str) -> tuple[Any, Any]:
         project=project,
         name="Domain adaptation",
         sections=[
-            ws.Section(name=name, panels=_placed(wr, panels), is_open=name in (OVERVIEW, ADAPTATION), pinned=True)
+            ws.Section(name=name, panels=_arranged(wr, panels), is_open=name in (OVERVIEW, ADAPTATION), pinned=True)
             for name, panels in sections.items()
         ],
         settings=ws.WorkspaceSettings(x_axis=STEP, group_by_prefix="first", max_runs=20),
@@ -65,21 +65,21 @@ def build(entity: str, project: str) -> tuple[Any, Any]:
             pinned_columns=[*(f"summary:{name}" for name in COMPARED_TESTS), "config:seed"]
         ),
     )
-    runset = wr.Runset(name="runs")  # of the report's own project, which nobody need look up
+    runset = wr.Runset(name="runs")  # without entity and project: those of the report, no lookup
     groups = wr.Runset(name="by objective", groupby=["group"])
     blocks: list[Any] = [
-        wr.P("Panels named oracle needed target labels: they are for judging afterwards and guided nothing.")
+        wr.P("Panels named oracle need target labels: they serve for analysis only and influence nothing.")
     ]
     for name, panels in sections.items():
         blocks += [
             wr.H2(name),
-            wr.PanelGrid(runsets=[groups if name == COMPARE else runset], panels=_placed(wr, panels)),
+            wr.PanelGrid(runsets=[groups if name == COMPARE else runset], panels=_arranged(wr, panels)),
         ]
     report = wr.Report(
         entity=entity,
         project=project,
         title="Emotions across domains",
-        description="What was trained, how well it adapted, and at what speed.",
+        description="Training, adaptation and speed of all runs.",
         blocks=blocks,
         width="fluid",
     )
@@ -87,24 +87,24 @@ def build(entity: str, project: str) -> tuple[Any, Any]:
 
 
 def as_json(entity: str, project: str) -> str:
-    """Both as the JSON that would be sent."""
+    """Return the workspace and the report as the JSON that `save` would send."""
     models = {
-        name: json.loads(thing._to_model().model_dump_json(by_alias=True, exclude_none=True))
-        for name, thing in zip(("workspace", "report"), build(entity, project), strict=True)
+        name: json.loads(view._to_model().model_dump_json(by_alias=True, exclude_none=True))
+        for name, view in zip(("workspace", "report"), build(entity, project), strict=True)
     }
     return json.dumps(models, indent=1)
 
 
 def save(entity: str, project: str) -> list[str]:
-    """Write both to the server; returns their addresses. Raises JobError when it cannot be reached."""
+    """Write both to the server; return their URLs. Raise JobError when the server refuses or cannot be reached."""
     workspace, report = build(entity, project)
     try:
         workspace.save()
         report.save()
-    except Exception as error:  # whatever the client raises: no key, no network, no such entity
+    except Exception as error:  # the client raises errors of many types: no key, no network, no such entity
         raise JobError(
             f"cannot write the dashboard of {entity}/{project} ({first_line(error)}): check the names, `wandb "
-            "login` and the network, or look at it with --dry-run"
+            "login` and the network, or print it with --dry-run"
         ) from None
     return [workspace.url, report.url]
 
@@ -124,8 +124,8 @@ def _comparison(wr) -> list:
     return [*bars, *lines, wr.RunComparer(diff_only="split")]
 
 
-def _placed(wr, panels: Sequence, columns: int = 3, width: int = 8, height: int = 7) -> list:
-    """The panels of a section, three in a row of the 24 columns."""
+def _arranged(wr, panels: Sequence, columns: int = 3, width: int = 8, height: int = 7) -> list:
+    """Set the layout of the panels of a section: three in a row of 24 columns."""
     for number, panel in enumerate(panels):
         panel.layout = wr.Layout(x=number % columns * width, y=number // columns * height, w=width, h=height)
     return list(panels)

@@ -1,4 +1,4 @@
-"""Pictures and tables in the shape that W&B shows."""
+"""Images and tables as W&B media."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -10,7 +10,7 @@ from job.evaluation.samples import Faces, Sample
 
 @dataclass(frozen=True)
 class Samples:
-    """What an evaluation at `step` kept of source and target, in this order."""
+    """The samples of an evaluation at `step`: source, target."""
 
     step: int
     domains: Sequence[Sample]
@@ -18,13 +18,14 @@ class Samples:
 
 
 def images(paths: dict[str, Path]) -> dict[str, Any]:
+    """Return the figures that exist as W&B images."""
     import wandb
 
     return {name: wandb.Image(str(path)) for name, path in paths.items() if path.exists()}
 
 
 def face_table(samples: Samples) -> dict[str, Any]:
-    """Target faces with prediction and confidence; the mistakes, with the truth, where it is known."""
+    """Return tables of target images with prediction and confidence, and of mistakes with their labels, if any."""
     source, target = samples.domains
     class_names = samples.class_names
     tables = {"figures/target_face_table": _table(target.faces, class_names, truth=False)}

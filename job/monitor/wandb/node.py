@@ -1,4 +1,4 @@
-"""System metrics of the other nodes, in W&B's shared mode: one process of each joins the main rank's run."""
+"""System metrics of other nodes: in W&B's shared mode, one process of each node joins the run of the main rank."""
 
 import logging
 import os
@@ -14,9 +14,10 @@ log = logging.getLogger("job")
 
 
 class NodeMonitor:
-    """Nothing but the readings of this node's processors, memory and GPUs, under a label of its own.
+    """Send system metrics of this node (CPUs, memory, GPUs) to W&B under the name of the node.
 
-    Only with `wandb.every_node`, online, and on the first process of every node but the main one's. All ranks make one.
+    Active only online, with `wandb.every_node`, on the first process of each node except that of the main rank. The
+    constructor is collective: all ranks must call it.
     """
 
     def __init__(self, config: Config, accelerator: Accelerator, identity: str | None, mode: str) -> None:
@@ -26,7 +27,7 @@ class NodeMonitor:
         main = [identity, mode]
         broadcast_object_list(main)
         identity, mode = main
-        # started by Slurm with a GPU each, all of a node's call themselves the first
+        # under srun with one GPU per task, LOCAL_RANK is 0 in each process of a node
         first = accelerator.is_local_main_process and os.environ.get("SLURM_LOCALID", "0") == "0"
         first_of_its_node = first and not accelerator.is_main_process
         if mode != "online" or not first_of_its_node:
@@ -45,7 +46,7 @@ class NodeMonitor:
                     init_timeout=min(60, config.train.timeout_seconds // 3),
                     finish_timeout=30,
                     x_label=platform.node(),
-                    x_primary=False,  # neither files nor the run's end are this process's to tell
+                    x_primary=False,  # the main rank uploads files and sets the state of the run
                     x_update_finish_state=False,
                     disable_git=True,
                     save_code=False,
@@ -56,6 +57,7 @@ class NodeMonitor:
             log.error("W&B: no system metrics of node %s (%s)", platform.node(), brief(error))
 
     def close(self) -> None:
+        """Leave the run."""
         if self._run is not None:
             try:
                 self._run.finish()
