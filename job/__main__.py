@@ -47,26 +47,26 @@ def run() -> int:
     except click.ClickException as error:
         command = error.ctx.command_path if isinstance(error, click.UsageError) and error.ctx else "python -m job"
         message = error.format_message().rstrip(".")
-        return _refuse(f"{message}{' See' if message.endswith('?') else ': see'} {command} --help")
+        return _report_error(f"{message}{' See' if message.endswith('?') else ': see'} {command} --help")
     except (click.Abort, KeyboardInterrupt) as error:
-        if isinstance(error.__cause__, EOFError):  # click takes a file that ends too early for Ctrl-D at a prompt
+        if isinstance(error.__cause__, EOFError):  # click mistakes a file that ends too early for Ctrl-D at a prompt
             raise error.__cause__ from None
-        echo("interrupted: the same command again goes on with what is finished", err=True)
+        echo("interrupted: run the same command again to resume", err=True)
         return 130
     except ModuleNotFoundError as error:
         if (error.name or "job").partition(".")[0] in ("job", "launch"):
             raise
-        return _refuse(f"{error.name} is not installed here: source .venv/bin/activate, or make setup")
+        return _report_error(f"{error.name} is not installed here: source .venv/bin/activate, or make setup")
     except JobError as error:
-        return _refuse(f"{error}{_rank()}")
+        return _report_error(f"{error}{_rank()}")
     except (MemoryError, RuntimeError) as error:
         if not _out_of_memory(error):
             raise
-        return _refuse(f"{_OUT_OF_MEMORY}{_rank()} ({shortened(first_line(error), 160)})")
+        return _report_error(f"{_OUT_OF_MEMORY}{_rank()} ({shortened(first_line(error), 160)})")
     except OSError as error:
         if error.errno != errno.ENAMETOOLONG:
             raise
-        return _refuse(f"{shortened(str(error.filename))} is too long for a path: choose another{_rank()}")
+        return _report_error(f"{shortened(str(error.filename))} is too long for a path: choose another{_rank()}")
 
 
 _OUT_OF_MEMORY = (
@@ -76,7 +76,7 @@ _OUT_OF_MEMORY = (
 
 
 def _out_of_memory(error: Exception) -> bool:
-    """Whether NumPy or torch could not have the memory that they asked for, on the host or on a GPU."""
+    """Return whether NumPy or torch failed to allocate memory, on the host or on a GPU."""
     return isinstance(error, MemoryError) or "OutOfMemory" in type(error).__name__ or "t allocate memory" in str(error)
 
 
@@ -85,7 +85,7 @@ def _rank() -> str:
     return f" (rank {rank} on {socket.gethostname()})" if rank != "0" else ""
 
 
-def _refuse(message: str) -> int:
+def _report_error(message: str) -> int:
     message = shortened(printable(scrub(message), keep=""), _LONGEST_MESSAGE)
     echo(f"error: {message}", err=True)
     tell_launcher(EXIT_BAD_INPUT, message)

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from job.evaluation.load import Loaded, load_model
 from job.shards.writing.crop import CASCADE, MARGIN, SEARCH_EDGE, SMALLEST_FACE
 from job.system.errors import JobError, first_line
-from job.system.files import check_output, whole, writing
+from job.system.files import atomic_path, check_output, writing
 
 INPUT, OUTPUT = "images", "probabilities"
 TOLERANCE = 1e-4  # largest difference of a probability
@@ -51,7 +51,7 @@ def export(checkpoint: Path, out: Path) -> float:
     classifier = Classifier(loaded).eval()
     program = _trace(classifier, loaded)
     program.model.metadata_props.update(_metadata(loaded))
-    with writing(out, "choose another --out, or make room"), whole(out) as partial:
+    with writing(out, "choose another --out, or make room"), atomic_path(out) as partial:
         program.save(partial, external_data=False)
         difference = _difference(partial, classifier, loaded.size)
         if not difference <= TOLERANCE:

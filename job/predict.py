@@ -24,7 +24,7 @@ from job.shards.writing.left_out import count_lines
 from job.shards.writing.read_picture import read_picture
 from job.system.echo import echo
 from job.system.errors import JobError
-from job.system.files import check_output, whole, writing
+from job.system.files import atomic_path, check_output, writing
 from job.system.memory import keep_freed_memory
 from job.system.processes import cores
 from job.system.progress import follow
@@ -77,7 +77,7 @@ def predict(checkpoint: Path, inputs: Sequence[Path], out: Path, batch_size: int
         keep_freed_memory()
     predicted = 0
     batches = [paths[first : first + batch_size] for first in range(0, len(paths), batch_size)]
-    with writing(out, "choose another --out, or make room"), whole(out) as partial:
+    with writing(out, "choose another --out, or make room"), atomic_path(out) as partial:
         with open(partial, "w", newline="", encoding="utf-8") as file, ThreadPoolExecutor(cores()) as pool:
             writer = csv.writer(file)
             writer.writerow(csv_row(["path", "label", "confidence", *loaded.class_names]))

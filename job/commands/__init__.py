@@ -1,1 +1,1 @@
-"""The commands of ``python -m job``, a module a group. Each imports what it needs when it runs: --help is quick."""
+"""The commands of ``python -m job``, one module per group. Imports are inside them: --help is fast."""

@@ -15,21 +15,21 @@ from job.system.echo import echo
 @click.option("--size", type=int, help="Edge of the images in px; default: the layout's, 64 for faces.")
 @click.option("--shards", type=int, help="Shards per training split; default: 64 or more.")
 @click.option("--workers", type=int, help="Processes; default: all cores.")
-@click.option("--seed", default=0, show_default=True, help="Of splits, shuffling and generated images.")
+@click.option("--seed", default=0, show_default=True, help="Seed of splits, shuffling and generated images.")
 @click.option("--quality", default=95, show_default=True, help="JPEG quality, 1 to 100.")
 @click.option("--keep-target-labels", is_flag=True, help="For the train-on-target upper bound and oracle curves.")
 @click.option("--source", help="Name of the labelled domain in the dataset; default: the men.")
-@click.option("--target", help="Name of the other; default: the women.")
-@click.option("--crop", default="center", show_default=True, help="none, center, or face: the largest one found.")
+@click.option("--target", help="Name of the unlabelled domain; default: the women.")
+@click.option("--crop", default="center", show_default=True, help="none, center, or face: the largest face.")
 @click.option(
     "--no-face",
     default="keep",
     show_default=True,
-    help="With --crop face: keep (the centre) or drop what has none.",
+    help="With --crop face, for images without a face: keep (the centre) or drop.",
 )
 @click.option("--max-skipped", default="1%", show_default=True, help="Unreadable images allowed: a share or a number.")
-@click.option("--strict", is_flag=True, help="Refuse emotions that are none of the seven, instead of leaving them out.")
-@click.option("--option", "options", multiple=True, metavar="KEY=VALUE", help="Of the layout, for instance train=6000.")
+@click.option("--strict", is_flag=True, help="Refuse emotions outside the seven, instead of skipping them.")
+@click.option("--option", "options", multiple=True, metavar="KEY=VALUE", help="Of the layout, such as train=6000.")
 def shards(layout, root, out, source, target, options, **settings) -> int:
     """Write a dataset as WebDataset shards.
 
@@ -40,7 +40,7 @@ def shards(layout, root, out, source, target, options, **settings) -> int:
       python -m job shards kdef --root KDEF --out shards/kdef --crop face
       python -m job shards folders --root DIR --source photos --target cartoons --out shards/cartoons
     """
-    # no linear algebra here, and each of the processes would start a thread for every core
+    # no linear algebra here, and every process would start a thread for each core
     os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
     from job.datasets import find_layout
     from job.datasets.options import read_options
@@ -59,7 +59,7 @@ def shards(layout, root, out, source, target, options, **settings) -> int:
 @click.option("--sheet", type=Path, help="Write a contact sheet (PNG).")
 @click.option("--allow-pipe", is_flag=True, help="Let the URL of the shards run a shell command (pipe:...).")
 def inspect(shards: str, verify: bool, sheet: Path | None, allow_pipe: bool) -> int:
-    """Say what is in a folder of shards.
+    """Show the contents of a folder of shards.
 
     \b
     Example:
@@ -71,7 +71,7 @@ def inspect(shards: str, verify: bool, sheet: Path | None, allow_pipe: bool) -> 
     if sheet is not None:
         check_sheet(sheet)
     echo(inspect_shards(shards, verify=verify, allow_pipe=allow_pipe))
-    if sheet is not None:  # after the table, which is of use where the sheet cannot be written
+    if sheet is not None:  # after the table, which is useful even if the sheet cannot be written
         write_sheet(shards, sheet, allow_pipe=allow_pipe)
         echo(f"\ncontact sheet: {sheet}")
     return 0

@@ -11,10 +11,10 @@ from job.system.echo import echo
 @click.option("--checkpoint", required=True, type=Path, help="Such as runs/NAME/checkpoints/best.")
 @click.option("--split", default="test", show_default=True, type=click.Choice(["train", "val", "test"]))
 @click.option("--shards", help="Other shards than the model was trained on.")
-@click.option("--out", type=Path, help="Write the figures as JSON.")
+@click.option("--out", type=Path, help="Write the metrics as JSON.")
 @click.option("--allow-pipe", is_flag=True, help="Let the URL of the shards run a shell command (pipe:...).")
 def evaluate(checkpoint: Path, split: str, shards: str | None, out: Path | None, allow_pipe: bool) -> int:
-    """Evaluate a checkpoint, every sample once, on however many ranks are launched.
+    """Evaluate a checkpoint, every sample once, on any number of ranks.
 
     \b
     Example:
@@ -34,7 +34,7 @@ def evaluate(checkpoint: Path, split: str, shards: str | None, out: Path | None,
 @click.option("--out", default="predictions.csv", show_default=True, type=Path)
 @click.argument("images", nargs=-1, required=True, type=Path)
 def predict(checkpoint: Path, out: Path, images: tuple[Path, ...]) -> int:
-    """Predict the emotion on pictures and folders of pictures of cropped faces; writes a CSV.
+    """Predict the emotions in images, or folders of images, of cropped faces; write a CSV.
 
     \b
     Example:

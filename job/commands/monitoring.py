@@ -47,9 +47,9 @@ def compare(runs: tuple[Path, ...], out: Path | None) -> int:
 @click.command()
 @click.argument("runs", nargs=-1, required=True, type=Path)
 def report(runs: tuple[Path, ...]) -> int:
-    """Draw figures/ and report.html of runs anew, from what their folders hold.
+    """Draw figures/ and report.html of runs again, from the files in their folders.
 
-    Training does it after every evaluation; this is for a run that was killed, copied, or trained without figures.
+    Training draws them after every evaluation; use this for a run that was killed, copied, or trained without figures.
 
     \b
     Example:
@@ -99,4 +99,4 @@ def _default_entity() -> str:
     try:
         return wandb.Api(timeout=20).default_entity or ""
     except Exception as error:
-        raise JobError(f"W&B does not say who you are ({first_line(error)}): `wandb login`, or give --entity") from None
+        raise JobError(f"W&B names no user ({first_line(error)}): run `wandb login`, or pass --entity") from None

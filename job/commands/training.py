@@ -11,20 +11,20 @@ from job.system.echo import echo
 @click.command(context_settings={"ignore_unknown_options": True})
 @click.option("--config", required=True, type=Path, help="YAML file; see configs/.")
 @click.option("--check", is_flag=True, help="Only check configuration and shards; print ranks and GPUs, run folder.")
-@click.option("--nodes", type=click.IntRange(1), default=1, help="With --check: how many; default: one.")
+@click.option("--nodes", type=click.IntRange(1), default=1, help="With --check: number of nodes; default: one.")
 @click.option(
     "--ranks",
     type=click.IntRange(1),
     envvar="JOB_RANKS",
     show_envvar=True,
-    help="With --check: on each node; default: one for each GPU, or one.",
+    help="With --check: ranks on each node; default: one for each GPU, or one.",
 )
 @click.argument("overrides", nargs=-1)
 def train(config: Path, check: bool, nodes: int, ranks: int | None, overrides: tuple[str, ...]) -> int:
-    """Train, or go on with a run that was stopped.
+    """Train, or resume a run that was stopped.
 
-    OVERRIDES are key.sub=value words. Ends in 0 when finished, in 75 when stopped after a checkpoint: the same command
-    goes on.
+    OVERRIDES are key.sub=value words. The exit code is 0 when finished, 75 when stopped after a checkpoint: run the
+    same command again to resume.
 
     \b
     Example:
@@ -54,14 +54,16 @@ def train(config: Path, check: bool, nodes: int, ranks: int | None, overrides: t
 
 @click.command()
 @click.option(
-    "--config", type=Path, help="Whose shards, run folder and W&B settings to look at; default: the defaults."
+    "--config",
+    type=Path,
+    help="Its shards, run folder and W&B settings are checked; default: all defaults.",
 )
 @click.argument("overrides", nargs=-1)
 def doctor(config: Path | None, overrides: tuple[str, ...]) -> int:
-    """Say whether this machine, or under srun every node of the job, is fit for a run, and what to do where it is not.
+    """Check that this machine, or under srun every node of the job, is ready for a run, and print how to fix it if not.
 
-    Versions, GPUs and driver, shards and the speed of reading them, disk, W&B, limits; between nodes an all-reduce of
-    every pair, and the clocks. Ends in 0, or in 2 when something failed.
+    Checks versions, GPUs and driver, shards and their read speed, disk, W&B, limits; between nodes an all-reduce of
+    every pair, and the clocks. The exit code is 0, or 2 when a check failed.
 
     \b
     Examples:

@@ -13,7 +13,7 @@ IMAGENET = {"mean": (0.485, 0.456, 0.406), "std": (0.229, 0.224, 0.225)}
 
 
 class Augment(Section):
-    """Random changes of the training images, drawn per image, on the device, alike in both domains."""
+    """Random changes of the training images, drawn per image, on the device, from the same ranges in both domains."""
 
     flip: bool = True
     """Mirror half of the images left to right."""
@@ -39,7 +39,7 @@ class Augment(Section):
 
     @property
     def resamples(self) -> bool:
-        """Whether pixels move to places between pixels. A flip alone does not need that."""
+        """Whether the images are interpolated, which a flip alone does not need."""
         return bool(self.rotate or self.shift or self.scale != (1.0, 1.0))
 
 
@@ -47,7 +47,7 @@ class Data(Section):
     """Which shards are read, and how. The manifest's hash stands for the shards themselves."""
 
     shards: Harmless[str] = "shards/faces"
-    """Folder or URL that holds manifest.json."""
+    """Folder or URL with manifest.json."""
     source: str = "source"
     """The labelled domain, as the manifest names it."""
     target: str = "target"
@@ -57,19 +57,19 @@ class Data(Section):
     streams: Annotated[int, Field(gt=0, le=1_000_000)] = 16
     """Canonical streams per domain: fixes the data order, bounds the number of ranks."""
     block_shards: Positive = 4
-    """Shards of a stream that are shuffled together."""
+    """Number of shards of a stream that are shuffled together."""
     threads: Harmless[Annotated[int, Field(gt=0, le=1024)]] = 2
     """Decoding threads per rank."""
     prefetch: Harmless[Annotated[int, Field(gt=0, le=10_000)]] = 4
     """Batches decoded ahead."""
     decoded_gib: Harmless[Gibibytes] = 1.0
-    """Memory per rank for decoded images, so that later passes need not decode."""
+    """Memory per rank for decoded images, which later passes reuse."""
     on_bad_image: Literal["error", "skip"] = "error"
     """An image that cannot be decoded: `error` stops the run, `skip` takes the next image and counts it."""
     max_skipped: Harmless[Annotated[int, Field(ge=1, le=1_000_000_000)] | None] = None
     """How many images a rank may skip before it stops; null: any number."""
     cache_dir: Harmless[str | None] = None
-    """Where remote shards are kept; null: ~/.cache/job/shards."""
+    """Cache folder of remote shards; null: ~/.cache/job/shards."""
     cache_gib: Harmless[Annotated[float, Field(gt=0, le=1e9)] | None] = None
     """Size of that cache; null: no limit."""
     record_keys: Harmless[bool] = False
@@ -77,7 +77,7 @@ class Data(Section):
     verify: Harmless[Literal["first_use", "never"]] = "first_use"
     """Check a shard's sha256 when a process first opens it."""
     allow_pipe: Harmless[bool] = False
-    """Let shard URLs run shell commands (`pipe:...`). Never stored: each command must be given it again."""
+    """Let shard URLs run shell commands (`pipe:...`). Never stored: pass it to each command."""
     mean: Triple = (0.5, 0.5, 0.5)
     """Subtracted from images in [0, 1]; `imagenet` fills in the values of ImageNet."""
     std: Triple = (0.5, 0.5, 0.5)

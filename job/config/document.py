@@ -1,7 +1,7 @@
-"""docs/configuration.md, written from the schema.
+"""Write docs/configuration.md from the schema.
 
 python -m job.config.document            # print the page
-python -m job.config.document --write    # write it; tests/config/test_document.py fails until that is done
+python -m job.config.document --write    # write it; tests/config/test_document.py fails while the page is out of date
 """
 
 import sys
@@ -22,14 +22,14 @@ PAGE = Path(__file__).parents[2] / "docs" / "configuration.md"
 _HEAD = """\
 # Configuration
 
-All keys, written from `job/config/` by `python -m job.config.document --write`.
+All keys, generated from `job/config/` by `python -m job.config.document --write`.
 
 A configuration is a YAML file (version 1.2: `yes`, `on` and `no` are text, `010` is 10, `1e3` is a number). Every key
-has a default, so a file holds what differs; `configs/` has examples. Words after the configuration override keys:
-`key.sub=value`. An unknown key is refused, and the nearest known one is named. The resolved configuration is in
-`config.yaml` of the run folder and in every checkpoint; one that holds a secret is refused.
+has a default, so a file lists only what differs; `configs/` has examples. Words after the configuration override keys:
+`key.sub=value`. An unknown key is an error that names the nearest known key. The resolved configuration is in
+`config.yaml` of the run folder and in every checkpoint; a configuration that contains a secret is refused.
 
-A run resumes only with the values that it was started with, except for keys marked *free*: no weight depends on them.
+A run resumes only with its original values, except for keys marked *free*: no weight depends on them.
 """
 _KEPT = ("selection",)  # no weight depends on it, but the best score so far must compare with later ones
 _PLAIN = {int: "integer", float: "number", str: "text", bool: "true or false", type(None): "null"}
@@ -49,7 +49,7 @@ def _sections(
 ) -> Iterator[tuple[str, type[BaseModel], bool]]:
     """Yield title and model of each section, and whether all its keys are free.
 
-    A union of models, of which `name` chooses one, gives several.
+    A union of models, of which `name` selects one, gives several.
     """
     for name, field in model.model_fields.items():
         models = list(models_in(field.annotation))

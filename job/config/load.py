@@ -1,6 +1,6 @@
-"""Configuration files: YAML, overridden by ``key.sub=value`` words, checked against `job/config/schema.py`.
+"""Load configuration files: YAML, overridden by ``key.sub=value`` words, checked against `job/config/schema.py`.
 
-Every mistake is told in one line that names the file, the key and, for an unknown key, the nearest known one.
+Every mistake is reported in one line that names the file, the key and, for an unknown key, the nearest known one.
 """
 
 import difflib
@@ -23,12 +23,12 @@ from job.system.text import first_line, shortened
 def load_config(path: str | Path, overrides: Sequence[str] = ()) -> Config:
     """Read a configuration file and apply ``key.sub=value`` overrides, whose values are YAML.
 
-    Raises JobError, in one line, when the file is missing or no YAML mapping, or when a key or a value is not allowed.
+    Raises JobError when the file is missing or is not a YAML mapping, or when a key or a value is not allowed.
     """
     path = Path(path)
     content = _read(path)
     if (path.parent / "checkpoints").is_dir() and isinstance(content.get("data"), dict):
-        content["data"].pop("allow_pipe", None)  # what a run folder holds grants nothing; an override does
+        content["data"].pop("allow_pipe", None)  # the file of a run folder cannot give permission; an override can
     content.setdefault("name", path.stem)
     for override in sorted(overrides, key=lambda word: not word.startswith("objective.name=")):
         _apply(content, override)
@@ -46,7 +46,7 @@ def _read(path: Path) -> dict[str, Any]:
         known = ", ".join(sorted(str(p) for p in Path("configs").glob("*.yaml")))
         raise JobError(f"no configuration at {shown}: choose one of {known or 'your own YAML files'}") from None
     except (OSError, UnicodeDecodeError) as error:
-        why = getattr(error, "strerror", None) or "it is no text in UTF-8"
+        why = getattr(error, "strerror", None) or "it is not UTF-8 text"
         raise JobError(
             f"cannot read the configuration {shown} ({why}): give a YAML file such as configs/faces.yaml"
         ) from None
@@ -66,7 +66,7 @@ def _yaml_problem(error: yaml.YAMLError) -> str:
 
 
 def _refuse_secrets(content: Any, key: str = "") -> None:
-    """Raise JobError when a value holds a secret: it would be copied to the run folder and every checkpoint."""
+    """Raise JobError when a value contains a secret: it would be copied to the run folder and every checkpoint."""
     if isinstance(content, dict):
         for name, value in content.items():
             _refuse_secrets(value, f"{key}.{name}".lstrip("."))
@@ -78,17 +78,17 @@ def _refuse_secrets(content: Any, key: str = "") -> None:
         if what is None and key == "data.shards" and "://" in content.split("?")[0] and "?" in content:
             what = "a query string (https://...?...)"
         if what is not None:
-            raise JobError(f"{key} holds {what}, which would be copied to every checkpoint: {_ADVICE}")
+            raise JobError(f"{key} contains {what}, which would be copied to every checkpoint: {_ADVICE}")
 
 
 _ADVICE = (
-    "take it out; where shards need it, keep it in ~/.netrc or an environment variable and fetch with "
+    "remove it; if shards need it, keep it in ~/.netrc or an environment variable and fetch with "
     'data.allow_pipe=true and `pipe:curl -sfL --netrc URL` or `pipe:curl -sfL -H "Authorization: Bearer $NAME" URL`'
 )
 
 
 def build_config(content: dict[str, Any], where: str, overrides: Sequence[str] = ()) -> Config:
-    """Check a configuration given as nested dictionaries. Raises JobError that names `where`, or the override."""
+    """Validate a configuration of nested dictionaries. Raises JobError that names `where`, or the override."""
     try:
         return Config.model_validate(content)
     except ValidationError as error:
@@ -101,7 +101,7 @@ def _apply(content: dict[str, Any], override: str) -> None:
     if not equals or not key:
         raise JobError(f"override {shown!r} is not of the form key.sub=value, for instance optimizer.lr=0.01")
     try:
-        given = parse_yaml(value, annotation_of(Config, key))
+        parsed = parse_yaml(value, annotation_of(Config, key))
     except yaml.YAMLError as error:
         raise JobError(f"override {shown!r}: the value is not valid YAML ({_yaml_problem(error)})") from None
     *parents, leaf = key.split(".")
@@ -110,10 +110,10 @@ def _apply(content: dict[str, Any], override: str) -> None:
         node = node.setdefault(parent, {})
         if not isinstance(node, dict):
             raise JobError(f"override {shown!r}: {parent} is not a section")
-    if key == "objective.name" and isinstance(given, str):
-        switch_method(node, given)
+    if key == "objective.name" and isinstance(parsed, str):
+        switch_method(node, parsed)
     else:
-        node[leaf] = given
+        node[leaf] = parsed
 
 
 def known_keys(method: str | None = None, model: type[BaseModel] = Config, prefix: str = "") -> Iterable[str]:
@@ -130,18 +130,18 @@ def _describe(error: ValidationError, where: str, overrides: Sequence[str]) -> s
     first = problems[0]
     loc: tuple[int | str, ...] = first["loc"]
     method: str | None = None
-    if loc[:1] == ("objective",) and len(loc) > 1 and loc[1] in SETTINGS:  # the tag of the union, which is no key
+    if loc[:1] == ("objective",) and len(loc) > 1 and loc[1] in SETTINGS:  # drop the tag of the union
         loc, method = (loc[0], *loc[2:]), str(loc[1])
     key = shortened(".".join(str(part) for part in loc))
     if first["type"] == "extra_forbidden":
         text = f"unknown key {key}{_nearest(key, method)}"
         if method and key in known_keys():
-            text = f"{key} is no setting of {method}{_nearest(key, method)}"
+            text = f"{key} is not a setting of {method}{_nearest(key, method)}"
     elif first["type"] == "union_tag_invalid":
         name = first["ctx"]["tag"]
         close = difflib.get_close_matches(name, SETTINGS, n=1)
         hint = f"did you mean {close[0]}?" if close else f"choose one of {', '.join(SETTINGS)}"
-        text = f"objective.name = {name!r} is no method: {hint}"
+        text = f"objective.name = {name!r} is not a method: {hint}"
     elif first["type"] == "model_type":
         within = next(name for name in known_keys() if name.startswith(f"{key}."))
         text = f"{key} is a section: set its keys, such as {within}"
@@ -158,7 +158,7 @@ def _describe(error: ValidationError, where: str, overrides: Sequence[str]) -> s
 
 
 def _hint(error: Any) -> str:
-    """How to write a value that YAML takes for something else."""
+    """Return how to write a text that YAML reads as another type."""
     if error["type"] == "string_type" and isinstance(error["input"], bool | int | float):
         return f": put it into quotes, '{str(error['input']).lower()}'"
     return ""

@@ -8,12 +8,12 @@ from job.config.section import BelowOne, Section, Width, Widths
 
 
 class Model(Section):
-    """The network: backbone, heads, and where its first weights come from."""
+    """The network: backbone, heads and initial weights."""
 
     backbone: str = "compact"
     """compact, mnist, svhn, or any torchvision classifier (resnet18, vit_b_16, ...)."""
     weights: str = "none"
-    """none, a local file, or torchvision's name for them (DEFAULT, IMAGENET1K_V1, ...)."""
+    """none, a local file, or a name of torchvision (DEFAULT, IMAGENET1K_V1, ...)."""
     bottleneck: Width | None = None
     """Width of a layer (with BatchNorm) between backbone and heads; null: no such layer."""
     label_hidden: Widths | None = None
@@ -21,7 +21,7 @@ class Model(Section):
     domain_hidden: Widths | None = None
     """Hidden widths of the domain classifier; null: the backbone's own."""
     dropout: BelowOne = 0.0
-    """Before the label predictor."""
+    """Dropout before the label predictor."""
     batch_norm: Literal["mixed", "sync", "frozen", "none"] = "mixed"
     """Statistics over the rank's concatenated batch (mixed), over all ranks' batches (sync), fixed to the loaded ones
     (frozen), or, for compact and mnist, no BatchNorm at all (none)."""

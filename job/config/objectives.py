@@ -1,6 +1,6 @@
 """The section `objective`: one class of settings for each method, chosen by `objective.name`.
 
-A method that is added needs its class here, in `Objective` below; `job/methods` holds the methods themselves.
+A new method needs a class here, listed in `Objective` below; the methods themselves are in `job/methods`.
 """
 
 from typing import Annotated, Any, ClassVar, Literal
@@ -20,21 +20,21 @@ class MethodSettings(Section):
     class_weights: Literal["none", "balanced"] | tuple[Weight, ...] = "none"
     """Weights of the classes in the class loss; balanced: inverse to their frequency in training."""
 
-    score: ClassVar[str] = "infomax"  # what chooses the checkpoint, unless selection.score says otherwise
-    supervised: ClassVar[bool] = False  # whether it trains with labels of the target
+    score: ClassVar[str] = "infomax"  # default of selection.score
+    supervised: ClassVar[bool] = False  # trains with labels of the target
 
 
 class AdversarialSettings(MethodSettings):
     """Settings of methods with a domain classifier behind a gradient reversal layer."""
 
     lambda_max: Weight = 1.0
-    """The reversed gradient's final strength."""
+    """Final factor of the reversed gradient."""
     gamma: Annotated[float, Field(gt=0, le=1e6)] = 10.0
-    """How fast lambda rises."""
+    """Rate of the rise of lambda."""
     lambda_schedule: Literal["paper", "constant"] = "paper"
-    """paper: lambda rises from 0 (Ganin et al. 2016, sec. 5.2.2). constant: it is lambda_max throughout."""
+    """paper: lambda rises from 0 (Ganin et al. 2016, sec. 5.2.2). constant: lambda is lambda_max at every step."""
     domain_weight: Weight = 1.0
-    """Constant factor of the domain loss, for the domain classifier and the encoder alike."""
+    """Constant factor of the domain loss, for domain classifier and feature extractor alike."""
 
 
 class DANNSettings(AdversarialSettings):
@@ -43,11 +43,11 @@ class DANNSettings(AdversarialSettings):
     name: Literal["dann"] = "dann"
     """The method: docs/methods.md."""
     entropy_weight: Weight = 0.0
-    """Weight of the conditional entropy of the target predictions; rises as lambda does."""
+    """Weight of the conditional entropy of the target predictions; rises with lambda."""
     pseudo_label_weight: Weight = 0.0
-    """Weight of confident target predictions as labels of a second view; rises as lambda does."""
+    """Weight of the loss with confident target predictions as labels of a second view; rises with lambda."""
     pseudo_label_threshold: Fraction = 0.9
-    """The least confidence of such a prediction."""
+    """Lowest confidence of such a prediction."""
 
 
 class SourceOnlySettings(MethodSettings):
@@ -97,7 +97,7 @@ class CORALSettings(MethodSettings):
     coral_weight: Weight = 1.0
     """Factor of the CORAL loss."""
     rises: bool = True
-    """Let the factor rise from 0 as lambda does in DANN, with gamma 10."""
+    """Raise the factor from 0 as DANN raises lambda, with gamma 10."""
 
 
 class AdaBNSettings(MethodSettings):
@@ -111,7 +111,7 @@ DEFAULT = "dann"
 
 
 def _method(objective: Any) -> str:
-    """Name the method of a section given as a mapping, or as its settings."""
+    """Return the name of the method of a section, which is a mapping or the settings themselves."""
     name = objective.get("name", DEFAULT) if isinstance(objective, dict) else getattr(objective, "name", objective)
     return str(name)
 
@@ -131,7 +131,7 @@ SETTINGS: dict[str, type[MethodSettings]] = {
     for settings in models_in(Objective)
     if issubclass(settings, MethodSettings)
 }
-# Up to version 0.1 these keys stood in the configuration of every objective, which ignored them.
+# In version 0.1 every objective had these keys, and the others ignored them.
 _IGNORED = {*AdversarialSettings.model_fields, *DANNSettings.model_fields} - {*MethodSettings.model_fields}
 
 
@@ -143,9 +143,9 @@ def complete(objective: Any) -> Any:
 
 
 def switch_method(objective: dict[str, Any], name: str) -> None:
-    """Replace a configuration's method by the method `name`, in place, and drop the keys that only the former has.
+    """Replace a configuration's method by the method `name`, in place, and drop the keys that only the old one has.
 
-    So a file written for one method serves all: ``configs/faces.yaml objective.name=mcd``.
+    One file then serves all methods: ``configs/faces.yaml objective.name=mcd``.
     """
     before, after = SETTINGS.get(objective.get("name", DEFAULT)), SETTINGS.get(name)
     if before is not None and after is not None:

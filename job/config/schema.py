@@ -1,6 +1,6 @@
-"""The configuration: every key, its default, its limits, and what it does. `job/config/load.py` reads it.
+"""The configuration: every key, its default, its limits and its description. `job/config/load.py` reads it.
 
-The sections stand in files beside this one; docs/configuration.md is written from them (`job/config/document.py`).
+The sections are in files beside this one. `job/config/document.py` generates docs/configuration.md from them.
 """
 
 import hashlib
@@ -22,32 +22,32 @@ from job.system.secrets import scrub_all
 
 __all__ = ["Augment", "Config", "Data", "Evaluation", "Model", "Objective", "Optimizer", "Section", "Selection"]
 __all__ += ["Train", "Wandb", "decisive_data", "score_of"]
-LONGEST_NAME = 200  # bytes; file systems allow 255, and temporary names beside it are a little longer
+LONGEST_NAME = 200  # bytes; file systems allow 255, and temporary names are a little longer
 
 
 def decisive_data(data: dict[str, Any]) -> dict[str, Any]:
-    """Of the section `data` what decides the weights; the manifest's hash stands for the shards themselves."""
+    """Return the keys of the section `data` that decide the weights; the manifest's hash represents the shards."""
     return {key: value for key, value in data.items() if key not in harmless_keys(Data)}
 
 
 def score_of(config: Mapping[str, Any]) -> str:
-    """Return the model-selection score in force, of a configuration as a run folder holds it."""
+    """Return the model-selection score in force, of a configuration as stored in a run folder."""
     return (config.get("selection") or {}).get("score") or SETTINGS.get(
         config["objective"]["name"], MethodSettings
     ).score
 
 
 class Config(Section):
-    """All of it."""
+    """The whole configuration."""
 
     name: Harmless[Annotated[str, Field(min_length=1)]] = "run"
     """The run folder is OUTPUT/NAME."""
     seed: int = Field(0, ge=0, lt=2**31)
-    """Of first weights, data order, augmentation and dropout."""
+    """Seed of initial weights, data order, augmentation and dropout."""
     output: Harmless[str] = "runs"
-    """Folder of run folders."""
+    """Folder of the run folders."""
     data: Data = Data()
-    """Which shards are read, and how."""
+    """Shards and how to read them."""
     model: Model = Model()
     """The network."""
     objective: Objective = DANNSettings()
@@ -55,11 +55,11 @@ class Config(Section):
     optimizer: Optimizer = Optimizer()
     """The optimiser."""
     train: Train = Train()
-    """Length and intervals."""
+    """Length and intervals of training."""
     evaluation: Harmless[Evaluation] = Evaluation()
-    """What is measured and drawn."""
+    """Evaluations and figures."""
     selection: Harmless[Selection] = Selection()
-    """How the checkpoint is chosen. No weight depends on it, but a run keeps it: the best score so far must compare."""
+    """Selection of the checkpoint. No weight depends on it, but it is fixed: scores of a run must be comparable."""
     wandb: Harmless[Wandb] = Wandb()
     """Weights & Biases."""
 
@@ -72,11 +72,11 @@ class Config(Section):
     @classmethod
     def _plain_folder_name(cls, name: str) -> str:
         if "/" in name or name in (".", ".."):
-            raise ValueError("is a folder name: no slash in it (the folder above it is `output`)")
+            raise ValueError("is a folder name: it must have no slash (the folder above it is `output`)")
         if len(name.encode()) > LONGEST_NAME:
             raise ValueError(f"is too long for a folder name: at most {LONGEST_NAME} bytes")
         if "\n" in name or "\t" in name or name != name.strip():
-            raise ValueError("is a folder name: no line breaks, tabs, or blanks around it")
+            raise ValueError("is a folder name: it must have no line breaks, no tabs, and no blanks around it")
         return name
 
     @model_validator(mode="after")
@@ -84,8 +84,8 @@ class Config(Section):
         supervised = self.objective.supervised
         if self.selection.score is not None and (self.selection.score == "target_accuracy") != supervised:
             raise ValueError(
-                f"selection.score={self.selection.score} does not go with objective.name={self.objective.name}: "
-                "target labels may choose a checkpoint of train_on_target only, and only they do"
+                f"selection.score={self.selection.score} cannot be used with objective.name={self.objective.name}: "
+                "target labels select the checkpoint of train_on_target, and of no other method"
             )
         return self
 
@@ -105,26 +105,26 @@ class Config(Section):
         return Path(self.output) / self.name
 
     def fingerprint(self) -> str:
-        """Hash of what decides the weights at a given step: a run goes on only under the same one."""
+        """Return a hash of the keys that decide the weights at a given step: a run resumes only with the same hash."""
         return hashlib.sha256(json.dumps(self.decisive(), sort_keys=True).encode()).hexdigest()[:16]
 
     def decisive(self) -> dict[str, Any]:
-        """The keys that decide the weights at a given step: all that are not marked as harmless."""
+        """Return the keys that decide the weights at a given step: all that are not marked harmless."""
         return _decisive(self)
 
     def with_pipe(self, allowed: bool) -> "Config":
-        """The same configuration, with or without the permission to run shell commands for shards."""
+        """Return a copy with or without permission to run shell commands for shards."""
         return self.model_copy(update={"data": self.data.model_copy(update={"allow_pipe": allowed})})
 
     def stored(self) -> dict[str, Any]:
-        """The configuration as run folder, checkpoints and W&B hold it: no secrets, no permission to run commands."""
+        """Return the configuration as stored: without secrets and without permission to run shell commands."""
         content = self.model_dump(mode="json")
         content["data"]["allow_pipe"] = False
         scrubbed: dict[str, Any] = scrub_all(content)
         return scrubbed
 
     def to_yaml(self) -> str:
-        """`stored` as YAML, itself a valid configuration file."""
+        """Return `stored` as YAML, which is a valid configuration file."""
         return yaml.safe_dump(self.stored(), sort_keys=False)
 
 

@@ -1,4 +1,4 @@
-"""What the sections of the configuration share: strictness, limits, the mark of keys that leave the weights alone."""
+"""Base class of the sections: strict validation, limits, and the mark of keys that no weight depends on."""
 
 import types
 from collections.abc import Iterator
@@ -8,12 +8,12 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, field_validat
 
 from job.system.text import control_characters
 
-LONGEST_TEXT = 2000  # characters; a path of Linux has at most 4,096 bytes, and names of ours are added to it
+LONGEST_TEXT = 2000  # characters; Linux allows 4,096 bytes in a path, and file names are appended to it
 Value = TypeVar("Value")
 
 
 class _Harmless:
-    """The mark itself: a run may resume with another value of the key, since no weight depends on it."""
+    """Mark of a key that no weight depends on: a run may resume with another value."""
 
     def __repr__(self) -> str:
         return "harmless"
@@ -22,7 +22,7 @@ class _Harmless:
 HARMLESS = _Harmless()
 Harmless = Annotated[Value, HARMLESS]  # `threads: Harmless[Positive]`; every other key decides the weights
 
-# Upper limits are far above any use. They stop a slip of the keyboard here, in one line, instead of deep in a library.
+# Upper limits are far above any use: a typing mistake fails here, in one line, and not deep in a library.
 Count = Annotated[int, Field(ge=0, le=1_000_000_000)]
 Positive = Annotated[int, Field(gt=0, le=1_000_000_000)]
 BatchSize = Annotated[int, Field(gt=0, le=1_000_000)]
@@ -35,9 +35,9 @@ Gibibytes = Annotated[float, Field(ge=0, le=1e9)]
 
 
 class Section(BaseModel):
-    """Refuses unknown keys, text that no file or terminal can hold, and true or false where a number belongs.
+    """Base of all sections: refuses unknown keys, unprintable text, and booleans where a number is expected.
 
-    The docstring under a key is its description, in docs/configuration.md too.
+    The docstring under a key is its description in docs/configuration.md.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False, use_attribute_docstrings=True)
@@ -51,12 +51,12 @@ class Section(BaseModel):
             if isinstance(leaf, str):
                 _check_text(leaf)
             elif isinstance(leaf, bool) and numeric:
-                raise ValueError("is true or false, and a number belongs here")
+                raise ValueError("is true or false, and a number is expected")
         return value
 
 
 def takes(annotation: Any, kind: type) -> bool:
-    """Whether a field with this annotation holds values of `kind`, alone or in a tuple, an alternative or a Literal."""
+    """Return whether a field with this annotation allows values of `kind`, directly or in a tuple, union or Literal."""
     origin = get_origin(annotation)
     if origin is Annotated:
         return takes(get_args(annotation)[0], kind)
@@ -68,7 +68,7 @@ def takes(annotation: Any, kind: type) -> bool:
 
 
 def models_in(annotation: Any) -> Iterator[type[BaseModel]]:
-    """The sections that an annotation allows: one, or the members of a union."""
+    """Yield the sections that an annotation allows: one, or the members of a union."""
     if isinstance(annotation, type) and issubclass(annotation, BaseModel):
         yield annotation
     for each in get_args(annotation):
@@ -76,7 +76,7 @@ def models_in(annotation: Any) -> Iterator[type[BaseModel]]:
 
 
 def harmless_keys(section: type[BaseModel]) -> set[str]:
-    """The keys of a section that no weight depends on."""
+    """Return the keys of a section that no weight depends on."""
     return {name for name, field in section.model_fields.items() if HARMLESS in field.metadata}
 
 
@@ -93,4 +93,4 @@ def _check_text(text: str) -> None:
         raise ValueError(f"is {len(text):,} characters long; at most {LONGEST_TEXT:,} are allowed")
     strange = control_characters(text, allowed="\n\t")
     if strange:
-        raise ValueError(f"holds a character that no name or path may hold ({strange[0]!a}): take it out")
+        raise ValueError(f"contains a character that is not allowed ({strange[0]!a}): remove it")

@@ -13,19 +13,19 @@ class Optimizer(Section):
     name: Literal["sgd", "adamw"] = "sgd"
     """Stochastic gradient descent with momentum, or AdamW."""
     lr: float = Field(0.01, gt=0, le=1000)
-    """Learning rate at its highest."""
+    """Highest learning rate."""
     schedule: Literal["paper", "cosine", "constant"] = "paper"
-    """As lr / (1 + 10 p)^0.75 with p = step / steps (paper), as half a cosine to 0, or constant."""
+    """paper: lr / (1 + 10 p)^0.75 with p = step / steps. cosine: half a cosine to 0. constant: lr."""
     warmup_steps: Count = 0
-    """Linear rise of the learning rate from 0."""
+    """Steps of the linear rise of the learning rate from 0."""
     momentum: BelowOne = 0.9
-    """Of sgd."""
+    """Momentum of sgd."""
     nesterov: bool = False
-    """Nesterov's momentum, for sgd."""
+    """Use Nesterov's momentum in sgd."""
     betas: tuple[BelowOne, BelowOne] = (0.9, 0.999)
-    """Of adamw."""
+    """Betas of adamw."""
     weight_decay: Weight = 0.0
-    """Not on biases and normalisation layers."""
+    """Weight decay, except of biases and normalisation layers."""
     pretrained_lr_factor: Weight = 0.1
     """Learning rate of loaded layers, relative to the new ones."""
     domain_lr_factor: float = Field(1.0, gt=0, le=1e6)
@@ -35,12 +35,12 @@ class Optimizer(Section):
 
 
 class Train(Section):
-    """How long training takes and how often it logs, evaluates and saves."""
+    """Length of training, and intervals of logs, evaluations and checkpoints."""
 
     steps: Positive = 5000
     """Steps of the optimiser."""
     accumulate: Positive = 1
-    """Forward passes per step, each on a share of the batch."""
+    """Forward passes per step, each on an equal share of the batch."""
     precision: Literal["no", "fp16", "bf16"] = "no"
     """Mixed precision; no: float32."""
     log_every: Harmless[Positive] = 50
@@ -50,11 +50,11 @@ class Train(Section):
     checkpoint_every: Harmless[Positive] = 500
     """Steps between two checkpoints."""
     keep_last: Harmless[Positive] = 2
-    """Checkpoints kept beside the best one."""
+    """Number of checkpoints to keep besides the best one."""
     timeout_seconds: Harmless[Positive] = 300
-    """A rank that is silent for so long ends the job."""
+    """The job fails when a rank does not answer for this long."""
     deterministic: bool = False
-    """Deterministic GPU kernels where they exist: bit-identical runs, slower."""
+    """Use deterministic GPU kernels where they exist: bit-identical runs, slower."""
 
     @field_validator("precision", mode="before")
     @classmethod
@@ -63,7 +63,8 @@ class Train(Section):
 
 
 class Selection(Section):
-    """How the checkpoint is chosen."""
+    """Selection of the checkpoint."""
 
     score: Literal["infomax", "source_accuracy", "target_accuracy"] | None = None
-    """null: the objective's own. target_accuracy needs target labels and is for train_on_target alone."""
+    """Score that selects the checkpoint; null: the default of the method. target_accuracy needs target labels and
+    is for train_on_target alone."""

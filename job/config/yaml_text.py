@@ -1,8 +1,8 @@
-"""YAML as version 1.2 defines it, within limits: what a configuration file or the value of an override says.
+"""Parse YAML 1.2, within limits: configuration files and values of overrides.
 
 PyYAML follows version 1.1, where ``yes`` and ``on`` are true, ``010`` is 8, ``1:30`` is 90, ``1e3`` is text and a date
-is an object. Version 1.2 (core schema) has none of these surprises: true and false alone are booleans, numbers are
-decimal unless they begin with 0x or 0o, and everything else is text.
+is an object. Version 1.2 (core schema) has none of these surprises: only true and false are booleans, numbers are
+decimal unless they start with 0x or 0o, and everything else is text.
 """
 
 import re
@@ -29,26 +29,26 @@ _NULL = re.compile(r"~|null|Null|NULL|")
 
 
 class _Loader(yaml.SafeLoader):
-    """The core schema of YAML 1.2, with merge keys; a key given twice is refused, where plain YAML takes the last."""
+    """The core schema of YAML 1.2, with merge keys. Refuses repeated keys, of which PyYAML uses the last."""
 
     def construct_mapping(self, node: MappingNode, deep: bool = False) -> dict[Any, Any]:
         seen = set()
         for key_node, _ in node.value:
             if not isinstance(key_node, ScalarNode):  # such as the {{ name }} of a template
-                raise _problem("a name is expected here, and this is a list or a mapping", key_node)
+                raise _problem("expected a name, not a list or a mapping", key_node)
             if key_node.value in seen:
-                raise _problem(f"key {key_node.value!r} twice", key_node)
+                raise _problem(f"key {key_node.value!r} is repeated", key_node)
             seen.add(key_node.value)
             if key_node.tag != "tag:yaml.org,2002:merge":
                 key_node.tag = _TEXT
         return super().construct_mapping(node, deep)
 
     def scalar(self, node: ScalarNode) -> Any:
-        """Null, true or false, or a number, from its text."""
+        """Construct null, true or false, or a number from its text."""
         kind, text = node.tag.rpartition(":")[2], node.value
         pattern = {"null": _NULL, "bool": _BOOL, "int": _INT, "float": _FLOAT}[kind]
         if not pattern.fullmatch(text) or not isinstance(node, ScalarNode):
-            raise _problem(f"{text[:40]!r} is no {kind}", node)
+            raise _problem(f"{text[:40]!r} is not a valid {kind}", node)
         if kind in ("int", "float") and len(text) > LONGEST_NUMBER:
             raise _problem(f"a number of {len(text):,} characters; at most {LONGEST_NUMBER} are allowed", node)
         if kind == "null":
@@ -80,12 +80,12 @@ _Loader.add_constructor(None, yaml.SafeLoader.construct_undefined)  # type: igno
 
 
 def parse_yaml(text: str, annotation: Any) -> Any:
-    """The value of a YAML text, meant for a field with this annotation: numbers become text where text belongs (007).
+    """Parse YAML for a field with this annotation: numbers stay text where text is expected (007).
 
-    Raises yaml.YAMLError, also for what is nested too deep or grows too large by its aliases.
+    Raises yaml.YAMLError, also for text that is nested too deeply or whose aliases expand to too many values.
     """
     if len(text) > LARGEST_FILE:
-        raise yaml.YAMLError(f"{len(text):,} characters are no configuration")
+        raise yaml.YAMLError(f"it has more than {LARGEST_FILE:,} characters")
     _check_depth(text)
     loader = _Loader(text)
     try:
@@ -100,7 +100,7 @@ def parse_yaml(text: str, annotation: Any) -> Any:
 
 
 def annotation_of(section: type[BaseModel], key: str) -> Any:
-    """The annotation of a dotted key; None where it is unknown."""
+    """Return the annotation of a dotted key; None for an unknown key."""
     annotation: Any = section
     for name in key.split("."):
         annotation = _field(annotation, name)
@@ -124,7 +124,7 @@ def _read_numbers_as_text(node: Node, annotation: Any) -> None:
 
 
 def _check_depth(text: str) -> None:
-    """Look at the nesting before anything recursive does."""
+    """Raise yaml.YAMLError for deep nesting, before any recursive function runs."""
     depth = 0
     for event in yaml.parse(text, yaml.SafeLoader):
         if isinstance(event, yaml.CollectionStartEvent):
@@ -136,10 +136,10 @@ def _check_depth(text: str) -> None:
 
 
 def _count(node: Node, counted: dict[int, int]) -> int:
-    """How many values there are, with aliases written out: a few lines of them can stand for billions."""
+    """Count the values with aliases expanded: a few lines of them can mean billions. Raises yaml.YAMLError."""
     if id(node) in counted:
         if counted[id(node)] < 0:
-            raise _problem("an alias within what it stands for", node)
+            raise _problem("an alias inside its own anchor", node)
         return counted[id(node)]
     counted[id(node)] = -1
     parts = [each for pair in node.value for each in pair] if isinstance(node, MappingNode) else node.value

@@ -1,1 +1,1 @@
-"""`python -m job doctor`: whether these machines are fit for a run, and what to do where they are not."""
+"""`python -m job doctor`: check that machines are ready for a run, and advise how to fix them."""

@@ -20,9 +20,9 @@ from job.system.network_interface import interface_towards
 
 
 def doctor(config: Config, nodes: Nodes, timeout: float = 60.0) -> tuple[str, int]:
-    """Examine every node; returns the table (on the head, else nothing) and the exit code: 2 when something failed.
+    """Check every node. Return the table (empty except on the head) and the exit code: 2 when a check failed.
 
-    Raises JobError when the nodes cannot be joined within `timeout` seconds.
+    Raises JobError when the nodes cannot connect within `timeout` seconds.
     """
     own = examine(config)
     if nodes.count == 1:
@@ -30,15 +30,17 @@ def doctor(config: Config, nodes: Nodes, timeout: float = 60.0) -> tuple[str, in
         return _report(own, 1)
     store = _join(nodes, timeout)
     offset = clock_offset(store, nodes.rank, nodes.count)
-    found, manifest = read_shards(config, nodes.rank)
-    own += [*found, clock(offset), _shared_folder(config, store, nodes)]
-    own = [Finding(f.check, f.level, f.found, f.advice, nodes.hosts[nodes.rank]) for f in own]
+    of_shards, manifest = read_shards(config, nodes.rank)
+    own += [*of_shards, clock(offset), _shared_folder(config, store, nodes)]
+    own = [Finding(f.check, f.level, f.result, f.advice, nodes.hosts[nodes.rank]) for f in own]
     gpus = min(gather(store, "gpus", nodes.rank, nodes.count, torch.cuda.device_count()))
     for backend in ["gloo", "nccl"] if gpus else ["gloo"]:
         own += all_reduce(store, nodes.rank, nodes.hosts, backend, timeout=timeout)
-    said = gather(store, "findings", nodes.rank, nodes.count, [finding.to_dict() for finding in own])
+    gathered = gather(store, "findings", nodes.rank, nodes.count, [finding.to_dict() for finding in own])
     manifests = gather(store, "manifest", nodes.rank, nodes.count, manifest)
-    findings = [Finding(**finding) for of_node in said for finding in of_node] + _disagreements(said, manifests, nodes)
+    findings = [Finding(**finding) for of_node in gathered for finding in of_node] + _disagreements(
+        gathered, manifests, nodes
+    )
     text, code = _report(findings, nodes.count)
     store.set(f"done/{nodes.rank}", "")
     if nodes.rank > 0:
@@ -48,21 +50,21 @@ def doctor(config: Config, nodes: Nodes, timeout: float = 60.0) -> tuple[str, in
 
 
 def _join(nodes: Nodes, timeout: float) -> dist.Store:
-    """A store on the head that every node talks to. Raises JobError that names the nodes that did not come."""
+    """Connect to the store on the head. Raises JobError that names the nodes that did not connect."""
     peer = nodes.hosts[1 if nodes.rank == 0 else 0]
     try:
         os.environ.setdefault("GLOO_SOCKET_IFNAME", interface_towards(peer))
         os.environ.setdefault("NCCL_SOCKET_IFNAME", os.environ["GLOO_SOCKET_IFNAME"])
     except OSError as error:
-        raise JobError(f"no way from {socket.gethostname()} to {peer} ({error}): set GLOO_SOCKET_IFNAME") from None
+        raise JobError(f"no route from {socket.gethostname()} to {peer} ({error}): set GLOO_SOCKET_IFNAME") from None
     limit = timedelta(seconds=timeout)
     try:
         store = dist.TCPStore(nodes.head, nodes.port, None, nodes.rank == 0, limit, wait_for_workers=False)
     except (RuntimeError, OSError) as error:  # DistNetworkError is a RuntimeError
         why = first_line(error)[:160]
-        do = "is the port taken? set JOB_PORT to another" if nodes.rank == 0 else "does the head's name lead to it?"
+        do = "is the port in use? set JOB_PORT to another" if nodes.rank == 0 else "is the address of the head right?"
         raise JobError(
-            f"{socket.gethostname()} cannot meet the others at {nodes.head}:{nodes.port} ({why}): {do}"
+            f"{socket.gethostname()} cannot connect to the others at {nodes.head}:{nodes.port} ({why}): {do}"
         ) from None
     store.set(f"here/{nodes.rank}", "")
     missing = []
@@ -72,14 +74,12 @@ def _join(nodes: Nodes, timeout: float) -> dist.Store:
         except RuntimeError:
             missing.append(host)
     if missing:
-        raise JobError(
-            f"{', '.join(missing)} did not join within {timeout:.0f} s: look at it, or leave it out (--exclude)"
-        )
+        raise JobError(f"{', '.join(missing)} did not join within {timeout:.0f} s: check it, or exclude it (--exclude)")
     return store
 
 
 def _shared_folder(config: Config, store: dist.Store, nodes: Nodes) -> Finding:
-    """Whether a file that the head writes where the run folder is, or will be, is there for this node too."""
+    """Check that this node sees a file that the head writes where the run folder is, or will be."""
     folder = existing(config.run_folder)
     path = folder / f".doctor-{secrets.token_hex(4)}"
     if nodes.rank == 0:
@@ -100,15 +100,16 @@ def _shared_folder(config: Config, store: dist.Store, nodes: Nodes) -> Finding:
     )
 
 
-def _disagreements(said: list[list[dict]], manifests: list[str], nodes: Nodes) -> list[Finding]:
-    """What must be the same on every node and is not."""
+def _disagreements(gathered: list[list[dict]], manifests: list[str], nodes: Nodes) -> list[Finding]:
+    """Return failures for values that must be the same on every node and are not."""
     findings = []
     for check, advice in (
         ("versions", "install the same software on every node, or use one container"),
         ("GPUs", "take nodes of one kind: --constraint, or another partition"),
     ):
         values = {
-            host: next(f["found"] for f in of_node if f["check"] == check) for host, of_node in zip(nodes.hosts, said)
+            host: next(f["result"] for f in of_node if f["check"] == check)
+            for host, of_node in zip(nodes.hosts, gathered)
         }
         findings += differing(check, values, advice)
     hashes = {host: value[:12] for host, value in zip(nodes.hosts, manifests) if value}

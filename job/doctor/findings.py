@@ -1,4 +1,4 @@
-"""What a check found, and the table of all of it."""
+"""Results of checks, and their table."""
 
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
@@ -9,11 +9,11 @@ LEVELS = (OK, WARN, FAIL)
 
 @dataclass(frozen=True)
 class Finding:
-    """One line of the table. `advice` says what to do where the level is not ok."""
+    """One line of the table. `advice` says what to do when the level is not ok."""
 
     check: str
     level: str
-    found: str
+    result: str
     advice: str = ""
     where: str = ""  # host, or pair of hosts
 
@@ -21,14 +21,14 @@ class Finding:
         return asdict(self)
 
 
-def below(check: str, value: float, warn: float, fail: float, found: str, advice: str) -> Finding:
-    """A finding about a value of which there should be much."""
+def below(check: str, value: float, warn: float, fail: float, result: str, advice: str) -> Finding:
+    """Rate a value that should be large: FAIL below `fail`, WARN below `warn`."""
     level = FAIL if value < fail else WARN if value < warn else OK
-    return Finding(check, level, found, "" if level == OK else advice)
+    return Finding(check, level, result, "" if level == OK else advice)
 
 
 def differing(check: str, values: dict[str, str], advice: str) -> list[Finding]:
-    """A finding for every host whose value is not that of the first one."""
+    """Return a failure for every host whose value differs from that of the first."""
     head, expected = next(iter(values.items()))
     return [
         Finding(check, FAIL, f"{value}, but {expected} on {head}", advice, where)
@@ -42,17 +42,17 @@ def worst(findings: Sequence[Finding]) -> str:
 
 
 def table(findings: Sequence[Finding], hosts: int) -> str:
-    """The findings as text: hosts that found the same share a line, what to do stands under what is wrong."""
+    """Format findings as text: hosts with the same result share a line, and advice follows on the next line."""
     shared: dict[tuple[str, str, str, str], list[str]] = {}
     for finding in findings:
-        shared.setdefault((finding.check, finding.level, finding.found, finding.advice), []).append(finding.where)
+        shared.setdefault((finding.check, finding.level, finding.result, finding.advice), []).append(finding.where)
     order = list(dict.fromkeys(finding.check for finding in findings))
     rows = sorted(shared.items(), key=lambda row: (order.index(row[0][0]), LEVELS.index(row[0][1]), row[1]))
     lines = []
-    for (check, level, found, advice), where in rows:
+    for (check, level, result, advice), where in rows:
         named = sorted(set(filter(None, where)))
         place = "" if hosts == 1 or not named else "all: " if len(named) == hosts else f"{_brief(named)}: "
-        lines.append(f"{level:<5} {check:<16} {place}{found}")
+        lines.append(f"{level:<5} {check:<16} {place}{result}")
         if advice:
             lines.append(f"{'':<22} -> {advice}")
     return "\n".join(lines)

@@ -1,4 +1,4 @@
-"""What one machine has: versions, GPUs, limits, memory, disk, W&B."""
+"""Checks of one machine: versions, GPUs, limits, memory, disk, W&B."""
 
 import os
 import platform
@@ -22,17 +22,17 @@ LIBRARIES = ("torch", "torchvision", "accelerate", "numpy", "wandb")
 
 
 def examine(config: Config) -> list[Finding]:
-    """Everything that a machine can find out by itself, without the shards."""
+    """Run all checks that need neither shards nor other nodes."""
     return [versions(), gpus(), cpus(), open_files(), shared_memory(), disk(config), file_system(config), wandb(config)]
 
 
 def versions() -> Finding:
-    found = ", ".join(f"{name} {version(name)}" for name in LIBRARIES)
-    return Finding("versions", OK, f"python {platform.python_version()}, {found}")
+    installed = ", ".join(f"{name} {version(name)}" for name in LIBRARIES)
+    return Finding("versions", OK, f"python {platform.python_version()}, {installed}")
 
 
 def gpus() -> Finding:
-    """GPUs as torch sees them, and the driver; a fault where the driver shows GPUs and torch cannot use them."""
+    """Check GPUs and driver; fail when the driver shows GPUs that torch cannot use."""
     names = [torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count())]
     driver = _nvidia_smi("driver_version")
     if names:
@@ -46,9 +46,9 @@ def gpus() -> Finding:
             "install a torch for that driver (https://pytorch.org/get-started), or update the driver",
         )
     if driver:
-        return Finding("GPUs", WARN, f"none of {len(driver)} given to this job", "ask for them: --gpus-per-node=N")
+        return Finding("GPUs", WARN, f"none of {len(driver)} allocated to this job", "request them: --gpus-per-node=N")
     if Path("/proc/driver/nvidia/version").exists() or "SLURM_GPUS_ON_NODE" in os.environ:
-        return Finding("GPUs", FAIL, "there are some, but nvidia-smi shows none", "container: add --nv (Apptainer)")
+        return Finding("GPUs", FAIL, "there are GPUs, but nvidia-smi shows none", "container: add --nv (Apptainer)")
     return Finding("GPUs", OK, "none: training runs on the CPUs")
 
 
@@ -63,11 +63,11 @@ def _nvidia_smi(what: str) -> list[str]:
 
 def cpus() -> Finding:
     usable = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    given = int(os.environ.get("SLURM_CPUS_ON_NODE", usable))
-    count = min(usable, given)
-    wanted = 2 * max(torch.cuda.device_count(), 1)
-    advice = f"give a rank two at least, for decoding and training: --cpus-per-task={wanted} or more"
-    return below("CPUs", count, wanted, 0, f"{count}", advice)
+    allocated = int(os.environ.get("SLURM_CPUS_ON_NODE", usable))
+    count = min(usable, allocated)
+    needed = 2 * max(torch.cuda.device_count(), 1)
+    advice = f"a rank needs at least two, to decode and to train: --cpus-per-task={needed} or more"
+    return below("CPUs", count, needed, 0, f"{count}", advice)
 
 
 def open_files() -> Finding:
@@ -88,18 +88,18 @@ def shared_memory(path: str = "/dev/shm") -> Finding:
 
 
 def disk(config: Config) -> Finding:
-    """Free space where the run folder is, or will be."""
+    """Check the free space where the run folder is, or will be."""
     folder = existing(config.run_folder)
     usage = shutil.disk_usage(folder)
     if not os.access(folder, os.W_OK):
         return Finding("disk", FAIL, f"{folder} is not writable", "choose another `output`")
-    found = f"{usage.free / GIB:.1f} GiB free in {folder}"
+    result = f"{usage.free / GIB:.1f} GiB free in {folder}"
     advice = "free space there, lower train.keep_last, or choose another `output`"
-    return below("disk", usage.free, 10 * GIB, GIB, found, advice)
+    return below("disk", usage.free, 10 * GIB, GIB, result, advice)
 
 
 def file_system(config: Config) -> Finding:
-    """What works where the run folder is, or will be: everything but renaming has a replacement."""
+    """Check the file system where the run folder is, or will be: everything but renaming has a replacement."""
     folder = existing(config.run_folder)
     probe = probe_folder(folder)
     if probe.error is not None:
@@ -120,26 +120,26 @@ def file_system(config: Config) -> Finding:
 
 
 def existing(folder: Path) -> Path:
-    """The folder itself, or the nearest above it that exists."""
+    """Return the folder, or its nearest parent that exists."""
     folder = folder.absolute()
     return next(path for path in (folder, *folder.parents) if path.is_dir())
 
 
 def wandb(config: Config, timeout: float = 5.0) -> Finding:
-    """The mode in force, and whether the server answers."""
+    """Check the mode in force, and that the server answers."""
     how = mode(config.wandb)
     if how == "disabled":
         return Finding("W&B", OK, "disabled")
     url = urlparse(os.environ.get("WANDB_BASE_URL", "https://api.wandb.ai"))
     try:
         socket.create_connection((url.hostname, url.port or (443 if url.scheme == "https" else 80)), timeout).close()
-        reached = True
+        answers = True
     except OSError:
-        reached = False
+        answers = False
     if how == "offline":
-        later = "" if reached else f"; {url.hostname} does not answer here: launch/sync.sh on a machine that it answers"
+        later = "" if answers else f"; {url.hostname} does not answer here: run launch/sync.sh where it does"
         return Finding("W&B", OK, f"offline, into the run folder{later}")
-    if reached:
+    if answers:
         return Finding("W&B", OK, f"online, {url.hostname} answers")
     return Finding(
         "W&B",

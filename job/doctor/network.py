@@ -1,8 +1,8 @@
-"""The nodes together: clocks, and an all-reduce between every two of them."""
+"""Checks between nodes: clocks, and an all-reduce of every pair."""
 
 import json
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from datetime import timedelta
 
 import torch
@@ -15,9 +15,9 @@ MEBIBYTE = 2**20
 
 
 def clock_offset(store: dist.Store, rank: int, world: int, questions: int = 5) -> float:
-    """Seconds that this rank's clock is ahead of rank 0's: the answer that came back quickest (as in NTP).
+    """Return the seconds that this rank's clock is ahead of rank 0's, from the fastest answer (as in NTP).
 
-    Every rank calls it. Rank 0 answers the others, one after the other, and returns 0.
+    All ranks must call this. Rank 0 answers the others in order, and returns 0.
     """
     if rank == 0:
         for other in range(1, world):
@@ -37,12 +37,12 @@ def clock_offset(store: dist.Store, rank: int, world: int, questions: int = 5) -
 
 def clock(offset: float) -> Finding:
     level = FAIL if abs(offset) > 60 else WARN if abs(offset) > 1 else OK
-    advice = "" if level == OK else "run chrony or ntpd: munge refuses far clocks, and W&B and file times are wrong"
+    advice = "" if level == OK else "run chrony or ntpd: munge rejects wrong clocks, and times of files are wrong"
     return Finding("clock", level, f"{1000 * offset:+.0f} ms from the head" if abs(offset) > 0.02 else "agrees", advice)
 
 
 def rounds(world: int) -> Iterator[list[tuple[int, int]]]:
-    """Every pair of ranks once, in rounds in which no rank is in two pairs (the circle method)."""
+    """Yield rounds of pairs: every pair of ranks once, and no rank twice in a round (the circle method)."""
     players = list(range(world)) + ([None] if world % 2 else [])
     for _ in range(len(players) - 1):
         pairs = zip(players[: len(players) // 2], reversed(players[len(players) // 2 :]))
@@ -53,10 +53,10 @@ def rounds(world: int) -> Iterator[list[tuple[int, int]]]:
 def all_reduce(
     store: dist.Store, rank: int, hosts: list[str], backend: str, megabytes: int = 64, timeout: float = 60.0
 ) -> list[Finding]:
-    """An all-reduce between this rank and each other one, checked and timed; found by the lower rank of a pair.
+    """Check and time an all-reduce between this rank and each other; the lower rank of a pair returns its finding.
 
-    Bandwidth is bytes of the tensor over the time of one all-reduce of two ranks. A pair that fails leaves the others
-    undisturbed: each has a store and a process group of its own.
+    Bandwidth is bytes of the tensor over the time of one all-reduce of two ranks. A pair that fails does not disturb
+    the others: each pair has its own store and process group.
     """
     device = torch.device("cuda", 0) if backend == "nccl" else torch.device("cpu")
     findings = []
@@ -68,25 +68,25 @@ def all_reduce(
             where = f"{hosts[low]} - {hosts[high]}"
             try:
                 speed = _measure(own, int(rank == high), backend, device, megabytes, timeout)
-                findings.append(_judged(speed, where, backend))
+                findings.append(_finding(speed, where, backend))
             except (RuntimeError, ValueError) as error:  # DistBackendError and gloo's errors are RuntimeErrors
                 reason = first_line(error)[:160]
                 advice = "is a firewall between them? name the network: GLOO_SOCKET_IFNAME, NCCL_SOCKET_IFNAME"
                 findings.append(Finding(f"{backend} all-reduce", FAIL, f"failed: {reason}", advice, where))
-        # the next round begins together, so that pairs do not disturb one another's timing
+        # all pairs start the next round together, so that they do not disturb each other's timing
         store.add(f"round/{backend}/{number}", 1)
-        _until(lambda n=number: store.add(f"round/{backend}/{n}", 0) >= len(hosts), 2 * timeout)
+        _wait_until(lambda n=number: store.add(f"round/{backend}/{n}", 0) >= len(hosts), 2 * timeout)
     return [finding for finding in findings if finding.where.startswith(f"{hosts[rank]} - ")]
 
 
-def _until(happened, seconds: float) -> None:
+def _wait_until(happened: Callable[[], bool], seconds: float) -> None:
     deadline = time.monotonic() + seconds
     while not happened() and time.monotonic() < deadline:
         time.sleep(0.02)
 
 
 def _measure(store, member: int, backend: str, device: torch.device, megabytes: int, timeout: float) -> float:
-    """Bytes per second of an all-reduce of two ranks. Raises ValueError when its result is wrong."""
+    """Return the bytes per second of an all-reduce of two ranks. Raises ValueError when its result is wrong."""
     limit = timedelta(seconds=timeout)
     dist.init_process_group(backend, store=store, rank=member, world_size=2, timeout=limit)
     try:
@@ -111,15 +111,15 @@ def _measure(store, member: int, backend: str, device: torch.device, megabytes: 
         dist.destroy_process_group()
 
 
-def _judged(speed: float, where: str, backend: str) -> Finding:
+def _finding(speed: float, where: str, backend: str) -> Finding:
     advice = (
         "is that the fast network? name it: GLOO_SOCKET_IFNAME, NCCL_SOCKET_IFNAME; NCCL_DEBUG=INFO says what is used"
     )
     finding = below(f"{backend} all-reduce", speed, 100e6, 10e6, f"correct, {speed / 1e6:.0f} MB/s", advice)
-    return Finding(finding.check, finding.level, finding.found, finding.advice, where)
+    return Finding(finding.check, finding.level, finding.result, finding.advice, where)
 
 
 def gather(store: dist.Store, name: str, rank: int, world: int, value) -> list:
-    """What every rank said, in the order of the ranks."""
+    """Return the values of all ranks, in order."""
     store.set(f"{name}/{rank}", json.dumps(value))
     return [json.loads(store.get(f"{name}/{other}")) for other in range(world)]

@@ -1,4 +1,4 @@
-"""Which nodes take part: this machine alone, or one task on each node under srun."""
+"""The nodes to check: this machine alone, or one task on each node under srun."""
 
 import os
 import socket
@@ -11,6 +11,8 @@ from job.system.errors import JobError
 
 @dataclass(frozen=True)
 class Nodes:
+    """The hosts, this process's rank among them, and the port of the head."""
+
     hosts: list[str]  # the head first
     rank: int
     port: int
@@ -25,7 +27,7 @@ class Nodes:
 
 
 def find_nodes(environment: Mapping[str, str] = os.environ) -> Nodes:
-    """Read them from what srun sets. Raises JobError where there are several tasks on a node."""
+    """Read the nodes from the environment that srun sets. Raises JobError when a node has several tasks."""
     tasks = int(environment.get("SLURM_STEP_NUM_TASKS", 1))
     if tasks == 1:
         return Nodes([socket.gethostname()], 0, 0)

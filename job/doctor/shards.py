@@ -1,4 +1,4 @@
-"""Whether this machine can read the shards, and how fast."""
+"""Check that this machine can read the shards, and how fast."""
 
 import time
 
@@ -12,7 +12,7 @@ MEGABYTE = 1_000_000
 
 
 def read_shards(config: Config, rank: int = 0, seconds: float = 3.0) -> tuple[list[Finding], str]:
-    """Read training shards for some seconds, other ones on every rank; also returns the manifest's hash."""
+    """Read training shards for `seconds`, different ones on each rank. Return findings and the manifest's hash."""
     data = config.data
     try:
         manifest = load_manifest(data.shards, allow_pipe=data.allow_pipe)
@@ -31,7 +31,7 @@ def read_shards(config: Config, rank: int = 0, seconds: float = 3.0) -> tuple[li
         return [Finding("shards", FAIL, str(error), "mount them on every node, or correct data.shards")], ""
     samples = sum(manifest.samples(name, "train") for name in domain_names(config).values())
     size = sum(shard.bytes for shard in shards) / samples
-    found = f"{len(shards)} readable, {speed / MEGABYTE:.0f} MB/s, {speed / size:.0f} images/s of {size / 1000:.1f} kB"
+    result = f"{len(shards)} readable, {speed / MEGABYTE:.0f} MB/s, {speed / size:.0f} images/s of {size / 1000:.1f} kB"
     advice = "copy them to a disk of the node, or name them as a URL (file://...) with data.cache_dir on one"
-    enough = 16 * MEGABYTE  # below that, opening files is what was measured
-    return [below("shards", speed if read > enough else enough, enough, 0, found, advice)], manifest.hash
+    enough = 16 * MEGABYTE  # with fewer bytes, the time is that of opening files
+    return [below("shards", speed if read > enough else enough, enough, 0, result, advice)], manifest.hash

@@ -1,4 +1,4 @@
-"""Feature extractors: the paper's two, a compact one for small faces, and every classifier of torchvision."""
+"""Feature extractors: the two of Ganin et al. 2016, and every classifier of torchvision."""
 
 import re
 from collections import OrderedDict
@@ -12,22 +12,22 @@ from torchvision.models.vision_transformer import interpolate_embeddings
 
 from job.system.errors import JobError, first_line
 
-_DENSE = re.compile(r"(denselayer\d+\.(?:norm|relu|conv))\.([12]\.)")  # as published; modules have no dot in there
+_DENSE = re.compile(r"(denselayer\d+\.(?:norm|relu|conv))\.([12]\.)")  # published names; ours have no dot there
 
 
 def mnist(size: int, norm: bool) -> nn.Module:
-    """The MNIST architecture of Ganin et al. 2016, fig. 4a: [n, 3, size, size] -> [n, 48 * (size/4 - 3)^2]."""
+    """Build the MNIST architecture of Ganin et al. 2016, fig. 4a: [n, 3, size, size] -> [n, 48 * (size/4 - 3)^2]."""
     if size % 4 or size < 16:
-        raise JobError(f"backbone mnist wants images of 16, 20, 24, 28, ... px and the shards hold {size} px")
+        raise JobError(f"backbone mnist requires images of 16, 20, 24, 28, ... px and the shards have {size} px")
     layers = []
     for inputs, outputs in ((3, 32), (32, 48)):
         layers += [nn.Conv2d(inputs, outputs, 5), *([nn.BatchNorm2d(outputs)] if norm else [])]
-        layers += [nn.MaxPool2d(2), nn.ReLU()]  # the order does not matter to the result, but to the speed
+        layers += [nn.MaxPool2d(2), nn.ReLU()]  # ReLU last: the same result, and faster
     return nn.Sequential(*layers, nn.Flatten())
 
 
 def svhn(size: int, norm: bool) -> nn.Module:
-    """The SVHN architecture of Ganin et al. 2016, fig. 4b: [n, 3, size, size] -> [n, 128 * (size // 4)^2]."""
+    """Build the SVHN architecture of Ganin et al. 2016, fig. 4b: [n, 3, size, size] -> [n, 128 * (size // 4)^2]."""
     layers = []
     for inputs, outputs, pool in ((3, 64, True), (64, 64, True), (64, 128, False)):
         layers += [nn.Conv2d(inputs, outputs, 5, padding=2), *([nn.BatchNorm2d(outputs)] if norm else []), nn.ReLU()]
@@ -40,16 +40,16 @@ def torchvision_names() -> list[str]:
 
 
 def from_torchvision(name: str, size: int, weights: str) -> nn.Module:
-    """A torchvision classifier without its last linear layer, for images of `size` px.
+    """Build a torchvision classifier without its last linear layer, for images of `size` px.
 
-    `weights` is "none", a local file of a state dict (a head of any size in it is ignored), or torchvision's own name
-    for published ones, which are downloaded. Raises JobError when they cannot be had or do not fit.
+    `weights` is "none", a local file of a state dict (its head is ignored), or torchvision's name of published
+    weights, which are downloaded. Raises JobError when the weights cannot be loaded or do not fit.
     """
     options = {}
     if name.startswith("vit_"):
         patch = int(name.rpartition("_")[2])
         if size % patch:
-            raise JobError(f"{name} cuts images into patches of {patch} px, which {size} px is no multiple of")
+            raise JobError(f"{name} cuts images into patches of {patch} px, and {size} px is not a multiple of that")
         options["image_size"] = size
     if name in ("googlenet", "inception_v3"):
         options |= {"aux_logits": False, "init_weights": False}
@@ -59,7 +59,9 @@ def from_torchvision(name: str, size: int, weights: str) -> nn.Module:
         raise JobError(f"torchvision cannot build model.backbone={name}: {error}") from None
     linear = [(path, layer) for path, layer in network.named_modules() if isinstance(layer, nn.Linear)]
     if not linear or linear[-1][1].out_features != 1000:
-        raise JobError(f"backbone {name} has no linear layer at its end to take away: choose another, such as resnet18")
+        raise JobError(
+            f"backbone {name} does not end in a linear layer of 1000 classes: choose another, such as resnet18"
+        )
     path, _ = linear[-1]
     if weights != "none":
         state = {_DENSE.sub(r"\1\2", key): value for key, value in _read_weights(name, weights).items()}
@@ -91,7 +93,7 @@ def _read_weights(name: str, weights: str) -> dict[str, torch.Tensor]:
         published = torchvision.models.get_model_weights(name)[weights]
     except KeyError:
         known = ", ".join(torchvision.models.get_model_weights(name).__members__)
-        raise JobError(f"model.weights={weights} is no file, and for {name} torchvision has only {known}") from None
+        raise JobError(f"model.weights={weights} is not a file, and torchvision has only {known} for {name}") from None
     try:
         return published.get_state_dict(progress=False, check_hash=True)
     except OSError as error:
@@ -103,20 +105,22 @@ def _read_weights(name: str, weights: str) -> dict[str, torch.Tensor]:
 
 def _load(network: nn.Module, state: dict[str, torch.Tensor], head: str, where: str) -> None:
     own = network.state_dict()
-    wanted = {key for key in own if not key.startswith(f"{head}.")}
-    lacking = sorted(key for key in wanted if key not in state and not key.endswith("num_batches_tracked"))
-    if lacking:
-        raise JobError(f"{where} does not fit: it lacks {lacking[0]} and {len(lacking) - 1} more")
-    for key in sorted(wanted & set(state)):
+    expected = {key for key in own if not key.startswith(f"{head}.")}
+    missing = sorted(key for key in expected if key not in state and not key.endswith("num_batches_tracked"))
+    if missing:
+        raise JobError(f"{where} does not fit: {missing[0]} and {len(missing) - 1} more are missing")
+    for key in sorted(expected & set(state)):
         if state[key].shape != own[key].shape:
-            raise JobError(f"{where} does not fit: {key} is {tuple(state[key].shape)}, wanted {tuple(own[key].shape)}")
-    load_state(network, {key: value for key, value in state.items() if key in wanted}, strict=False)
+            raise JobError(
+                f"{where} does not fit: {key} is {tuple(state[key].shape)}, expected {tuple(own[key].shape)}"
+            )
+    load_state(network, {key: value for key, value in state.items() if key in expected}, strict=False)
 
 
 def load_state(network: nn.Module, state: Mapping[str, torch.Tensor], strict: bool = True) -> None:
-    """Load a state dict that has lost the versions of its modules, as every file has but PyTorch's own.
+    """Load a state dict without module versions, which only PyTorch's own files keep.
 
-    Without them mnasnet refuses it.
+    The versions come from the network: mnasnet refuses a state dict without them.
     """
     state = OrderedDict(state)
     state._metadata = network.state_dict()._metadata

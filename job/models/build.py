@@ -18,7 +18,7 @@ TORCHVISION_HEADS = ((), (1024, 1024))
 
 
 def memory_format(settings: Model, device: torch.device) -> torch.memory_format:
-    """The faster order of images and weights in memory: channels last on GPUs, and on CPUs for the small networks.
+    """Return the faster memory format of images and weights: channels last on GPUs, and on CPUs for small networks.
 
     Measured by `benchmarks/step.py` on a CPU: a quarter less time for compact and mnist, a fifth more for resnet18.
     """
@@ -29,7 +29,7 @@ def memory_format(settings: Model, device: torch.device) -> torch.memory_format:
 def build_network(settings: Model, size: int, classes: int, *, load_weights: bool = True) -> Classifier:
     """Build the network for images of `size` px and `classes` classes; new layers draw from torch's generator.
 
-    Without `load_weights` those that the settings name are not asked for: a checkpoint will give all. Raises JobError
+    Without `load_weights` pretrained weights are not loaded: a checkpoint will replace them. Raises JobError
     for an unknown backbone, weights that do not fit, or a size that the backbone cannot take.
     """
     backbone = _backbone(settings, size, load_weights)
@@ -58,7 +58,7 @@ def build_network(settings: Model, size: int, classes: int, *, load_weights: boo
 
 
 def new_modules(network: Classifier) -> list[nn.Module]:
-    """List the parts of a network whose weights were drawn and not loaded: what `initialise` may draw anew."""
+    """List the parts of a network without loaded weights, which `initialise` may draw again."""
     extractor = network.feature_extractor
     drawn = list(extractor[1:]) if network.pretrained else [extractor]
     return [*drawn, network.label_predictor]
@@ -73,9 +73,7 @@ def _backbone(settings: Model, size: int, load_weights: bool) -> nn.Module:
     }
     if name in own:
         if settings.weights != "none":
-            raise JobError(
-                f"model.weights={settings.weights}: only torchvision's backbones load weights, {name} wants none"
-            )
+            raise JobError(f"model.weights={settings.weights}: only torchvision's backbones load weights, not {name}")
         return own[name]()
     known = [*own, *backbones.torchvision_names()]
     if name not in known:

@@ -1,4 +1,4 @@
-"""Checking stored weights before they are loaded: PyTorch would load NaN and another precision without a word."""
+"""Check stored weights before they are loaded: PyTorch loads NaN and another precision silently."""
 
 from collections.abc import Mapping
 
@@ -9,7 +9,7 @@ from job.system.errors import JobError
 
 
 def check_state(network: nn.Module, state: Mapping[str, Tensor], where: str) -> None:
-    """Raise JobError that names the first tensor that is missing, unknown, of another shape or type, or not finite.
+    """Raise JobError for the first tensor that is missing, unknown, of another shape or type, or not finite.
 
     `where` names the checkpoint in the message.
     """

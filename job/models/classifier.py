@@ -7,9 +7,9 @@ from torch import Tensor, nn
 
 
 class Output(NamedTuple):
-    """What a network, and what a method makes of it, gives for n images."""
+    """The output of a network or a method for n images."""
 
-    features: Tensor  # [n, width], what all heads see
+    features: Tensor  # [n, width], the input of all heads
     class_logits: Tensor  # [n, classes]
     domain_logits: Tensor | None = None  # [n], positive: target; None where the method has no domain classifier
 
@@ -18,9 +18,9 @@ class Classifier(nn.Module):
     """Feature extractor and label predictor.
 
     `feature_extractor` maps images to [n, width] features, `label_predictor` maps these to [n, classes] logits.
-    `domain_hidden` holds the hidden widths that suit a domain classifier on these features. With `freeze_batch_norm`
-    the statistics of BatchNorm layers stay as loaded, also in training mode. `pretrained` says that the first part of
-    the feature extractor, the backbone, has loaded weights.
+    `domain_hidden` are the hidden widths of a domain classifier on these features. With `freeze_batch_norm`
+    the statistics of BatchNorm layers stay as loaded, also in training mode. `pretrained`: the first part of the
+    feature extractor, the backbone, has loaded weights.
     """
 
     def __init__(
@@ -42,9 +42,9 @@ class Classifier(nn.Module):
         self.pretrained = pretrained
 
     def forward(self, images: Tensor) -> Output:
-        """Classify [n, 3, height, width] images, or whatever the feature extractor takes.
+        """Classify [n, 3, height, width] images, or any input of the feature extractor.
 
-        Give the rows of all domains in one call, so that they share any batch statistics.
+        Pass the rows of all domains in one call, so that they share batch statistics.
         """
         features = self.feature_extractor(images)
         return Output(features, self.label_predictor(features))

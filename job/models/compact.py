@@ -11,10 +11,11 @@ NORMS = ("batch", "none")
 class CompactCNN(nn.Module):
     """Images [n, in_channels, H, W] -> features [n, out_features], for H and W of 48 to 96 pixels or more.
 
-    Four convolutions, each twice as wide as the one before. The first two stride rather than pool, which saves most of
-    work and memory traffic. The last map is pooled to `grid` x `grid` cells rather than to one, because where
-    something is (a raised brow, a lowered lip corner) tells expressions apart. `norm` is "batch", or "none" for runs
-    whose loss must not depend on how the batch is split over ranks; there, He initialisation alone keeps the scale.
+    Four convolutions, each twice as wide as the one before. The first two use strides instead of pooling, which saves
+    most of the work and memory traffic. The last map is pooled to `grid` x `grid` cells and not to one, because the
+    place of a feature (a raised brow, a lowered lip corner) distinguishes expressions. `norm` is "batch", or "none" for
+    runs whose loss must not depend on how the batch is split over ranks; there, He initialisation alone keeps the
+    scale.
     """
 
     def __init__(self, in_channels: int = 3, width: int = 16, norm: str = "batch", grid: int = 3):
@@ -42,7 +43,7 @@ class CompactCNN(nn.Module):
 
 
 class _AdaptiveAvgPool2d(nn.AdaptiveAvgPool2d):
-    """The same means, as matrix products where deterministic kernels are wanted: CUDA has none of the gradient."""
+    """Adaptive pooling as matrix products if kernels must be deterministic: CUDA has no such kernel of its gradient."""
 
     def forward(self, maps: Tensor) -> Tensor:
         if not torch.are_deterministic_algorithms_enabled():
@@ -51,10 +52,10 @@ class _AdaptiveAvgPool2d(nn.AdaptiveAvgPool2d):
         return rows @ maps @ columns.T
 
 
-@lru_cache(maxsize=8)  # to send it to the device at every step would wait for the device
+@lru_cache(maxsize=8)  # a copy to the device at every step would wait for the device
 @torch.inference_mode(False)
 def _means(length: int, cells: int, dtype: torch.dtype, device: torch.device) -> Tensor:
-    """Matrix [cells, length]: row i takes the mean from i length / cells, rounded down, to the next's, rounded up."""
+    """Return [cells, length]: row i averages from floor(i length / cells) to ceil((i + 1) length / cells)."""
     means = torch.zeros(cells, length)
     for i in range(cells):
         start, end = i * length // cells, -(-(i + 1) * length // cells)

@@ -20,10 +20,10 @@ class _GradientReversal(torch.autograd.Function):
 
 
 def reverse_gradient(features: Tensor, lambda_: Tensor | float) -> Tensor:
-    """The identity forward; backward, the gradient times ``-lambda_``.
+    """Return the features unchanged; in the backward pass, multiply their gradient by ``-lambda_``.
 
-    `lambda_` is a scalar (float or 0-dim tensor, >= 0) given by the caller from the global step: the layer keeps no
-    counter, which would run twice when the head is called twice and restart on resume. Any floating dtype and shape.
+    `lambda_` is a scalar (float or 0-dim tensor, >= 0) that the caller computes from the global step: a counter in
+    the layer would advance twice when the head is called twice, and restart on resume. Any floating dtype and shape.
     """
     if not isinstance(lambda_, Tensor):
         lambda_ = torch.tensor(lambda_, device=features.device)

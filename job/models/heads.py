@@ -1,4 +1,4 @@
-"""Heads on top of features, and how layers without loaded weights are initialised."""
+"""Heads on top of features, and the initialisation of layers without loaded weights."""
 
 from collections.abc import Sequence
 
@@ -9,7 +9,7 @@ from torch import nn
 def head(width: int, hidden: Sequence[int], outputs: int, dropout: float = 0.0) -> nn.Sequential:
     """Build fully connected layers with ReLU between them: [n, width] -> [n, outputs].
 
-    There is no BatchNorm: in a domain classifier it would normalise away the very difference that it should see.
+    There is no BatchNorm: in a domain classifier it would normalise away the difference between the domains.
     """
     layers: list[nn.Module] = [nn.Dropout(dropout)] if dropout else []
     for units in hidden:

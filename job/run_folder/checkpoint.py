@@ -18,7 +18,7 @@ from torch import Tensor
 from job.run_folder.checkpoint_meta import META, TRAINER, WEIGHTS, read_meta
 from job.run_folder.pointers import BEST, LATEST, follow, is_checkpoint_name, path_of, point, points_at
 from job.system.errors import JobError, first_line
-from job.system.files import folder_to_disk, require_regular, sha256_of, to_disk
+from job.system.files import fsync_file, fsync_folder, require_regular, sha256_of
 
 
 @dataclass(frozen=True)
@@ -98,19 +98,19 @@ def save_checkpoint(
         with open(temporary / WEIGHTS, "wb") as file, ThreadPoolExecutor(1) as pool:
             hashing = pool.submit(lambda: hashlib.sha256(content).hexdigest())  # while the disk writes
             file.write(content)
-            to_disk(file)
+            fsync_file(file)
             sums = {WEIGHTS: hashing.result()}
         sums[TRAINER] = _write_trainer(temporary / TRAINER, trainer)
         sizes = {name: (temporary / name).stat().st_size for name in sums}
         meta = {**meta, "bytes": sizes, "sha256": sums}
         with open(temporary / META, "wb") as file:
             file.write(json.dumps(meta, indent=1).encode())
-            to_disk(file)
-        folder_to_disk(temporary)
+            fsync_file(file)
+        fsync_folder(temporary)
         if final.exists():  # damaged, or an earlier attempt at this step that `latest` never reached
             shutil.rmtree(final)
         os.rename(temporary, final)
-        folder_to_disk(folder)
+        fsync_folder(folder)
         point(folder, LATEST, final)
     except OSError as error:
         shutil.rmtree(temporary, ignore_errors=True)
@@ -219,7 +219,7 @@ def _write_trainer(path: Path, trainer: Mapping[str, Any]) -> str:
             if writer.error is None:
                 raise
             raise writer.error from None
-        to_disk(file)
+        fsync_file(file)
     return writer.digest.hexdigest()
 
 

@@ -9,7 +9,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from job.system.files import read_regular, to_disk, write_atomically
+from job.system.files import fsync_file, read_regular, write_atomically
 
 log = logging.getLogger("job")
 STEP = "trainer/step"
@@ -55,7 +55,7 @@ class MetricsFile:
         """Wait until all rows so far would survive a power cut. Raises OSError."""
         self._flush()
         with open(self._path, "r+b") as file:
-            to_disk(file)
+            fsync_file(file)
 
     def _flush(self) -> None:
         if not self._unwritten:

@@ -10,7 +10,7 @@ import shutil
 from pathlib import Path
 
 from job.system.errors import JobError
-from job.system.files import folder_to_disk, read_regular, write_atomically
+from job.system.files import fsync_folder, read_regular, write_atomically
 
 LATEST, BEST = "latest", "best"
 _CHECKPOINT = re.compile(r"step_(\d{8,})")
@@ -39,7 +39,7 @@ def point(folder: Path, name: str, target: Path) -> None:
         write_atomically(pointer, f"{target.name}\n", durable=True)
         return
     os.replace(link, pointer)
-    folder_to_disk(folder)
+    fsync_folder(folder)
 
 
 def follow(path: Path) -> Path:

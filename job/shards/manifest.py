@@ -19,7 +19,7 @@ from pydantic import BaseModel, ConfigDict, Field, NonNegativeInt, ValidationErr
 from job.shards.remote import RemoteError, read_remote, url_of
 from job.system.errors import JobError, first_line
 from job.system.files import read_regular
-from job.system.garbage_pause import no_collecting
+from job.system.garbage_pause import pause_garbage_collection
 from job.system.text import control_characters, shortened
 
 NAME = "manifest.json"
@@ -240,7 +240,7 @@ def _read_remote(url: str) -> bytes:
 def _parse(content: bytes, where: str | Path) -> Manifest:
     again = "delete it and run the shards command again"
     try:
-        with no_collecting():  # it would take longer than reading 20,000 shards
+        with pause_garbage_collection():  # it would take longer than reading 20,000 shards
             return Manifest.model_validate_json(content)
     except ValidationError as error:
         (first, *_) = error.errors(include_input=False, include_url=False)

@@ -10,7 +10,7 @@ from job.system.text import printable
 
 
 def scrub_tracebacks() -> None:
-    """Print tracebacks without secrets and control sequences from now on: an error quotes addresses and commands."""
+    """Make Python print tracebacks without secrets and control sequences: errors quote addresses and commands."""
     sys.excepthook = _print
     threading.excepthook = _print_of_thread
 

@@ -1,4 +1,4 @@
-"""The one exception a user's mistake may raise."""
+"""JobError, the one exception for mistakes of the user, and the exit codes."""
 
 from job.system.secrets import scrub
 from job.system.text import first_line, printable
@@ -8,16 +8,16 @@ __all__ = ["ENDS", "EXIT_BAD_INPUT", "EXIT_CRASH", "EXIT_OK", "EXIT_STOPPED", "J
 EXIT_OK = 0
 EXIT_CRASH = 1
 EXIT_BAD_INPUT = 2
-EXIT_STOPPED = 75  # EX_TEMPFAIL of sysexits.h: a checkpoint was written, start again to continue
-ENDS = {EXIT_OK: "finished", EXIT_STOPPED: "stopped"}  # what a run that ends in anything else is called: failed
+EXIT_STOPPED = 75  # EX_TEMPFAIL of sysexits.h: a checkpoint was written, and the same command resumes
+ENDS = {EXIT_OK: "finished", EXIT_STOPPED: "stopped"}  # a run with any other exit code has failed
 
 
 class JobError(Exception):
     """A mistake of the user or a fault of their input.
 
-    The message is one line that says what is wrong, where, and what to do now. The command line prints it as
-    ``error: MESSAGE`` on stderr, without a traceback, and ends in 2. It reaches status.json, alerts and the launch
-    scripts too, so secrets are cut out of it here, and what data or configurations put into it cannot steer a terminal.
+    The message is one line: what is wrong, where, and what to do now. The command line prints ``error: MESSAGE`` on
+    stderr, without a traceback, and exits with 2. The message also reaches status.json, alerts and the launch scripts,
+    so the constructor removes secrets and escapes control characters.
     """
 
     def __init__(self, message: object = "") -> None:
@@ -26,4 +26,4 @@ class JobError(Exception):
 
 
 class NotFinite(JobError):
-    """The loss was NaN or infinite."""
+    """Raised when the loss or a weight is NaN or infinite."""

@@ -1,4 +1,4 @@
-"""Files that are there whole or not at all, at any moment, and their checksums."""
+"""Atomic writes, fsync, locks, regular files and checksums."""
 
 import errno
 import fcntl
@@ -15,18 +15,18 @@ from job.system.errors import JobError
 
 
 def write_atomically(path: Path, content: str | bytes, *, durable: bool = False) -> None:
-    """Write a small file; `durable` waits until it would survive a power cut too. Raises OSError."""
-    with whole(path) as partial, open(partial, "wb") as file:
+    """Write a small file atomically. With `durable`, fsync it and its folder to survive a power cut. Raises OSError."""
+    with atomic_path(path) as partial, open(partial, "wb") as file:
         file.write(content.encode() if isinstance(content, str) else content)
         if durable:
-            to_disk(file)
+            fsync_file(file)
     if durable:
-        folder_to_disk(path.parent)
+        fsync_folder(path.parent)
 
 
 @contextmanager
-def whole(path: Path) -> Iterator[Path]:
-    """The name to write a file under: it is renamed when all has gone well, and else deleted. Raises OSError."""
+def atomic_path(path: Path) -> Iterator[Path]:
+    """Yield a temporary path to write to; rename it to `path` on success, delete it on an error. Raises OSError."""
     partial = partial_of(path)
     try:
         yield partial
@@ -37,7 +37,7 @@ def whole(path: Path) -> Iterator[Path]:
 
 @contextmanager
 def writing(what: object, advice: str) -> Iterator[None]:
-    """Turn an OSError into the JobError that says what cannot be written, why, and what to do."""
+    """Turn an OSError into a JobError: what cannot be written, why, and what to do."""
     try:
         yield
     except OSError as error:
@@ -45,7 +45,7 @@ def writing(what: object, advice: str) -> Iterator[None]:
 
 
 def make_folder(option: str, folder: Path) -> None:
-    """Make a folder that the user named by `option`. Raises JobError, which says so, where that cannot be."""
+    """Make the folder that the user gave by `option`. Raises JobError, which names the option, when that fails."""
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
@@ -53,14 +53,14 @@ def make_folder(option: str, folder: Path) -> None:
 
 
 def check_output(option: str, path: Path) -> None:
-    """Raise JobError, before any work, where the file that the user named by `option` cannot be written."""
+    """Raise JobError, before any work, when the file that the user gave by `option` cannot be written."""
     if path.is_dir():
         raise JobError(f"{option} {path} is a folder: give the name of a file")
     make_folder(option, path.parent)
     partial = partial_of(path)
     try:
         if path.exists() and not path.is_file():
-            raise JobError(f"{option} {path} is no ordinary file: choose another")
+            raise JobError(f"{option} {path} is not a regular file: choose another")
         partial.touch()
         partial.unlink()
     except OSError as error:
@@ -68,23 +68,23 @@ def check_output(option: str, path: Path) -> None:
 
 
 def partial_of(path: Path) -> Path:
-    """What this process calls a file until it is whole; other nodes may be at it too."""
+    """Return the temporary name of a file while this process writes it; unique among processes and nodes."""
     return path.with_name(f"{path.name}.{socket.gethostname()}.{os.getpid()}.partial")
 
 
 def remove_partials(path: Path) -> None:
-    """Delete what processes that were killed have left of a file."""
+    """Delete the temporary files that killed processes left of a file."""
     for partial in path.parent.glob(f"{path.name}.*.partial"):
         partial.unlink(missing_ok=True)
 
 
-def to_disk(file: BinaryIO) -> None:
-    """Wait until what was written lies on the disk."""
+def fsync_file(file: BinaryIO) -> None:
+    """Flush and fsync an open file."""
     file.flush()
     os.fsync(file.fileno())
 
 
-def folder_to_disk(path: Path) -> None:
+def fsync_folder(path: Path) -> None:
     """Fsync a folder, so that creations, renames and deletions in it survive a power cut. Raises OSError.
 
     Does nothing on file systems that cannot (CIFS, VirtualBox, some FUSE mounts): they have no better guarantee.
@@ -103,23 +103,23 @@ def folder_to_disk(path: Path) -> None:
 
 
 class InUse(Exception):
-    """Another process has the lock; the message says which, as far as is known."""
+    """Raised when another process has the lock. The message names the process where it is known."""
 
 
 def lock(path: Path) -> TextIO:
-    """Lock a file, in which it is said who has it, until the returned one is closed or the process ends.
+    """Lock a file until the returned file is closed or the process ends, and write the owner into it.
 
-    Raises InUse, and OSError where there are no locks.
+    Raises InUse, and OSError on file systems without locks.
     """
     file = open(path, "a+", encoding="utf-8")  # noqa: SIM115
     try:
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except OSError as error:
         file.seek(0)
-        holder = file.read().strip()
+        owner = file.read().strip()
         file.close()
         if isinstance(error, BlockingIOError):
-            raise InUse(holder or "another job") from None
+            raise InUse(owner or "another job") from None
         raise
     file.truncate(0)
     file.write(f"process {os.getpid()}{_here()}")
@@ -128,7 +128,7 @@ def lock(path: Path) -> TextIO:
 
 
 def was_locked_here(path: Path) -> bool:
-    """Whether it was a process of this node that had a file's lock last. Raises OSError."""
+    """Return whether the last owner of a file's lock was a process of this node. Raises OSError."""
     return path.read_text(encoding="utf-8").endswith(_here())
 
 
@@ -137,7 +137,7 @@ def _here() -> str:
 
 
 def is_locked(path: Path) -> bool:
-    """Whether a process has a file's lock. Raises OSError where that cannot be told."""
+    """Return whether a process has a file's lock. Raises OSError where that cannot be checked."""
     with open(path, "rb") as file:
         try:
             fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
@@ -146,7 +146,7 @@ def is_locked(path: Path) -> bool:
     return False
 
 
-# How file systems say that they cannot fsync a folder.
+# Errors of file systems that cannot fsync a folder.
 NO_FSYNC = {errno.EINVAL, errno.EOPNOTSUPP, errno.ENOTSUP, errno.EPERM, errno.EACCES, errno.EBADF, errno.ENOSYS}
 _KINDS = {
     stat.S_IFDIR: "a folder",
@@ -158,14 +158,15 @@ _KINDS = {
 
 
 def open_regular(path: str | Path) -> BinaryIO:
-    """Open a regular file for reading; a FIFO, which would block for ever, a device, a socket or a folder is refused.
+    """Open a regular file for reading.
 
-    Raises OSError, whose `strerror` says what the path is.
+    Raises OSError, whose `strerror` says what the path is, for a folder, a device, a socket, or a FIFO, which would
+    block for ever.
     """
-    _require_regular(path, os.stat(path).st_mode)  # before opening: that alone can have an effect on a device
+    _require_regular(path, os.stat(path).st_mode)  # before opening, which alone can have an effect on a device
     file = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
     try:
-        _require_regular(path, os.fstat(file).st_mode)  # it may have been exchanged in between
+        _require_regular(path, os.fstat(file).st_mode)  # the path may have been replaced in between
         return os.fdopen(file, "rb")
     except BaseException:
         os.close(file)
@@ -192,7 +193,7 @@ def _require_regular(path: str | Path, mode: int) -> None:
 
 
 def sha256_of(path: Path) -> str:
-    """sha256 (hex) of a file."""
+    """Return the sha256 (hex) of a file."""
     digest = hashlib.sha256()
     with open_regular(path) as file:
         while chunk := file.read(1 << 20):

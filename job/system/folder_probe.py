@@ -1,4 +1,4 @@
-"""Trying out what a folder's file system can do, instead of guessing from its name."""
+"""Test what a folder's file system can do, instead of guessing from its name."""
 
 import errno
 import os
@@ -8,23 +8,23 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from job.system.files import InUse, lock, to_disk, write_atomically
+from job.system.files import InUse, fsync_file, lock, write_atomically
 
 
 @dataclass(frozen=True)
 class FolderProbe:
-    """What worked in a folder. `error` is the reason, and nothing else counts, where no file can be written at all."""
+    """The abilities of a folder. If no file can be written, `error` is the reason and the other fields mean nothing."""
 
     error: str | None
-    links: bool = False  # symbolic ones
+    links: bool = False  # symbolic links
     folder_fsync: bool = False
     rename: bool = False  # of a file over another one, and of a folder
-    locks: bool = False  # a second lock of a locked file is refused
+    locks: bool = False  # a locked file cannot be locked again
     free_bytes: int = 0
 
 
 def probe_folder(folder: Path) -> FolderProbe:
-    """Try, in a temporary folder inside `folder` that is deleted again, what a run needs of it."""
+    """Test in a temporary folder inside `folder`, deleted at the end, what a run needs."""
     try:
         scratch = Path(tempfile.mkdtemp(prefix=".probe-", dir=folder))
     except OSError as error:
@@ -32,7 +32,7 @@ def probe_folder(folder: Path) -> FolderProbe:
     try:
         with open(scratch / "file", "wb") as file:
             file.write(b"some bytes")
-            to_disk(file)
+            fsync_file(file)
         return FolderProbe(
             None, _links(scratch), _folder_fsync(scratch), _rename(scratch), _locks(scratch), _free(scratch)
         )

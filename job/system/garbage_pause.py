@@ -1,4 +1,4 @@
-"""Long lists without looking for garbage in them."""
+"""Pause the garbage collector while long lists are built."""
 
 import gc
 from collections.abc import Iterator
@@ -6,12 +6,12 @@ from contextlib import contextmanager
 
 
 @contextmanager
-def no_collecting() -> Iterator[None]:
-    """Without looking for garbage: a list of all images is none, and would be looked through again and again."""
-    collecting = gc.isenabled()
+def pause_garbage_collection() -> Iterator[None]:
+    """Pause the garbage collector: it would rescan the list of all images again and again and free nothing."""
+    was_enabled = gc.isenabled()
     gc.disable()
     try:
         yield
     finally:
-        if collecting:
+        if was_enabled:
             gc.enable()

@@ -1,4 +1,4 @@
-"""The log of a run: plain lines on stderr, above a live line where there is one, and in log.txt."""
+"""The log of a run: plain lines on stderr, above the live line, and in log.txt."""
 
 import logging
 import sys
@@ -13,12 +13,12 @@ log = logging.getLogger("job")
 
 
 def set_up_log(folder: Path | None, main: bool) -> None:
-    """Plain lines on stderr, and in ``log.txt`` of the run folder; from the main process only."""
-    logging.raiseExceptions = False  # a full disk under log.txt is not worth a traceback at every line
+    """Log plain lines to stderr and to ``log.txt`` of the run folder, from the main process only."""
+    logging.raiseExceptions = False  # with a full disk every line would print a traceback
     close_log()
     log.propagate = False
     log.setLevel(logging.INFO if main else logging.ERROR)
-    handlers: list[logging.Handler] = [_AboveTheLine()]
+    handlers: list[logging.Handler] = [_AboveLiveLine()]
     if main and folder is not None:
         handlers.append(logging.FileHandler(folder / "log.txt", encoding="utf-8"))
     for handler in handlers:
@@ -32,10 +32,10 @@ def close_log() -> None:
     log.handlers.clear()
 
 
-class _AboveTheLine(logging.Handler):
-    """Writes to stderr without tearing the live line apart."""
+class _AboveLiveLine(logging.Handler):
+    """Write to stderr without breaking the live line."""
 
     def emit(self, record: logging.LogRecord) -> None:
         if not getattr(record, "hidden", False):
-            with suppress(OSError):  # nobody reads it any more (`| head`): log.txt holds it too
+            with suppress(OSError):  # a closed pipe (`| head`); log.txt has the line too
                 tqdm.write(self.format(record), file=sys.stderr)

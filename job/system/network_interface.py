@@ -7,7 +7,7 @@ import psutil
 
 
 def interface_towards(host: str) -> str:
-    """Raises OSError where `host` has no address or no route leads there."""
+    """Return the interface of the route to `host`. Raises OSError when it has no address or no route leads there."""
     family, _, _, _, address = socket.getaddrinfo(host, 9, type=socket.SOCK_DGRAM)[0]
     with socket.socket(family, socket.SOCK_DGRAM) as probe:
         probe.connect(address)  # sends nothing: the kernel only picks the route

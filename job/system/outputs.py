@@ -1,4 +1,4 @@
-"""Writing what a command was asked for beside its table: a full disk must not cost the table too."""
+"""Write the optional output files of a command. A full disk must not cost the user the table as well."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -7,15 +7,15 @@ from job.system.errors import JobError
 
 
 class Outputs:
-    """Collects what could not be written. The command prints its result, then calls `check`."""
+    """Collects errors of output files. The command prints its result, then calls `check`."""
 
     def __init__(self) -> None:
         self._unwritten: list[str] = []
-        self._refused: list[str] = []  # with advice of their own
+        self._refused: list[str] = []  # messages that have advice of their own
 
     @contextmanager
     def writing(self, what: object) -> Iterator[None]:
-        """Keep an OSError, or a JobError about an output, for `check`, and leave the block early."""
+        """Keep an OSError or JobError of the block for `check` instead of raising it."""
         try:
             yield
         except OSError as error:
@@ -24,7 +24,7 @@ class Outputs:
             self._refused.append(str(error))
 
     def check(self, advice: str) -> None:
-        """Raise JobError, in one line, where something could not be written."""
+        """Raise one JobError for all outputs that could not be written."""
         lines = list(self._refused)
         if self._unwritten:
             lines.append(f"cannot write {', '.join(self._unwritten)}: {advice}")

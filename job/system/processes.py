@@ -15,22 +15,22 @@ from typing import Any
 
 from job.system.errors import EXIT_CRASH, JobError
 
-_SHARED_MEMORY = "/dev/shm"  # where Linux keeps the semaphores of processes
+_SHARED_MEMORY = "/dev/shm"  # where Linux keeps semaphores
 
 
 class Pool:
-    """Processes that are started when there is work for more than one, and kept for the next kind of work.
+    """Worker processes, started on the first call with more than one task and reused for later calls.
 
-    Where the system allows no more processes, or no semaphores between them (/dev/shm is absent, read-only or full),
-    the work is done in this process, and one line on stderr says why.
+    Where the system has no semaphores for several processes (/dev/shm is absent, read-only or full), this process does
+    the work, and one line on stderr says why.
     """
 
     def __init__(self, workers: int, preload: Sequence[str] = ()) -> None:
-        """`preload` names the modules that the work needs, for a fork server to import once for all processes."""
+        """Set the number of workers; a fork server imports the modules `preload` once for all processes."""
         self.workers = workers
         self._preload = list(preload)
         self._executor: ProcessPoolExecutor | None = None
-        self._end: Connection | None = None  # one word into it, which nobody takes out, ends all processes
+        self._end: Connection | None = None  # one message, which no process receives, ends all processes
 
     def __enter__(self) -> "Pool":
         return self
@@ -38,7 +38,7 @@ class Pool:
     def __exit__(self, kind: type[BaseException] | None, *error: object) -> None:
         if self._executor is None:
             return
-        if kind is not None and not issubclass(kind, Exception):  # interrupted: what they are at is not waited for
+        if kind is not None and not issubclass(kind, Exception):  # interrupted: do not wait for running tasks
             self._end.send_bytes(b"end")
         self._executor.shutdown(cancel_futures=True)
 
@@ -49,38 +49,38 @@ class Pool:
         if min(self.workers, len(tasks)) <= 1 or self._executor is None:
             for task in tasks:
                 yield work(*task)
-                gc.collect(0)  # of this task: the caller may have told Python to look for none (no_collecting)
+                gc.collect(0)  # garbage of this task: the caller may have paused the collector
             return
         try:
             yield from self._results(work, tasks)
         except BrokenProcessPool:
             raise JobError(
-                f"a worker was killed, for want of memory perhaps: run the same command again with fewer than "
+                f"a worker was killed, perhaps for lack of memory: run the same command again with fewer than "
                 f"--workers {self.workers}; finished shards are kept"
             ) from None
 
     def _start(self) -> None:
-        """Make the executor; without semaphores or pipes there is none, and work is done in this process from now."""
+        """Create the executor. Without semaphores or pipes, print why and work in this process from now on."""
         try:
             context = _context(self._preload)
             end, self._end = context.Pipe(duplex=False)
-            # not later: a fork server's resource tracker starts here, and lets interruptions through when it has
+            # now, not later: a fork server's resource tracker starts here, and unblocks interruptions afterwards
             self._executor = ProcessPoolExecutor(self.workers, context, _start_worker, (end,))
         except (OSError, ImportError, NotImplementedError) as error:
             why = getattr(error, "strerror", None) or str(error) or type(error).__name__
             print(
-                f"one process does all the work, for {self.workers} cannot share semaphores ({why}): see whether "
-                f"{_SHARED_MEMORY} is there, writable and not full",
+                f"one process does all the work because {self.workers} cannot share semaphores ({why}): check that "
+                f"{_SHARED_MEMORY} exists, is writable and not full",
                 file=sys.stderr,
             )
             self.workers = 1
 
     def _results(self, work: Callable, tasks: Sequence[tuple]) -> Iterator[Any]:
         try:
-            with _interrupted_later():
+            with _interruptions_blocked():
                 futures = [self._executor.submit(work, *task) for task in tasks]
         except OSError as error:  # fork: no more processes, or no memory for one
-            self._end.send_bytes(b"end")  # to those that did start: the executor does not know of them yet
+            self._end.send_bytes(b"end")  # to the processes that did start: the executor does not know them yet
             raise JobError(
                 f"cannot start {self.workers} processes ({error.strerror}): run the same command again with fewer "
                 f"--workers, or raise the limit (ulimit -u)"
@@ -90,9 +90,9 @@ class Pool:
 
 
 def _context(preload: Sequence[str] = ()) -> multiprocessing.context.BaseContext:
-    """How processes are started: as copies of this one, unless it has threads (torch, OpenCV): those might hang.
+    """Choose how processes start: as forks of this one, unless it has threads (torch, OpenCV), whose locks might hang.
 
-    Then as copies of a fork server, a fresh process without threads that imports what the work needs once for all.
+    Then as forks of a fork server, a fresh process without threads that imports the modules `preload` once.
     """
     if _has_no_threads():
         return multiprocessing.get_context("fork")
@@ -104,17 +104,17 @@ def _context(preload: Sequence[str] = ()) -> multiprocessing.context.BaseContext
 
 
 def _has_no_threads() -> bool:
-    """Whether the calling thread is certainly the only one of this process, those of libraries included."""
+    """Return whether this process certainly has one thread, those of libraries included."""
     with suppress(OSError):
         return len(os.listdir("/proc/self/task")) == 1
     return False
 
 
 @contextmanager
-def _interrupted_later() -> Iterator[None]:
-    """Without Ctrl-C until this is over, for this thread and the processes that it starts, which never hear of one.
+def _interruptions_blocked() -> Iterator[None]:
+    """Block Ctrl-C until the block ends, and for ever in processes started inside it.
 
-    In the middle of a fork it would be lost, or leave locks behind that nobody opens again.
+    An interruption in the middle of a fork would be lost, or leave locks behind that are never released.
     """
     before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
     try:
@@ -126,18 +126,18 @@ def _interrupted_later() -> Iterator[None]:
 def _start_worker(end: Connection) -> None:
     import cv2
 
-    cv2.setNumThreads(1)  # one process a core already
-    gc.enable()  # a copy has the settings of its origin
-    gc.freeze()  # what was there before the work is no garbage, and need not be looked through
-    threading.Thread(target=_end_when_told, args=(end,), daemon=True).start()
+    cv2.setNumThreads(1)  # there is one process per core already
+    gc.enable()  # a fork inherits the parent's setting
+    gc.freeze()  # objects from before the work are no garbage: do not scan them
+    threading.Thread(target=_end_on_message, args=(end,), daemon=True).start()
 
 
-def _end_when_told(end: Connection) -> None:
-    """End at once when told to, or when the parent was killed: work would be waited for without end."""
+def _end_on_message(end: Connection) -> None:
+    """End at once on a message or when the parent was killed: the process would wait for tasks for ever."""
     wait([end, multiprocessing.parent_process().sentinel])
     os._exit(EXIT_CRASH)
 
 
 def cores() -> int:
-    """How many cores this process may use."""
+    """Return the number of cores that this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

@@ -1,4 +1,4 @@
-"""A bar that says how far something is; plain lines where there is no terminal."""
+"""A progress bar on a terminal, plain lines elsewhere."""
 
 import sys
 import time
@@ -9,24 +9,24 @@ from tqdm import tqdm
 
 Result = TypeVar("Result")
 
-_LINE_SECONDS = 5.0  # between two lines of progress where there is no terminal
+_LINE_SECONDS = 5.0  # between two lines, without a terminal
 
 
 class _Bar(tqdm):
-    monitor_interval = 0  # no thread that watches over it: a process with threads cannot be copied (processes.py)
+    monitor_interval = 0  # no monitor thread: a process with threads cannot fork (processes.py)
 
 
 def follow(
     results: Iterable[Result], total: int, count: Callable[[Result], int], doing: str, progress: bool = True
 ) -> Iterator[Result]:
-    """Hand on results as they come: a bar on a terminal, a line now and then elsewhere, and the rate at the end.
+    """Yield results as they come; show a bar on a terminal, or a line every 5 s elsewhere, and the rate at the end.
 
-    `total` and `count(result)` are in images; `doing` says what happens to them. Without `progress`, silent.
+    `total` and `count(result)` are in images; `doing` names the activity. Without `progress`, show nothing.
     """
     done = 0
-    begun = said = time.monotonic()
+    begun = last_line = time.monotonic()
 
-    def say() -> None:
+    def print_line() -> None:
         rate = done / max(time.monotonic() - begun, 1e-9)
         print(f"{doing}: {done} of {total} images, {rate:.0f} images/s", file=sys.stderr, flush=True)
 
@@ -35,8 +35,8 @@ def follow(
             yield result
             done += count(result)
             bar.update(count(result))
-            if progress and bar.disable and time.monotonic() - said >= _LINE_SECONDS:
-                said = time.monotonic()
-                say()
+            if progress and bar.disable and time.monotonic() - last_line >= _LINE_SECONDS:
+                last_line = time.monotonic()
+                print_line()
     if progress:
-        say()
+        print_line()

@@ -9,10 +9,10 @@ from job.system.errors import JobError
 
 
 def on_main(accelerator: Accelerator, action: Callable[[], None]) -> None:
-    """Run `action` on the main rank while the others wait. To be called by all ranks.
+    """Run `action` on the main rank while the others wait. All ranks must call this.
 
-    When it fails with a JobError or an OSError, every rank raises the same JobError; without this the others would wait
-    for the main rank until the time-out.
+    When the action raises JobError or OSError, every rank raises the same JobError; otherwise the others would wait for
+    the main rank until the time-out.
     """
     outcome: list[str | None] = [None]
     if accelerator.is_main_process:

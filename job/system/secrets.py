@@ -1,7 +1,7 @@
-"""Secrets: how they are recognised, and how they are cut out of text before it leaves the program.
+"""Recognise secrets, and remove them from text before it leaves the program.
 
-Every way out goes through `scrub`: `JobError` (stderr, status.json, the launch scripts), the log, crash reports, the
-stored configuration, reports, and what W&B is sent.
+All output passes through `scrub`: `JobError` (stderr, status.json, the launch scripts), the log, crash reports, the
+stored configuration, reports, and everything sent to W&B.
 """
 
 import logging
@@ -18,10 +18,10 @@ _NAMES = re.compile(
     r"(API_?KEY|_KEY|_KEY_ID|TOKEN|SECRET|PASSWORD|PASSWD|PASSPHRASE|_PASS|_PWD|_PAT|CREDENTIALS?|COOKIE)$",
     re.IGNORECASE,
 )
-_VARIABLE = r"(?:\w+ +)?\$"  # `$TOKEN` or `Bearer $TOKEN`: the shell fills it in, and it is no secret itself
+_VARIABLE = r"(?:\w+ +)?\$"  # `$TOKEN` or `Bearer $TOKEN`: the shell inserts the secret, the text itself has none
 _WORDS = r"signature|token|credential|secret|passw(?:or)?d|passphrase|api_?key|access_?key|accesskeyid"
 
-# What a secret looks like, each with the secret itself in the group `secret`.
+# Patterns of secrets; the group `secret` matches the secret itself.
 _PATTERNS: tuple[tuple[str, re.Pattern[str]], ...] = tuple(
     (what, re.compile(pattern))
     for what, pattern in (
@@ -68,7 +68,7 @@ _ASSIGNED = re.compile(r"""\b(?P<name>[A-Za-z]\w{0,60})=(?P<quote>['"]?)(?!\$)(?
 
 
 def secret_values() -> dict[str, str]:
-    """Environment variables that hold secrets, by their names. A path to a file with a secret is none itself."""
+    """Return the environment variables that hold secrets. The path of a file with a secret is not a secret."""
     return {name: value for name, value in os.environ.items() if _NAMES.search(name) and _is_secret(name, value)}
 
 
@@ -77,8 +77,8 @@ def _is_secret(name: str, value: str) -> bool:
     return len(value) >= shortest and not (value.startswith("/") and os.path.exists(value))
 
 
-def _found(text: str) -> Iterator[tuple[str, int, int]]:
-    """What was recognised and where, without the values of environment variables."""
+def _matches(text: str) -> Iterator[tuple[str, int, int]]:
+    """Yield kind, start and end of every secret that a pattern matches; environment variables are not looked up."""
     for what, pattern in _PATTERNS:
         for match in pattern.finditer(text):
             if HIDDEN not in match["secret"]:
@@ -90,19 +90,19 @@ def _found(text: str) -> Iterator[tuple[str, int, int]]:
 
 
 def find_secret(text: str) -> str | None:
-    """What kind of secret `text` holds, for a message; None where there is nothing like one."""
+    """Describe the first secret in `text`, for a message; None if there is no secret."""
     for name, value in secret_values().items():
         if value in text:
             return f"the value of the environment variable {name}"
-    return next((what for what, _, _ in _found(text)), None)
+    return next((what for what, _, _ in _matches(text)), None)
 
 
 def scrub(text: str) -> str:
-    """`text` without values of secret environment variables, passwords and signatures in URLs, tokens and headers."""
+    """Replace secrets: values of environment variables, passwords and signatures in URLs, tokens and headers."""
     for value in sorted(secret_values().values(), key=len, reverse=True):
         text = text.replace(value, HIDDEN)
     pieces, end = [], 0
-    for _, start, stop in sorted(_found(text), key=lambda found: found[1:]):
+    for _, start, stop in sorted(_matches(text), key=lambda match: match[1:]):
         if start >= end:
             pieces += [text[end:start], HIDDEN]
         end = max(end, stop)
@@ -121,13 +121,13 @@ def scrub_all(content: Any) -> Any:
 
 
 def brief(error: BaseException) -> str:
-    """An error in one line, without secrets."""
+    """Describe an error in one line, without secrets."""
     line = first_line(str(error))
     return printable(scrub(f"{type(error).__name__}: {line}" if line else type(error).__name__))
 
 
 class ScrubbingFormatter(logging.Formatter):
-    """A log line without secrets, and without anything that would steer a terminal."""
+    """Formats log lines without secrets and control characters."""
 
     def format(self, record: logging.LogRecord) -> str:
         return printable(scrub(super().format(record)))

@@ -1,4 +1,4 @@
-"""The doctor's judgements, and its table. Between nodes: tests/slurm/test_doctor.py."""
+"""Checks of the doctor, and its table. Between nodes: tests/slurm/test_doctor.py."""
 
 import threading
 from itertools import combinations
@@ -17,7 +17,7 @@ from job.system.errors import JobError
 ALONE = Nodes(["here"], 0, 0)
 
 
-def test_alone_on_a_machine_that_is_fit(small):
+def test_a_single_machine_passes_all_checks(small):
     text, code = doctor(small(), ALONE)
     assert code == 0
     for check in ("versions", "GPUs", "CPUs", "open files", "shared memory", "disk", "W&B", "shards"):
@@ -25,21 +25,21 @@ def test_alone_on_a_machine_that_is_fit(small):
     assert "fail" not in text
 
 
-def test_shards_that_are_not_there_fail_and_say_what_to_do(small):
+def test_missing_shards_fail_with_advice(small):
     text, code = doctor(small(data={"shards": "/nowhere"}), ALONE)
     assert code == 2
     assert "fail  shards           no shards at /nowhere: write them" in text
     assert "-> mount them on every node, or correct data.shards" in text
 
 
-def test_a_full_or_small_disk_is_noticed(small, monkeypatch):
+def test_little_disk_space_warns_or_fails(small, monkeypatch):
     sizes = {0.5: FAIL, 5: WARN, 50: OK}
     for free, level in sizes.items():
         monkeypatch.setattr(machine.shutil, "disk_usage", lambda _, free=free: SimpleNamespace(free=free * machine.GIB))
         assert machine.disk(small()).level == level
 
 
-def test_small_shared_memory_and_few_open_files_are_noticed(monkeypatch):
+def test_small_shared_memory_and_few_open_files_warn(monkeypatch):
     monkeypatch.setattr(machine.shutil, "disk_usage", lambda _: SimpleNamespace(total=64 * 2**20))
     assert machine.shared_memory().level == WARN
     monkeypatch.setattr(machine.resource, "getrlimit", lambda _: (1024, 65536))
@@ -47,32 +47,32 @@ def test_small_shared_memory_and_few_open_files_are_noticed(monkeypatch):
     assert "ulimit -n 65536" in machine.open_files().advice
 
 
-def test_wandb_online_without_a_way_out_is_noticed(small, monkeypatch):
+def test_wandb_online_without_a_network_warns(small, monkeypatch):
     monkeypatch.setenv("WANDB_BASE_URL", "http://127.0.0.1:9")
     monkeypatch.setenv("WANDB_MODE", "online")
-    found = machine.wandb(small())
-    assert found.level == WARN
-    assert "set WANDB_MODE=offline" in found.advice
+    finding = machine.wandb(small())
+    assert finding.level == WARN
+    assert "set WANDB_MODE=offline" in finding.advice
     monkeypatch.setenv("WANDB_MODE", "offline")
     assert machine.wandb(small()).level == OK
 
 
-def test_a_driver_that_torch_cannot_use_is_noticed(monkeypatch):
+def test_a_driver_that_torch_cannot_use_fails(monkeypatch):
     monkeypatch.setattr(machine.torch.cuda, "device_count", lambda: 0)
     monkeypatch.setattr(machine, "_nvidia_smi", lambda what: ["470.82.01", "470.82.01"])
     monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
     assert machine.gpus().level == FAIL
-    assert "can use none of the 2 with driver 470.82.01" in machine.gpus().found
+    assert "can use none of the 2 with driver 470.82.01" in machine.gpus().result
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
     assert machine.gpus().level == WARN
 
 
 @pytest.mark.parametrize(("offset", "level"), [(0.0, OK), (-0.4, OK), (3.0, WARN), (-3.0, WARN), (600.0, FAIL)])
-def test_clocks(offset, level):
+def test_levels_of_clock_offsets(offset, level):
     assert clock(offset).level == level
 
 
-def test_the_offset_of_a_clock_is_found(monkeypatch):
+def test_clock_offset_measures_the_difference(monkeypatch):
     """Two ranks in threads; the second one's clock is two seconds ahead."""
     import job.doctor.network as network
 
@@ -81,21 +81,21 @@ def test_the_offset_of_a_clock_is_found(monkeypatch):
     monkeypatch.setattr(network.time, "time", lambda: real() + getattr(second, "ahead", 0))
     store = TCPStore("127.0.0.1", 0, is_master=True, wait_for_workers=False)
     client = TCPStore("127.0.0.1", store.port, is_master=False, wait_for_workers=False)
-    found = []
+    offsets = []
 
     def other():
         second.ahead = 2.0
-        found.append(clock_offset(client, 1, 2))
+        offsets.append(clock_offset(client, 1, 2))
 
     thread = threading.Thread(target=other)
     thread.start()
     assert clock_offset(store, 0, 2) == 0
     thread.join()
-    assert found[0] == pytest.approx(2.0, abs=0.5)
+    assert offsets[0] == pytest.approx(2.0, abs=0.5)
 
 
 @pytest.mark.parametrize("world", [2, 3, 4, 7, 8])
-def test_every_pair_of_nodes_once_and_no_node_twice_in_a_round(world):
+def test_rounds_have_every_pair_once_and_no_node_twice(world):
     pairs = []
     for round_ in rounds(world):
         busy = [rank for pair in round_ for rank in pair]
@@ -114,7 +114,7 @@ def test_the_table_names_the_nodes_that_differ():
     assert worst(findings) == FAIL
 
 
-def test_where_it_runs():
+def test_nodes_come_from_the_environment_of_srun():
     assert find_nodes({}).count == 1
     step = {"SLURM_STEP_NUM_TASKS": "2", "SLURM_STEP_NUM_NODES": "2", "SLURM_JOB_ID": "7", "SLURM_PROCID": "1"}
     assert find_nodes(step | {"JOB_HOSTS": "a b"}) == Nodes(["a", "b"], 1, 20007)

@@ -64,7 +64,7 @@ def test_another_error_of_fsync_is_still_one(tmp_path, monkeypatch):
 
     monkeypatch.setattr(os, "fsync", fail)
     with pytest.raises(OSError, match="Input/output"):
-        files.folder_to_disk(tmp_path)
+        files.fsync_folder(tmp_path)
 
 
 def test_a_copy_without_links_resumes_and_has_links_again(pretend, config):

@@ -45,14 +45,14 @@ def test_what_is_lacking_is_found_and_doctor_warns(tmp_path, monkeypatch, lackin
     assert {name for name in ("links", "folder_fsync", "rename", "locks") if not getattr(probe, name)} == {lacking}
     finding = file_system(build_config({"name": "x", "output": str(tmp_path)}, "test"))
     assert finding.level == WARN
-    assert {"links": "symbolic links", "folder_fsync": "fsync of folders", "locks": "locks"}[lacking] in finding.found
+    assert {"links": "symbolic links", "folder_fsync": "fsync of folders", "locks": "locks"}[lacking] in finding.result
 
 
 def test_doctor_fails_where_nothing_can_be_written_or_renamed(tmp_path, monkeypatch):
     config = build_config({"name": "x", "output": str(tmp_path)}, "test")
     assert file_system(config).level == OK
     monkeypatch.setattr(folder_probe, "write_atomically", refuse(errno.EXDEV))
-    assert "cannot rename" in file_system(config).found
+    assert "cannot rename" in file_system(config).result
     monkeypatch.setattr(folder_probe.tempfile, "mkdtemp", refuse(errno.EROFS))
     finding = file_system(config)
-    assert (finding.level, "Read-only file system" in finding.found) == (FAIL, True)
+    assert (finding.level, "Read-only file system" in finding.result) == (FAIL, True)

@@ -131,7 +131,7 @@ def test_without_shared_memory_one_process_does_the_work_and_says_why(state):
     assert done.returncode == 0, done.stderr
     assert done.stdout == "[1, 2, 3, 4]\n"
     assert done.stderr.count("\n") == 1
-    assert f"one process does all the work, for 2 cannot share semaphores ({WHY[state]})" in done.stderr
+    assert f"one process does all the work because 2 cannot share semaphores ({WHY[state]})" in done.stderr
     assert "/dev/shm" in done.stderr
 
 

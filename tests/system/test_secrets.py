@@ -108,12 +108,12 @@ def test_a_secret_in_the_configuration_is_refused(tmp_path, monkeypatch, text, w
     monkeypatch.setenv("WANDB_API_KEY", KEY)
     path = tmp_path / "x.yaml"
     path.write_text(yaml.safe_dump({"data": {"shards": text, "allow_pipe": True}}) if way == "file" else "{}\n")
-    with pytest.raises(JobError, match=r"data\.shards holds .*: take it out") as error:
+    with pytest.raises(JobError, match=r"data\.shards contains .*: remove it") as error:
         load_config(path, [f"data.shards={json.dumps(text)}"] if way == "override" else [])
     secret = text if "[secret]" not in scrub(text) else None
     assert str(error.value) == scrub(str(error.value))
     assert secret is None or secret not in str(error.value)
-    with pytest.raises(JobError, match=r"wandb\.tags holds the value of the environment variable WANDB_API_KEY"):
+    with pytest.raises(JobError, match=r"wandb\.tags contains the value of the environment variable WANDB_API_KEY"):
         load_config(path, ["data.shards=x", f"wandb.tags=[a, {KEY}]"])
 
 

@@ -12,7 +12,7 @@ from matplotlib.figure import Figure
 from job.monitor.figures import confidence, confusion, domain, faces, feature_map
 from job.monitor.figures.paths import figure_path
 from job.run_folder.run_view import RunView
-from job.system.files import whole
+from job.system.files import atomic_path
 
 FIGURES: dict[str, Callable[[RunView], Figure | None]] = {  # name in W&B -> renderer; it returns None without data
     "figures/confusion_source": confusion.draw_source,
@@ -46,6 +46,6 @@ def draw_figures(run: RunView, names: Collection[str] = tuple(FIGURES)) -> dict[
         written[name] = path
         for folder in (run.folder / "figures", path.parent):  # without parents=True: the run may have been deleted
             folder.mkdir(exist_ok=True)
-        with whole(path) as partial:
+        with atomic_path(path) as partial:
             figure.savefig(partial, format="png")
     return written

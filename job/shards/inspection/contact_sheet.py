@@ -10,7 +10,7 @@ from job.shards.reading.decode import decode_or_fail
 from job.shards.reading.open_shards import OpenShards
 from job.shards.reading.shard_cache import ShardStore
 from job.system.errors import JobError
-from job.system.files import make_folder, whole, writing
+from job.system.files import atomic_path, make_folder, writing
 from job.vocabulary import UNLABELLED
 
 _COLUMNS = 8
@@ -39,7 +39,7 @@ def write_sheet(path: str | Path, sheet: Path, *, allow_pipe: bool = False) -> N
     picture = draw_sheet(manifest, store)
     store.close()
     make_folder("--sheet", sheet.parent)
-    with writing(f"--sheet {sheet}", "choose another place, or make room"), whole(sheet) as partial:
+    with writing(f"--sheet {sheet}", "choose another place, or make room"), atomic_path(sheet) as partial:
         picture.save(partial, format=_FORMATS[sheet.suffix.lower()])
 
 

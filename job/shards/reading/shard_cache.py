@@ -21,7 +21,7 @@ from job.shards.manifest import ShardInfo, check_url, is_remote
 from job.shards.reading.shard_file import Identity
 from job.shards.remote import RemoteError, read_remote, url_of
 from job.system.errors import JobError, first_line
-from job.system.files import to_disk, writing
+from job.system.files import fsync_file, writing
 from job.system.text import shortened
 
 CACHE = "~/.cache/job/shards"
@@ -171,7 +171,7 @@ class ShardStore:
                     )
                 with self._writing():
                     os.fchmod(descriptor, 0o644)  # others may share the cache
-                    to_disk(file)
+                    fsync_file(file)
                     os.replace(partial, path)
         finally:
             Path(partial).unlink(missing_ok=True)

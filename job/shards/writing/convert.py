@@ -22,7 +22,7 @@ from job.shards.writing.encode import encode
 from job.shards.writing.left_out import MAKE_ROOM
 from job.shards.writing.read_picture import read_picture
 from job.system.errors import JobError
-from job.system.files import whole, writing
+from job.system.files import atomic_path, writing
 from job.system.processes import Pool
 from job.system.progress import follow
 
@@ -102,7 +102,11 @@ def convert_chunk(
     if chunk is not None:
         return number, chunk
     chunk, stamps, crc = _Chunk(), [], 0
-    with writing(jpegs, f"{MAKE_ROOM}; what is finished is kept"), whole(jpegs) as partial, open(partial, "wb") as file:
+    with (
+        writing(jpegs, f"{MAKE_ROOM}; what is finished is kept"),
+        atomic_path(jpegs) as partial,
+        open(partial, "wb") as file,
+    ):
         for group in fetch_in_groups(places):
             made = b"".join(_convert(chunk, [content for content, _ in group], size, quality, crop))
             crc = zlib.crc32(made, crc)

@@ -15,7 +15,7 @@ from job.shards.writing.shard_plan import ShardPlan
 from job.shards.writing.tar_writer import TarSamples
 from job.shards.writing.unfinished import UNFINISHED
 from job.system.errors import JobError
-from job.system.files import sha256_of, to_disk, whole, write_atomically, writing
+from job.system.files import atomic_path, fsync_file, sha256_of, write_atomically, writing
 
 
 def write_shard(
@@ -33,9 +33,9 @@ def write_shard(
     if kept is not None:
         return kept
     with writing(path, f"{MAKE_ROOM}; finished shards are kept"):
-        with whole(path) as partial, open(partial, "wb") as file:
+        with atomic_path(path) as partial, open(partial, "wb") as file:
             tar = _write_samples(file, plan, _jpegs(layout, plan, out / UNFINISHED, size, quality, crop))
-            to_disk(file)
+            fsync_file(file)
         labels = [record.label for record in plan.records]
         counts = tuple(labels.count(label) for label in range(len(layout.class_names)))
         info = ShardInfo(

@@ -28,7 +28,7 @@ from job.shards.writing.write_shard import write_shard
 from job.system.echo import echo
 from job.system.errors import JobError
 from job.system.files import make_folder, remove_partials
-from job.system.garbage_pause import no_collecting
+from job.system.garbage_pause import pause_garbage_collection
 from job.system.processes import Pool, cores
 from job.system.progress import follow
 from job.system.random_numbers import mix
@@ -38,7 +38,7 @@ from job.vocabulary import DOMAINS
 _MODULES_OF_WORK = ("job.shards.writing.write_shard", "job.shards.writing.convert")  # what worker processes run
 
 
-@no_collecting()
+@pause_garbage_collection()
 def write_shards(
     layout_name: str | Layout,
     root: str | Path | None,

@@ -199,7 +199,7 @@ def test_a_full_disk_is_one_line_and_finished_shards_are_kept(tmp_path, monkeypa
     def full(file):
         raise OSError(errno.ENOSPC, "No space left on device")
 
-    monkeypatch.setattr(write_shard, "to_disk", full)
+    monkeypatch.setattr(write_shard, "fsync_file", full)
     with pytest.raises(JobError, match=r"No space left on device.*finished shards are kept"):
         make(tmp_path / "out")
     assert not list((tmp_path / "out").rglob("*.partial"))
