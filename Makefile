@@ -20,7 +20,7 @@ setup: .venv/.installed
 $(FACES)/manifest.json: .venv/.installed
 	python -m job shards faces --out $(FACES) --size 48 --keep-target-labels
 
-# Men's faces are labelled, women's are not: nothing adapted, domain-adversarial training, and what labels would have given.
+# Men's faces are labelled, women's are not: no adaptation, domain-adversarial training, and training on target labels.
 train: $(FACES)/manifest.json
 	@set -e; for objective in $(OBJECTIVES); do \
 	  launch/local.sh configs/faces.yaml objective.name=$$objective name=faces-$$objective; \
@@ -28,14 +28,14 @@ train: $(FACES)/manifest.json
 	@echo; echo "Accuracy on the held-out faces of both domains:"
 	@python -m job compare $(OBJECTIVES:%=runs/faces-%) --out comparison
 
-# The tests on Slurm mostly wait, so they run beside the others; what they print follows at the end.
+# The tests on Slurm mostly wait, so they run in parallel with the others; their output follows at the end.
 test: setup
 	@log=$$(mktemp) && { python -m pytest -m slurm >$$log 2>&1 & } && slurm=$$!; \
 	trap 'kill $$slurm; exit 130' INT TERM; \
 	code=0; python -m pytest -m "not slurm" || code=$$?; \
 	wait $$slurm || code=$$?; cat $$log; rm $$log; exit $$code
 
-# What to run before a commit: a few minutes at most.
+# Run this before a commit: a few minutes at most.
 check: lint
 	python -m pytest -q -m "not slow and not slurm"
 
@@ -51,12 +51,12 @@ bench: setup
 	python -m benchmarks.step
 	python -m benchmarks.shards
 
-# What can be made again in a moment. Runs, shards and the environment stay.
+# Delete files that are quick to make again. Runs, shards and the environment stay.
 clean:
 	rm -rf build dist *.egg-info .pytest_cache .ruff_cache .mypy_cache
 	find job tests benchmarks -name __pycache__ -prune -exec rm -rf {} +
 
-# Also what took hours to make: asks first, and without somebody to answer deletes nothing.
+# Also delete files that took hours to make. Asks first; without an answer it deletes nothing.
 distclean: clean
 	@printf 'delete .venv, all runs (runs/) and all shards (shards/)? Type yes: '; \
 	read -r answer || answer=; \

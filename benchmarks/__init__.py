@@ -1,1 +1,1 @@
-"""Measurements: each prints a table and writes JSON with the machine and the versions."""
+"""Benchmarks: each prints a table and writes JSON with the machine and the versions."""

@@ -1,7 +1,7 @@
-"""What a configuration is worth: source_only, dann and train_on_target over several seeds, each run as a user runs it.
+"""Accuracy of a configuration: source_only, dann and train_on_target over several seeds, each run as a user runs it.
 
-Finished runs under --output are taken as they are, so an interrupted measurement goes on; delete them to measure anew.
-Checkpoints are chosen as the configuration says, without target labels for source_only and dann.
+Finished runs under --output are reused, so that an interrupted measurement resumes; delete them to measure again.
+Checkpoints are selected as configured, without target labels for source_only and dann.
 """
 
 import subprocess
@@ -52,7 +52,7 @@ def main() -> None:
             command = ["launch/local.sh", args.config, *args.overrides, *words]
             code = subprocess.run([str(word) for word in command]).returncode
             if code:
-                sys.exit(f"{name} ended in {code}: start again to go on")
+                sys.exit(f"{name} exited with {code}: run the same command again to resume")
     comparison = compare(folders)
     print(table(comparison))
     comparison["runs"] = [

@@ -1,7 +1,7 @@
-"""A bare PyTorch loop in a process of its own, as a short script would have it: nothing but the steps.
+"""A bare PyTorch loop in a separate process, like a short script: only the steps.
 
-`python -m benchmarks.bare BACKBONE BATCH SHARDS SIZE` reads numbers of steps from its standard input, one a line, and
-answers each with the seconds they took. Its batch lies in memory, decoded and normalised.
+`python -m benchmarks.bare BACKBONE BATCH SHARDS SIZE` reads numbers of steps from stdin, one per line, and prints the
+seconds of each. Its batch is in memory, decoded and normalised.
 """
 
 import sys
@@ -28,7 +28,7 @@ def synchronise() -> None:
 
 
 def one_batch(config: Config, size: int, device: torch.device) -> tuple[TrainingBatch, Method]:
-    """Make a batch on the device, and the method, in the memory format that is faster for its network."""
+    """Make a batch on the device, and the method, in the faster memory format of its network."""
     data = config.data
     format_ = memory_format(config.model, device)
     streams = domain_streams(data.shards, data.streams, data.global_batch_size)
@@ -41,7 +41,7 @@ def one_batch(config: Config, size: int, device: torch.device) -> tuple[Training
 
 
 def bare_loop(batch: TrainingBatch, model, optimizer) -> Callable[[int], float]:
-    """Make a function that does so many steps and returns the seconds they took."""
+    """Return a function that runs a number of steps and returns their seconds."""
     progress = torch.full((), 0.5, dtype=torch.float64, device=batch.images.device)
 
     def steps(number: int) -> float:

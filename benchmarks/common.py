@@ -1,4 +1,4 @@
-"""What every benchmark shares: the machine it ran on, a table, a JSON file."""
+"""Helpers of all benchmarks: arguments, the machine, a table, a JSON file."""
 
 import argparse
 import datetime
@@ -24,7 +24,7 @@ _PACKAGES = (
 
 
 def arguments(description: str, name: str) -> argparse.ArgumentParser:
-    """A parser with --out, by default benchmarks/results/NAME.json."""
+    """Return a parser with --out, by default benchmarks/results/NAME.json."""
     parser = argparse.ArgumentParser(prog=f"python -m benchmarks.{name}", description=description)
     default = Path("benchmarks/results") / f"{name}.json"
     parser.add_argument("--out", type=Path, default=default, help=f"JSON file to write (default: {default})")
@@ -57,7 +57,7 @@ def domain_streams(
 
 
 def machine() -> dict[str, Any]:
-    """Processor, cores this process may use, GPU or "none", memory in GiB, system."""
+    """Describe the machine: processor, usable cores, GPU or "none", memory in GiB, system."""
     import torch
 
     gpu = torch.cuda.get_device_name() if torch.cuda.is_available() else "none"
@@ -73,18 +73,18 @@ def machine() -> dict[str, Any]:
 
 
 def versions() -> dict[str, str]:
-    """Python and the packages that matter, where installed."""
-    found = {"python": platform.python_version()}
+    """Return the versions of Python and of the relevant packages that are installed."""
+    installed = {"python": platform.python_version()}
     for package in _PACKAGES:
         try:
-            found[package] = importlib.metadata.version(package)
+            installed[package] = importlib.metadata.version(package)
         except importlib.metadata.PackageNotFoundError:
             continue
-    return found
+    return installed
 
 
 def write_result(out: Path, name: str, result: dict[str, Any], where: dict[str, Any] | None = None) -> None:
-    """Write a result with where, with what and how it was measured; `where` is machine() if taken earlier."""
+    """Write a result with machine, versions and command; `where` is an earlier result of machine()."""
     content = {
         "benchmark": name,
         "date": datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds"),
@@ -99,7 +99,7 @@ def write_result(out: Path, name: str, result: dict[str, Any], where: dict[str, 
 
 
 def print_table(rows: Sequence[Sequence[Any]]) -> None:
-    """Rows of cells, the first row being the heads; the first column to the left, the others to the right."""
+    """Print rows of cells, the headings first; the first column is left-aligned, the others right-aligned."""
     cells = [
         [
             f"{cell:.3g}"

@@ -1,10 +1,10 @@
 """Images per second and core of our stream, against the decoder alone and against the usual webdataset pipeline.
 
-All decode the same 64-pixel JPEGs in one thread pinned to one core, in turns, and the medians are compared. "Per
-core" is per second of processor time of the whole process, so that other users of the machine do not count; wall time
-is given beside it. `cold` is the first pass, in which our stream reads the shards whole, checks their sha256 and finds
-the images in them, and `unverified` the same without the sha256; `kept` is a later pass with the decoded images in
-memory (data.decoded_gib), which the targets are not compared with.
+All decode the same 64-pixel JPEGs in one thread pinned to one core, in turns; medians are compared. "Per core" is per
+second of processor time of the whole process, so that other load does not count; wall time is printed too. `cold` is
+the first pass, in which our stream reads whole shards, checks their sha256 and indexes their images (`unverified`: the
+same with data.verify=never); `kept` is a later pass with the decoded images in memory (data.decoded_gib), which has no
+target.
 """
 
 import os
@@ -42,7 +42,7 @@ NAMES = {
 
 
 def textured(record: Record, size: int) -> np.ndarray:
-    """A picture with the detail, and so the bytes, of a small photo of a face: broad shades, edges, a little grain."""
+    """Return an image with the detail and size in bytes of a small photo of a face: shades, edges, a little grain."""
     rng = np.random.default_rng(record.payload)
     shades = cv2.resize(rng.integers(40, 215, (5, 5, 3), np.uint8), (size, size), interpolation=cv2.INTER_CUBIC)
     edges = cv2.resize(rng.uniform(-40, 40, (12, 12)), (size, size), interpolation=cv2.INTER_CUBIC)
@@ -64,14 +64,14 @@ LAYOUT = Layout("textures", tuple("abcdefg"), records, textured, needs_root=Fals
 
 
 def run_ours(streams: list[DomainStream], first: int) -> int:
-    """One pass over both domains, through the loader with one thread."""
+    """Read both domains once, through the loader with one thread."""
     steps = IMAGES // BATCH
     with BatchLoader(streams, seed=0, start_step=first, stop_step=first + steps, threads=1) as loader:
         return sum(len(batch.images) for batch in loader)
 
 
 def run_decoder(jpegs: list[bytes]) -> int:
-    """The decoder alone: bytes that are in memory into one preallocated batch."""
+    """Decode bytes from memory into one preallocated batch."""
     rows = list(np.empty((2 * BATCH, SIZE, SIZE, 3), np.uint8))
     for i, jpeg in enumerate(jpegs):
         simplejpeg.decode_jpeg(jpeg, "RGB", buffer=rows[i % len(rows)])
@@ -79,7 +79,7 @@ def run_decoder(jpegs: list[bytes]) -> int:
 
 
 def run_webdataset(folder: Path, paths: list[str]) -> int:
-    """What the webdataset documentation shows: shuffle, PIL, a transform per sample, torch's DataLoader."""
+    """Run the pipeline of the webdataset documentation: shuffle, PIL, a transform per sample, torch's DataLoader."""
     import webdataset
 
     dataset = (
@@ -93,13 +93,13 @@ def run_webdataset(folder: Path, paths: list[str]) -> int:
 
 
 def to_normalised(image) -> torch.Tensor:
-    """torchvision's ToTensor and Normalize, or the same by hand where it is not installed."""
+    """Apply torchvision's ToTensor and Normalize, without torchvision."""
     pixels = torch.from_numpy(np.array(image)).permute(2, 0, 1).contiguous().float().div_(255)
     return pixels.sub_(torch.tensor(MEAN_STD).view(3, 1, 1)).div_(torch.tensor(MEAN_STD).view(3, 1, 1))
 
 
 def measure(work: Callable[[], int]) -> tuple[float, float]:
-    """Images per second of processor time, and of wall time."""
+    """Return images per second of processor time, and of wall time."""
     wall, cpu = time.perf_counter(), time.process_time()
     images = work()
     return images / (time.process_time() - cpu), images / (time.perf_counter() - wall)
@@ -137,8 +137,8 @@ def main() -> None:
             rates["kept"].append(measure(lambda turn=turn: run_ours(keeping, (turn + 1) * per_pass)))
             rates["webdataset"].append(measure(lambda: run_webdataset(folder, few)))
 
-    per_core = {name: statistics.median(cpu for cpu, _ in found) for name, found in rates.items()}
-    wall = {name: statistics.median(second for _, second in found) for name, found in rates.items()}
+    per_core = {name: statistics.median(cpu for cpu, _ in turns) for name, turns in rates.items()}
+    wall = {name: statistics.median(second for _, second in turns) for name, turns in rates.items()}
     result = {
         "images_per_core_second": {name: round(rate) for name, rate in per_core.items()},
         "images_per_wall_second": {name: round(rate) for name, rate in wall.items()},

@@ -1,4 +1,4 @@
-"""What logging costs a step: turns of the loop that are logged against turns of the same run that are not."""
+"""Cost of logging per step: logged turns of a loop against turns of the same run without logging."""
 
 import statistics
 import time
@@ -10,16 +10,16 @@ MOST = 0.02  # of the time of a step
 
 
 class EverySecondTurn:
-    """Takes the place of a recorder's `log`: turns 0, 1, 3, 5, ... reach metrics.jsonl, W&B and the terminal."""
+    """Replaces a recorder: only turns 0, 1, 3, 5, ... reach metrics.jsonl, W&B and the terminal."""
 
     def __init__(self, recorder: Recorder) -> None:
         self._recorder = recorder
         self._turn = 0
-        self.seconds: list[float] = []  # of the calls that were passed on
+        self.seconds: list[float] = []  # of each forwarded call
         self.wandb_id = recorder.wandb_id
 
     def evaluated(self, *_: object) -> None:
-        """Leave out the figures."""
+        """Skip the figures."""
 
     def log(self, step: int, metrics: dict[str, float]) -> None:
         if self._turn == 0 or self._turn % 2:
@@ -30,10 +30,10 @@ class EverySecondTurn:
 
 
 def logging_cost(turns: Sequence[tuple[float, float]], seconds: Sequence[float], log_every: int) -> dict[str, float]:
-    """Share of a step's time that logging took, of all `turns` (seconds of ours, seconds of another loop beside it).
+    """Return the share of logging in a step's time, from `turns` of (our seconds, seconds of the reference loop).
 
-    `on_against_off` compares whole turns, each relative to the other loop's turn that followed it, and so has the noise
-    of the machine in it; `share` is the time within the calls alone, `share_by_default` that at a call every 50 steps.
+    `on_against_off` compares whole turns, each relative to the turn of the reference loop after it, and includes the
+    noise of the machine; `share` is the time inside the calls alone, `share_by_default` with a call every 50 steps.
     """
     logged, silent = turns[1::2], turns[2::2]
     on, off = (statistics.median(ours / other for ours, other in part) for part in (logged, silent))

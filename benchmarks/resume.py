@@ -1,7 +1,7 @@
-"""Seconds from nothing to the first batch, at any step: manifest, streams, loader, batch.
+"""Seconds from start to the first batch, at any step: manifest, streams, loader, batch.
 
-10,000 tiny shards per domain. Nothing is replayed, so a step in the millions must cost what step 0 does. The sha256 of
-the shards that the first batch needs is checked before; what that costs is shown beside it.
+10,000 tiny shards per domain. Nothing is replayed, so a step in the millions must cost as much as step 0. The sha256
+of the shards of the first batch is checked before; the time without that check is shown beside it.
 """
 
 import io
@@ -25,7 +25,7 @@ MOST_SECONDS = 1.0
 
 
 def make_shards(folder: Path) -> None:
-    """SHARDS tars for each domain: one written, the others links to it, which for a reader are files like any other."""
+    """Make SHARDS tars for each domain: one is written, the others are hard links to it."""
     jpeg = simplejpeg.encode_jpeg(np.full((SIZE, SIZE, 3), 127, np.uint8), 95, "RGB", "444")
     domains = {}
     for domain in DOMAINS:
@@ -58,7 +58,7 @@ def make_shards(folder: Path) -> None:
 
 
 def first_batch(folder: Path, step: int, verify: bool = True) -> float:
-    """Seconds until the batch of `step` is there."""
+    """Return the seconds until the batch of `step` is ready."""
     begun = time.perf_counter()
     streams = domain_streams(folder, STREAMS, BATCH, block_shards=8, verify=verify)
     with BatchLoader(streams, seed=0, start_step=step, prefetch=2) as loader:
@@ -75,15 +75,15 @@ def main() -> None:
     steps = {"step 0": 0, "mid epoch": epoch // 2, "100 epochs": 100 * epoch, "millions": 7_654_321}
     with tempfile.TemporaryDirectory() as folder:
         make_shards(Path(folder))
-        found: dict[str, list[float]] = {name: [] for name in steps}
+        verified: dict[str, list[float]] = {name: [] for name in steps}
         unverified: dict[str, list[float]] = {name: [] for name in steps}
         for _ in range(ROUNDS):
             for name, step in steps.items():
-                found[name].append(first_batch(Path(folder), step))
+                verified[name].append(first_batch(Path(folder), step))
                 unverified[name].append(first_batch(Path(folder), step, verify=False))
     without = {name: round(statistics.median(times), 3) for name, times in unverified.items()}
-    seconds = {name: round(statistics.median(times), 3) for name, times in found.items()}
-    worst = max(max(times) for times in found.values())
+    seconds = {name: round(statistics.median(times), 3) for name, times in verified.items()}
+    worst = max(max(times) for times in verified.values())
     print_table(
         [
             (f"{SHARDS} shards per domain", "step", "seconds to the first batch", "with data.verify=never"),

@@ -1,8 +1,8 @@
-"""Images a second of one rank and of more, on this machine: what is left of a rank's speed in company.
+"""Images per second of one and of several ranks on this machine: weak scaling efficiency.
 
-Every run is launch/local.sh with its own processes, gradients travelling between them, and as many images for each rank
-(weak scaling). Numbers of ranks take turns and the median of a number's turns counts, because a machine that others use
-changes its speed from minute to minute. On a CPU each rank has an equal share of the cores, also when it is alone.
+Every run is launch/local.sh with processes that exchange gradients, and the same number of images for each rank. The
+numbers of ranks take turns and the median of the turns counts, because the speed of a shared machine changes from
+minute to minute. On a CPU each rank has an equal share of the cores, also when it is alone.
 """
 
 import json
@@ -24,7 +24,7 @@ LOG_EVERY = 20
 
 
 def speed(ranks: int, most: int, device: str, folder: Path, turn: int) -> float:
-    """Images a second over all ranks: the median of the log steps after the first two."""
+    """Return images per second over all ranks: the median of the log steps after the first two."""
     backbone, images, steps = IMAGES[device]
     name = f"{ranks}-{turn}"
     content = {
@@ -43,7 +43,7 @@ def speed(ranks: int, most: int, device: str, folder: Path, turn: int) -> float:
         environment["OMP_NUM_THREADS"] = str(max(machine()["cores"] // most, 1))
     done = subprocess.run(["launch/local.sh", path], env=environment, capture_output=True, text=True)
     if done.returncode:
-        sys.exit(f"launch/local.sh {path} ended in {done.returncode}:\n{done.stderr[-2000:]}")
+        sys.exit(f"launch/local.sh {path} exited with {done.returncode}:\n{done.stderr[-2000:]}")
     rows = [json.loads(line) for line in (folder / "runs" / name / "metrics.jsonl").read_text().splitlines()]
     return statistics.median(row["speed/images_per_second"] for row in rows[2:] if "speed/images_per_second" in row)
 

@@ -1,10 +1,10 @@
 """Images per second and core of `job shards`, against the bare decode, resize and encode of the same libraries.
 
 100,000 JPEGs of 100 px (RAF-DB's aligned faces), and again of 224 px (what networks are usually fed), in folders become
-shards of 64 px: everything counts, from the start of the processes to the last checksum. The bare rate is measured on
-the same files, in memory, in as many processes at once, in turns with the command. "Per core" is per second of
-processor time of all processes, so that other users of the machine do not count. Memory is the largest sum of what all
-processes had resident at once, which counts shared pages once for each.
+shards of 64 px; the time includes the start of the processes and the last checksum. The bare rate is measured on the
+same files, in memory, in as many processes, in turns with the command. "Per core" is per second of
+processor time of all processes, so that other load does not count. Memory is the largest sum of the resident memory of
+all processes, in which shared pages count once for each process.
 """
 
 import argparse
@@ -36,7 +36,7 @@ LEAST_OF_BARE, MOST_GIB = 0.7, 1.0
 
 
 def make_images(root: Path, count: int, pixels: int) -> list[Path]:
-    """As many different JPEGs in Male/<emotion> and Female/<emotion>."""
+    """Write `count` different JPEGs to Male/<emotion> and Female/<emotion>."""
     bases = [textured(Record("", SOURCE, "train", 0, None, "", i), pixels) for i in range(200)]
     paths = []
     for i in range(count):
@@ -50,7 +50,7 @@ def make_images(root: Path, count: int, pixels: int) -> list[Path]:
 
 
 def bare(jpegs: list[bytes]) -> float:
-    """Seconds of processor time: decode, resize, encode, and nothing else."""
+    """Decode, resize and encode; return the seconds of processor time."""
     cv2.setNumThreads(1)
     begun = time.process_time()
     for jpeg in jpegs:
@@ -61,12 +61,12 @@ def bare(jpegs: list[bytes]) -> float:
 
 
 def bare_rate(pool: ProcessPoolExecutor, jpegs: list[bytes], workers: int) -> float:
-    """Images per second of processor time, with all workers busy: cores that share a unit slow one another down."""
+    """Return images per second of processor time, with all workers busy: cores that share a unit are slower."""
     return workers * len(jpegs) / sum(pool.map(bare, [jpegs] * workers))
 
 
 def command(root: Path, out: Path, workers: int) -> tuple[float, float, float]:
-    """Processor seconds, wall seconds and peak GiB of all processes of one run."""
+    """Run the command; return processor seconds, wall seconds and peak GiB of all its processes."""
     words = [sys.executable, "-m", "job", "shards", "folders", "--root", root, "--out", out, "--workers", workers]
     begun, before = time.perf_counter(), children_seconds()
     process = subprocess.Popen([*map(str, words), "--size", str(SIZE), "--quality", str(QUALITY)])
@@ -83,18 +83,18 @@ def command(root: Path, out: Path, workers: int) -> tuple[float, float, float]:
 
 
 def adopt_orphans() -> None:
-    """Become the parent of processes whose own has ended: of a fork server, for instance, which nobody waits for."""
+    """Become the parent of orphaned processes, such as a fork server."""
     pr_set_child_subreaper = 36  # linux/prctl.h
     if ctypes.CDLL(None, use_errno=True).prctl(pr_set_child_subreaper, 1, 0, 0, 0):
         raise OSError(ctypes.get_errno(), "prctl")
 
 
 def wait_for(pids: set[int], seconds: float = 30) -> None:
-    """Wait for these to end, so that their processor time is counted as ours."""
+    """Wait for processes to end, so that their processor time counts as ours."""
     deadline = time.monotonic() + seconds
     while left := [pid for pid in pids if Path(f"/proc/{pid}").exists()]:
         for pid in left:
-            with suppress(ChildProcessError):  # its own parent waits for it, and that one is among them
+            with suppress(ChildProcessError):  # its parent, which is one of these processes, waits for it
                 os.waitpid(pid, os.WNOHANG)
         if time.monotonic() > deadline:
             raise SystemExit(f"processes {left} of the command have not ended")
@@ -102,13 +102,13 @@ def wait_for(pids: set[int], seconds: float = 30) -> None:
 
 
 def children_seconds() -> float:
-    """Processor time of all processes below this one that have been waited for, however deep."""
+    """Return the processor time of all descendants that have ended."""
     used = resource.getrusage(resource.RUSAGE_CHILDREN)
     return used.ru_utime + used.ru_stime
 
 
 def resident(pid: int, seen: set[int]) -> int:
-    """Bytes resident of a process and all below it, whose ids are added to `seen`."""
+    """Return the resident bytes of a process and its descendants, and add their ids to `seen`."""
     seen.add(pid)
     try:
         pages = int(Path(f"/proc/{pid}/statm").read_text().split()[1])
@@ -119,19 +119,19 @@ def resident(pid: int, seen: set[int]) -> int:
 
 
 def measure(pool: ProcessPoolExecutor, images: int, pixels: int, workers: int) -> dict:
-    """Both rates and the peak of memory for pictures of one size."""
+    """Measure both rates and peak memory for images of one size."""
     bare_rates, runs = [], []
     with tempfile.TemporaryDirectory() as folder:
         root = Path(folder) / "images"
         paths = make_images(root, images, pixels)
         sample = [path.read_bytes() for path in paths[:: max(1, len(paths) // SAMPLE)]]
-        bare_rate(pool, sample[:50], workers)  # the processes have started
+        bare_rate(pool, sample[:50], workers)  # wait until the processes have started
         for turn in range(ROUNDS):
             bare_rates.append(bare_rate(pool, sample, workers))
             runs.append(command(root, Path(folder) / f"shards{turn}", workers))
             bare_rates.append(bare_rate(pool, sample, workers))
     rates = [images / cpu for cpu, _, _ in runs]
-    # each run against the bare rates just before and after it: a shared machine is not equally fast all the time
+    # each run against the bare rates just before and after it: the speed of a shared machine changes
     ratios = [rate / statistics.mean(bare_rates[2 * turn : 2 * turn + 2]) for turn, rate in enumerate(rates)]
     return {
         "pixels": pixels,
@@ -153,29 +153,29 @@ def main() -> None:
     parser.add_argument("--images", type=int, default=100_000)
     parser.add_argument("--pixels", type=int, nargs="+", default=[100, 224])
     parser.add_argument("--workers", type=int, default=len(os.sched_getaffinity(0)))
-    given = parser.parse_args()
+    args = parser.parse_args()
     where = machine()
     adopt_orphans()
     sizes = []
-    with ProcessPoolExecutor(given.workers, multiprocessing.get_context("spawn")) as pool:
-        for pixels in given.pixels:
-            sizes.append(measure(pool, given.images, pixels, given.workers))
-            report(sizes, given, where)  # each when it is known: the next may take long
+    with ProcessPoolExecutor(args.workers, multiprocessing.get_context("spawn")) as pool:
+        for pixels in args.pixels:
+            sizes.append(measure(pool, args.images, pixels, args.workers))
+            report(sizes, args, where)  # after each size: the next may take long
 
 
-def report(sizes: list[dict], given: argparse.Namespace, where: dict) -> None:
-    """Print and write what is known so far."""
-    rows = [(f"{given.images:,} images, {given.workers} workers", "bare", "job shards", "of bare", "GiB", "met")]
+def report(sizes: list[dict], args: argparse.Namespace, where: dict) -> None:
+    """Print and write the results so far."""
+    rows = [(f"{args.images:,} images, {args.workers} workers", "bare", "job shards", "of bare", "GiB", "met")]
     for size in sizes:
         size["met"] = size["of_bare"] >= LEAST_OF_BARE and size["peak_gib"] <= MOST_GIB
         rates = map(float, size["images_per_core_second"].values())
-        told = (size["of_bare"], size["peak_gib"], "yes" if size["met"] else "NO")
-        rows.append((f"{size['pixels']} to {SIZE} px", *rates, *told))
+        cells = (size["of_bare"], size["peak_gib"], "yes" if size["met"] else "NO")
+        rows.append((f"{size['pixels']} to {SIZE} px", *rates, *cells))
     print_table(rows)
     print(f"\nimages per second of processor time; at least {LEAST_OF_BARE} of the bare rate, under {MOST_GIB:g} GiB")
     targets = {"of_bare": LEAST_OF_BARE, "peak_gib": MOST_GIB}
-    result = {"images": given.images, "workers": given.workers, "sizes": sizes, "targets": targets}
-    write_result(given.out, "shards", {**result, "met": all(size["met"] for size in sizes)}, where)
+    result = {"images": args.images, "workers": args.workers, "sizes": sizes, "targets": targets}
+    write_result(args.out, "shards", {**result, "met": all(size["met"] for size in sizes)}, where)
 
 
 if __name__ == "__main__":

@@ -1,15 +1,15 @@
 """Our training loop with everything on against a bare PyTorch loop: same network, same batches, same optimiser.
 
-The bare loop is a process of its own (benchmarks/bare.py). It has its batch in memory, decoded and normalised, and does
+The bare loop runs in a separate process (benchmarks/bare.py). Its batch is in memory, decoded and normalised; it does
 forward, loss, backward and step. Ours reads, decodes and augments JPEGs, measures, logs to metrics.jsonl and W&B
-(offline) and looks for a stop; a checkpoint is timed at the end and shared out over the 500 steps between two. They
-take turns of a few steps and the median of the turns' ratios counts, because a machine that others use changes its
-speed from minute to minute.
+(offline) and checks for a stop; a checkpoint is timed at the end and divided by the 500 steps between two. The loops
+take turns of a few steps and the median of the turns' ratios counts, because the speed of a shared machine changes from
+minute to minute.
 
-On a CPU, the job also tells the C library to keep freed memory, which a short script does not. What the job does beside
-the network is therefore also compared with the same bare loop within the job's process (`beside`): that ratio has no
-target. Without a GPU the loader's threads take their time from the same cores that train, which a small network feels
-most. So that one is measured once more without memory for decoded images (data.decoded_gib=0): as on data that does not
+On a CPU, the job also makes the C library keep freed memory, which a short script does not. The overhead of the job is
+therefore also measured against the same bare loop inside the job's process (`beside`): that ratio has no target.
+Without a GPU the loader's threads share the cores with training, which affects a small network most. The smallest
+network is therefore measured again without memory for decoded images (data.decoded_gib=0), as with data that does not
 fit.
 """
 
@@ -46,8 +46,8 @@ from job.training.stop import Stop
 
 SIZE = 64
 LEAST = 0.95
-CHECKPOINT_EVERY = 500  # steps, as by default
-CASES = {  # backbone -> images per domain, steps a turn, turns; on a CPU and on a GPU
+CHECKPOINT_EVERY = 500  # steps, the default
+CASES = {  # backbone -> images per domain, steps per turn, turns; on a CPU and on a GPU
     "cpu": {"compact": (64, 20, 40), "resnet18": (16, 8, 20)},
     "cuda": {"compact": (256, 100, 20), "resnet18": (256, 100, 20), "resnet50": (128, 50, 20)},
 }
@@ -56,7 +56,7 @@ CASES = {  # backbone -> images per domain, steps a turn, turns; on a CPU and on
 def measure(
     backbone: str, batch: int, steps: int, turns: int, manifest: Manifest, folder: Path, decoded: dict | None = None
 ) -> dict:
-    """Median seconds a step of both loops, and what of ours was spent waiting for data."""
+    """Return the median time per step of both loops, and the time that ours waits for data."""
     content = {
         "name": f"{backbone}-decoding" if decoded else backbone,
         "output": str(folder / "runs"),
@@ -88,7 +88,7 @@ def measure(
             recorder.close(0)
         run.end(0)
     logging = logging_cost([(ours, theirs) for ours, theirs, _ in measured], recording.seconds, steps)
-    # the logged ones
+    # the logged turns
     measured = [(ours / steps + checkpoint, theirs / steps, here / steps) for ours, theirs, here in measured[1::2]]
     ours, theirs, here = (statistics.median(column) for column in zip(*measured))
     return {
@@ -112,19 +112,19 @@ def _streams(config: Config):
 
 
 class Bare:
-    """The bare loop in its process. It waits, without using the processor, while it is not asked for steps."""
+    """The bare loop in its process, which sleeps between calls of `steps`."""
 
     def __init__(self, backbone: str, batch: int, shards: Path) -> None:
         words = [sys.executable, "-m", "benchmarks.bare", backbone, batch, shards, SIZE]
         self._process = subprocess.Popen([*map(str, words)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
 
     def steps(self, number: int) -> float:
-        """Seconds of so many steps."""
+        """Run steps and return their seconds."""
         print(number, file=self._process.stdin, flush=True)
         return float(self._process.stdout.readline())
 
     def __enter__(self) -> "Bare":
-        self.steps(3)  # it has started
+        self.steps(3)  # wait until it has started
         return self
 
     def __exit__(self, *_) -> None:
@@ -135,14 +135,14 @@ class Bare:
 class _Turns:
     """A loader's batches; after every `steps` of them the loop waits while each of the `others` has its turn.
 
-    The loader's buffers are full at the start of a turn and are so again at its end, within the time that is taken.
+    The loader's buffers are full at the start of a turn and again at its end; the time to fill them counts.
     """
 
     def __init__(self, loader: BatchLoader, turns: int, steps: int, others: Sequence[Callable[[], float]]):
         self._loader, self._turns, self._steps, self._others = loader, turns, steps, others
-        self.seconds: list[tuple[float, ...]] = []  # of a turn: the loop's, those of the others
+        self.seconds: list[tuple[float, ...]] = []  # per turn: of the loop, of the others
         self.skipped = 0
-        self.images_per_step = 1  # speeds in images are not looked at
+        self.images_per_step = 1  # speeds in images are not used
 
     def epochs(self, step: int) -> dict[str, float]:
         return {}
@@ -160,14 +160,14 @@ class _Turns:
             self.seconds.append((time.perf_counter() - began, *(other() for other in self._others)))
 
     def _fill(self) -> None:
-        futures.wait([filled for _, filled in self._loader._pending])
+        futures.wait([future for _, future in self._loader._pending])
         synchronise()
 
 
 def _ours(learner: Learner, accelerator, config, recorder, stop, others) -> tuple[list, float]:
-    """Seconds of every turn of our loop and of the `others`; seconds waited for data.
+    """Return the seconds of every turn of our loop and of the `others`, and the seconds that ours waited for data.
 
-    Evaluation and checkpoint of the last step are left out.
+    Evaluation and checkpoint of the last step are skipped.
     """
     folder = SimpleNamespace(
         evaluation_pending=False, improves=lambda score: False, last_checkpoint=str, save=lambda *_, **__: None

@@ -51,7 +51,7 @@ def check_data(config: Config, manifest: Manifest, ranks: int) -> None:
         )
     if method.couples_rows and config.train.accumulate > 1:
         raise JobError(
-            f"train.accumulate={config.train.accumulate} does not go with objective.name={config.objective.name}: "
+            f"train.accumulate={config.train.accumulate} cannot be used with objective.name={config.objective.name}: "
             "its loss compares all rows of a batch with each other, and shares of it would give another: leave it at 1"
         )
     batch_norm = config.model.bottleneck is not None and config.model.batch_norm in ("mixed", "sync")

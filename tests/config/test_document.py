@@ -1,4 +1,4 @@
-"""docs/configuration.md is the schema's, key by key."""
+"""docs/configuration.md is up to date with the schema."""
 
 from typing import Annotated, Literal
 
@@ -12,11 +12,11 @@ from job.config.section import models_in
 from tests.support.running import REPO
 
 
-def test_the_page_is_that_of_the_schema():
+def test_the_page_is_up_to_date():
     assert PAGE.read_text() == page(), "run: python -m job.config.document --write"
 
 
-def test_every_key_stands_on_the_page_with_a_description():
+def test_every_key_is_on_the_page_with_a_description():
     text = PAGE.read_text()
     for key in known_keys():
         assert f"`{key}`" in text or f"## {key}" in text, key
@@ -25,7 +25,7 @@ def test_every_key_stands_on_the_page_with_a_description():
             assert len(line.split("|")[-2].replace("*free.*", "").strip()) > 5, f"a docstring under the key: {line}"
 
 
-def test_every_section_says_what_it_is_for():
+def test_every_section_has_a_description():
     for field in Config.model_fields.values():
         for model in models_in(field.annotation):
             assert model.__doc__
@@ -43,7 +43,7 @@ def test_every_section_says_what_it_is_for():
         (Literal["a", "b"] | tuple[float, ...], "`a`, `b`, or list of numbers"),
     ],
 )
-def test_kinds_of_values(annotation, text):
+def test_kind_describes_allowed_values(annotation, text):
     assert kind(annotation) == text
 
 

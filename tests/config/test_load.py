@@ -15,7 +15,7 @@ def write(tmp_path, text):
     return path
 
 
-def test_overrides_are_yaml_and_win(tmp_path):
+def test_overrides_are_yaml_and_take_precedence(tmp_path):
     path = write(tmp_path, "optimizer: {lr: 0.1}\n")
     config = load_config(path, ["optimizer.lr=1e-3", "train.precision=no", "model.weights=none", "wandb.tags=[a, b]"])
     assert config.name == "mine"
@@ -25,7 +25,7 @@ def test_overrides_are_yaml_and_win(tmp_path):
     assert config.wandb.tags == ("a", "b")
 
 
-def test_the_resolved_configuration_is_a_configuration(tmp_path):
+def test_the_resolved_configuration_loads_again(tmp_path):
     config = load_config(write(tmp_path, "data: {mean: imagenet, std: imagenet}\n"), ["seed=3"])
     assert config.data.std == (0.229, 0.224, 0.225)
     again = load_config(write(tmp_path, config.to_yaml()))
@@ -54,14 +54,14 @@ def test_the_resolved_configuration_is_a_configuration(tmp_path):
         ("train: {steps: 0}\n", ["optimizer.lr=0.1"], "mine.yaml: train.steps = 0"),
     ],
 )
-def test_a_mistake_is_told_in_one_line(tmp_path, text, overrides, says):
+def test_a_mistake_is_reported_in_one_line(tmp_path, text, overrides, says):
     with pytest.raises(JobError) as error:
         load_config(write(tmp_path, text), overrides)
     assert says in str(error.value)
     assert "\n" not in str(error.value)
 
 
-def test_a_missing_file_and_a_binary_one(tmp_path):
+def test_missing_and_binary_files_raise_job_error(tmp_path):
     with pytest.raises(JobError, match="no configuration at"):
         load_config(tmp_path / "nothing.yaml")
     (tmp_path / "picture.yaml").write_bytes(b"\xff\xd8\xff\xe0")
@@ -69,7 +69,7 @@ def test_a_missing_file_and_a_binary_one(tmp_path):
         load_config(tmp_path / "picture.yaml")
 
 
-def test_the_fingerprint_covers_what_decides_the_weights_and_nothing_else():
+def test_the_fingerprint_covers_exactly_the_keys_that_decide_the_weights():
     def fingerprint(**content):
         return Config.model_validate(content).fingerprint()
 
@@ -86,7 +86,7 @@ def test_the_fingerprint_covers_what_decides_the_weights_and_nothing_else():
 
 
 def test_a_run_of_version_0_1_keeps_its_fingerprint():
-    """Whether a key decides the weights stands on the key: what old checkpoints recorded must come out again."""
+    """Each key is marked if no weight depends on it; the fingerprints in old checkpoints must not change."""
     old = Path(__file__).parents[1] / "support" / "run_of_version_0_1"
     (meta,) = (json.loads(path.read_text()) for path in old.glob("old/checkpoints/step_*/meta.json"))
     assert build_config(meta["config"], "meta.json").fingerprint() == meta["fingerprint"]
@@ -105,11 +105,11 @@ RECIPES = sorted((Path(__file__).parents[2] / "configs").glob("*.yaml"))
 
 
 @pytest.mark.parametrize("path", RECIPES, ids=lambda path: path.stem)
-def test_every_recipe_loads_and_names_the_command_that_makes_its_shards(path):
+def test_every_recipe_loads_and_names_the_command_that_writes_its_shards(path):
     config = load_config(path)
     assert config.name == path.stem
     assert config.data.global_batch_size % config.data.streams == 0
-    said = [line for line in path.read_text().splitlines() if line.startswith("#   python -m job shards ")]
-    for line in said:
+    commands = [line for line in path.read_text().splitlines() if line.startswith("#   python -m job shards ")]
+    for line in commands:
         assert f"--out {config.data.shards}" in line
-    assert said or path.stem.endswith("_modern")
+    assert commands or path.stem.endswith("_modern")

@@ -1,4 +1,4 @@
-"""Who may let shard URLs run shell commands: the caller, never a checkpoint or a run folder."""
+"""Only the caller can permit shell commands in shard URLs, never a checkpoint or a run folder."""
 
 import json
 import shutil
@@ -17,7 +17,7 @@ OLD = REPO / "tests" / "support" / "run_of_version_0_1"
 
 @pytest.fixture
 def strange_run(tmp_path, monkeypatch):
-    """A run folder from a stranger, whose configuration and checkpoint allow a command that leaves a mark."""
+    """A run folder from outside: its configuration and checkpoint permit a command that leaves a mark."""
     shutil.copytree(OLD, tmp_path / "work", symlinks=True)
     monkeypatch.chdir(tmp_path / "work")
     folder = tmp_path / "work" / "old"
@@ -40,7 +40,7 @@ def test_a_checkpoint_runs_no_command(strange_run, tmp_path):
     assert not (tmp_path / "mark").exists()
 
 
-def test_the_caller_of_evaluate_may_allow_it(strange_run, tmp_path):
+def test_the_caller_of_evaluate_can_permit_it(strange_run, tmp_path):
     checkpoint = strange_run / "checkpoints" / "best"
     with pytest.raises(JobError, match="cannot read pipe:"):  # the command ran, and gave no manifest
         main(["evaluate", "--checkpoint", str(checkpoint), "--allow-pipe"], standalone_mode=False)
@@ -56,12 +56,12 @@ def test_the_configuration_of_a_run_folder_runs_no_command(strange_run, tmp_path
     assert load_config(strange_run / "config.yaml", ["data.allow_pipe=true"]).data.allow_pipe is True
 
 
-def test_a_configuration_of_ones_own_allows_it(tmp_path):
+def test_an_ordinary_configuration_permits_it(tmp_path):
     (tmp_path / "mine.yaml").write_text("data: {shards: 'pipe:cat shards', allow_pipe: true}\n")
     assert load_config(tmp_path / "mine.yaml").data.allow_pipe is True
 
 
-def test_inspect_asks_too(tmp_path):
+def test_inspect_requires_the_option(tmp_path):
     with pytest.raises(JobError, match="--allow-pipe"):
         main(["inspect", f"pipe:touch {tmp_path / 'mark'}; cat"], standalone_mode=False)
     assert not (tmp_path / "mark").exists()

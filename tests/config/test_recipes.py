@@ -1,4 +1,4 @@
-"""The recipes for real faces, on small trees of generated images in those layouts."""
+"""Recipes for real faces, on small trees of generated images in the same layouts."""
 
 from pathlib import Path
 
@@ -28,7 +28,7 @@ def test_every_recipe_starts_without_a_network(path):
         ("fer2013", trees.fer2013, {"gender": "genders.csv"}),
     ],
 )
-def test_from_a_tree_to_a_trained_model(tmp_path, name, make, options):
+def test_recipe_from_images_to_a_trained_model(tmp_path, name, make, options):
     write_shards(name, make(tmp_path / "set"), tmp_path / "shards", size=32, workers=1, options=options, progress=False)
     small = ["data.global_batch_size=16", "evaluation.probe_samples=20"]
     places = [f"data.shards={tmp_path / 'shards'}", f"output={tmp_path / 'runs'}"]

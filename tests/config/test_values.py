@@ -1,4 +1,4 @@
-"""What values mean, in files and in overrides: YAML 1.2, nothing guessed, and nothing that a library chokes on."""
+"""Values in files and overrides: YAML 1.2, without guesses, and without input that crashes a library."""
 
 import subprocess
 import sys
@@ -13,7 +13,7 @@ from tests.support.running import REPO
 
 
 def value_of(tmp_path, key: str, text: str, way: str):
-    """The value of a dotted key, given in a file or as an override."""
+    """Return the value of a dotted key, from a file or an override."""
     path = tmp_path / "mine.yaml"
     *sections, leaf = key.split(".")
     lines = "".join("  " * depth + f"{name}:\n" for depth, name in enumerate(sections))
@@ -55,7 +55,7 @@ both = pytest.mark.parametrize("way", ["file", "override"])
         ("model.weights", "no", "none"),
     ],
 )
-def test_what_a_value_means(tmp_path, key, text, value, way):
+def test_values_follow_yaml_1_2(tmp_path, key, text, value, way):
     found = value_of(tmp_path, key, text, way)
     assert found == value
     assert type(found) is type(value)
@@ -96,7 +96,7 @@ def test_what_a_value_means(tmp_path, key, text, value, way):
         ("output", "x" * 5000, "5,000 characters long"),
     ],
 )
-def test_what_is_no_value_is_refused_in_one_short_line(tmp_path, key, text, says, way):
+def test_a_wrong_value_is_refused_in_one_short_line(tmp_path, key, text, says, way):
     with pytest.raises(JobError) as error:
         value_of(tmp_path, key, text, way)
     assert says in str(error.value)
@@ -139,7 +139,7 @@ def test_a_hostile_file_is_refused_at_once(tmp_path, text, says):
     assert time.monotonic() - began < 60  # some would take for ever
 
 
-def test_a_file_without_end_or_with_a_long_name_is_refused(tmp_path):
+def test_an_endless_file_and_a_long_name_are_refused(tmp_path):
     with pytest.raises(JobError, match="more than 1,000,000 characters"):
         load_config("/dev/zero")
     with pytest.raises(JobError, match="File name too long") as error:
@@ -147,7 +147,7 @@ def test_a_file_without_end_or_with_a_long_name_is_refused(tmp_path):
     assert len(str(error.value)) < 700
 
 
-def test_keys_of_a_thousand_letters_and_levels(tmp_path):
+def test_keys_of_thousands_of_letters_or_levels_are_refused(tmp_path):
     (tmp_path / "mine.yaml").write_text("{}\n")
     for override in ("k" * 5000 + "=1", "a." * 2000 + "b=1"):
         with pytest.raises(JobError, match="unknown key") as error:
@@ -155,13 +155,13 @@ def test_keys_of_a_thousand_letters_and_levels(tmp_path):
         assert len(str(error.value)) < 700
 
 
-def test_annotations_are_found_by_dotted_keys():
+def test_annotation_of_a_dotted_key():
     assert annotation_of(Config, "name") is str
     assert annotation_of(Config, "data.augment.flip") is bool
     assert annotation_of(Config, "data.nothing.at.all") is None
 
 
-def test_the_command_line_says_it_in_one_line_and_ends_in_2(tmp_path):
+def test_the_command_line_reports_one_line_and_exits_with_2(tmp_path):
     (tmp_path / "mine.yaml").write_text("train: {steps: " + "9" * 5000 + "}\n")
     command = [sys.executable, "-m", "job", "train", "--check", "--config", str(tmp_path / "mine.yaml")]
     ended = subprocess.run(command, cwd=REPO, capture_output=True, text=True)
@@ -179,7 +179,7 @@ def test_the_command_line_says_it_in_one_line_and_ends_in_2(tmp_path):
         ("OSError(36, 'File name too long', 'x' * 5000)", "is too long for a path: choose another"),
     ],
 )
-def test_what_the_machine_cannot_do_is_one_line_too(monkeypatch, capsys, error, says):
+def test_failures_of_the_machine_are_reported_in_one_line(monkeypatch, capsys, error, says):
     import job.__main__ as program
 
     def fail(*_, **__):
@@ -194,7 +194,7 @@ def test_what_the_machine_cannot_do_is_one_line_too(monkeypatch, capsys, error, 
     assert len(shown) < 700
 
 
-def test_a_path_of_shards_that_is_too_long(tmp_path):
+def test_a_path_of_shards_that_is_too_long_is_reported(tmp_path):
     (tmp_path / "mine.yaml").write_text(f"data: {{shards: {tmp_path}/{'x' * 300}}}\n")
     command = [sys.executable, "-m", "job", "train", "--check", "--config", str(tmp_path / "mine.yaml")]
     ended = subprocess.run(command, cwd=REPO, capture_output=True, text=True)

@@ -32,7 +32,7 @@ def build(size=48, classes=7, seed=0, **settings):
         ("efficientnet_b0", 64),
     ],
 )
-def test_every_backbone_gives_features_and_both_logits(backbone, size):
+def test_every_backbone_returns_features_and_both_logits(backbone, size):
     model = build(size, backbone=backbone, bottleneck=16).eval()
     output = model.predict(torch.randn(2, 3, size, size))
     assert output.features.shape == (2, 16)
@@ -111,7 +111,7 @@ def test_frozen_batch_norm_keeps_its_statistics_and_mixed_does_not():
         ({"backbone": "squeezenet1_0"}, "does not end in a linear layer"),
     ],
 )
-def test_a_mistake_is_told_in_one_line(settings, says):
+def test_a_mistake_is_reported_in_one_line(settings, says):
     with pytest.raises(JobError) as error:
         build(**settings)
     assert says in str(error.value)
@@ -129,8 +129,8 @@ def test_weights_of_another_network_are_refused(tmp_path):
 
 
 @pytest.mark.parametrize("name", ["mnasnet0_5", "densenet121"])
-def test_weights_survive_the_way_through_a_file(tmp_path, name):
-    """mnasnet asks for the version of its layers, which files lack; published densenets have a dot more in names."""
+def test_weights_from_a_file_equal_the_saved_ones(tmp_path, name):
+    """mnasnet requires the version of its layers, which files lack; published densenets have another dot in names."""
     from safetensors.torch import load_file, save_file
 
     state = torchvision.models.get_model(name).state_dict()
@@ -146,6 +146,6 @@ def test_weights_survive_the_way_through_a_file(tmp_path, name):
 
 
 @pytest.mark.parametrize("name", ["alexnet", "inception_v3"])
-def test_a_size_that_a_network_cannot_take_is_told_before_training(name):
+def test_a_size_that_a_network_cannot_take_is_reported_before_training(name):
     with pytest.raises(JobError, match=rf"backbone {name} cannot take images of 48 px"):
         build(48, backbone=name)

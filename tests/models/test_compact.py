@@ -1,4 +1,4 @@
-"""The compact network takes every size it promises, with and without BatchNorm."""
+"""The compact network accepts every documented size, with and without BatchNorm."""
 
 import pytest
 import torch
@@ -9,7 +9,7 @@ from job.models.compact import CompactCNN
 
 @pytest.mark.parametrize("norm", ["batch", "none"])
 @pytest.mark.parametrize("size", [48, 64, 96])
-def test_features_have_the_promised_width_and_scale(norm, size):
+def test_width_and_scale_of_features(norm, size):
     torch.manual_seed(0)
     network = CompactCNN(width=8, norm=norm)
     features = network(torch.randn(4, 3, size, size))
@@ -26,13 +26,13 @@ def test_without_batch_norm_a_sample_does_not_depend_on_its_batch():
     torch.testing.assert_close(network(images)[:2], network(images[:2]))
 
 
-def test_an_unknown_norm_is_named():
+def test_an_unknown_norm_raises_value_error():
     with pytest.raises(ValueError, match=r"layer.*batch, none"):
         CompactCNN(norm="layer")
 
 
 @pytest.mark.parametrize("size", [48, 52, 64, 96])
-def test_pooling_without_kernels_of_its_own_is_the_same(size):
+def test_deterministic_pooling_gives_the_same_means(size):
     """CUDA has no deterministic gradient of the adaptive pooling."""
     network = CompactCNN(width=8)
     maps = torch.randn(2, 64, size // 8, size // 8, dtype=torch.float64, requires_grad=True)

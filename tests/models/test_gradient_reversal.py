@@ -17,7 +17,7 @@ def test_identity_forward_and_minus_lambda_backward(dtype, lambda_):
     torch.testing.assert_close(features.grad, -lambda_ * upstream)
 
 
-def test_float_lambda_is_taken_too():
+def test_lambda_can_be_a_float():
     features = torch.ones(2, requires_grad=True)
     reverse_gradient(features, 0.5).sum().backward()
     torch.testing.assert_close(features.grad, torch.full((2,), -0.5))

@@ -1,4 +1,4 @@
-"""One way to shorten an error to a line, which every message uses."""
+"""Every message shortens errors with first_line."""
 
 import re
 
@@ -7,19 +7,19 @@ from job.system.secrets import brief
 from tests.support.running import REPO
 
 
-def test_the_first_line_that_is_not_blank():
+def test_first_line_skips_blank_lines():
     assert first_line(ValueError("\n  \nwhat happened \nwhere\n")) == "what happened"
     assert first_line("one\ntwo") == "one"
 
 
-def test_an_error_without_a_message_has_the_name_of_its_type():
+def test_first_line_of_an_empty_message_is_the_type():
     assert first_line(ValueError()) == "ValueError"
     assert brief(ValueError()) == "ValueError"
     assert brief(ValueError("a\nb")) == "ValueError: a"
     assert first_line("") == ""
 
 
-def test_nobody_cuts_an_error_by_hand():
+def test_no_module_shortens_errors_itself():
     copies = re.compile(r"(?:str\(\w*err\w*\)|str\(e\))\S*\.(?:splitlines\(\)|split\(.\\n.\))")
     found = [
         f"{path.relative_to(REPO)}:{number}"

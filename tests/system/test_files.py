@@ -1,4 +1,4 @@
-"""Files that are opened only when they are files."""
+"""Only regular files are opened."""
 
 import os
 import socket
@@ -8,7 +8,7 @@ import pytest
 from job.system.files import open_regular, read_regular, sha256_of
 
 
-def test_a_file_is_read_whole(tmp_path):
+def test_a_regular_file_is_read(tmp_path):
     (tmp_path / "file").write_bytes(b"content")
     (tmp_path / "link").symlink_to("file")
     for name in ("file", "link"):
@@ -21,8 +21,8 @@ def test_a_file_is_read_whole(tmp_path):
 
 
 @pytest.mark.parametrize("kind", ["FIFO", "folder", "socket", "device"])
-def test_what_is_no_file_is_refused_at_once(tmp_path, kind):
-    """Opening a FIFO waits for a writer, reading a device such as /dev/zero never ends."""
+def test_other_kinds_are_refused_at_once(tmp_path, kind):
+    """Opening a FIFO waits for a writer; reading a device such as /dev/zero never ends."""
     path = tmp_path / "it"
     if kind == "FIFO":
         os.mkfifo(path)
@@ -39,6 +39,6 @@ def test_what_is_no_file_is_refused_at_once(tmp_path, kind):
         assert caught.value.filename == str(path)
 
 
-def test_what_is_missing_is_an_os_error(tmp_path):
+def test_a_missing_file_raises_os_error(tmp_path):
     with pytest.raises(FileNotFoundError):
         open_regular(tmp_path / "gone")

@@ -1,4 +1,4 @@
-"""What a folder's file system can do is found by trying."""
+"""The probe tests what a folder's file system can do."""
 
 import errno
 import os
@@ -20,7 +20,7 @@ def refuse(number):
     return action
 
 
-def test_an_ordinary_folder_can_do_everything_and_is_left_clean(tmp_path):
+def test_an_ordinary_folder_has_every_ability_and_stays_clean(tmp_path):
     probe = probe_folder(tmp_path)
     assert (probe.error, probe.links, probe.folder_fsync, probe.rename, probe.locks) == (None, True, True, True, True)
     assert probe.free_bytes > 0
@@ -28,7 +28,7 @@ def test_an_ordinary_folder_can_do_everything_and_is_left_clean(tmp_path):
 
 
 @pytest.mark.parametrize("lacking", ["links", "folder_fsync", "locks"])
-def test_what_is_lacking_is_found_and_doctor_warns(tmp_path, monkeypatch, lacking):
+def test_doctor_warns_of_a_missing_ability(tmp_path, monkeypatch, lacking):
     fsync = os.fsync
 
     def on_files_only(descriptor):
@@ -48,7 +48,7 @@ def test_what_is_lacking_is_found_and_doctor_warns(tmp_path, monkeypatch, lackin
     assert {"links": "symbolic links", "folder_fsync": "fsync of folders", "locks": "locks"}[lacking] in finding.result
 
 
-def test_doctor_fails_where_nothing_can_be_written_or_renamed(tmp_path, monkeypatch):
+def test_doctor_fails_if_the_folder_cannot_write_or_rename(tmp_path, monkeypatch):
     config = build_config({"name": "x", "output": str(tmp_path)}, "test")
     assert file_system(config).level == OK
     monkeypatch.setattr(folder_probe, "write_atomically", refuse(errno.EXDEV))

@@ -1,4 +1,4 @@
-"""Memory of freed tensors stays with the process: the system would clear its pages again for every step."""
+"""The process keeps the memory of freed tensors; otherwise the system clears its pages again at every step."""
 
 import platform
 import subprocess
@@ -24,8 +24,8 @@ print(statistics.median(counts))
 """
 
 
-@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="only glibc is told to")
-def test_a_step_does_not_ask_the_system_for_memory_again():
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="needs glibc")
+def test_a_step_reuses_memory():
     def faults(how):
         done = subprocess.run([sys.executable, "-c", PROGRAM, how], capture_output=True, text=True, check=True)
         return float(done.stdout)

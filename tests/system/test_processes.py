@@ -1,4 +1,4 @@
-"""Processes are copied where that is safe, and work the same where it is not."""
+"""Pools fork where that is safe, and work the same where it is not."""
 
 import multiprocessing
 import os
@@ -37,7 +37,7 @@ def says(program: str) -> str:
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="elsewhere nobody says how many threads there are")
-def test_a_process_without_threads_is_copied_and_one_with_threads_is_not():
+def test_only_a_process_without_threads_forks():
     assert says("list(follow([1], 1, int, 'doing'))" + START) == "fork", "a progress bar starts no thread"
     waiting = "import threading; threading.Thread(target=threading.Event().wait, daemon=True).start()"
     assert says(waiting + START) == "forkserver"
@@ -45,20 +45,20 @@ def test_a_process_without_threads_is_copied_and_one_with_threads_is_not():
     assert says(of_torch + START) == "forkserver", "threads that Python does not know of"
 
 
-def test_a_copy_looks_for_garbage_though_its_origin_does_not():
+def test_a_fork_collects_garbage_though_its_parent_does_not():
     assert says("import gc; gc.disable(); p = Pool(2); print({*p.run(gc.isenabled, [()] * 4)})") == "{True}"
 
 
 @pytest.mark.parametrize("method", ["forkserver", "spawn"])
-def test_every_task_is_done_however_processes_are_started(method, monkeypatch):
+def test_every_start_method_runs_all_tasks(method, monkeypatch):
     monkeypatch.setattr(pool, "_context", lambda preload: multiprocessing.get_context(method))
     with Pool(2) as processes:
         assert sorted(processes.run(square, [(n,) for n in range(20)])) == [n * n for n in range(20)]
 
 
 @pytest.mark.parametrize("seconds", np.linspace(0, 0.3, 7))
-def test_an_interruption_ends_all_at_once_and_is_told_once(seconds):
-    """Also while processes are being started, which takes about 0.05 s."""
+def test_an_interruption_ends_all_processes_at_once_and_is_reported_once(seconds):
+    """Also while processes start, which takes about 0.05 s."""
     program = "with Pool(2) as p: print(flush=True); [*p.run(time.sleep, [(60,)] * 9)]"
     program = f"import time\nfrom job.system.processes import Pool\n{program}"
     with subprocess.Popen(
@@ -76,8 +76,8 @@ def test_an_interruption_ends_all_at_once_and_is_told_once(seconds):
 
 
 @pytest.mark.parametrize("threads", ["", "import threading; threading.Timer(60, print).start(); "])
-def test_none_is_left_when_their_parent_is_killed(threads):
-    """Copies of it hold both ends of the pipe that their work comes from, so that never seems closed."""
+def test_workers_end_when_their_parent_is_killed(threads):
+    """Forks inherit both ends of the pipe of their tasks, so they never see it closed."""
     program = "p = Pool(2); print(*p.run(os.getpid, [()] * 2), flush=True); time.sleep(60)"
     command = [sys.executable, "-c", f"import os, time; from job.system.processes import Pool; {threads}{program}"]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as parent:
@@ -91,14 +91,14 @@ def test_none_is_left_when_their_parent_is_killed(threads):
 
 
 def is_at_work(pid: str) -> bool:
-    """Whether there is such a process, other than a zombie that nobody has waited for yet."""
+    """Return whether the process exists and is not a zombie."""
     try:
         return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
     except OSError:
         return False
 
 
-def test_a_process_that_was_killed_is_one_line():
+def test_a_killed_worker_is_reported_in_one_line():
     with Pool(2) as processes, pytest.raises(JobError, match=r"a worker was killed.*fewer than --workers 2"):
         list(processes.run(die, [(), ()]))
 
@@ -112,8 +112,8 @@ WHY = {"full": "No space left on device", "read-only": "Read-only file system", 
 
 
 @pytest.mark.parametrize("state", SHARED_MEMORY)
-def test_without_shared_memory_one_process_does_the_work_and_says_why(state):
-    """In a mount namespace of its own, which needs root."""
+def test_without_shared_memory_one_process_does_the_work_and_reports_why(state):
+    """Runs in a separate mount namespace, which needs root."""
     program = "import operator; p = Pool(2); print(sorted(p.run(operator.add, [(n, 1) for n in range(4)])))"
     program = f"from job.system.processes import Pool; {program}"
     command = [
@@ -136,7 +136,7 @@ def test_without_shared_memory_one_process_does_the_work_and_says_why(state):
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="processes are not forked elsewhere")
-def test_a_process_that_cannot_be_started_is_one_line_and_the_others_end():
+def test_a_failed_start_is_reported_in_one_line_and_the_others_end():
     program = """
 import os
 from job.system.errors import JobError
@@ -160,7 +160,7 @@ except JobError as error:
     assert done.stderr == ""
 
 
-def test_a_fork_server_imports_what_the_caller_names(monkeypatch):
+def test_a_fork_server_preloads_modules(monkeypatch):
     context = multiprocessing.get_context("forkserver")
     given = []
     monkeypatch.setattr(context, "set_forkserver_preload", given.append)

@@ -1,4 +1,4 @@
-"""No secret in what is written."""
+"""No output contains a secret."""
 
 import json
 import os
@@ -59,7 +59,7 @@ CLEAN = [
 
 
 @pytest.mark.parametrize(("text", "clean"), SCRUBBED)
-def test_scrubbing(text, clean, monkeypatch):
+def test_scrub_replaces_secrets(text, clean, monkeypatch):
     monkeypatch.setenv("WANDB_API_KEY", KEY)
     assert scrub(text) == clean
     assert scrub(clean) == clean
@@ -69,12 +69,12 @@ def test_scrubbing(text, clean, monkeypatch):
 
 
 @pytest.mark.parametrize("text", CLEAN)
-def test_what_is_no_secret_stays(text):
+def test_scrub_keeps_other_text(text):
     assert scrub(text) == text
     assert find_secret(text) is None
 
 
-def test_scrubbing_long_text_takes_no_time():
+def test_scrub_of_long_text_is_fast():
     began = time.monotonic()
     for piece in ("a-", "a.", "https://a:", "token", "-H a", "x=", "bearer "):
         scrub(piece * 20_000)
@@ -117,7 +117,7 @@ def test_a_secret_in_the_configuration_is_refused(tmp_path, monkeypatch, text, w
         load_config(path, ["data.shards=x", f"wandb.tags=[a, {KEY}]"])
 
 
-def test_what_a_run_stores_holds_no_secret_and_grants_nothing(monkeypatch):
+def test_a_stored_configuration_has_no_secret_and_no_permission(monkeypatch):
     monkeypatch.setenv("WANDB_API_KEY", KEY)
     shards = "pipe:curl -H 'PRIVATE-TOKEN: a1b2c3' u"
     config = build_config({"data": {"shards": shards, "allow_pipe": True}, "wandb": {"notes": KEY}}, "test")
@@ -128,8 +128,8 @@ def test_what_a_run_stores_holds_no_secret_and_grants_nothing(monkeypatch):
     assert config.data.allow_pipe is True
 
 
-def test_no_way_out_of_a_command_shows_a_secret(tmp_path, monkeypatch):
-    """stderr, and what the launch script is told; the words of the command too, which W&B records."""
+def test_no_output_of_a_command_shows_a_secret(tmp_path, monkeypatch):
+    """stderr, the status file of the launch script, and the arguments of the command, which W&B records."""
     script = tmp_path / "script.py"
     script.write_text(
         "import sys\nimport job.__main__ as program\n"
@@ -145,13 +145,13 @@ def test_no_way_out_of_a_command_shows_a_secret(tmp_path, monkeypatch):
         command = [sys.executable, str(script), "leak", f"{url} {KEY}"]
         ended = subprocess.run(command, cwd=REPO, env=environment | {"PYTHONPATH": "."}, capture_output=True, text=True)
         assert ended.returncode == (2 if "JobError" in error else 1)
-        told = ended.stderr + ((tmp_path / "status").read_text() if "JobError" in error else "")
-        assert "[secret]" in told
+        output = ended.stderr + ((tmp_path / "status").read_text() if "JobError" in error else "")
+        assert "[secret]" in output
         for secret in (KEY, "hunter22", "b1c2", "\x1b"):
-            assert secret not in told
+            assert secret not in output
 
 
-def test_a_report_shows_no_secret_wherever_it_came_from(small, tmp_path, monkeypatch):
+def test_a_report_shows_no_secret(small, tmp_path, monkeypatch):
     config = small(wandb={"notes": KEY})
     (tmp_path / "config.yaml").write_text(config.to_yaml())
     alert = {"trainer/step": 1, "title": "t", "text": f"https://me:hunter22@example.org/{KEY}", "level": "WARN"}
@@ -164,7 +164,7 @@ def test_a_report_shows_no_secret_wherever_it_came_from(small, tmp_path, monkeyp
 
 
 @pytest.mark.slow
-def test_no_file_of_a_run_holds_a_key(small, tmp_path, monkeypatch):
+def test_no_file_of_a_run_contains_a_key(small, tmp_path, monkeypatch):
     """Offline, with keys in the environment, and one in a message that is logged."""
     monkeypatch.setenv("WANDB_API_KEY", KEY)
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "wJalrXUtnFEMIK7MDENGbPxRfiCYEXAMPLEKEY")
@@ -176,8 +176,8 @@ def test_no_file_of_a_run_holds_a_key(small, tmp_path, monkeypatch):
     )
     output = finish(start(config, tmp_path))
     assert (config.run_folder / "report.html").exists()
-    held = [path for path in config.run_folder.rglob("*") if path.is_file()]
-    assert any(path.suffix == ".wandb" for path in held)
+    files = [path for path in config.run_folder.rglob("*") if path.is_file()]
+    assert any(path.suffix == ".wandb" for path in files)
     for secret in (KEY, "wJalrXUtnFEMIK7MDENGbPxRfiCYEXAMPLEKEY"):
         assert secret not in output
-        assert not [path for path in held if secret.encode() in path.read_bytes()]
+        assert not [path for path in files if secret.encode() in path.read_bytes()]

@@ -1,4 +1,4 @@
-"""Names from data and configurations cannot steer a terminal, a log or a spreadsheet."""
+"""Names from data and configurations cannot control a terminal, a log or a spreadsheet."""
 
 import csv
 import logging
@@ -40,7 +40,7 @@ def test_the_terminal_the_log_and_errors_are_safe(tmp_path, capsys):
         assert harmless(text.rstrip("\n"))
 
 
-def test_an_error_is_one_line_and_travels_between_processes():
+def test_an_error_is_one_line_and_can_be_pickled():
     error = JobError("first\n  second")
     assert str(error) == "first second"
     assert str(pickle.loads(pickle.dumps(error))) == "first second"
@@ -60,11 +60,11 @@ def test_no_cell_of_a_table_is_a_formula(name):
     assert number == -0.5
 
 
-def test_usual_cells_stay_as_they_are():
+def test_ordinary_cells_do_not_change():
     assert csv_row(["joy", Path("a/b c.jpg"), "0.5000", 3, None]) == ["joy", "a/b c.jpg", "0.5000", 3, None]
 
 
-def test_lists_beside_the_shards_hold_no_formula(tmp_path):
+def test_csv_files_beside_shards_have_no_formula(tmp_path):
     from job.shards.writing.left_out import write_csv
 
     write_csv(tmp_path / "skipped.csv", ("path", "reason"), [("=cmd|x.jpg", "\x1b[2J"), ("a.jpg", "b")])
@@ -72,8 +72,8 @@ def test_lists_beside_the_shards_hold_no_formula(tmp_path):
         assert list(csv.reader(file)) == [["path", "reason"], ["'=cmd|x.jpg", r"\x1b[2J"], ["a.jpg", "b"]]
 
 
-def test_predictions_hold_no_formula(tmp_path, monkeypatch):
-    """File names as a stranger may have chosen them, one of them not UTF-8."""
+def test_predictions_have_no_formula(tmp_path, monkeypatch):
+    """Hostile file names, one of them not UTF-8."""
     import numpy as np
     from PIL import Image
 
