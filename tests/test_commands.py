@@ -309,7 +309,7 @@ def test_a_place_to_write_that_cannot_be_written(job, trained, faces, tmp_path):
         words = [picture] if command == "predict" else []
         fails(job(command, "--checkpoint", best, *words, "--out", tmp_path), f"--out {tmp_path} is a folder")
         fails(job(command, "--checkpoint", best, *words, "--out", "/dev/full"), "/dev/full is not a regular file")
-    fails(job("inspect", faces, "--sheet", tmp_path / "sheet.txt"), "give the name of a picture, such as sheet.png")
+    fails(job("inspect", faces, "--sheet", tmp_path / "sheet.txt"), "give the name of an image, such as sheet.png")
     fails(job("compare", trained.run_folder, "--out", tmp_path / "file"), "cannot make", "choose another")
     assert (tmp_path / "file").read_text() == ""
     out = tmp_path / "predictions.csv"

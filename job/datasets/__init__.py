@@ -1,4 +1,4 @@
-"""The datasets that can be made into shards, by name."""
+"""Register the layouts of data sets, by name."""
 
 import difflib
 from importlib import import_module
@@ -6,7 +6,7 @@ from importlib import import_module
 from job.datasets.layout import Layout
 from job.system.errors import JobError
 
-# name -> module that holds LAYOUT; imported when asked for, so that one dataset's needs are not everybody's
+# name -> module that defines LAYOUT; imported on demand, so that a data set's dependencies load only for that data set
 LAYOUTS = {
     "faces": "job.datasets.synthetic_faces",
     "mnist-m": "job.datasets.mnist_m",
@@ -24,7 +24,7 @@ LAYOUTS = {
 
 
 def find_layout(name: str) -> Layout:
-    """The layout called `name`. Raises JobError naming the nearest known one."""
+    """Return the layout called `name`. Raises JobError, naming the closest match, when there is no such layout."""
     if name not in LAYOUTS:
         near = difflib.get_close_matches(name.lower(), LAYOUTS, n=1)
         hint = f"did you mean {near[0]}?" if near else f"choose one of {', '.join(LAYOUTS)}"

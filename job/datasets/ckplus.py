@@ -1,8 +1,8 @@
-"""Extended Cohn-Kanade (Lucey et al. 2010), one of the two domains of a pair: as delivered, or as class folders.
+"""Extended Cohn-Kanade (Lucey et al. 2010), one of the two domains of a pair: as distributed, or as class folders.
 
-As delivered, `cohn-kanade-images/S005/001/S005_001_00000011.png` is a frame of a sequence that begins neutral and ends
-at the peak, and `Emotion/S005/001/S005_001_00000011_emotion.txt` holds its emotion, 0 to 7, for some sequences. Class
-folders (`anger/S010_004_00000017.png`) hold frames that somebody has chosen.
+As distributed, `cohn-kanade-images/S005/001/S005_001_00000011.png` is a frame of a sequence from neutral to the peak of
+an emotion, and `Emotion/S005/001/S005_001_00000011_emotion.txt` contains the emotion, 0 to 7, of some sequences. Class
+folders (`anger/S010_004_00000017.png`) contain selected frames.
 """
 
 import re
@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from job.datasets.classes import name_of
-from job.datasets.image_search import Found, Notes, walk
+from job.datasets.image_search import ImageEntry, Notes, walk
 from job.datasets.layout import file_layout
 from job.datasets.one_domain import only_in_a_pair
 
@@ -18,8 +18,10 @@ _FRAME = re.compile(r"(S\d+)_(\d+)_(\d+)", re.IGNORECASE)
 _EMOTION = "_emotion.txt"
 
 
-def find(root: str, notes: Notes, *, source: str | None, target: str | None, peak: int, onset: int) -> Iterator[Found]:
-    """The last `peak` frames of each labelled sequence, its first `onset` as neutral; or every chosen frame."""
+def find(
+    root: str, notes: Notes, *, source: str | None, target: str | None, peak: int, onset: int
+) -> Iterator[ImageEntry]:
+    """Yield the last `peak` frames of each labelled sequence and its first `onset` as neutral, or all class folders."""
     only_in_a_pair("ckplus", root, source)
     emotions = {}
     for path, origin in walk(root, notes, (_EMOTION,)):
@@ -34,7 +36,7 @@ def find(root: str, notes: Notes, *, source: str | None, target: str | None, pea
             sequences.setdefault(parts[:2], []).append((parts[2], path, origin))
         else:
             folder = origin.split("/")[-2] if "/" in origin else "of no folder"
-            yield Found(origin, path, "ckplus", folder, parts[0])
+            yield ImageEntry(origin, path, "ckplus", folder, parts[0])
     for key, frames in sorted(sequences.items()):
         frames.sort()
         emotion = emotions.get(key)
@@ -44,19 +46,19 @@ def find(root: str, notes: Notes, *, source: str | None, target: str | None, pea
         first, last = frames[: min(onset, len(frames) - 1)], frames[max(len(frames) - peak, 0) :]
         last = [frame for frame in last if frame not in first]
         notes.left_out["frames between onset and peak"] += len(frames) - len(first) - len(last)
-        for name, chosen in (("neutral", first), (emotion, last)):
-            for _, path, origin in chosen:
-                yield Found(origin, path, "ckplus", name, key[0])
+        for name, selected in (("neutral", first), (emotion, last)):
+            for _, path, origin in selected:
+                yield ImageEntry(origin, path, "ckplus", name, key[0])
 
 
 def _parts(origin: str) -> tuple[str, str, int] | None:
-    """Subject, sequence and number of a frame by its name."""
+    """Parse the name of a frame into subject, sequence and number; None for any other name."""
     match = _FRAME.fullmatch(origin.rpartition("/")[2].rpartition(".")[0])
     return (match[1].upper(), match[2], int(match[3])) if match else None
 
 
 def _read_emotion(path: str) -> str | None:
-    """The emotion in such a file, which reads `   3.0000000e+00`; None where it says nothing."""
+    """Read an emotion file, such as `   3.0000000e+00`; return None when it holds no number."""
     try:
         return name_of("ckplus", int(float(Path(path).read_text(encoding="ascii"))))
     except (OSError, ValueError):

@@ -1,4 +1,4 @@
-"""What data sets call the seven emotions: one table of names, and the numbers that some of them use instead."""
+"""Map the names and numbers that data sets use for the seven emotions: one table of names, one of numbers."""
 
 import re
 
@@ -15,13 +15,13 @@ _NAMES = {
 }
 SYNONYMS = {name.replace("-", ""): emotion for emotion, names in _NAMES.items() for name in names.split()}
 
-# Numbers mean something else in every data set. Contempt is none of the seven and is left out, as unknown names are.
+# Each data set numbers the emotions differently. Contempt is not one of the seven: it is dropped like unknown names.
 NUMBERS = {
     "rafdb": ("", "surprise", "fear", "disgust", "joy", "sadness", "anger", "neutral"),
     "fer2013": ("anger", "disgust", "fear", "joy", "sadness", "surprise", "neutral"),
     "ckplus": ("neutral", "anger", "contempt", "disgust", "fear", "joy", "sadness", "surprise"),
 }
-_WORD = re.compile(r"[A-Z]?[a-z]+|[^\W\d_]+")  # also those of AngryFaces
+_WORD = re.compile(r"[A-Z]?[a-z]+|[^\W\d_]+")  # splits AngryFaces too
 _BESIDE_WORDS = (
     "face faces facial image images img imgs photo photos pic pics picture pictures emotion expression class"
 )
@@ -30,21 +30,21 @@ _DIGITS = tuple(map(str, range(10)))
 
 
 def label_of(name: str) -> int | None:
-    """The place in EMOTIONS of what a data set calls an emotion, in any case and spacing; None for any other.
+    """Return the label of a data set's name for an emotion, in any case and spacing; None for any other name.
 
-    Numbers and words such as "faces" beside the emotion change nothing: `0_angry`, `Angry_faces`, `happy (2)`.
+    Numbers and words such as "faces" beside the emotion are ignored: `0_angry`, `Angry_faces`, `happy (2)`.
     """
     emotion = SYNONYMS.get("".join(filter(str.isalnum, name)).casefold())
     if emotion is None:
         words = {word.casefold() for word in _WORD.findall(name)} - _BESIDE
-        if all(len(word) > 2 for word in words):  # codes of two letters mean too much else
+        if all(len(word) > 2 for word in words):  # codes of two letters are too ambiguous
             named = {SYNONYMS.get(word) for word in words}
             emotion = named.pop() if len(named) == 1 else None
     return None if emotion is None else EMOTIONS.index(emotion)
 
 
 def name_of(layout: str, number: int | str) -> str:
-    """The emotion's name by its number in a data set, or `number 9` where it has none."""
+    """Return the name of the emotion with this number in a data set, or `number 9` when the number is unknown."""
     names, digits = NUMBERS[layout], str(number).strip()
     known = digits in _DIGITS[: len(names)] and names[int(digits)]
     return known or f"number {digits[:20]}"

@@ -7,22 +7,22 @@ are disjoint by subject have one character each for val and test; `--option subj
 import re
 from collections.abc import Iterator
 
-from job.datasets.image_search import Found, Notes, walk
+from job.datasets.image_search import ImageEntry, Notes, walk
 from job.datasets.layout import file_layout
 
 GENDERS = {"ray": "male", "malcolm": "male", "jules": "male", "bonnie": "female", "mery": "female", "aia": "female"}
 _FOLDER = re.compile(rf"({'|'.join(GENDERS)})[_ ]([a-z]+)", re.IGNORECASE)
 
 
-def find(root: str, notes: Notes, *, source: str | None, target: str | None) -> Iterator[Found]:
-    """Every image below a folder `<name>_<emotion>`."""
+def find(root: str, notes: Notes, *, source: str | None, target: str | None) -> Iterator[ImageEntry]:
+    """Yield every image below a folder `<name>_<emotion>`."""
     for path, origin in walk(root, notes):
         match = next(filter(None, map(_FOLDER.fullmatch, reversed(origin.split("/")[:-1]))), None)
         if match is None:
             notes.leave_out("files below no folder such as ray_joy", origin)
             continue
         name = match[1].lower()
-        yield Found(origin, path, GENDERS[name], match[2], name)
+        yield ImageEntry(origin, path, GENDERS[name], match[2], name)
 
 
 LAYOUT = file_layout("ferg", find)

@@ -1,4 +1,4 @@
-"""Which files of a folder are images, by their endings or, where they have none, by their first bytes.
+"""Decide which files of a folder are images, by their endings or, where they have none, by their first bytes.
 
 Everything that Pillow and OpenCV can read as 8 or 16 bits is an image. HEIC and SVG, which neither reads, icons, and
 the floating-point formats (HDR, EXR, PFM), whose range is not known, are not.
@@ -30,7 +30,7 @@ _SIGNATURE = re.compile(
     rb"|RIFF....WEBP"
     rb"|....ftypavi[fs]"
     rb"|\0\0\0\x0cjP  \r\n\x87\n|\xff\x4f\xff\x51"  # JPEG 2000
-    rb"|BM.{12}[\x0c\x28\x34\x38\x40\x6c\x7c]\0\0\0"  # BMP: two letters alone would take text for it
+    rb"|BM.{12}[\x0c\x28\x34\x38\x40\x6c\x7c]\0\0\0"  # BMP: its two letters alone would match text files
     rb"|P[1-6]\s[\s\d#]"  # PBM, PGM, PPM
     rb"|qoif|8BPS\0\x01",
     re.DOTALL,
@@ -38,23 +38,23 @@ _SIGNATURE = re.compile(
 
 
 def ending_of(name: str) -> str:
-    """The ending in lower case with its dot, or "": what has no letter (`KA.AN1.39`) is a number and no ending."""
+    """Return the ending in lower case with its dot, or "". One without letters (`KA.AN1.39`) is a number instead."""
     ending = PurePosixPath(name).suffix.lower()
     return ending if any(map(str.isalpha, ending)) else ""
 
 
 def is_tool_folder(name: str) -> bool:
-    """Whether a folder is hidden or belongs to a program or file system: its images are copies, or were deleted."""
+    """Return whether a folder is hidden or belongs to a program or file system: its images are copies or deleted."""
     return name.startswith(".") or name.casefold() in _TOOL_FOLDERS
 
 
 def is_tool_file(name: str) -> bool:
-    """Whether a file is hidden (`._x.jpg` is what macOS leaves beside x.jpg on foreign disks) or made by a viewer."""
+    """Return whether a file is hidden (macOS writes `._x.jpg` beside x.jpg on foreign disks) or made by a viewer."""
     return name.startswith(".") or name.casefold() in _TOOL_FILES
 
 
 def kind_of(name: str) -> str:
-    """What to call a file that is no image, in counts: by its ending."""
+    """Describe a file that is not an image by its ending, for counts."""
     ending = ending_of(name)
     if not ending:
         return "files without an ending that hold no image"
@@ -63,5 +63,5 @@ def kind_of(name: str) -> str:
 
 
 def is_image(start: bytes) -> bool:
-    """Whether a file begins as an image does; `start` holds its first SIGNATURE_BYTES bytes."""
+    """Return whether a file starts with the signature of an image; `start` is its first SIGNATURE_BYTES bytes."""
     return _SIGNATURE.match(start) is not None

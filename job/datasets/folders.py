@@ -1,8 +1,9 @@
-"""Folders that say what is in them: `Male/Joy/*.jpg`, `Female/*.jpg`, with train, val and test at any level.
+"""Read images in folders named after domains and classes: `Male/Joy/*.jpg`, `Female/*.jpg`, with train, val and test
+at any level.
 
-`--source` and `--target` name the two folders, whatever they are: any two domains will do. The target needs no folders
-of classes. Folders between or below those that say something are passed over. `--option subject=REGEX` takes the
-subject from the path below the root, `--option classes=...` says which folders are classes (job.datasets.class_names).
+`--source` and `--target` name the two folders of any two domains. The target needs no folders of classes. Other folders
+are ignored. `--option subject=REGEX` takes the subject from the path below the root, `--option classes=...` selects the
+folders that are classes (job.datasets.class_names).
 """
 
 import re
@@ -11,7 +12,7 @@ from collections.abc import Iterator
 from functools import lru_cache
 
 from job.datasets.class_names import OF_EMOTIONS, Classes, is_unlabelled, read_classes
-from job.datasets.image_search import Found, Notes, same_domain, simple, walk
+from job.datasets.image_search import ImageEntry, Notes, same_domain, simple, walk
 from job.datasets.layout import file_layout
 from job.datasets.split_names import split_of, split_of_folders
 from job.system.errors import JobError
@@ -19,8 +20,8 @@ from job.system.errors import JobError
 
 def find(
     root: str, notes: Notes, *, source: str | None, target: str | None, subject: str | None, classes: str | None = None
-) -> Iterator[Found]:
-    """Every image below `root`. Without `source` and `target`, no folder is a domain."""
+) -> Iterator[ImageEntry]:
+    """Yield every image below `root`. Without `source` and `target`, no folder is a domain."""
     pattern = compiled("subject", subject)
     known = read_classes(classes)
     read = lru_cache(maxsize=64)(lambda folder: read_folders(folder.split("/")[:-1], (source, target), known))
@@ -29,19 +30,21 @@ def find(
         domain, emotion, split = read(origin[: origin.rfind("/") + 1])
         person = pattern.search(origin) if pattern else None
         matched = matched or person is not None
-        yield Found(origin, path, domain, emotion, person and (person[1] if pattern.groups else person[0]), split)
+        yield ImageEntry(origin, path, domain, emotion, person and (person[1] if pattern.groups else person[0]), split)
     if pattern and not matched:
-        raise JobError(f"--option subject={subject} matches no path below {root}: no subject would be known")
+        raise JobError(
+            f"--option subject={subject} matches no path below {root}: correct it, or no subject would be known"
+        )
 
 
 def read_folders(
     folders: list[str], domains: tuple[str | None, ...] = (), classes: Classes = OF_EMOTIONS
 ) -> tuple[str | None, str | None, str | None]:
-    """Domain, class and split by the names of the folders.
+    """Return domain, class and split by the names of the folders.
 
-    Of several folders that name a class the one nearest to the file counts, or, where none does, the nearest of all
-    under its own name: it may be a class that nobody knows. The class is None where no folder is left to name it.
-    People may be called Ha, An or Di: codes of two letters count only where no other name of an emotion is there.
+    Of several folders that name a class, the one nearest to the file counts. Where no folder names a known class, the
+    nearest remaining folder counts under its own name: it may be an unknown class. The class is None where no folder
+    remains. People may be called Ha, An or Di: codes of two letters count only without a longer name of an emotion.
     """
     domain = split = None
     rest = []
@@ -56,18 +59,20 @@ def read_folders(
     if classes.emotions:
         known = [name for name in known if len(simple(name)) > 2] or known
     if split is None:
-        split_of_folders(name for name in rest if name not in known)  # refuses what only looks like a split
-    shown = (known or rest or [None])[-1]
+        split_of_folders(
+            name for name in rest if name not in known
+        )  # raises JobError for names that only resemble a split
+    class_folder = (known or rest or [None])[-1]
     if domain is None and rest:
-        domain = next((name for name in rest if name != shown), None)
-    return domain, None if is_unlabelled(shown) else shown, split
+        domain = next((name for name in rest if name != class_folder), None)
+    return domain, None if is_unlabelled(class_folder) else class_folder, split
 
 
 def compiled(option: str, pattern: str | None) -> re.Pattern | None:
-    """A regular expression of the user's. Raises JobError when it is none."""
+    """Compile a regular expression of the user. Raises JobError when it is invalid."""
     try:
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # of what a later Python may read otherwise
+            warnings.simplefilter("ignore")  # FutureWarning: a later Python may read it differently
             return None if pattern is None else re.compile(pattern)
     except (re.error, OverflowError, RecursionError) as error:
         raise JobError(f"--option {option}={pattern} is not a regular expression: {error}") from None

@@ -1,7 +1,7 @@
-"""A table of genders by image, which the user supplies for data sets that come without.
+"""Read a table of genders by image, which the user supplies for data sets without genders.
 
-Genders are words (job.datasets.image_search has those that mean men and women). A number means nothing but where the
-data set's own files define it: 1 is a woman to some and a man to others, and the domains would be swapped in silence.
+Genders are words (job.datasets.image_search lists those for men and women). Numbers are accepted only where the data
+set's own files define them: 1 is a woman in some and a man in others, and the domains would be swapped silently.
 """
 
 import unicodedata
@@ -12,10 +12,10 @@ from job.system.errors import JobError
 
 
 class Genders:
-    """The gender of each image by what the table calls it: its path below the root, its file name, or another name."""
+    """The gender of each image, by its name in the table: path below the root, file name, or another name."""
 
     def __init__(self, root: str, path: str | None, numbers: Mapping[str, str] | None = None) -> None:
-        """`numbers` are those that the data set defines. Raises JobError where the table is no such table."""
+        """Read the table; `numbers` maps numbers of the data set to words. Raises JobError for an invalid table."""
         self._by_image: dict[str, str] = {}
         if path is None:
             return
@@ -26,13 +26,15 @@ class Genders:
             if not any(map(str.isalpha, gender)):
                 known = f", or one of {', '.join(f'{n} ({word})' for n, word in numbers.items())}" if numbers else ""
                 raise JobError(
-                    f"{table}, row {number}: gender {gender} says neither man nor woman: write male or female{known}"
+                    f"{table}, row {number}: gender {gender} is neither man nor woman: write male or female{known}"
                 )
             if self._by_image.setdefault(image, gender) != gender:
-                raise JobError(f"{table}, row {number}: {image} has another gender before: correct the table")
+                raise JobError(
+                    f"{table}, row {number}: {image} has another gender in an earlier row: correct the table"
+                )
 
     def of(self, origin: str, *names: str) -> str | None:
-        """The gender of an image by its path, its file name, or one of the other names that it has."""
+        """Return the gender of an image by its path, file name or one of its other names, None if not listed."""
         for name in map(_one_form, (origin, origin.rpartition("/")[2], *names)):
             if name in self._by_image:
                 return self._by_image[name]
@@ -43,5 +45,5 @@ class Genders:
 
 
 def _one_form(name: str) -> str:
-    """Composed letters: a table may hold `é` in one character where the file system has two."""
+    """Compose letters (NFC): a table may store `é` as one character where the file system uses two."""
     return name if name.isascii() else unicodedata.normalize("NFC", name)

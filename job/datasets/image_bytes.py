@@ -1,4 +1,4 @@
-"""The bytes of an image, wherever a layout found it."""
+"""Read the encoded bytes of an image: a file, or a part of one."""
 
 import os
 import stat
@@ -6,46 +6,46 @@ from collections.abc import Iterable, Iterator
 
 import numpy as np
 
-from job.datasets.image_search import Place
+from job.datasets.image_search import Location
 
-MOST_BYTES = 1 << 28  # of one file: no photo is that large
-Stamp = tuple[int, int]  # bytes, time of the last change in ns
-# NONBLOCK: a pipe that somebody called x.jpg would be waited for without end
+MAX_BYTES = 1 << 28  # 256 MiB; photos are smaller
+Stamp = tuple[int, int]  # size in bytes, time of the last change in ns
+# NONBLOCK: opening a pipe called x.jpg would block forever
 _READ = os.O_RDONLY | getattr(os, "O_NONBLOCK", 0)
-_TOGETHER = 64  # images read in a row
-_TOGETHER_BYTES = 1 << 23  # fewer, where they are large
-PIXELS = "pixels"  # the part is text, as fer2013.csv has it: square grey pixels as decimal numbers with blanks between
+_GROUP = 64  # images read in one go
+_GROUP_BYTES = 1 << 23  # limits the group when images are large
+PIXELS = "pixels"  # kind of a part that is text, as in fer2013.csv: grey pixels of a square image as decimal numbers
 
 
-def fetch(place: Place) -> bytes:
-    """The encoded image. Raises OSError or ValueError when it cannot be had."""
+def fetch(place: Location) -> bytes:
+    """Return the encoded image. Raises OSError or ValueError when it cannot be read."""
     return _fetch(place)[0]
 
 
-def fetch_in_groups(places: Iterable[Place]) -> Iterator[list[tuple[bytes | Exception, Stamp | None]]]:
-    """The encoded images in order, or why one cannot be had; and the stamps of the files they were in.
+def fetch_in_groups(places: Iterable[Location]) -> Iterator[list[tuple[bytes | Exception, Stamp | None]]]:
+    """Yield groups of (encoded image, or the error of reading it; stamp of its file), in order.
 
-    In groups: to read and to decode in turns would empty the processor's caches again and again.
+    Groups, because alternating between reading and decoding would empty the processor's caches again and again.
     """
-    group, held = [], 0
+    group, group_bytes = [], 0
     for place in places:
         try:
             group.append(_fetch(place))
-            held += len(group[-1][0])
+            group_bytes += len(group[-1][0])
         except (OSError, ValueError) as error:
             group.append((error, stamp(place)))
-        if len(group) == _TOGETHER or held > _TOGETHER_BYTES:
+        if len(group) == _GROUP or group_bytes > _GROUP_BYTES:
             yield group
-            group, held = [], 0
+            group, group_bytes = [], 0
     if group:
         yield group
 
 
-def stamp(place: Place) -> Stamp | None:
-    """By what a change of the file is noticed without reading it; None where it cannot be looked at."""
+def stamp(place: Location) -> Stamp | None:
+    """Return size and modification time, which show a change of the file without reading it; None on an error."""
     try:
         return _stamp(os.stat(place if isinstance(place, str) else place[0]))
-    except (OSError, ValueError):  # ValueError: NUL in a name
+    except (OSError, ValueError):  # ValueError: a name that contains NUL
         return None
 
 
@@ -53,7 +53,7 @@ def _stamp(about: os.stat_result) -> Stamp:
     return about.st_size, about.st_mtime_ns
 
 
-def _fetch(place: Place) -> tuple[bytes, Stamp]:
+def _fetch(place: Location) -> tuple[bytes, Stamp]:
     whole = isinstance(place, str)
     file = os.open(place if whole else place[0], _READ)
     try:
@@ -63,8 +63,8 @@ def _fetch(place: Place) -> tuple[bytes, Stamp]:
         start, length = (0, about.st_size) if whole else place[1:3]
         if length == 0:
             raise ValueError("the file is empty")
-        if length > MOST_BYTES:
-            raise ValueError(f"it has {length >> 20} MiB")
+        if length > MAX_BYTES:
+            raise ValueError(f"the file has {length >> 20} MiB, at most {MAX_BYTES >> 20} are read")
         content = _read(file, start, length)
     finally:
         os.close(file)
@@ -74,14 +74,14 @@ def _fetch(place: Place) -> tuple[bytes, Stamp]:
 
 
 def pixels_to_pgm(text: bytes) -> bytes:
-    """Decimal numbers to a PGM picture. Raises ValueError unless they are n x n values from 0 to 255."""
+    """Convert decimal numbers to a PGM image. Raises ValueError unless they are n x n values from 0 to 255."""
     words = text.split()
     edge = int(len(words) ** 0.5)
     if not words or edge * edge != len(words):
         raise ValueError(f"{len(words)} pixels are not a square")
     try:
-        values = np.array(words, np.int64)  # raises ValueError for what is no number
-    except OverflowError:  # nor is that between 0 and 255
+        values = np.array(words, np.int64)  # raises ValueError for anything but numbers
+    except OverflowError:  # too large for int64, so not in [0, 255] either
         values = np.array([-1])
     if values.min() < 0 or values.max() > 255:
         raise ValueError("a pixel is not between 0 and 255")

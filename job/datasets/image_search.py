@@ -1,4 +1,4 @@
-"""Images found on disk, before they have a split: what the layouts of real data sets yield."""
+"""Search folders for images; the entries that layouts of files yield, and notes of what they drop."""
 
 import os
 import re
@@ -22,20 +22,20 @@ from job.system.errors import JobError
 
 _MEN = {"male", "m", "man", "men", "males", "boy", "boys"}
 _WOMEN = {"female", "f", "woman", "women", "females", "w", "girl", "girls"}
-_CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")  # a new line in a name would make two lines of a message
+_CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")  # a line break in a name would split a message into two lines
 
-Place = str | tuple[str, int, int] | tuple[str, int, int, str]  # a file, or a part of one: offset, bytes, kind
+Location = str | tuple[str, int, int] | tuple[str, int, int, str]  # a file, or a part of one: path, offset, bytes, kind
 
 
-class Found(NamedTuple):
+class ImageEntry(NamedTuple):
     """An image as a data set describes it; `domain` and `emotion` (or any other class) in the data set's own words.
 
-    `origin` is its path below the root, for people to read; `place` is what `fetch` needs. `emotion`, `subject` and
-    `split` are None where the data set says nothing of them.
+    `origin` is the path below the root, for messages; `location` is the argument of `fetch`. `domain`, `emotion`,
+    `subject` and `split` are None where the data set does not state them.
     """
 
     origin: str
-    place: Place
+    location: Location
     domain: str | None
     emotion: str | None
     subject: str | None = None
@@ -44,29 +44,30 @@ class Found(NamedTuple):
 
 @dataclass
 class Notes:
-    """What a search left out: files that cannot be read, with the reason, and how many of what was not wanted."""
+    """What a search dropped: unreadable files with the reason, and counts of unwanted files by kind."""
 
     strict: bool = False
     skipped: list[tuple[str, str]] = field(default_factory=list)
     left_out: Counter[str] = field(default_factory=Counter)
 
     def skip(self, origin: str, reason: str) -> None:
+        """Note an unreadable file."""
         self.skipped.append((origin, reason))
 
     def leave_out(self, what: str, origin: str) -> None:
-        """Count an image that is not wanted. Raises JobError where the user wants none left out in silence."""
+        """Count an image that is dropped. Raises JobError in strict mode, where no image may be dropped."""
         if self.strict:
             raise JobError(f"{origin}: {what}: remove or rename it, or leave out --strict")
         self.left_out[what] += 1
 
 
 def simple(name: object) -> str:
-    """A name without case, spaces and punctuation, by which names are compared; in one form of Unicode."""
+    """Return a name without case, spaces and punctuation, in composed Unicode, for comparisons."""
     return "".join(filter(str.isalnum, unicodedata.normalize("NFC", str(name)))).casefold()
 
 
 def same_domain(name: str | None, wanted: str | None) -> bool:
-    """Whether a data set's word for a domain is the one asked for: the same name, or both mean men, or women."""
+    """Return whether a data set's word for a domain means the wanted one: equal names, or both mean men, or women."""
     if name is None or wanted is None:
         return False
     one, other = simple(name), simple(wanted)
@@ -74,7 +75,7 @@ def same_domain(name: str | None, wanted: str | None) -> bool:
 
 
 def printable(path: str) -> str:
-    """A path as text of one line that can be written anywhere, whatever bytes the file system holds."""
+    """Return a path as one line of valid text, whatever bytes its name contains."""
     if path.isascii() and path.isprintable() and "\\" not in path:
         return path
     text = path.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace").replace("\\", "/")
@@ -84,13 +85,13 @@ def printable(path: str) -> str:
 def walk(
     root: str | Path, notes: Notes, endings: tuple[str, ...] = ENDINGS, expected: tuple[str, ...] = ()
 ) -> Iterator[tuple[str, str]]:
-    """Every plain file with such an ending, in any case, below `root`: (path, path below the root), in a fixed order.
+    """Yield (path, path below the root) of every plain file with one of the endings, in any case, in a fixed order.
 
-    In a search for images, files without an ending are looked into. Other files are counted by their ending, except
-    those `expected` beside the images. Hidden folders and those of tools and file systems are not entered but counted:
-    what lies there are thumbnails, deleted files and old copies. Links to folders are followed, each folder is entered
-    once, so that no loop of links is endless. What cannot be looked at is noted as skipped. Raises JobError when the
-    root itself cannot be.
+    In a search for images, files without an ending are checked by their first bytes. Other files are counted by their
+    ending, except those with an `expected` ending. Hidden folders and folders of tools and file systems are counted and
+    not entered: they hold thumbnails, deleted files and old copies. Links to folders are followed, and each folder is
+    entered once, so that a loop of links ends. Files and folders that cannot be read are noted as skipped. Raises
+    JobError when the root itself cannot be listed.
     """
     root = str(root)
     entered = set()
@@ -118,13 +119,13 @@ def walk(
 
 
 def _list_folder(root: str, below: str, entered: set[tuple[int, int]], notes: Notes) -> list[os.DirEntry]:
-    """The entries of a folder by name; none where it was entered before or cannot be listed."""
+    """Return the entries of a folder, sorted by name; none when it was entered before or cannot be listed."""
     folder = os.path.join(root, below) if below else root
     try:
-        about = os.stat(folder)
-        if (about.st_dev, about.st_ino) in entered:
+        status = os.stat(folder)
+        if (status.st_dev, status.st_ino) in entered:
             return []
-        entered.add((about.st_dev, about.st_ino))
+        entered.add((status.st_dev, status.st_ino))
         with os.scandir(folder) as entries:
             return sorted(entries, key=lambda entry: entry.name)
     except OSError as error:
@@ -135,7 +136,7 @@ def _list_folder(root: str, below: str, entered: set[tuple[int, int]], notes: No
 
 
 def _is_wanted(entry: os.DirEntry, endings: tuple[str, ...], expected: tuple[str, ...], notes: Notes) -> bool:
-    """Whether a file belongs to the search, by its name or content; others are counted."""
+    """Return whether the search includes a file, by its name or content; count it otherwise."""
     name = entry.name
     if is_tool_file(name):
         notes.left_out["hidden files and files of tools"] += 1
@@ -150,8 +151,8 @@ def _is_wanted(entry: os.DirEntry, endings: tuple[str, ...], expected: tuple[str
 
 
 def _holds_image(entry: os.DirEntry) -> bool:
-    """Whether a file without an ending begins as an image. Raises OSError when it cannot be read."""
+    """Return whether a file without an ending starts as an image does. Raises OSError when it cannot be read."""
     if not entry.is_file():
-        return entry.is_symlink()  # a broken link, to be noted
+        return entry.is_symlink()  # a broken link, which `walk` notes
     with open(entry.path, "rb") as file:
         return is_image(file.read(SIGNATURE_BYTES))

@@ -1,14 +1,14 @@
 """Karolinska Directed Emotional Faces (Lundqvist, Flykt & Öhman 1998): `AF01ANS.JPG`.
 
-The name says session (A, B), gender (F, M), subject (01 to 35), emotion (AF afraid, AN, DI, HA, NE, SA, SU) and angle
-(FL, HL, S, HR, FR: full left, half left, straight, half right, full right). The files lie flat, in subject folders as
-they are delivered, or in folders of any other kind.
+A file name consists of session (A, B), gender (F, M), subject (01 to 35), emotion (AF afraid, AN, DI, HA, NE, SA, SU)
+and angle (FL, HL, S, HR, FR: full left, half left, straight, half right, full right). The files may be in one folder,
+in subject folders as distributed, or in any other folders.
 """
 
 import re
 from collections.abc import Iterator
 
-from job.datasets.image_search import Found, Notes, walk
+from job.datasets.image_search import ImageEntry, Notes, walk
 from job.datasets.layout import file_layout
 from job.system.errors import JobError
 
@@ -16,11 +16,11 @@ _NAME = re.compile(r"([AB])([FM])(\d\d)(AF|AN|DI|HA|NE|SA|SU)(FL|HL|S|HR|FR)", r
 _ANGLES = ("FL", "HL", "S", "HR", "FR")
 
 
-def find(root: str, notes: Notes, *, source: str | None, target: str | None, angles: str) -> Iterator[Found]:
-    """Every photo from one of the `angles` ("S", "HL,S,HR" or "all"). Both sessions of a person are one subject."""
+def find(root: str, notes: Notes, *, source: str | None, target: str | None, angles: str) -> Iterator[ImageEntry]:
+    """Yield the photos from the `angles` ("S", "HL,S,HR" or "all"). Both sessions of a person are one subject."""
     wanted = set(_ANGLES) if angles.lower() == "all" else {angle.strip().upper() for angle in angles.split(",")}
     if not wanted <= set(_ANGLES):
-        raise JobError(f"--option angles={angles}: wants some of {','.join(_ANGLES)}, or all")
+        raise JobError(f"--option angles={angles}: expected some of {','.join(_ANGLES)}, or all")
     for path, origin in walk(root, notes):
         match = _NAME.fullmatch(origin.rpartition("/")[2].rpartition(".")[0].strip())
         if match is None:
@@ -30,7 +30,7 @@ def find(root: str, notes: Notes, *, source: str | None, target: str | None, ang
         if angle not in wanted:
             notes.left_out["photos from another angle"] += 1
             continue
-        yield Found(origin, path, gender, emotion, gender + number)
+        yield ImageEntry(origin, path, gender, emotion, gender + number)
 
 
 LAYOUT = file_layout("kdef", find, angles="S")

@@ -1,4 +1,4 @@
-"""What a layout yields: the records of a dataset, and how to read one as pixels."""
+"""Define layouts: they list the records of a data set and read the pixels of a record."""
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
@@ -13,10 +13,9 @@ from job.vocabulary import EMOTIONS, UNLABELLED
 class Record(NamedTuple):
     """One sample before it is written to a shard.
 
-    `key` is unique within its domain and split; `label` indexes the class names and is UNLABELLED where the data set
-    has none; `subject` is None where it is not known; `origin` is the path (or the recipe) that the pixels come from;
-    `payload` is whatever the layout's `read` needs, and is picklable, or where the JPEG of an image on disk lies
-    (job.shards.writing.convert).
+    `key` is unique within its domain and split; `label` indexes the class names, or is UNLABELLED where the data set
+    has no label; `subject` is None when it is unknown; `origin` is the path (or recipe) of the pixels; `payload` is a
+    picklable argument of the layout's `read`, or the location of a converted JPEG (job.shards.writing.convert).
     """
 
     key: str
@@ -38,17 +37,17 @@ def _classes_of(root: str | None, options: dict[str, Any]) -> Classes:
 
 @dataclass(frozen=True, slots=True)
 class Layout:
-    """A dataset on disk (or a generator) seen as records.
+    """A data set on disk, or a generator of one, as records.
 
     `records(root, seed, **options)` lists every record; `read(record, size)` returns its pixels as uint8 [H, W, 3] in
-    RGB, of any size: the writer resizes and encodes both domains in exactly the same way. `options` names the keyword
-    arguments of `records` that a user may set, with their defaults, which say of what kind they are; one of None is a
-    text, or a number where `numbers` names it. `size` is the edge of a shard's images in pixels unless the user asks
-    for another.
+    RGB, of any size: the writer resizes and encodes both domains in exactly the same way. `options` holds the keyword
+    arguments of `records` that a user may set, with their defaults. The type of a default is the type of the option;
+    where the default is None it is text, or an integer if `numbers` lists it. `size` is the default edge of a shard's
+    images in pixels.
 
-    Data sets of files give `find(root, notes, **options)` in place of both: it yields the images as they are described
-    on disk (job.datasets.image_search); job.shards.writing converts them and makes records of them. `classes_of(root,
-    options)` says which words for a class count, job.datasets.class_names.
+    Layouts of files define `find(root, notes, **options)` instead: it yields an ImageEntry per image
+    (job.datasets.image_search), which job.shards.writing converts and makes into records. `classes_of(root, options)`
+    returns the classes (job.datasets.class_names).
     """
 
     name: str
@@ -63,14 +62,14 @@ class Layout:
     classes_of: Callable[[str | None, dict[str, Any]], Classes] = _classes_of
 
 
-# What every layout of files lets the user set, with the defaults.
+# The options of every layout of files, with their defaults.
 OPTIONS = {"source": "male", "target": "female", "val": 0.1, "test": 0.15, "subjects": True}
 
 
 def file_layout(
     name: str, find, *, size: int = 64, needs_root: bool = True, numbers=(), classes_of=_classes_of, **options: Any
 ) -> Layout:
-    """A layout of images in files; `options` are its own, beside OPTIONS."""
+    """Return a layout of images in files; `options` are its own options, besides OPTIONS."""
     return Layout(
         name,
         EMOTIONS,

@@ -1,12 +1,12 @@
-"""MNIST (source) and MNIST-M (target), the first experiment of Ganin et al. 2016, sec. 5.2.4.
+"""Read MNIST (source) and make MNIST-M (target), the first experiment of Ganin et al. 2016, sec. 5.2.4.
 
-MNIST-M is made here as the paper describes: the absolute difference of a random colour patch and the digit. It is a
-re-creation, not the file that the authors released; say so beside every figure. The root holds
+MNIST-M is made as the paper describes: the absolute difference of a random colour patch and the digit. It is a
+re-creation, not the file that the authors released; state this with every result. The root contains
 
     mnist/train-images-idx3-ubyte[.gz]  train-labels-idx1-ubyte[.gz]  t10k-images-...  t10k-labels-...
-    photos/*.jpg                        any colour photos of 28 x 28 pixels or more; the paper took BSDS500
+    photos/*.jpg                        any colour photos of 28 x 28 pixels or more; the paper used BSDS500
 
-Test pictures are made from other photos than those for training and validation: a fifth of them.
+Test images use a fifth of the photos, training and validation the others.
 """
 
 import gzip
@@ -31,10 +31,10 @@ _FILES = {"train": "train", "test": "t10k"}
 def records(
     root: str, seed: int, *, val: int = 5000, train: int | None = None, test: int | None = None
 ) -> list[Record]:
-    """Every digit twice, as MNIST and as MNIST-M.
+    """List every digit twice, as MNIST and as MNIST-M.
 
-    `val` is how many of the 60,000 training digits, the last ones, are held out; `train` and `test` limit the others.
-    Raises JobError when files are missing or damaged, or the numbers do not fit.
+    `val` is the number of training digits, counted from the end of the 60,000, that become the validation split;
+    `train` and `test` limit the other splits. Raises JobError for missing or damaged files and numbers out of range.
     """
     folder = Path(root)
     labels = {part: _read_idx(_idx_file(folder, f"{name}-labels-idx1-ubyte"), 1) for part, name in _FILES.items()}
@@ -43,7 +43,7 @@ def records(
         if images.shape != (len(labels[part]), EDGE, EDGE):
             raise JobError(
                 f"{folder}/mnist: {name} has images {images.shape} for {len(labels[part])} labels: "
-                "get the four original files again"
+                "download the four original files again"
             )
     kept = len(labels["train"]) - val
     for option, value, most in (
@@ -59,7 +59,7 @@ def records(
         "test": ("test", range(test or len(labels["test"]))),
     }
     photos = _share_photos(folder, seed)
-    listed = []
+    result = []
     for split, (part, span) in spans.items():
         images = _idx_file(folder, f"{_FILES[part]}-images-idx3-ubyte")
         backgrounds = photos[split]
@@ -69,8 +69,8 @@ def records(
             digit = f"{images.relative_to(folder)}#{index}"
             pick, down, right = draws[index].tolist()
             photo = backgrounds[int(pick * len(backgrounds))]
-            listed.append(Record(subject, SOURCE, split, label, subject, digit, (str(images), index, None, 0.0, 0.0)))
-            listed.append(
+            result.append(Record(subject, SOURCE, split, label, subject, digit, (str(images), index, None, 0.0, 0.0)))
+            result.append(
                 Record(
                     subject,
                     TARGET,
@@ -81,11 +81,11 @@ def records(
                     (str(images), index, str(photo), down, right),
                 )
             )
-    return listed
+    return result
 
 
 def read(record: Record, size: int) -> np.ndarray:
-    """The picture of a record, uint8 [28, 28, 3]; `size` is left to the writer."""
+    """Return the image of a record, uint8 [28, 28, 3]; `size` is ignored, because the writer resizes."""
     images, index, photo, down, right = record.payload
     digit = np.repeat(_read_idx(Path(images), 3)[index][:, :, None], 3, axis=2)
     if photo is None:
@@ -94,25 +94,25 @@ def read(record: Record, size: int) -> np.ndarray:
 
 
 def blend(patch: np.ndarray, digit: np.ndarray) -> np.ndarray:
-    """MNIST-M: |patch - digit| per channel, uint8 [28, 28, 3] both."""
+    """Return |patch - digit| per channel; all are uint8 [28, 28, 3]."""
     return np.abs(patch.astype(np.int16) - digit.astype(np.int16)).astype(np.uint8)
 
 
 def _patch(photo: np.ndarray, down: float, right: float) -> np.ndarray:
-    """The 28 x 28 patch whose corner lies at these fractions in [0, 1) of the places where it could."""
+    """Return the 28 x 28 patch whose corner is at these fractions, in [0, 1), of all possible positions."""
     top = int(down * (photo.shape[0] - EDGE + 1))
     left = int(right * (photo.shape[1] - EDGE + 1))
     return photo[top : top + EDGE, left : left + EDGE]
 
 
 def _share_photos(folder: Path, seed: int) -> dict[str, list[Path]]:
-    """Photos for each split: a seeded fifth for test, the others for train and val."""
+    """Assign photos to splits: a seeded fifth to test, the others to train and val."""
     photos = sorted((folder / "photos").glob("*.jpg"))
     if len(photos) < 2:
         raise JobError(f"{folder}/photos has {len(photos)} .jpg files: put 2 or more colour photos there (BSDS500's)")
     shuffled = [photos[i] for i in permutation(mix(seed, "photos"), len(photos))]
-    held_out = max(1, len(photos) // 5)
-    return {"train": shuffled[held_out:], "val": shuffled[held_out:], "test": shuffled[:held_out]}
+    test_photos = max(1, len(photos) // 5)
+    return {"train": shuffled[test_photos:], "val": shuffled[test_photos:], "test": shuffled[:test_photos]}
 
 
 def _idx_file(folder: Path, name: str) -> Path:
@@ -120,23 +120,25 @@ def _idx_file(folder: Path, name: str) -> Path:
         if path.is_file():
             return path
     raise JobError(
-        f"{folder}/mnist/{name}[.gz] is missing: --root must hold mnist/ with the four original idx files, and photos/"
+        f"{folder}/mnist/{name}[.gz] is missing: --root needs mnist/ with the four original idx files, and photos/"
     )
 
 
 @lru_cache(maxsize=4)
 def _read_idx(path: Path, dimensions: int) -> np.ndarray:
-    """A file of the idx format: two zero bytes, type 8 (uint8), the number of dimensions, their sizes, the values."""
+    """Read an idx file: two zero bytes, type 8 (uint8), the number of dimensions, their sizes, the values."""
     try:
         content = gzip.decompress(path.read_bytes()) if path.suffix == ".gz" else path.read_bytes()
     except (OSError, EOFError, zlib.error) as error:
-        raise JobError(f"cannot read {path} ({error}): get the file again") from None
+        raise JobError(f"cannot read {path} ({error}): download the file again") from None
     head = 4 + 4 * dimensions
     shape = ()
     if content[:4] == bytes((0, 0, 8, dimensions)) and len(content) >= head:
         shape = struct.unpack_from(f">{dimensions}I", content, 4)
     if not shape or len(content) != head + math.prod(shape):
-        raise JobError(f"{path} is not an idx file of {dimensions} dimensions, or was cut short: get the file again")
+        raise JobError(
+            f"{path} is not an idx file of {dimensions} dimensions, or is truncated: download the file again"
+        )
     return np.frombuffer(content, np.uint8, offset=head).reshape(shape)
 
 

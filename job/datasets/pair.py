@@ -1,8 +1,8 @@
-"""Two data sets of any layouts as the two domains: `--source ckplus:/data/CK+ --target jaffe:/data/jaffe`.
+"""Combine two data sets of any layouts as the two domains: `--source ckplus:/data/CK+ --target jaffe:/data/jaffe`.
 
-Everything in a data set belongs to its domain, whatever genders or domains it has of its own. An option of a side's
-layout is given with the role before it (`source_ferplus=FILE`, `target_subject=REGEX`), or as it is to every side that
-has it (`ferplus=FILE`). The option `classes` alone also says which classes the pair has.
+Every image of a data set belongs to its side's domain, whatever genders or domains it has itself. An option with a role
+before it (`source_ferplus=FILE`, `target_subject=REGEX`) sets the option of that side's layout; without a role
+(`ferplus=FILE`) it applies to every side that has it. The option `classes` without a role also sets the pair's classes.
 """
 
 import os
@@ -11,36 +11,38 @@ from typing import Any
 
 from job.datasets import LAYOUTS, find_layout
 from job.datasets.class_names import Classes, read_classes
-from job.datasets.image_search import Found, Notes
+from job.datasets.image_search import ImageEntry, Notes
 from job.datasets.layout import OPTIONS, Layout, file_layout
 from job.system.errors import JobError
 from job.vocabulary import DOMAINS, SOURCE, TARGET
 
-_NO_SIDES = ("pair", "faces", "mnist-m")  # the last two are made, and have both domains
+_NO_SIDES = ("pair", "faces", "mnist-m")  # the last two are generated with both domains
 _SIDES = [find_layout(name) for name in LAYOUTS if name not in _NO_SIDES]
 
 
 def _own(layout: Layout) -> dict[str, Any]:
-    """The options of a layout that not every layout of files has, with their defaults."""
+    """Return the options that are specific to a layout, with their defaults."""
     return {option: default for option, default in layout.options.items() if option not in OPTIONS}
 
 
 _OPTIONS = sorted({option for layout in _SIDES for option in _own(layout)})
 
 
-def find(root: str | None, notes: Notes, *, source: str | None, target: str | None, **options: Any) -> Iterator[Found]:
-    """The images of both; no subject of one is taken for one of the other."""
+def find(
+    root: str | None, notes: Notes, *, source: str | None, target: str | None, **options: Any
+) -> Iterator[ImageEntry]:
+    """Yield the images of both data sets; subjects get the role as a prefix, so that the two never share one."""
     options |= {SOURCE: source, TARGET: target}
     _check_used(options)
     for role in DOMAINS:
         layout, folder = _data_set(role, options[role])
-        for found in layout.find(folder, notes, source=None, target=None, **_side_options(role, layout, options)):
-            subject = None if found.subject is None else f"{role}-{found.subject}"
-            yield found._replace(domain=role, subject=subject, origin=f"{role}/{found.origin}")
+        for entry in layout.find(folder, notes, source=None, target=None, **_side_options(role, layout, options)):
+            subject = None if entry.subject is None else f"{role}-{entry.subject}"
+            yield entry._replace(domain=role, subject=subject, origin=f"{role}/{entry.origin}")
 
 
 def classes_of(root: str | None, options: dict[str, Any]) -> Classes:
-    """The classes that the option names, or else those of the source's data set."""
+    """Return the classes of the option, or else those of the source's data set."""
     if options["classes"] is not None:
         return read_classes(options["classes"])
     layout, folder = _data_set(SOURCE, options[SOURCE])
@@ -48,12 +50,12 @@ def classes_of(root: str | None, options: dict[str, Any]) -> Classes:
 
 
 def folders_of(options: dict[str, Any]) -> dict[str, str]:
-    """The folders of both data sets by the option that names them. Raises JobError as `find` does."""
+    """Return the folders of both data sets by their option. Raises JobError as `find` does."""
     return {f"--{role}": _data_set(role, options[role])[1] for role in DOMAINS}
 
 
 def _side_options(role: str, layout: Layout, options: dict[str, Any]) -> dict[str, Any]:
-    """The options of one side's layout: the role's own, those given to both, the defaults, in this order."""
+    """Return the options of one side's layout: those with its role, else those without a role, else the defaults."""
     side = _own(layout)
     for option in _OPTIONS:
         value = options[f"{role}_{option}"]
@@ -74,16 +76,16 @@ def _check_used(options: dict[str, Any]) -> None:
             raise JobError(f"--option {option}={options[option]}: neither {names} has an option {option}: remove it")
 
 
-def _data_set(role: str, said: str | None) -> tuple[Layout, str]:
-    """Layout and folder of one of the two."""
-    name, _, folder = (said or "").partition(":")
+def _data_set(role: str, value: str | None) -> tuple[Layout, str]:
+    """Parse LAYOUT:DIR of one side into layout and folder. Raises JobError when it is invalid."""
+    name, _, folder = (value or "").partition(":")
     if not name or not folder:
-        raise JobError(f"layout pair wants --{role} LAYOUT:DIR, such as jaffe:/data/jaffe, and not {said!r}")
+        raise JobError(f"layout pair expects --{role} LAYOUT:DIR, such as jaffe:/data/jaffe, not {value!r}")
     layout = find_layout(name)
     if layout not in _SIDES:
-        raise JobError(f"--{role} {said}: {name} is not a layout of one data set on disk: choose another")
+        raise JobError(f"--{role} {value}: {name} is not a layout of one data set on disk: choose another")
     if not os.path.isdir(folder):
-        raise JobError(f"--{role} {said}: there is no folder {folder}")
+        raise JobError(f"--{role} {value}: there is no folder {folder}")
     return layout, folder
 
 

@@ -1,9 +1,9 @@
 """RAF-DB, basic emotions (Li, Deng & Du 2017): `EmoLabel/list_patition_label.txt` (spelt so), or class folders 1 to 7.
 
 Gender is in `Annotation/manual/train_00001_manu_attri.txt`: five landmarks, then 0 man, 1 woman, 2 unsure, then race
-and age. Class folders come without it: `--option gender=FILE`, a table with the columns image (a path below the root, a
-file name, or `train_00001.jpg` as the list has it) and gender (a word, or a number as in the attribute files). The
-official test split is kept and val is taken out of train. Subjects are not known.
+and age. Class folders have no genders: `--option gender=FILE` is a table with the columns image (a path below the root,
+a file name, or `train_00001.jpg` as in the list) and gender (a word, or a number as in the attribute files). The
+official test split is kept and val is taken from train. Subjects are not known.
 """
 
 import os
@@ -13,7 +13,7 @@ from pathlib import Path
 
 from job.datasets.classes import label_of, name_of
 from job.datasets.gender import Genders
-from job.datasets.image_search import ENDINGS, Found, Notes, printable, walk
+from job.datasets.image_search import ENDINGS, ImageEntry, Notes, printable, walk
 from job.datasets.layout import file_layout
 from job.datasets.split_names import split_of, split_of_folders
 from job.system.errors import JobError
@@ -24,13 +24,13 @@ _GENDERS = {"0": "male", "1": "female", "2": "unsure"}
 
 def find(
     root: str, notes: Notes, *, source: str | None, target: str | None, images: str, gender: str | None
-) -> Iterator[Found]:
-    """Every image; `images` is aligned (100 x 100 px) or original. The root is `basic` or a folder around it."""
+) -> Iterator[ImageEntry]:
+    """Yield every image; `images` is aligned (100 x 100 px) or original. The root is `basic` or a folder around it."""
     if images not in ("aligned", "original"):
-        raise JobError(f"--option images={images}: wants aligned or original")
+        raise JobError(f"--option images={images}: expected aligned or original")
     listed = next((path for path, _ in walk(root, Notes(), _LISTS)), None)
     genders = Genders(root, gender, _GENDERS)
-    needed = source is not None and not genders  # in a pair, which names no domains, none are
+    needed = source is not None and not genders  # a pair (source is None) needs no genders
     if listed is None:
         yield from _class_folders(root, notes, genders, needed)
         return
@@ -46,23 +46,23 @@ def find(
             raise JobError(f"{where}: {name[:80]!r} is not of the form train_00001.jpg")
         path = files.get(stem + "_aligned") or files.get(stem)
         if path is None:
-            notes.skip(printable(name), f"named in {os.path.basename(listed)}, and not there")
+            notes.skip(printable(name), f"listed in {os.path.basename(listed)}, but missing")
             continue
         origin = printable(os.path.relpath(path, root).replace(os.sep, "/"))
         person = genders.of(origin, stem, stem + ".jpg") or _gender(people.get(stem + "_manu_attri"))
-        yield Found(origin, path, person, name_of("rafdb", code), None, split)
+        yield ImageEntry(origin, path, person, name_of("rafdb", code), None, split)
 
 
 def _read_list(path: str) -> Iterator[tuple[str, str, str]]:
-    """Where it stands, name of the image and number of the emotion of each line: `train_00001.jpg 5`.
+    """Yield (file and line, name of the image, number of the emotion) of each line such as `train_00001.jpg 5`.
 
-    Blanks, tabs, commas and semicolons separate; columns after the second are passed over, and so is a header. Raises
-    JobError for a line of another kind, or where the file cannot be read.
+    Blanks, tabs, commas and semicolons separate columns; a header and columns after the second are ignored. Raises
+    JobError for a line of another form, or when the file cannot be read.
     """
     try:
         lines = Path(path).read_text(encoding="utf-8-sig").splitlines()
     except (OSError, ValueError) as error:
-        raise JobError(f"cannot read {path} ({error}): get it again from RAF-DB's archive") from None
+        raise JobError(f"cannot read {path} ({error}): extract it again from RAF-DB's archive") from None
     for number, line in enumerate(lines, 1):
         cells = [cell.strip('"') for cell in re.split(r"[\s,;]+", line.strip())]
         if cells == [""]:
@@ -74,16 +74,16 @@ def _read_list(path: str) -> Iterator[tuple[str, str, str]]:
             raise JobError(f"{path}, line {number}: {line[:80]!r} is not of the form train_00001.jpg 5: correct it")
 
 
-def _class_folders(root: str, notes: Notes, genders: Genders, needed: bool) -> Iterator[Found]:
+def _class_folders(root: str, notes: Notes, genders: Genders, needed: bool) -> Iterator[ImageEntry]:
     for path, origin in walk(root, notes, expected=(".csv", ".txt")):
         if needed:
-            raise _no_genders(f"{root} has no EmoLabel/{_LISTS[0]}, and class folders come without")
+            raise _no_genders(f"{root} has no EmoLabel/{_LISTS[0]}, and class folders have no genders")
         *folders, name = origin.split("/")
         code = folders[-1] if folders else ""
         split = split_of_folders(folders) or split_of(name.partition("_")[0])
         stem = name.rpartition(".")[0].removesuffix("_aligned")
         emotion = name_of("rafdb", code) if code.isdigit() else code if label_of(code) is not None else None
-        yield Found(origin, path, genders.of(origin, stem, stem + ".jpg"), emotion, None, split)
+        yield ImageEntry(origin, path, genders.of(origin, stem, stem + ".jpg"), emotion, None, split)
 
 
 def _no_genders(detail: str) -> JobError:
@@ -94,7 +94,7 @@ def _no_genders(detail: str) -> JobError:
 
 
 def _by_stem(basic: Path, folder: str, notes: Notes, endings: tuple[str, ...] = ENDINGS) -> dict[str, str]:
-    """Files below any folder of that name, by their names without ending."""
+    """Map the names (without ending) of files below any folder of that name to their paths."""
     return {
         origin.rpartition("/")[2].rpartition(".")[0]: path
         for path, origin in walk(basic, notes, endings, expected=(".txt",))
@@ -103,7 +103,7 @@ def _by_stem(basic: Path, folder: str, notes: Notes, endings: tuple[str, ...] = 
 
 
 def _gender(path: str | None) -> str | None:
-    """What an attribute file says on its sixth line; None where there is no such file or line."""
+    """Read the gender on the sixth line of an attribute file; None when there is no such file or line."""
     if path is None:
         return None
     try:

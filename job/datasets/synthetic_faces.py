@@ -1,7 +1,7 @@
-"""Synthetic faces: men are the source, women the target, seven expressions driven by FACS action units.
+"""Draw synthetic faces: men are the source, women the target; seven expressions driven by FACS action units.
 
-The embedded default data set: nothing to download, every picture a pure function of (seed, domain, subject, index).
-How the faces are made and how hard they are: docs/faces.md.
+The default data set: nothing to download, every image is a pure function of (seed, domain, subject, index).
+docs/faces.md explains how the faces are made and how difficult they are.
 """
 
 from functools import lru_cache
@@ -17,19 +17,22 @@ from job.system.errors import JobError
 from job.vocabulary import DOMAINS, EMOTIONS, SOURCE, SPLITS
 
 PER_SUBJECT = 25
-SUBJECT_BLOCK = 1_000_000  # subjects of a split are numbered from SUBJECT_BLOCK * split: disjoint whatever the sizes
-_MOST = PER_SUBJECT * SUBJECT_BLOCK
-IDENTITY = 2**32 - 1  # the index whose random stream draws the subject itself
+SUBJECT_BLOCK = 1_000_000  # subjects of split i are numbered from i * SUBJECT_BLOCK: disjoint at any size
+_MAX_SAMPLES = PER_SUBJECT * SUBJECT_BLOCK
+IDENTITY = 2**32 - 1  # the index whose random stream draws the identity of the subject
 
 
 def records(
     root: Path | None = None, seed: int = 0, *, train: int = 6000, val: int = 1000, test: int = 1500
 ) -> list[Record]:
-    """`train`, `val` and `test` pictures for each domain, PER_SUBJECT a subject, every emotion equally often (+-1)."""
+    """List `train`, `val` and `test` images per domain, PER_SUBJECT per subject, each emotion equally often (+-1).
+
+    Raises JobError for a number out of range.
+    """
     for split, count in zip(SPLITS, (train, val, test)):
-        if not 1 <= count <= _MOST:
-            raise JobError(f"layout faces: option {split}={count} must be between 1 and {_MOST}")
-    listed = []
+        if not 1 <= count <= _MAX_SAMPLES:
+            raise JobError(f"layout faces: option {split}={count} must be between 1 and {_MAX_SAMPLES}")
+    result = []
     for domain_index, domain in enumerate(DOMAINS):
         for split_index, (split, count) in enumerate(zip(SPLITS, (train, val, test))):
             shuffle = _generator(seed, domain_index, split_index * SUBJECT_BLOCK, IDENTITY - 1)
@@ -39,12 +42,12 @@ def records(
                 person = f"{'man' if domain == SOURCE else 'woman'}-{split}-{i // PER_SUBJECT:04d}"
                 recipe = (seed, domain_index, number, index)
                 key = f"{person}-{index:02d}"
-                listed.append(Record(key, domain, split, label, person, f"faces:{seed}/{key}", recipe))
-    return listed
+                result.append(Record(key, domain, split, label, person, f"faces:{seed}/{key}", recipe))
+    return result
 
 
 def read(record: Record, size: int) -> np.ndarray:
-    """Render one record: uint8 RGB [size, size, 3]."""
+    """Render one record as uint8 RGB [size, size, 3]."""
     seed, domain_index, subject, index = record.payload
     rng = _generator(seed, domain_index, subject, index)
     face = express(EMOTIONS[record.label], rng)

@@ -1,4 +1,4 @@
-"""The contact sheet of docs/faces.md: python -m job.datasets.synthetic_faces_sheet docs/faces.jpg"""
+"""Draw the contact sheet of docs/faces.md: python -m job.datasets.synthetic_faces_sheet docs/faces.jpg"""
 
 import sys
 
@@ -10,8 +10,8 @@ from job.vocabulary import DOMAINS, EMOTIONS
 
 
 def contact_sheet(people: int = 4, size: int = 96, seed: int = 0) -> np.ndarray:
-    """uint8 RGB [7 size, 2 people size, 3]: a row an emotion, a column a person, women on the right."""
-    listed = records(None, seed, train=40 * 25, val=0, test=0)
+    """Return uint8 RGB [7 size, 2 people size + size / 8, 3]: rows are emotions, columns people, women on the right."""
+    listed = records(None, seed, train=40 * 25, val=1, test=1)
     gap = np.full((len(EMOTIONS) * size, size // 8, 3), 255, np.uint8)
     halves = []
     for domain in DOMAINS:

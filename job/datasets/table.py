@@ -1,9 +1,9 @@
-"""Tables with a header and a row for each image: reading them, and the layout `csv`.
+"""Read tables with a header and a row for each image; the layout `csv`.
 
-The columns are path, domain and emotion (or class, or label), and, where known, subject and split; in any order and
-case, other columns are passed over. Rows of the target may leave the emotion empty. Paths are relative to the folder of
-the table, or absolute. `--option table=FILE` names it unless it is the only .csv of the root. In a pair the columns
-domain and emotion may be missing.
+The columns are path, domain and emotion (or class, or label), and optionally subject and split, in any order and case;
+other columns are ignored. The emotion may be empty in rows of the target. Paths are relative to the folder of the
+table, or absolute. `--option table=FILE` names the table unless it is the only one below the root. In a pair the
+columns domain and emotion are optional.
 """
 
 import csv
@@ -15,20 +15,20 @@ from pathlib import Path
 
 from job.datasets.class_names import is_unlabelled
 from job.datasets.file_kinds import is_tool_file
-from job.datasets.image_search import Found, Notes, printable, same_domain, simple
+from job.datasets.image_search import ImageEntry, Notes, printable, same_domain, simple
 from job.datasets.layout import file_layout
 from job.datasets.split_names import read_split, split_of_folders
 from job.system.errors import JobError
 
-_CLASSES = ("emotion", "class", "label")  # columns that say the class: the first that the table has
+_CLASSES = ("emotion", "class", "label")  # columns of the class: the first that the table has counts
 
 
 def find(
     root: str, notes: Notes, *, source: str | None, target: str | None, table: str | None, classes: str | None = None
-) -> Iterator[Found]:
-    """Every row of the table, once. Without `source`, as in a pair, no row needs a domain or an emotion.
+) -> Iterator[ImageEntry]:
+    """Yield every row of the table once. Without `source`, as in a pair, rows need no domain and no emotion.
 
-    Raises JobError for a table that lacks a column or has a bad row, or a row of the source that says no emotion.
+    Raises JobError for a missing column, an invalid row, and a row of the source without an emotion.
     """
     path = _table(Path(root), table)
     alone = source is not None
@@ -41,25 +41,27 @@ def find(
         emotion = None if column is None or is_unlabelled(row[column]) else row[column]
         if emotion is None and same_domain(domain, source):
             raise JobError(f"{path}, row {number} of the source has no {column}: complete it, or remove the row")
-        said = (domain, emotion, row.get("subject") or None, _split(f"{path}, row {number}", row, name))
+        description = (domain, emotion, row.get("subject") or None, _split(f"{path}, row {number}", row, name))
         if name in listed:
-            if listed[name] != said:
-                raise JobError(f"{path}, row {number}: {name} is listed before, and otherwise: correct the table")
+            if listed[name] != description:
+                raise JobError(
+                    f"{path}, row {number}: {name} differs from an earlier row of the same image: correct the table"
+                )
             continue
-        listed[name] = said
-        yield Found(printable(name), os.path.join(path.parent, name), *said)
+        listed[name] = description
+        yield ImageEntry(printable(name), os.path.join(path.parent, name), *description)
 
 
 def _split(where: str, row: dict[str, str], name: str) -> str | None:
-    """The split by the column of that name (or of FER2013's), or else by the folders of the path."""
+    """Return the split by the column `split` (or `usage`, as in FER2013), or else by the folders of the path."""
     column = next((column for column in ("split", "usage") if column in row), None)
     return split_of_folders(_folders(name)) if column is None else read_split(row[column], where)
 
 
 def _file_name(folder: Path, name: str) -> str:
-    """The path of an image as the file system has it.
+    """Return the path of an image as the file system spells it.
 
-    A table from Windows has backslashes, and one from macOS may hold letters in another form of Unicode than the disk.
+    A table from Windows has backslashes, and one from macOS may use another form of Unicode than the disk.
     """
     if "\\" in name and not _exists(folder, name):
         name = name.replace("\\", "/")
@@ -77,19 +79,19 @@ def _exists(folder: Path, name: str) -> bool:
 
 
 def _folders(name: str) -> list[str]:
-    """The folders of a path below the table's; none of an absolute path, which passes through the user's own."""
+    """Return the folders of a relative path; none for an absolute path, which also contains the user's own folders."""
     return [] if os.path.isabs(name) else [part for part in name.split("/")[:-1] if part != ".."]
 
 
 def read_table(path: Path, columns: tuple[str, ...]) -> Iterator[tuple[int, dict[str, str]]]:
-    """The rows of a CSV file (comma, semicolon or tab) by column, with their line numbers.
+    """Yield the rows of a CSV file (comma, semicolon or tab) as (line number, values by column).
 
-    The names of columns are compared without case and spaces. Raises JobError when the file cannot be read, or lacks a
-    column or a row a value.
+    Names of columns are compared without case and spaces. Raises JobError when the file cannot be read, or one of the
+    `columns` is missing or empty.
     """
     try:
-        if not stat.S_ISREG(os.stat(path).st_mode):  # a pipe would be waited for without end
-            raise JobError(f"{path} is no plain file: give the path of the table")
+        if not stat.S_ISREG(os.stat(path).st_mode):  # opening a pipe would block forever
+            raise JobError(f"{path} is not a plain file: give the path of the table")
         with open(path, newline="", encoding="utf-8-sig") as file:
             head = file.readline()
             delimiter = max(",;\t", key=head.count)
@@ -107,15 +109,15 @@ def read_table(path: Path, columns: tuple[str, ...]) -> Iterator[tuple[int, dict
                         raise JobError(f"{path}, row {number} has no {column}: complete it, or remove the row")
                 yield number, values
     except UnicodeDecodeError:
-        raise JobError(f"{path} is not text in UTF-8: save it as such") from None
-    except (csv.Error, ValueError) as error:  # ValueError: a path that holds NUL
+        raise JobError(f"{path} is not text in UTF-8: save it in UTF-8") from None
+    except (csv.Error, ValueError) as error:  # ValueError: a path that contains NUL
         raise JobError(f"{path} is not a CSV table ({error}): correct it") from None
     except OSError as error:
         raise JobError(f"cannot read {path} ({error.strerror}): give the path of the table") from None
 
 
 def option_path(root: str, path: str) -> Path:
-    """A path given with an option: as the user sees it, or below the root."""
+    """Resolve the path of an option: relative to the working directory if it exists there, else to the root."""
     return Path(path) if os.path.exists(path) else Path(root, path)
 
 

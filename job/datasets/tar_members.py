@@ -1,6 +1,6 @@
-"""The members of a foreign tar: every one is read from where it lies, or known with the reason why it cannot be.
+"""List the members of a foreign tar, each with the position of its bytes or the reason why it cannot be read.
 
-Links within the tar are followed. A tar to whose end another was joined (`cat a.tar b.tar`) is read to the end.
+Links within the tar are followed. Concatenated tars (`cat a.tar b.tar`) are read to the end.
 """
 
 import os
@@ -23,11 +23,11 @@ _COMPRESSED = {
 }
 _MOST_LINKS = 40
 _BLOCK = tarfile.BLOCKSIZE
-_BLOCKS = 2048  # read at once where zeros are expected
+_BLOCKS = 2048  # read at once between concatenated tars, where zeros are expected
 
 
 class Member(NamedTuple):
-    """A file in a tar: where its bytes lie in the tar's file, and why they cannot be used, if they cannot."""
+    """A file in a tar: position of its bytes in the tar, and the reason when they cannot be used."""
 
     name: str  # without "./" and leading slashes
     offset: int
@@ -36,9 +36,10 @@ class Member(NamedTuple):
 
 
 def read_parts(path: str, origin: str, notes: Notes) -> tuple[list[list[Member]], bool]:
-    """The members of each archive in the file, in order: one, unless others were joined to it; and whether it is whole.
+    """Return the members of each archive in the file, in order, and whether the file is complete.
 
-    Damage ends the last part and is noted as skipped. Raises JobError for a compressed file.
+    Concatenated tars have several archives. Damage ends the last one and is noted as skipped. Raises JobError for a
+    compressed file.
     """
     parts: list[list[Member]] = []
     try:
@@ -54,34 +55,34 @@ def read_parts(path: str, origin: str, notes: Notes) -> tuple[list[list[Member]]
                     parts.append(_resolve(infos))
     except JobError:
         raise
-    except Exception as error:  # foreign headers make tarfile raise whatever it likes, and it is about this file
+    except Exception as error:  # tarfile raises errors of many types for malformed headers
         notes.skip(origin, f"damaged: {brief(error)}")
         return parts, False
     return parts, True
 
 
 def _read_part(file: BinaryIO, start: int, size: int, members: list[tarfile.TarInfo]) -> int | None:
-    """Add the members of the archive that begins at `start`; the start of the next one, None where none follows.
+    """Add the members of the archive at `start`; return the start of the next archive, None after the last.
 
-    Raises TarError (or whatever tarfile raises) where it is damaged, after what is whole has been added.
+    Raises TarError, or any other error of tarfile, when it is damaged, after adding the intact members.
     """
     file.seek(start)
     with tarfile.open(fileobj=file, mode="r:") as tar:
         for member in tar:
             end = member.offset_data + member.size
             if member.size < 0 or (member.isreg() and not member.issparse() and end > size):
-                raise tarfile.ReadError(f"{member.name[:80]} is cut short")
+                raise tarfile.ReadError(f"{member.name[:80]} is truncated")
             members.append(member)
         end = tar.offset
-    # tarfile ends in silence where a tar was cut between two members
+    # tarfile reports no error when a tar is truncated between two members
     file.seek(end)
     if file.read(_BLOCK) != bytes(_BLOCK):
-        raise tarfile.ReadError("it was cut short, or has no end")
+        raise tarfile.ReadError("it is truncated, or has no end marker")
     return _next_content(file, end)
 
 
 def _next_content(file: BinaryIO, start: int) -> int | None:
-    """The first block from `start` that is not zeros; None where there is none."""
+    """Return the offset of the first block from `start` that is not all zeros, None without one."""
     file.seek(start)
     while chunk := file.read(_BLOCKS * _BLOCK):
         if chunk.strip(b"\0"):
@@ -91,30 +92,30 @@ def _next_content(file: BinaryIO, start: int) -> int | None:
 
 
 def _resolve(infos: list[tarfile.TarInfo]) -> list[Member]:
-    """Members by their infos; folders have none."""
+    """Return the members without folders, with links resolved to the files they point to."""
     by_name = {_plain(info.name): info for info in infos}
     members = []
     for info in infos:
-        name, held = _plain(info.name), info
+        name, file = _plain(info.name), info
         for _ in range(_MOST_LINKS):
-            if held is None or not (held.issym() or held.islnk()):
+            if file is None or not (file.issym() or file.islnk()):
                 break
-            held = by_name.get(_target(held))
-        if info.isdir() or (held is not None and held.isdir()):
+            file = by_name.get(_target(file))
+        if info.isdir() or (file is not None and file.isdir()):
             continue
-        if held is None or held.issym() or held.islnk():
+        if file is None or file.issym() or file.islnk():
             members.append(Member(name, 0, 0, f"a link to {info.linkname[:80]}, which is not in the tar"))
-        elif not held.isreg():
+        elif not file.isreg():
             members.append(Member(name, 0, 0, "not a plain file"))
-        elif held.issparse():
+        elif file.issparse():
             members.append(Member(name, 0, 0, "stored as a sparse file, in pieces: write the tar without --sparse"))
         else:
-            members.append(Member(name, held.offset_data, held.size))
+            members.append(Member(name, file.offset_data, file.size))
     return members
 
 
 def _target(link: tarfile.TarInfo) -> str:
-    """The name of the member that a link points to: a hard link from the root, a symbolic one from its own folder."""
+    """Return the member that a link points to: hard links are relative to the root, symbolic ones to their folder."""
     if link.islnk():
         return _plain(link.linkname)
     return _plain(posixpath.join(posixpath.dirname(_plain(link.name)), link.linkname))
@@ -129,8 +130,8 @@ def _refuse_compressed(path: str, file: BinaryIO) -> None:
     file.seek(0)
     kind = next((kind for magic, kind in _COMPRESSED.items() if start.startswith(magic)), None)
     if kind is not None:
-        with suppress(tarfile.TarError):  # a member's name may begin as such a file does
+        with suppress(tarfile.TarError):  # the name of a first member may start with these bytes
             tarfile.TarInfo.frombuf(file.read(_BLOCK), "utf-8", "surrogateescape")
             file.seek(0)
             return
-        raise JobError(f"{path} is compressed ({kind}): unpack it, its images are read from where they lie in the tar")
+        raise JobError(f"{path} is compressed ({kind}): decompress it, because images are read in place from the tar")

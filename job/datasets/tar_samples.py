@@ -1,7 +1,7 @@
-"""Members of a foreign tar to samples: which belong together by their key, and which of them is the image.
+"""Group the members of a foreign tar into samples by their key, and choose the image of each sample.
 
-The key is the path up to the first dot of the file name, as WebDataset has it, unless the members show that the keys
-themselves have dots. What does not fit is resolved, counted or skipped under its name, or refused; nothing is dropped.
+The key is the path up to the first dot of the file name, as in WebDataset, unless the members show that the keys
+themselves contain dots. Other members are counted, skipped by name, or refused; none is dropped unnoticed.
 """
 
 import os
@@ -14,30 +14,30 @@ from job.datasets.tar_members import Member, read_parts
 from job.system.errors import JobError
 
 _TEXTS = ("cls", "json")
-_MOST_BYTES = 1 << 20  # of a .json or .cls
+_MAX_TEXT_BYTES = 1 << 20  # of a .json or .cls
 _IMAGES = {ending[1:] for ending in ENDINGS}
 
-_Named = dict[str, list[Member]]  # members of a sample by what stands behind its key, in lower case
+_Named = dict[str, list[Member]]  # members of a sample by the rest of the name after its key, in lower case
 
 
 class Sample(NamedTuple):
-    """An image in a tar, and what the .cls and .json beside it hold."""
+    """An image in a tar, and the contents of its .cls and .json."""
 
-    name: str  # path of the tar below the root, and key
-    folders: tuple[str, ...]  # those in the tar that it lies in
+    name: str  # path of the tar below the root, slash, key
+    folders: tuple[str, ...]  # folders of the image within the tar
     image: tuple[int, int]  # offset and size in bytes
     cls: bytes | None
     json: bytes | None
 
 
 def read_samples(path: str, origin: str, notes: Notes, image: str | None = None) -> Iterator[Sample]:
-    """Every sample of a tar that has an image; `image` is the ending of the image where samples have several.
+    """Yield every sample of a tar that has an image; `image` is its ending, for samples with several images.
 
-    Raises JobError for a compressed file, and where a sample has several images and none is known to be the one.
+    Raises JobError for a compressed file, and when a sample has several images and `image` does not select one.
     """
     parts, whole = read_parts(path, origin, notes)
     if not whole and parts and parts[-1]:
-        last = _first_dot(parts[-1][-1].name)[0]  # its other members may be missing
+        last = _first_dot(parts[-1][-1].name)[0]  # its other members may be lost
         parts[-1] = [member for member in parts[-1] if _first_dot(member.name)[0] != last]
     if not any(parts):
         return
@@ -68,10 +68,10 @@ def _group(members: list[Member], notes: Notes) -> dict[str, _Named]:
 
 
 def _split_dotted(named: _Named) -> dict[str, _Named]:
-    """The members behind one key by the rest of their keys, which is "" unless the keys have dots.
+    """Split the members of one key by the rest of their keys, which is "" unless keys contain dots.
 
-    `a.1.jpg` and `a.1.cls` are a sample `a.1`, for each has its own label; `a.left.jpg`, `a.right.jpg` and `a.cls` are
-    one sample. Images alone (`a.1.jpg`, `a.2.jpg`) are samples each.
+    `a.1.jpg` and `a.1.cls` are a sample `a.1`, because each has its own label; `a.left.jpg`, `a.right.jpg` and `a.cls`
+    are one sample. Images without any label (`a.1.jpg`, `a.2.jpg`) are one sample each.
     """
     if not any("." in ending for ending in named):
         return {"": named}
@@ -89,7 +89,7 @@ def _split_dotted(named: _Named) -> dict[str, _Named]:
 
 
 def _count_others(named: _Named, notes: Notes) -> list[str]:
-    """The endings of images and texts; members with others are counted."""
+    """Return the endings of images and texts; count the members with other endings."""
     known = [ending for ending in named if ending.rpartition(".")[2] in _IMAGES or ending in _TEXTS]
     for ending in named:
         if ending not in known:
@@ -98,7 +98,7 @@ def _count_others(named: _Named, notes: Notes) -> list[str]:
 
 
 def _sample(file: BinaryIO, name: str, key: str, chosen: str, named: _Named, notes: Notes) -> Iterator[Sample]:
-    """The sample with the image of this ending, unless something is wrong with it: that is noted."""
+    """Yield the sample with the image of this ending; when it cannot be used, note it as skipped."""
     wanted = [ending for ending in (chosen, *_TEXTS) if ending in named]
     for ending in wanted:
         members = named[ending]
@@ -114,7 +114,7 @@ def _sample(file: BinaryIO, name: str, key: str, chosen: str, named: _Named, not
 
 
 def _choose_image(path: str, key: str, endings: list[str], notes: Notes, wanted: str | None) -> str | None:
-    """The ending of a sample's image; None where it has none. Others are counted. Raises JobError for several."""
+    """Return the ending of a sample's image, None without one; count other images. Raises JobError for several."""
     if not endings:
         return None
     images = [ending for ending in endings if ending not in _TEXTS]
@@ -125,7 +125,7 @@ def _choose_image(path: str, key: str, endings: list[str], notes: Notes, wanted:
     if len(plain) > 1:
         raise JobError(
             f"{path}: {key[-80:]} has {len(plain)} images, {', '.join(f'.{ending}' for ending in plain[:5])}: "
-            f"say which is the picture, --option image={plain[0]} for instance"
+            f"select one, --option image={plain[0]} for instance"
         )
     for ending in images:
         if ending not in plain:
@@ -137,9 +137,9 @@ def _choose_image(path: str, key: str, endings: list[str], notes: Notes, wanted:
 
 
 def _problem(member: Member, ending: str) -> str | None:
-    """Why a member cannot be used."""
+    """Return why a member cannot be used, None when it can."""
     problem = member.problem
-    if problem is None and ending in _TEXTS and member.size > _MOST_BYTES:
+    if problem is None and ending in _TEXTS and member.size > _MAX_TEXT_BYTES:
         problem = f"has {member.size >> 20} MiB"
     return problem if problem is None or ending not in _TEXTS else f"its .{ending}: {problem}"
 
@@ -149,7 +149,7 @@ def _read(file: BinaryIO, member: Member) -> bytes:
 
 
 def _first_dot(name: str) -> tuple[str, str]:
-    """Key and ending of a member, as WebDataset takes them."""
+    """Split the name of a member into key and ending, as WebDataset does."""
     folder, slash, base = name.rpartition("/")
     stem, _, rest = base.partition(".")
     tail, dot, ending = rest.rpartition(".")

@@ -1,10 +1,10 @@
-"""Existing WebDataset tars: `KEY.jpg` (or png, webp), `KEY.cls` where it is labelled, `KEY.json` with a field domain.
+"""Read existing WebDataset tars: `KEY.jpg` (or png, webp), `KEY.cls` if it is labelled, `KEY.json` with a field domain.
 
-A .cls holds an emotion's name, or a number, which counts from 0 the classes of `--option classes=NAME,NAME,...` or else
-of the manifest beside the tars: without either numbers are refused, since every data set has an order of its own.
-`--option classes=folders` takes what the .cls of the source hold, numbers too, as the names of the classes. A sample
-without .cls, or with an empty one or -1, has no label. The fields subject and split of the JSON are used where they are
-there. Where samples have several images, `--option image=jpg` says by its ending which is the picture.
+A .cls contains the name of an emotion, or an index, from 0, into the classes of `--option classes=NAME,NAME,...` or else
+of the manifest beside the tars. Without either, numbers are refused, because every data set has its own order.
+`--option classes=folders` takes the contents of the source's .cls, numbers too, as the names of the classes. A sample
+without .cls, or with an empty one or -1, has no label. The fields subject and split of the JSON are optional. Where
+samples have several images, `--option image=jpg` selects one by its ending.
 """
 
 import json
@@ -14,7 +14,7 @@ from typing import Any
 
 from job.datasets.class_names import EMOTIONS, FOLDERS, OF_EMOTIONS, Classes, is_unlabelled, listed, split_names
 from job.datasets.classes import label_of
-from job.datasets.image_search import Found, Notes, walk
+from job.datasets.image_search import ImageEntry, Notes, walk
 from job.datasets.layout import file_layout
 from job.datasets.split_names import read_split, split_of_folders, split_within
 from job.datasets.tar_samples import Sample, read_samples
@@ -31,29 +31,30 @@ def find(
     target: str | None,
     classes: str | None = None,
     image: str | None = None,
-) -> Iterator[Found]:
-    """Every sample that has an image. Damage ends a tar and is noted."""
+) -> Iterator[ImageEntry]:
+    """Yield every sample that has an image. Raises JobError without tars; damage ends a tar and is noted as skipped."""
     names = split_names(classes) or _classes(Path(root))
     if classes == FOLDERS and not names:
         names = None
     tars = list(walk(root, notes, (".tar", *_ZIPPED), expected=(".json", ".csv", ".txt")))
     if not tars:
-        raise JobError(f"{root} holds no .tar: give --root the folder of the tars")
+        raise JobError(f"{root} contains no .tar: give --root the folder of the tars")
     splits = {origin: split_within(origin.rpartition("/")[2].rpartition(".")[0]) for _, origin in tars}
     if "train" not in splits.values():
-        splits = {}  # then the names of tars speak of something else
+        splits = {}  # the names of the tars are not about splits
     for path, origin in tars:
         if not origin.lower().endswith(".tar"):
-            raise JobError(f"{path} is compressed: unpack it, its images are read from where they lie in the tar")
+            raise JobError(f"{path} is compressed: decompress it, because images are read in place from the tar")
         for sample in read_samples(path, origin, notes, image):
             folders = (*origin.split("/")[:-1], *sample.folders)
-            yield from _found(path, sample, names, splits.get(origin), folders, notes)
+            yield from _entries(path, sample, names, splits.get(origin), folders, notes)
 
 
 def classes_of(root: str | None, options: dict[str, Any]) -> Classes:
-    """The classes of the option. A list may also name numbers: one that holds an emotion means the seven emotions.
+    """Return the classes of the option. A list that contains an emotion means the seven emotions.
 
-    Without the option, a manifest beside the tars whose classes are no emotions names the classes.
+    Such a list only names the numbers in the .cls. Without the option, the classes are those of a manifest beside the
+    tars, unless they are emotions.
     """
     option = options["classes"]
     if option == FOLDERS:
@@ -64,10 +65,10 @@ def classes_of(root: str | None, options: dict[str, Any]) -> Classes:
     return listed(names, f"--option classes={option}" if option else f"{root}/manifest.json")
 
 
-def _found(
+def _entries(
     path: str, sample: Sample, names: tuple[str, ...] | None, named: str | None, folders: tuple[str, ...], notes: Notes
-) -> Iterator[Found]:
-    """The image of a sample; its split is that of its JSON, or else of its tar's name or of the folders around it."""
+) -> Iterator[ImageEntry]:
+    """Yield the image of a sample; its split is that of its JSON, or else of its tar's name, or else of its folders."""
     try:
         about = json.loads(sample.json or b"{}")
         if not isinstance(about, dict):
@@ -80,14 +81,14 @@ def _found(
     if text.isascii() and text.isdigit() and names is not None:
         if not names:
             raise JobError(
-                f"{path} holds class {text[:9]}, and no manifest says which that is: name them in their order from 0, "
+                f"{path} contains class {text[:9]}, and no manifest names it: name the classes in their order from 0, "
                 "--option classes=NAME,NAME,... (in a pair source_classes or target_classes), or take the numbers as "
                 f"names, --option classes={FOLDERS}"
             )
         emotion = names[int(text)] if len(text) < 9 and int(text) < len(names) else text
     split = read_split(about.get("split"), f"{sample.name}, field split") or named or split_of_folders(folders)
     subject, domain = about.get("subject"), about.get("domain")
-    yield Found(
+    yield ImageEntry(
         sample.name,
         (path, *sample.image),
         None if domain is None else _text(domain),
@@ -98,12 +99,12 @@ def _found(
 
 
 def _text(value: object) -> str:
-    """A value of the JSON as text that can be written anywhere: halves of characters are spelt out."""
+    """Return a value of the JSON as text that UTF-8 can encode: lone surrogates are escaped."""
     return str(value).encode("utf-8", "backslashreplace").decode()
 
 
 def _classes(root: Path) -> tuple[str, ...]:
-    """The names of the classes by the manifest of shards of our own; none where there is no such manifest."""
+    """Return the names of the classes in the manifest of this project's own shards; none without one."""
     try:
         return tuple(map(str, json.loads((root / "manifest.json").read_bytes())["class_names"]))
     except (OSError, ValueError, KeyError, TypeError, RecursionError):

@@ -1,8 +1,8 @@
-"""Expressions as FACS action units: one prototype per emotion, and how a face departs from it.
+"""Draw expressions as FACS action units: one prototype per emotion, and random variation around it.
 
 An action unit (AU) is the visible trace of one facial muscle (Ekman, Friesen and Hager, "Facial Action Coding System",
 2002). The prototypes are those of the FACS Investigator's Guide / EMFACS: the muscles that make the emotion, and those
-that often join in. Nothing here knows about the domain: men and women draw from the same distribution.
+that often join in. No function depends on the domain: men and women have the same distribution of expressions.
 """
 
 from dataclasses import dataclass
@@ -52,16 +52,16 @@ PROTOTYPES = {
 }
 assert tuple(PROTOTYPES) == EMOTIONS
 
-INTENSITY = (0.7, 1.0)  # FACS intensities C to E: a slight one (A, B) is not told from neutral by people either
+INTENSITY = (0.7, 1.0)  # FACS intensities C to E: people cannot distinguish slight ones (A, B) from neutral
 JITTER = 0.12  # of each AU's strength, as a factor
-ASYMMETRY = 0.1  # of one side against the other, as a factor
-STRAY_PROBABILITY, STRAY_STRENGTH = 0.04, 0.2  # an AU that has nothing to do with the emotion
+ASYMMETRY = 0.1  # difference between the sides, as a factor
+STRAY_PROBABILITY, STRAY_STRENGTH = 0.04, 0.2  # an AU unrelated to the emotion
 
-Expression = dict[int, tuple[float, float]]  # AU -> (strength on the picture's left, on its right), each in [0, 1]
+Expression = dict[int, tuple[float, float]]  # AU -> (strength on the image's left, right), in [0, 1]
 
 
 def express(emotion: str, rng: np.random.Generator, *, intensity: float | None = None) -> Expression:
-    """One expression of `emotion`, every AU present. `intensity` is drawn from INTENSITY unless given."""
+    """Draw an expression of `emotion`, with a strength for every AU; `intensity` is random in INTENSITY by default."""
     prototype = PROTOTYPES[emotion]
     whole = rng.uniform(*INTENSITY) if intensity is None else intensity
     chance, jitter, stray = rng.random((3, len(ACTION_UNITS)))
@@ -79,13 +79,13 @@ def express(emotion: str, rng: np.random.Generator, *, intensity: float | None =
 
 
 def prototype_expression(emotion: str, intensity: float = 1.0) -> Expression:
-    """The bare prototype: core AUs only, symmetric, without jitter."""
+    """Return the bare prototype: core AUs only, symmetric, without jitter."""
     core = PROTOTYPES[emotion].core
     return {unit: (_unit(intensity * core.get(unit, 0.0)),) * 2 for unit in ACTION_UNITS}
 
 
 def mean(face: Expression, unit: int) -> float:
-    """The strength of one action unit over both sides."""
+    """Return the mean strength of an action unit over both sides."""
     return 0.5 * (face[unit][0] + face[unit][1])
 
 

@@ -1,6 +1,6 @@
-"""Who is in the picture and how it was taken: everything that varies and has nothing to do with the emotion.
+"""Draw the person and the photograph: everything that varies independently of the emotion.
 
-An `Identity` is drawn once a subject, a `Shot` once a picture. The domain enters here and nowhere else.
+An `Identity` is drawn once per subject, a `Shot` once per image. Only this module depends on the domain.
 """
 
 from dataclasses import dataclass
@@ -78,7 +78,7 @@ class Identity:
 
 @dataclass(frozen=True)
 class Shot:
-    """Pose in radians, light, background and camera of one picture."""
+    """Pose in radians, light, background and camera of one image."""
 
     yaw: float
     pitch: float
@@ -98,11 +98,11 @@ class Shot:
     dapple: float
     grain: float
     defocus: float
-    at: np.ndarray  # [9, 2] in [0, 1): where the noise tiles are cut
+    at: np.ndarray  # [9, 2] in [0, 1): positions of the noise windows in their tiles
 
 
 def draw_identity(domain: str, rng: np.random.Generator) -> Identity:
-    """A person. Skin tone, age, eye, nose and mouth proportions have one distribution; what differs is marked `man`."""
+    """Draw a person. Values that differ between the domains depend on `man`; all others have one distribution."""
     man = domain == SOURCE
     u, z = rng.uniform, rng.standard_normal
 
@@ -116,7 +116,7 @@ def draw_identity(domain: str, rng: np.random.Generator) -> Identity:
         1,
         1,
         *(np.array((0.7, 0.1, 1.0, 0.1)) ** max(0.0, tone - 1.5)),
-    )  # dark with dark
+    )  # light hair is rarer with dark skin
     hair = HAIR[rng.choice(len(HAIR), p=share / share.sum())] * u(0.8, 1.2)
     bare_lips = skin * (0.86, 0.66, 0.66) if not man else skin * (0.86, 0.74, 0.72)
     lipstick = 0.0 if man else float(rng.choice((0.15, 0.55, 0.9), p=(0.25, 0.35, 0.4)))
@@ -168,7 +168,7 @@ def draw_identity(domain: str, rng: np.random.Generator) -> Identity:
 
 
 def draw_shot(domain: str, rng: np.random.Generator) -> Shot:
-    """A picture of somebody. Pose, framing and gaze have one distribution; light, contrast and grain differ."""
+    """Draw a photograph. Pose, framing and gaze have one distribution; light, background, contrast and grain differ."""
     man = domain == SOURCE
     u, z = rng.uniform, rng.standard_normal
     warm = u(0.0, 0.14) if man else u(-0.07, 0.03)  # lamps, or daylight

@@ -1,6 +1,6 @@
-"""A small supersampled canvas: anti-aliased shapes with subpixel vertices, soft blends, tiles of noise.
+"""Draw on a supersampled canvas: anti-aliased shapes with subpixel vertices, soft blends, tiles of noise.
 
-All of it stays in uint8, where OpenCV is fastest; a factor map holds 128 for "unchanged".
+All arrays are uint8, where OpenCV is fastest; in a map of factors, 128 means unchanged.
 """
 
 from functools import lru_cache
@@ -8,7 +8,7 @@ from functools import lru_cache
 import cv2
 import numpy as np
 
-BITS = 4  # subpixel bits of the vertices given to OpenCV
+BITS = 4  # subpixel bits of vertices for OpenCV
 UNCHANGED = 128
 Colour = tuple[float, float, float]
 
@@ -25,7 +25,7 @@ TILES = {
 
 @lru_cache(maxsize=64)
 def _spline(points: int, closed: bool, samples: int) -> np.ndarray:
-    """Matrix [m, points] that turns control points into a Catmull-Rom curve through them."""
+    """Return the matrix [m, points] that maps control points to a Catmull-Rom curve through them."""
     rows = []
     for segment in range(points if closed else points - 1):
         for t in np.arange(samples) / samples:
@@ -43,13 +43,13 @@ def _spline(points: int, closed: bool, samples: int) -> np.ndarray:
 
 
 def curve(points: np.ndarray, closed: bool = False, samples: int = 4) -> np.ndarray:
-    """A smooth curve [m, 2] through control points [n, 2]."""
+    """Return a smooth curve [m, 2] through control points [n, 2]."""
     return _spline(len(points), closed, samples) @ points
 
 
 @lru_cache(maxsize=16)
 def _tile(kind: str, size: int) -> np.ndarray:
-    """Noise around UNCHANGED, uint8 [2 size, 2 size]. One fixed tile a process; callers take a random window."""
+    """Return noise around UNCHANGED, uint8 [2 size, 2 size]: a constant tile, of which callers take random windows."""
     (across, along), amplitude = TILES[kind]
     noise = np.random.Generator(np.random.Philox(7)).standard_normal((2 * size, 2 * size)).astype(np.float32)
     if across:
@@ -58,7 +58,7 @@ def _tile(kind: str, size: int) -> np.ndarray:
 
 
 def texture(kind: str, size: int, at: np.ndarray) -> np.ndarray:
-    """A window [size, size] of the tile of `kind`; `at`, two numbers in [0, 1), says where."""
+    """Return a window [size, size] of the tile of `kind`; `at`, two numbers in [0, 1), is its position."""
     x, y = int(at[0] * size), int(at[1] * size)
     return _tile(kind, size)[y : y + size, x : x + size]
 
@@ -80,20 +80,20 @@ class Canvas:
         disc(self.pixels, centre, radius, colour)
 
     def around(self, points: np.ndarray, margin: float) -> tuple["Canvas", np.ndarray]:
-        """The part of this canvas that holds `points`, as a view, and the position of its corner."""
+        """Return the part of this canvas around `points`, as a view, and the position of its corner."""
         low = np.maximum(np.floor(points.min(0) - margin), 0).astype(int)
         high = np.maximum(np.ceil(points.max(0) + margin).astype(int) + 1, low + 1)
         return Canvas(self.pixels[low[1] : high[1], low[0] : high[0]]), low
 
     def mask(self, *polygons: np.ndarray) -> np.ndarray:
-        """Opacity uint8 [height, width]: 255 inside the polygons."""
+        """Return opacity uint8 [height, width]: 255 inside the polygons."""
         mask = np.zeros(self.size, np.uint8)
         for polygon in polygons:
             cv2.fillPoly(mask, [fixed(polygon)], 255, cv2.LINE_AA, BITS)
         return mask
 
     def blend(self, opacity: np.ndarray, colour: Colour | np.ndarray) -> None:
-        """Lay a colour, or a picture of the same size, over the pixels with uint8 opacity [height, width]."""
+        """Blend a colour, or an image of the same size, over the pixels with uint8 opacity [height, width]."""
         x, y, w, h = cv2.boundingRect(opacity)
         if w == 0:
             return

@@ -1,8 +1,8 @@
-"""Where everything on the face is: control points from identity, expression and pose.
+"""Compute the control points of all parts of a face from identity, expression and pose.
 
-Face units: the origin lies between the eyes' height and the nose, x grows to the picture's right, y down, z towards the
-camera; the chin is at y = 1, the temples at x = +-0.73. Sides: index 0 is the picture's left (x < 0), 1 its right.
-Each action unit moves the points that its muscle moves; the pose turns the points in 2.5 dimensions.
+Face units: the origin is between the height of the eyes and the nose, x points to the right of the image, y down, z to
+the camera; the chin is at y = 1, the temples at x = +-0.73. Sides: index 0 is the left of the image (x < 0), 1 the
+right. Each action unit moves the points that its muscle moves; the pose rotates the points in 2.5 dimensions.
 """
 
 import math
@@ -14,13 +14,13 @@ from job.face_drawing.appearance import Identity, Shot
 from job.face_drawing.hair import hair_outlines
 from job.face_drawing.mouth import mouth
 
-VIEW = 1.17  # half of the picture's width, in face units
+VIEW = 1.17  # half the width of the image, in face units
 Points = dict[str, np.ndarray]  # part -> control points [n, 2] in pixels
 SIDES = ((0, -1.0), (1, 1.0))
 
 
 def landmarks(person: Identity, face: Expression, shot: Shot, side_pixels: int) -> Points:
-    """Control points of every part, in pixels of a picture of `side_pixels`."""
+    """Return the control points of every part, in pixels of an image of edge `side_pixels`."""
     parts: dict[str, list[tuple[float, float, float]]] = {}
     drop = 0.25 * mean(face, 26) - 0.03 * mean(face, 17)
     _head(parts, person, drop)
@@ -123,7 +123,7 @@ def _eye(parts: dict, p: Identity, au: dict, index: int, s: float, gaze: tuple[f
 
 
 def _brow(parts: dict, p: Identity, au: dict, index: int, s: float) -> None:
-    knit = au[4] * (1 - 0.75 * au[1])  # with AU1 the brows are drawn together but go up at the inner end
+    knit = au[4] * (1 - 0.75 * au[1])  # with AU1 the brows draw together but rise at the inner end
     inner = p.brow_y + 0.015 - 0.18 * au[1] + 0.12 * knit + 0.045 * au[9]
     middle = p.brow_y - p.brow_arch - 0.07 * au[1] - 0.13 * au[2] + 0.09 * au[4] + 0.03 * au[9]
     outer = p.brow_y + 0.02 - 0.14 * au[2] + 0.04 * au[4] + 0.012 * au[6]
@@ -141,7 +141,7 @@ def _brow(parts: dict, p: Identity, au: dict, index: int, s: float) -> None:
         (px, py + half * t, z) for (px, py, z), t in zip(spine[::-1], thick[::-1])
     ]
     parts[f"glabella{index}"] = [(s * 0.055, inner - 0.06, 0.33), (s * (0.05 - 0.01 * au[4]), inner + 0.07, 0.34)]
-    for i, y in enumerate((-0.5, -0.6, -0.7)):  # forehead wrinkles ride on the brow
+    for i, y in enumerate((-0.5, -0.6, -0.7)):  # forehead wrinkles move with the brow
         y = y - 0.06 * au[1] - 0.04 * au[2]
         arc = 0.05 * (au[1] - au[2])
         parts[f"forehead{index}{i}"] = [(0, y + 0.01 - arc, 0.25), (s * 0.2, y, 0.24), (s * 0.44, y + 0.03 + arc, 0.1)]
@@ -196,10 +196,10 @@ def _nose(parts: dict, p: Identity, face: Expression) -> None:
 
 
 def _project(parts: dict, shot: Shot, side_pixels: int) -> Points:
-    """Turn by yaw, pitch and roll, then to pixels: one product for all parts."""
+    """Rotate by yaw, pitch and roll and convert to pixels, for all parts at once."""
     flat = np.array([point for points in parts.values() for point in points])
     x, y, z = flat.T
-    # Points that share a plane still bend around the head.
+    # Bend points of one plane around the head.
     z = z - 0.12 * x * x
     turned_x = x * math.cos(shot.yaw) + z * math.sin(shot.yaw)
     turned_y = y * math.cos(shot.pitch) + z * math.sin(shot.pitch)

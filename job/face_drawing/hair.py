@@ -1,4 +1,4 @@
-"""Hair as two closed curves in face units: what hangs behind the head, and what lies over it."""
+"""Compute hair as two closed curves in face units: one behind the head, one over it."""
 
 import math
 
@@ -8,7 +8,7 @@ Outline = list[tuple[float, float, float]]
 
 
 def hair_outlines(p: Identity) -> tuple[Outline, Outline]:
-    """(behind, over): control points (x, y, z), `behind` empty for short hair."""
+    """Return (behind, over), control points (x, y, z); `behind` is empty for short hair."""
     w, v, part = p.face_width, p.hair_volume, p.parting
     crown = [
         (-0.8 * w - 0.3 * v, -0.35, -0.3),

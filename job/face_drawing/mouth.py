@@ -1,11 +1,11 @@
-"""The mouth: lips, opening, teeth and tongue, and what hangs on them (moustache, the dent above the chin)."""
+"""Compute the mouth: lips, opening, teeth and tongue, and the parts attached to them (moustache, dent of the chin)."""
 
 from job.face_drawing.action_units import Expression, mean
 from job.face_drawing.appearance import Identity
 
 
 def mouth(p: Identity, face: Expression, drop: float) -> dict[str, list[tuple[float, float, float]]]:
-    """Control points of every part of the mouth; `drop` is how far the jaw has fallen."""
+    """Return the control points of every part of the mouth; `drop` is how far the jaw is open, in face units."""
     parts = {}
     m = {unit: mean(face, unit) for unit in face}
     press = max(0.25, 1 - 0.6 * m[23] - 0.55 * m[24])
@@ -26,10 +26,10 @@ def mouth(p: Identity, face: Expression, drop: float) -> dict[str, list[tuple[fl
     top, bottom = y - raised, y + max(lowered, -0.02)
     if not parted:
         bottom = top = y - 0.6 * raised + 0.4 * lowered
-    square = 0.55 + 0.2 * m[20] + 0.15 * m[16]  # how far to the side the opening keeps its height
+    square = 0.55 + 0.2 * m[20] + 0.15 * m[16]  # how much of its height the opening keeps towards the corners
 
     def line(height: float, bow: float, z: float) -> list:
-        """From corner to corner at `height`; `bow` dips the middle (Cupid's bow)."""
+        """Return a line between the corners at `height`; `bow` lowers the middle (Cupid's bow)."""
 
         def at(corner, share):
             return corner[0] * share, height * square ** (share > 0.5) + corner[1] * (1 - square ** (share > 0.5)), z

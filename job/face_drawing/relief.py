@@ -1,4 +1,4 @@
-"""The relief of the skin as light: broad shadows and lights, then the folds and wrinkles that the muscles make."""
+"""Draw the relief of the skin as factors of light: broad shadows and highlights, folds and wrinkles."""
 
 import cv2
 import numpy as np
@@ -8,11 +8,11 @@ from job.face_drawing.appearance import Identity, Shot
 from job.face_drawing.canvas import BITS, UNCHANGED, blur, curve, disc, fixed, texture
 from job.face_drawing.geometry import Points
 
-FAINT = 0.05  # a fold that takes less light away than this is not drawn
+FAINT = 0.05  # folds that darken less than this are not drawn
 
 
 def relief(person: Identity, shot: Shot, face: Expression, points: Points, unit: float, side: int) -> np.ndarray:
-    """Factor map uint8 [side, side] for the skin; `unit` is the number of pixels in a face unit."""
+    """Return a map of factors uint8 [side, side] for the skin; `unit` is the number of pixels per face unit."""
     broad, fine = _broad(person, face, points, 0.5 * unit, side // 2), _fine(person, face, points, unit, side)
     broad = cv2.resize(broad, (side, side), interpolation=cv2.INTER_LINEAR)
     factor = cv2.multiply(broad, fine, scale=1 / UNCHANGED)
@@ -22,7 +22,7 @@ def relief(person: Identity, shot: Shot, face: Expression, points: Points, unit:
 
 
 def _broad(person: Identity, face: Expression, points: Points, unit: float, side: int) -> np.ndarray:
-    """Cheeks, sockets, nose and the turn of the head, at half the canvas: they are blurred anyway."""
+    """Draw cheeks, sockets, nose and outline of the head, at half the resolution because they are blurred."""
     layer = np.full((side, side), UNCHANGED, np.uint8)
     cv2.polylines(layer, [fixed(0.5 * curve(points["head"], True))], True, 66, round(0.14 * unit), cv2.LINE_AA, BITS)
     disc(layer, 0.5 * points["tip"][0] - (0, 0.62 * unit), 0.3 * unit, 138)  # forehead
@@ -46,6 +46,7 @@ def _broad(person: Identity, face: Expression, points: Points, unit: float, side
 
 
 def _fine(person: Identity, face: Expression, points: Points, unit: float, side: int) -> np.ndarray:
+    """Draw folds and wrinkles, which depend on age and action units."""
     layer = np.full((side, side), UNCHANGED, np.uint8)
     age, deep = person.age, person.furrow
     for i in (0, 1):

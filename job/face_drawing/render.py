@@ -1,4 +1,4 @@
-"""From identity, expression and shot to pixels: painted back to front on a supersampled canvas."""
+"""Render identity, expression and shot to pixels: paint back to front on a supersampled canvas."""
 
 import math
 
@@ -11,14 +11,14 @@ from job.face_drawing.canvas import UNCHANGED, Canvas, blur, curve, fixed, textu
 from job.face_drawing.geometry import VIEW, Points, landmarks
 from job.face_drawing.relief import relief
 
-FINEST = 96  # pixels of the canvas at least
+MIN_CANVAS = 96  # pixels per edge
 
 
 def render(person: Identity, face: Expression, shot: Shot, size: int) -> np.ndarray:
-    """uint8 RGB [size, size, 3]."""
-    side = size * max(2, math.ceil(FINEST / size))
+    """Render a face as uint8 RGB [size, size, 3]."""
+    side = size * max(2, math.ceil(MIN_CANVAS / size))
     points = landmarks(person, face, shot, side)
-    unit = side / (2 * VIEW)  # pixels in a face unit
+    unit = side / (2 * VIEW)  # pixels per face unit
     canvas = Canvas(_wall(shot, side))
     head = _head(canvas, person, points)
     canvas.shade(relief(person, shot, face, points, unit, side), head)
@@ -45,7 +45,7 @@ def _wall(shot: Shot, side: int) -> np.ndarray:
 
 
 def _head(canvas: Canvas, person: Identity, points: Points) -> np.ndarray:
-    """Hair behind, neck, shoulders, ears and the bare head; returns the head's mask."""
+    """Paint hair behind the head, neck, shoulders, ears and the bare head; return the mask of the head."""
     if len(points["behind"]):
         canvas.fill(curve(points["behind"], closed=True), _scale(person.hair, 0.75))
     canvas.fill(points["neck"], _scale(person.skin, 0.74))
@@ -86,7 +86,7 @@ def _beard(canvas: Canvas, person: Identity, shot: Shot, points: Points, unit: f
 
 def _eye(canvas: Canvas, person: Identity, points: Points, index: int, unit: float) -> None:
     lids = curve(points[f"eye{index}"], closed=True)
-    upper, lower = lids[:17], lids[16:]  # 4 samples a segment
+    upper, lower = lids[:17], lids[16:]  # 4 samples per segment
     here, corner = canvas.around(lids, 1)
     ball = Canvas(np.empty_like(here.pixels))
     white = min(1.0, 0.72 + 0.28 * sum(person.skin) / 600)
@@ -165,7 +165,7 @@ def _hair(canvas: Canvas, person: Identity, shot: Shot, points: Points) -> None:
 
 
 def _photograph(pixels: np.ndarray, shot: Shot, size: int) -> np.ndarray:
-    """Lens, light, colour and sensor of the shot. Both domains go through the same steps with other numbers."""
+    """Apply lens, light, colour and sensor of the shot. Both domains take the same steps with other parameters."""
     image = cv2.resize(pixels, (size, size), interpolation=cv2.INTER_AREA)
     image = blur(image, shot.defocus * size / 64)
     ramp = np.linspace(-1, 1, size, dtype=np.float32)

@@ -1,11 +1,11 @@
-"""The header of a JPEG, whatever damage there is in it."""
+"""Read the header of a JPEG, which may be damaged."""
 
 import simplejpeg
 
 
 def jpeg_header(jpeg: bytes | memoryview, strict: bool = True) -> tuple[int, int, str, str]:
-    """Height, width, colours and their subsampling. Raises ValueError when it is damaged."""
+    """Return height, width, colour space and subsampling. Raises ValueError when the header is damaged."""
     try:
         return simplejpeg.decode_jpeg_header(jpeg, strict=strict)
-    except KeyError as error:  # a subsampling, or colours, that there are not
-        raise ValueError(f"damaged header: {error} names nothing that JPEG has") from None
+    except KeyError as error:  # an undefined subsampling or colour space
+        raise ValueError(f"damaged header: {error} is not defined in JPEG") from None

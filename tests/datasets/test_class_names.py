@@ -98,15 +98,15 @@ def test_classes_are_those_of_a_list_in_its_order(tmp_path):
     }
 
 
-def test_without_the_option_the_names_found_and_the_option_are_said(tmp_path):
+def test_without_the_option_the_message_lists_the_names_and_the_option(tmp_path):
     with pytest.raises(JobError) as caught:
         build("folders", two(tmp_path / "set"), tmp_path / "out", options=SIDES)
     assert str(caught.value) == (
-        "no image of the source, photos, shows one of the seven emotions; the names found are 0, 1, 2, 3, 4, 5, 6, 7, "
-        "... (11 in all): take these names as the classes, --option classes=folders, or some of them, "
+        "no image of the source, photos, shows one of the seven emotions; "
+        "the names in the data set are 0, 1, 2, 3, 4, 5, 6, 7, ... (11 in all): use these names as the classes, --option classes=folders, or some of them, "
         "classes=NAME,NAME,..."
     )
-    with pytest.raises(JobError, match=r"shows one of the classes cat, dog; the names found are 0, .*correct the list"):
+    with pytest.raises(JobError, match=r"shows one of the classes cat, dog; the names .* are 0, .*correct the list"):
         build("folders", tmp_path / "set", tmp_path / "out", options={**SIDES, "classes": "cat,dog"})
 
 
@@ -185,7 +185,7 @@ def test_classes_of_a_table(tmp_path, column):
 def test_a_table_of_classes_that_are_no_emotions_says_so(tmp_path):
     rows = [{"path": trees.put(tmp_path / f"{i}.png", i).name, "domain": "mf"[i % 2], "label": "cat"} for i in range(4)]
     trees.table(tmp_path, rows)
-    with pytest.raises(JobError, match=r"the names found are cat: take these names .*--option classes=folders"):
+    with pytest.raises(JobError, match=r"the names in .* are cat: use these names .*--option classes=folders"):
         build("csv", tmp_path, tmp_path.parent / "out", options={"source": "m", "target": "f"})
 
 
@@ -217,7 +217,7 @@ def test_shards_of_other_classes_are_a_layout_too(tmp_path):
 def test_a_pair_of_folders(tmp_path):
     root = two(tmp_path / "set")
     options = {side: f"folders:{root / folder}" for side, folder in SIDES.items()}
-    with pytest.raises(JobError, match="shows one of the seven emotions; the names found are 0, 1"):
+    with pytest.raises(JobError, match="shows one of the seven emotions; the names in the data set are 0, 1"):
         build("pair", None, tmp_path / "out", options=options)
     manifest = build("pair", None, tmp_path / "out", options={**options, "classes": "folders"})
     assert manifest.class_names == DIGITS
@@ -276,7 +276,7 @@ def test_options_that_no_side_of_a_pair_has(tmp_path):
     for more, says in (
         ({"ferplus": "x.csv"}, "--option ferplus=x.csv: neither jaffe nor folders has an option ferplus: remove it"),
         ({"source_subject": "x"}, "--option source_subject=x: layout jaffe has no option subject: remove it"),
-        ({"target_peak": "many"}, "--option target_peak=many: wants a whole number from 1 up"),
+        ({"target_peak": "many"}, "--option target_peak=many: expected a whole number from 1 up"),
         ({"ferpluss": "x"}, "layout pair has no option 'ferpluss': did you mean ferplus"),
     ):
         with pytest.raises(JobError) as caught:

@@ -162,7 +162,7 @@ def test_shards_are_of_equal_size_with_damage_too(tmp_path):
     assert max(sizes) - min(sizes) <= 1
     assert sum(manifest.samples("source", split) for split in ("train", "val", "test")) == 65
     assert build("folders", root, tmp_path / "out", shards=9, max_skipped="5%") == manifest
-    with pytest.raises(JobError, match="already holds other shards"):
+    with pytest.raises(JobError, match="already contains other shards"):
         build("folders", root, tmp_path / "out", shards=5, max_skipped="5%")
 
 
@@ -170,7 +170,7 @@ def test_a_changed_picture_is_another_input(tmp_path):
     root = trees.folders(tmp_path / "set")
     build("folders", root, tmp_path / "out")
     trees.put(root / "Male/joy/1.jpg", 999)
-    with pytest.raises(JobError, match="they come from other images"):
+    with pytest.raises(JobError, match="made from other images"):
         build("folders", root, tmp_path / "out")
 
 
@@ -348,7 +348,7 @@ def test_a_full_disk_is_one_line(tmp_path, monkeypatch):
     root = trees.folders(tmp_path / "set")
     with monkeypatch.context() as patched:
         patched.setattr(os, "replace", full)
-        with pytest.raises(JobError, match=r"cannot write .*No space left on device.*what is finished is kept"):
+        with pytest.raises(JobError, match=r"cannot write .*No space left on device.*finished images are kept"):
             build("folders", root, tmp_path / "out")
     assert not list((tmp_path / "out").rglob("*.partial"))
     build("folders", root, tmp_path / "out")

@@ -122,15 +122,15 @@ def damage_within(path):
         (lambda root: (root / "mnist/t10k-labels-idx1-ubyte").unlink(), r"t10k-labels-idx1-ubyte\[\.gz\] is missing"),
         (
             lambda root: (root / "mnist/t10k-labels-idx1-ubyte").write_bytes(b"\0\0\x08\x01\0\0\0\x0c123"),
-            "was cut short",
+            "is truncated",
         ),
         (lambda root: (root / "mnist/train-images-idx3-ubyte.gz").write_bytes(b"zip"), "cannot read .*train-images"),
         (
             lambda root: (root / "mnist/t10k-labels-idx1-ubyte").write_bytes(b"abcde"),
             "is not an idx file of 1 dimensions",
         ),
-        (lambda root: (root / "mnist/t10k-labels-idx1-ubyte").write_bytes(b"\0\0\x08\x01\0"), "was cut short"),
-        (lambda root: (root / "mnist/t10k-labels-idx1-ubyte").write_bytes(b""), "was cut short"),
+        (lambda root: (root / "mnist/t10k-labels-idx1-ubyte").write_bytes(b"\0\0\x08\x01\0"), "is truncated"),
+        (lambda root: (root / "mnist/t10k-labels-idx1-ubyte").write_bytes(b""), "is truncated"),
         (lambda root: damage_within(root / "mnist/train-images-idx3-ubyte.gz"), "cannot read .*train-images"),
         (lambda root: [path.unlink() for path in (root / "photos").iterdir()], "photos has 0 .jpg files"),
     ],

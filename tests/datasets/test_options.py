@@ -1,4 +1,4 @@
-"""Options of the layouts mean what is written, and what cannot be meant is answered in one line."""
+"""Options of the layouts are parsed by their type, and invalid values are refused in one line."""
 
 import subprocess
 import sys
@@ -14,7 +14,7 @@ from tests.support.datasets import build
 
 
 def read(layout, *words):
-    """The options that these words of the command line set."""
+    """Return the options that these words of the command line set."""
     layout = find_layout(layout)
     options = read_options(layout, words)
     return {name: complete_options(layout, options)[name] for name in options}
@@ -43,14 +43,14 @@ def read(layout, *words):
         ("faces", "test=5", 5),
     ],
 )
-def test_the_kind_of_an_option_says_how_it_is_read(layout, word, value):
-    held = read(layout, word)[word.partition("=")[0]]
-    assert held == value
-    assert type(held) is type(value)
+def test_the_default_determines_the_type_of_an_option(layout, word, value):
+    result = read(layout, word)[word.partition("=")[0]]
+    assert result == value
+    assert type(result) is type(value)
 
 
 @pytest.mark.parametrize(
-    ("layout", "word", "wants"),
+    ("layout", "word", "expected"),
     [
         ("mnist-m", "train=1e3", "a whole number from 1 up"),
         ("mnist-m", "train=abc", "a whole number from 1 up"),
@@ -59,25 +59,25 @@ def test_the_kind_of_an_option_says_how_it_is_read(layout, word, value):
         ("folders", "val=1.5", "a share between 0 and 1, such as 0.1"),
         ("folders", "val=nan", "a share between 0 and 1, such as 0.1"),
         ("folders", "subjects=0", "true or false"),
-        ("folders", "subject=", "a text"),
-        ("csv", "table=", "a text"),
+        ("folders", "subject=", "text"),
+        ("csv", "table=", "text"),
         ("kdef", "angles=", "a name, such as S"),
-        ("csv", "table=caf\udce9.csv", "a text in UTF-8, for the manifest: rename the file or folder"),
+        ("csv", "table=caf\udce9.csv", "text in UTF-8, for the manifest: rename the file or folder"),
     ],
 )
-def test_a_value_of_another_kind_is_told_what_is_wanted(layout, word, wants):
+def test_a_value_of_another_type_is_refused(layout, word, expected):
     with pytest.raises(JobError) as caught:
         read(layout, word)
-    assert str(caught.value) == str(JobError(f"--option {word}: wants {wants}"))
+    assert str(caught.value) == str(JobError(f"--option {word}: expected {expected}"))
 
 
-def test_words_that_are_no_options():
+def test_words_that_are_not_options_are_refused():
     with pytest.raises(JobError, match="--option 'subject' is not of the form KEY=VALUE"):
         read("folders", "subject")
     with pytest.raises(JobError, match="layout folders has no option 'subjekt': did you mean subject"):
         read("folders", "subjekt=x")
     for value in (1, ["joy"], True):
-        with pytest.raises(JobError, match=r"--option gender=.*: wants a text"):
+        with pytest.raises(JobError, match=r"--option gender=.*: expected text"):
             complete_options(find_layout("rafdb"), {"gender": value})
 
 

@@ -116,16 +116,16 @@ def test_an_unknown_word_in_a_column_or_field_is_refused_where_it_stands(tmp_pat
     rows = [{"path": p, "domain": p.parts[0], "emotion": p.parts[1], "split": ""} for p in pictures]
     rows[4]["split"] = "holdout"
     trees.table(root, rows)
-    with pytest.raises(JobError, match=r"labels\.csv, row 6: split 'holdout' is none of train, val and test"):
+    with pytest.raises(JobError, match=r"labels\.csv, row 6: split 'holdout' is not train, val or test"):
         build("csv", root, tmp_path / "out")
     for value in ("fold 3", 1, ["test"], {"a": 1}):
         about = json.dumps({"domain": "male", "split": value}).encode()
         trees.tars(tmp_path / "tars", shards=1, cls=b"joy", json=about)
-        with pytest.raises(JobError, match=r"0\.tar/00000, field split: split .* is none of train, val and test"):
+        with pytest.raises(JobError, match=r"0\.tar/00000, field split: split .* is not train, val or test"):
             build("webdataset", tmp_path / "tars", tmp_path / "out")
     fer = trees.fer2013(tmp_path / "fer", rows=14)
     text = (fer / "fer2013.csv").read_text().splitlines()
     text[9] = text[9].replace("Training", "Finals")
     (fer / "fer2013.csv").write_text("\n".join(text))
-    with pytest.raises(JobError, match=r"fer2013\.csv, line 10: split 'Finals' is none of"):
+    with pytest.raises(JobError, match=r"fer2013\.csv, line 10: split 'Finals' is not train, val or test"):
         build("fer2013", fer, tmp_path / "out", options={"gender": "genders.csv"})

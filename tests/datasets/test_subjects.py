@@ -55,7 +55,7 @@ def test_in_a_table(tmp_path):
             "train" if row["subject"] == people()[0][0] else "test" if row["subject"] == people()[0][1] else ""
         )
     trees.table(tmp_path / "set", rows)
-    with pytest.raises(JobError, match=r"is given to train and to test: splits must be disjoint by subject"):
+    with pytest.raises(JobError, match=r"is in train and in test: splits must be disjoint by subject"):
         build("csv", tmp_path / "set", tmp_path / "more")
 
 

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from job.datasets import synthetic_faces as faces
+from job.datasets.synthetic_faces_sheet import contact_sheet
 from job.face_drawing.action_units import ACTION_UNITS, INTENSITY, PROTOTYPES, express, prototype_expression
 from job.face_drawing.appearance import draw_identity, draw_shot
 from job.face_drawing.geometry import landmarks
@@ -87,8 +88,8 @@ def test_the_docs_say_what_the_generator_does():
     for emotion, prototype in PROTOTYPES.items():
         core, optional = re.search(rf"^\| {emotion} \| (.*?) \| (.*)\|$", text, re.MULTILINE).groups()
         assert set(map(int, re.findall(r"\d+", core))) == set(prototype.core)
-        said = {int(unit): int(share) for unit, share in re.findall(r"(\d+)[a-z ]* \((\d+) %\)", optional)}
-        assert said == {unit: round(100 * probability) for unit, (probability, _) in prototype.optional.items()}
+        documented = {int(unit): int(share) for unit, share in re.findall(r"(\d+)[a-z ]* \((\d+) %\)", optional)}
+        assert documented == {unit: round(100 * probability) for unit, (probability, _) in prototype.optional.items()}
 
 
 def test_prototypes_name_known_action_units_in_the_order_of_the_labels():
@@ -108,15 +109,15 @@ def test_expressions_vary_around_their_prototype():
 
 
 def test_the_domain_does_not_reach_the_expression(monkeypatch):
-    """The same (seed, subject, index) is given the same action units in either domain, from the same distribution."""
+    """Action units have the same distribution in both domains."""
     seen = {domain: [] for domain in DOMAINS}
     monkeypatch.setattr(faces, "render", lambda person, face, shot, size: face)
-    for record in faces.records(None, 0, train=1400, val=0, test=0):
+    for record in faces.records(None, 0, train=1400, val=1, test=1):
         seen[record.domain].append([*faces.read(record, 48).values(), (record.label, 0)])
     men, women = np.array(seen[SOURCE]), np.array(seen[TARGET])
     for label in range(len(EMOTIONS)):
         a, b = (x[x[:, -1, 0] == label][:, :-1].mean(axis=(0, 2)) for x in (men, women))
-        assert np.abs(a - b).max() < 0.08  # 200 pictures each: the means differ by sampling alone
+        assert np.abs(a - b).max() < 0.08  # 200 images each: the means differ by sampling only
 
 
 def test_action_units_move_the_face_as_their_muscles_do():
@@ -147,3 +148,8 @@ def test_domains_look_different_and_emotions_show():
     pictures = [render(person, prototype_expression(e), shot, 64).astype(float) for e in EMOTIONS]
     distances = [np.abs(a - b).mean() for i, a in enumerate(pictures) for b in pictures[:i]]
     assert min(distances) > 0.5
+
+
+def test_the_contact_sheet_of_the_docs_has_a_row_per_emotion_and_a_column_per_person():
+    sheet = contact_sheet(people=1, size=16)
+    assert sheet.shape == (len(EMOTIONS) * 16, 2 * 16 + 2, 3)

@@ -53,7 +53,7 @@ SYM, HARD = {"type": tarfile.SYMTYPE}, {"type": tarfile.LNKTYPE}
 def test_a_mask_beside_the_picture_is_refused_until_the_picture_is_named(tmp_path):
     members = [("a.jpg", png(1)), ("a.png", png(2)), ("a.cls", b"joy")]
     path = tar_of(tmp_path / "x.tar", members)
-    with pytest.raises(JobError, match=r"x\.tar: a has 2 images, \.jpg, \.png: say which .* --option image=jpg"):
+    with pytest.raises(JobError, match=r"x\.tar: a has 2 images, \.jpg, \.png: select one.* --option image=jpg"):
         read(path)
     for ending, number in (("jpg", 1), ("png", 2), (".PNG", 2)):
         found, notes = read(path, image=ending)
@@ -242,7 +242,7 @@ def test_other_members_are_counted(tmp_path):
 def test_a_compressed_tar_under_another_name_is_refused(tmp_path, kind):
     with tarfile.open(tmp_path / "x.tar", f"w:{kind}") as tar:
         add(tar, "a.jpg", png(1))
-    with pytest.raises(JobError, match=r"x\.tar is compressed \(\w+\): unpack it"):
+    with pytest.raises(JobError, match=r"x\.tar is compressed \(\w+\): decompress it"):
         read(tmp_path / "x.tar")
     found, _ = read(tar_of(tmp_path / "y.tar", [("BZh.jpg", png(1))]))
     assert found, "a name that begins as a compressed file does"

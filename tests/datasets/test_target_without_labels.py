@@ -166,7 +166,7 @@ def test_fer2013_with_empty_cells(tmp_path):
 def test_a_source_without_labels_is_refused(tmp_path):
     root = trees.folders(tmp_path / "set", domains=("Female",))
     trees.unlabelled(root / "Male", 70)
-    with pytest.raises(JobError, match=r"none of the 70 images of the source, male, has a label.*exchange --source"):
+    with pytest.raises(JobError, match=r"none of the 70 images of the source, male, has a label.*swap --source"):
         build("folders", root, tmp_path / "out")
 
 
@@ -185,7 +185,7 @@ def test_images_of_the_source_without_a_label_are_left_out_and_counted(tmp_path)
 
 
 def test_labels_of_a_test_split_beside_a_flat_folder(tmp_path):
-    """As users have it: 35 women were looked at, 175 were not."""
+    """A common data set: 35 images of women are labelled, 175 are not."""
     root = men(tmp_path / "set")
     trees.unlabelled(root / "Female", 175)
     for number, emotion in enumerate(EMOTIONS * 5):
@@ -256,12 +256,12 @@ def test_the_command_says_what_has_labels_and_how_it_is_split(tmp_path, capsys):
     assert "source, male: 84 images, all with a label; train 63, val 8, test 13" in lines
     assert "target, female: 70 images, none with a label; train 53, val 7, test 10" in lines
     assert "target: subjects unknown: split by image, so one person may be in train and in test" in lines
-    assert any("70 images of the target have no label although" in line and "day 1" in line for line in lines)
+    assert any("70 images of the target have no label, because" in line and "day 1" in line for line in lines)
     text = inspect_shards(tmp_path / "out", verify=True)
     write_sheet(tmp_path / "out", tmp_path / "sheet.png")
     assert "target: 70 of 70 images have no label in the data set (train 53, val 7, test 10)" in text
     assert "target: 70 images of unknown subject are split by image" in text
-    assert "subjects in two splits: unknown, since no image says its subject" in text
+    assert "subjects in two splits: unknown, since no image has a subject" in text
 
 
 def test_inspect_of_a_partly_labelled_split(tmp_path):
@@ -280,7 +280,7 @@ def test_subjects_that_are_known_of_some_images(tmp_path):
     options = {"subject": r"Male/\w+/\d"}
     manifest = build("folders", root, tmp_path / "out", options=options, **WITHOUT)
     assert manifest.subjects_unknown == {"target": 70}
-    assert "subjects in two splits: 0 of those known; 70 images do not say theirs" in inspect_shards(tmp_path / "out")
+    assert "subjects in two splits: 0 of the known ones; 70 images have no subject" in inspect_shards(tmp_path / "out")
 
 
 def test_the_bytes_are_the_same_whatever_the_number_of_workers(tmp_path):

@@ -1,4 +1,4 @@
-"""What is in a folder of shards: a table, a check of every byte, a contact sheet."""
+"""Describe a folder of shards in tables, and verify every byte of it: the `inspect` command."""
 
 from pathlib import Path
 
@@ -16,16 +16,16 @@ from job.vocabulary import DOMAINS, SPLITS
 
 
 def inspect_shards(path: str | Path, *, verify: bool = False, allow_pipe: bool = False) -> str:
-    """Samples per domain, split and class; how the classes, the subjects and the pictures of the domains differ.
+    """Return tables of samples per domain, split and class, and of the classes, subjects and images of the domains.
 
-    With `verify`, every shard's sha256, every member and every image are checked, and that no subject is in two splits.
-    Shards at a URL are looked into only with `verify`, which fetches them all. Raises JobError naming the first shard,
-    and image, that is wrong.
+    With `verify`, check every shard's sha256, every member and every image, and that no subject is in two splits.
+    Samples at a URL are read only with `verify`, which downloads all shards. Raises JobError naming the first shard,
+    and image, that fails.
     """
     manifest = load_manifest(path, allow_pipe=allow_pipe)
     store = ShardStore(path, allow_pipe=allow_pipe)
-    made = f"layout {manifest.layout}, {manifest.size} x {manifest.size} pixels, seed {manifest.seed}"
-    lines = [f"{path}: {made}, crop {manifest.crop}, JPEG quality {manifest.quality}", "", *_table(manifest)]
+    header = f"layout {manifest.layout}, {manifest.size} x {manifest.size} pixels, seed {manifest.seed}"
+    lines = [f"{path}: {header}, crop {manifest.crop}, JPEG quality {manifest.quality}", "", *_table(manifest)]
     lines += [f"left out: {count} {what}" for what, count in manifest.left_out.items()]
     lines += _notes(manifest)
     lines += ["", *_priors(manifest)]
@@ -36,20 +36,21 @@ def inspect_shards(path: str | Path, *, verify: bool = False, allow_pipe: bool =
                 _verify(manifest, store, domain, split)
                 shards, verified = shards + len(infos), verified + sum(info.samples for info in infos)
     if store.remote and not verify:
-        lines += ["", "the samples of remote shards are looked into with --verify"]
+        lines += ["", "the samples of remote shards are read only with --verify"]
     else:
         contents = read_contents(manifest, store)
         images = sum(manifest.samples(domain, split) for domain, splits in manifest.domains.items() for split in splits)
-        lines += ["", *_told(contents, images)]
+        lines += ["", *_contents_table(contents, images)]
         if verify and contents.subjects_in_two_splits:
             raise JobError(f"{contents.subjects_in_two_splits[0]} is in two splits: write the shards again")
     if verify:
-        lines += ["", f"verified: {shards} shards, {verified} images, every sha256 and every image is right"]
+        lines += ["", f"verified: {shards} shards, {verified} images, every sha256 and every image is correct"]
     store.close()
     return "\n".join(lines)
 
 
 def _table(manifest: Manifest) -> list[str]:
+    """Return a table of the splits: shards, samples, size, labels and samples of each class."""
     rows = [["domain", "split", "shards", "samples", "MB", "labels", *manifest.class_names]]
     total = 0
     for domain, splits in manifest.domains.items():
@@ -72,13 +73,13 @@ def _table(manifest: Manifest) -> list[str]:
 
 
 def _labels(manifest: Manifest, domain: str, split: str) -> str:
-    """yes, no, or how many of the samples have a label."""
+    """Return yes, no, or how many of the samples have a label."""
     labels = manifest.labels(domain, split)
     return str(labels) if 0 < labels < manifest.samples(domain, split) else "yes" if labels else "no"
 
 
 def _notes(manifest: Manifest) -> list[str]:
-    """What the data set does not say: labels, subjects; and how the classes of its domains differ."""
+    """Return lines about missing labels, unknown subjects, and different classes of the domains."""
     lines = []
     for domain, splits in manifest.unlabelled.items():
         count, total = sum(splits.values()), sum(manifest.samples(domain, split) for split in manifest.domains[domain])
@@ -91,14 +92,14 @@ def _notes(manifest: Manifest) -> list[str]:
 
 
 def _known_counts(manifest: Manifest, domain: str) -> list[int] | None:
-    """Samples of each class over all splits that have labels; None where none has."""
+    """Count the samples of each class over all splits with labels; None without such a split."""
     counts = [manifest.class_counts(domain, split) for split in manifest.domains[domain]]
     counts = [count for count in counts if count is not None]
     return [sum(column) for column in zip(*counts)] if counts else None
 
 
 def aligned(rows: list[list[str]], left: int) -> list[str]:
-    """Rows of cells as lines, the first `left` columns to the left and the others to the right."""
+    """Format rows of cells as lines, the first `left` columns aligned left and the others right."""
     widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
     return [
         "  ".join(cell.ljust(w) if i < left else cell.rjust(w) for i, (cell, w) in enumerate(zip(row, widths))).rstrip()
@@ -107,7 +108,7 @@ def aligned(rows: list[list[str]], left: int) -> list[str]:
 
 
 def _priors(manifest: Manifest) -> list[str]:
-    """How the shares of the classes differ, where both domains are labelled (docs/pitfalls.md: class shares differ)."""
+    """Return a table of the differences of class shares, where both domains have labels (see docs/pitfalls.md)."""
     source, target = (manifest.domains.get(domain, {}) for domain in DOMAINS)
     rows = [["target minus source, %", "distance", *manifest.class_names]]
     for split in SPLITS:
@@ -121,55 +122,61 @@ def _priors(manifest: Manifest) -> list[str]:
         rows.append([split, f"{np.abs(difference).sum() / 2:.1f}", *(f"{value:+.1f}" for value in difference)])
     if len(rows) == 1:
         return ["class shares: no split is labelled in both domains"]
-    return ["class shares; the distance is how much of a domain would have to change class:", *aligned(rows, left=1)]
+    return [
+        "class shares; the distance is the share of a domain that would have to change class:",
+        *aligned(rows, left=1),
+    ]
 
 
-def _told(contents: Contents, images: int) -> list[str]:
-    """Subjects and pixels of every split, and equal images, of so many images."""
-    rows = [["", "subjects", "of none known", "bytes", "red", "green", "blue", "deviation", "grey"]]
-    for (domain, split), held in contents.splits.items():
+def _contents_table(contents: Contents, images: int) -> list[str]:
+    """Return a table of the subjects and pixels of every split, and a line of equal images; `images` is the total."""
+    rows = [["", "subjects", "unknown", "bytes", "red", "green", "blue", "deviation", "grey"]]
+    for (domain, split), split_contents in contents.splits.items():
         rows.append(
             [
                 f"{domain}/{split}",
-                str(len(held.subjects)),
-                str(held.unknown),
-                f"{held.image_bytes:.0f}",
-                *(f"{value:.0f}" for value in held.mean),
-                f"{held.deviation.mean():.0f}",
-                f"{100 * held.grey:.0f} %",
+                str(len(split_contents.subjects)),
+                str(split_contents.unknown),
+                f"{split_contents.image_bytes:.0f}",
+                *(f"{value:.0f}" for value in split_contents.mean),
+                f"{split_contents.deviation.mean():.0f}",
+                f"{100 * split_contents.grey:.0f} %",
             ]
         )
     shared = contents.subjects_in_two_splits
-    named = ", ".join(shared[:5]) + (" ..." if len(shared) > 5 else "")
+    examples = ", ".join(shared[:5]) + (" ..." if len(shared) > 5 else "")
     return [
         "subjects, and means over the images (0 to 255):",
         *aligned(rows, left=1),
         "",
-        f"subjects in two splits: {_shared(contents, images)}{named and f': {named}'}",
+        f"subjects in two splits: {_shared(contents, images)}{examples and f': {examples}'}",
         f"equal images: {contents.across_splits} groups across splits, {contents.across_domains} across domains, "
         f"{contents.within_split} within a split",
     ]
 
 
 def _shared(contents: Contents, images: int) -> str:
-    """How many subjects are in two splits, as far as that is known."""
-    unknown = sum(held.unknown for held in contents.splits.values())
+    """Describe how many subjects are in two splits, as far as subjects are known."""
+    unknown = sum(split.unknown for split in contents.splits.values())
     if unknown == images:
-        return "unknown, since no image says its subject; a person may be in several"
+        return "unknown, since no image has a subject; a person may be in several"
     shared = str(len(contents.subjects_in_two_splits))
-    return shared if not unknown else f"{shared} of those known; {unknown} images do not say theirs"
+    return shared if not unknown else f"{shared} of the known ones; {unknown} images have no subject"
 
 
 def _verify(manifest: Manifest, store: ShardStore, domain: str, split: str) -> None:
-    """Open every shard, which checks its sha256, members, labels and class counts, and decode every image."""
+    """Open every shard, which checks its sha256, members, labels and class counts, and decode every image.
+
+    Raises JobError naming the first shard that fails, or that has labels although its manifest has none.
+    """
     labelled = manifest.labels(domain, split) > 0
     shards = OpenShards(manifest, domain, split, store, labelled=labelled, capacity=1, partly=True)
-    picture = np.empty((manifest.size, manifest.size, 3), np.uint8)
+    image = np.empty((manifest.size, manifest.size, 3), np.uint8)
     for number, info in enumerate(shards.infos):
         shard = shards[number]
         for i in range(info.samples):
-            decode_or_fail(shard, i, picture)
+            decode_or_fail(shard, i, image)
         if info.labelled:
             continue
         if leak := next((name for name in member_names(shard) if name.endswith(".cls")), None):
-            raise JobError(f"shard {shard.path} holds {leak} but must not have labels: write the shards again")
+            raise JobError(f"shard {shard.path} contains {leak} but must not have labels: write the shards again")

@@ -1,4 +1,4 @@
-"""What the samples of a folder of shards are like: subjects, equal images, brightness and colours of each domain."""
+"""Compute statistics of the samples in a folder of shards: subjects, equal images, brightness and colours."""
 
 import hashlib
 import json
@@ -15,26 +15,26 @@ from job.shards.reading.open_shards import OpenShards
 from job.shards.reading.shard_cache import ShardStore
 from job.shards.reading.tar_index import members
 
-_LOOK = 1000  # images of a split that are decoded for the statistics, spread evenly
+_MAX_DECODED = 1000  # images decoded per split, spread evenly
 
 Where = tuple[str, str]  # domain, split
 
 
 @dataclass
 class SplitContents:
-    """One split of one domain: subjects as they are compared, images without one, means over the pixels (0 to 255)."""
+    """One split of one domain: normalised subjects, number of images without one, means over the pixels (0 to 255)."""
 
     subjects: set[str] = field(default_factory=set)
     unknown: int = 0
     image_bytes: float = 0.0  # mean
     mean: np.ndarray = field(default_factory=lambda: np.zeros(3))  # float64 [3], red, green, blue
-    deviation: np.ndarray = field(default_factory=lambda: np.zeros(3))  # float64 [3], of the pixels around that mean
+    deviation: np.ndarray = field(default_factory=lambda: np.zeros(3))  # float64 [3], standard deviation of the pixels
     grey: float = 0.0  # share of images without colour
 
 
 @dataclass
 class Contents:
-    """Every split, and in how many groups of equal images there are some in one split, in several, in both domains."""
+    """All splits, and the numbers of groups of equal images within one split, across splits and across domains."""
 
     splits: dict[Where, SplitContents]
     subjects_in_two_splits: list[str]
@@ -44,19 +44,19 @@ class Contents:
 
 
 def read_contents(manifest: Manifest, store: ShardStore) -> Contents:
-    """Read every sample but decode only some, as far as they can be. Raises JobError for a shard that is no tar."""
+    """Read every sample and decode some, skipping damaged images. Raises JobError for a shard that is not a tar."""
     splits: dict[Where, SplitContents] = {}
-    places: dict[bytes, tuple[Where, ...]] = {}  # of each image by its digest: one place for each copy
-    for domain, held in manifest.domains.items():
-        for split in held:
-            splits[domain, split] = _read_split(manifest, store, (domain, split), places)
+    occurrences: dict[bytes, tuple[Where, ...]] = {}  # digest of an image -> the split of each copy
+    for domain, shards_of in manifest.domains.items():
+        for split in shards_of:
+            splits[domain, split] = _read_split(manifest, store, (domain, split), occurrences)
     shared = [
         f"{subject} ({domain})"
-        for domain, held in manifest.domains.items()
-        for subject, n in sorted(Counter(s for split in held for s in splits[domain, split].subjects).items())
+        for domain, shards_of in manifest.domains.items()
+        for subject, n in sorted(Counter(s for split in shards_of for s in splits[domain, split].subjects).items())
         if n > 1
     ]
-    copies = [set(where) for where in places.values() if len(where) > 1]
+    copies = [set(where) for where in occurrences.values() if len(where) > 1]
     across = [{domain for domain, _ in where} for where in copies if len(where) > 1]
     return Contents(
         splits,
@@ -67,11 +67,11 @@ def read_contents(manifest: Manifest, store: ShardStore) -> Contents:
     )
 
 
-def _read_split(manifest: Manifest, store: ShardStore, where: Where, places: dict) -> SplitContents:
+def _read_split(manifest: Manifest, store: ShardStore, where: Where, occurrences: dict) -> SplitContents:
     contents = SplitContents()
     shards = OpenShards(manifest, *where, store, labelled=False, capacity=2)
     samples = sum(info.samples for info in shards.infos)
-    wanted = set(np.linspace(0, samples - 1, min(samples, _LOOK)).astype(int).tolist())
+    wanted = set(np.linspace(0, samples - 1, min(samples, _MAX_DECODED)).astype(int).tolist())
     pixels = _Pixels(manifest.size)
     seen = size = 0
     for number, info in enumerate(shards.infos):
@@ -86,10 +86,10 @@ def _read_split(manifest: Manifest, store: ShardStore, where: Where, places: dic
             jpeg = shard.jpeg(i)
             size += len(jpeg)
             digest = hashlib.sha256(jpeg).digest()[:16]
-            places[digest] = (*places.get(digest, ()), where)
+            occurrences[digest] = (*occurrences.get(digest, ()), where)
             if seen + i in wanted:
-                with suppress(ValueError):  # to find damage is the affair of --verify
-                    decode_into(jpeg, pixels.picture)
+                with suppress(ValueError):  # --verify reports damaged images
+                    decode_into(jpeg, pixels.image)
                     pixels.add()
         seen += info.samples
     contents.image_bytes = size / max(samples, 1)
@@ -98,17 +98,17 @@ def _read_split(manifest: Manifest, store: ShardStore, where: Where, places: dic
 
 
 class _Pixels:
-    """Sums over the pictures put into `picture`, uint8 [size, size, 3]."""
+    """Sums over the images that are decoded into `image`, uint8 [size, size, 3]."""
 
     def __init__(self, size: int) -> None:
-        self.picture = np.empty((size, size, 3), np.uint8)
+        self.image = np.empty((size, size, 3), np.uint8)
         self._sum, self._squares, self._grey, self._count = np.zeros(3), np.zeros(3), 0, 0
 
     def add(self) -> None:
-        values = self.picture.reshape(-1, 3).astype(np.float64)
+        values = self.image.reshape(-1, 3).astype(np.float64)
         self._sum += values.mean(0)
         self._squares += (values**2).mean(0)
-        self._grey += bool(np.ptp(values, axis=1).max() <= 8)  # JPEG leaves a little colour in grey pictures
+        self._grey += bool(np.ptp(values, axis=1).max() <= 8)  # JPEG leaves a little colour in grey images
         self._count += 1
 
     def statistics(self) -> tuple[np.ndarray, np.ndarray, float]:

@@ -1,7 +1,7 @@
-"""Every image of a data set on disk, once: read, looked at, cropped, resized and encoded, in chunks on all cores.
+"""Read, crop, resize and encode every image of a data set on disk once, in chunks, on all cores.
 
-Which shard an image goes to depends on all of them, so the JPEGs of a chunk wait in a file for the shards to be
-planned. They are kept until the shards are finished: a run that was killed goes on where it was.
+The shard of an image depends on all images, so the JPEGs of a chunk are stored in a file until the shards are planned.
+The files are kept until the shards are finished: an interrupted run resumes from them.
 """
 
 import errno
@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from job.datasets.image_bytes import Stamp, fetch_in_groups, stamp
-from job.datasets.image_search import Place
+from job.datasets.image_search import Location
 from job.shards.writing.crop import crop_to, find_face
 from job.shards.writing.encode import encode
 from job.shards.writing.left_out import MAKE_ROOM
@@ -26,130 +26,136 @@ from job.system.files import atomic_path, writing
 from job.system.processes import Pool
 from job.system.progress import follow
 
-_CHUNKS, _LEAST, _MOST = 256, 16, 1000  # as many tasks as keep many cores busy, of so many images each
+_CHUNKS = 256  # tasks: enough to keep many cores busy
+_MIN_CHUNK, _MAX_CHUNK = 16, 1000  # images
 _LENGTH = struct.Struct("<Q")
-_OPEN = 256  # files that a process keeps open to read JPEGs from
+_MAX_OPEN = 256  # files of JPEGs that a process keeps open
 
-Stored = tuple[int, int, int]  # a JPEG within a chunk's file: the number of the chunk, and where in bytes
+JpegLocation = tuple[int, int, int]  # number of the chunk; offset and length in its file, in bytes
 
 
-class Converted(NamedTuple):
-    """What became of an image.
+class ConversionResult(NamedTuple):
+    """The result of converting an image.
 
-    `digest` (hex) is that of the file, None where it cannot be read; `reason` says why it cannot be used; `face` is
-    False where one was looked for in vain.
+    `digest` (hex) is the digest of the file, None when it cannot be read; `reason` says why the image cannot be used;
+    `face` is False when face detection found no face.
     """
 
     digest: str | None
     reason: str | None
     face: bool
-    jpeg: Stored | None
+    jpeg: JpegLocation | None
 
 
 @dataclass
 class _Chunk:
-    """The same of many images, by columns, which travel between processes in half the time."""
+    """The results for many images, by columns, which pass between processes in half the time of rows."""
 
     digests: list[str | None] = field(default_factory=list)
-    lengths: list[int] = field(default_factory=list)  # of the JPEGs in bytes, 0 where there is none
-    reasons: dict[str, str] = field(default_factory=dict)  # by the image's place in the chunk, as JSON wants it
-    faceless: list[int] = field(default_factory=list)  # places
+    lengths: list[int] = field(default_factory=list)  # of the JPEGs in bytes, 0 without a JPEG
+    reasons: dict[str, str] = field(
+        default_factory=dict
+    )  # by the index of the image in the chunk, as a string because JSON requires one
+    faceless: list[int] = field(default_factory=list)  # indices in the chunk
 
     def fail(self, error: Exception) -> None:
-        """The next image gives no JPEG, for this reason."""
-        self.reasons[str(len(self.lengths))] = why(error)
+        """Add an image that cannot be used."""
+        self.reasons[str(len(self.lengths))] = reason_of(error)
         self.lengths.append(0)
 
-    def rows(self, number: int) -> Iterator[Converted]:
-        """Image by image, of the chunk of this number."""
-        faceless, end = set(self.faceless), 0
+    def rows(self, number: int) -> Iterator[ConversionResult]:
+        """Yield the result of each image; `number` is the number of this chunk."""
+        faceless, start = set(self.faceless), 0
         for i, (digest, length) in enumerate(zip(self.digests, self.lengths)):
-            jpeg = (number, end, length) if length else None
-            yield Converted(digest, None if jpeg else self.reasons[str(i)], i not in faceless, jpeg)
-            end += length
+            jpeg = (number, start, length) if length else None
+            yield ConversionResult(digest, None if jpeg else self.reasons[str(i)], i not in faceless, jpeg)
+            start += length
 
 
 def convert(
-    places: Sequence[Place], size: int, quality: int, crop: str, pool: Pool, scratch: Path, progress: bool
-) -> list[Converted]:
-    """Make a JPEG of every image, as the shards will hold it, in files below `scratch`; results in the same order.
+    locations: Sequence[Location], size: int, quality: int, crop: str, pool: Pool, scratch: Path, progress: bool
+) -> list[ConversionResult]:
+    """Convert every image to the JPEG for its shard, in files below `scratch`; return results in the same order.
 
-    Raises JobError when those cannot be written. An image that cannot be used raises nothing: its result says why.
+    Raises JobError when the files cannot be written. An image that cannot be used raises nothing: its result has the
+    reason.
     """
-    tasks = [(number, chunk, size, quality, crop, scratch) for number, chunk in enumerate(_chunks(places))]
+    tasks = [(number, chunk, size, quality, crop, scratch) for number, chunk in enumerate(_chunks(locations))]
     finished = pool.run(convert_chunk, tasks)
-    results = follow(finished, len(places), lambda result: len(result[1].digests), "converting", progress)
-    return [one for number, chunk in sorted(results, key=lambda result: result[0]) for one in chunk.rows(number)]
+    results = follow(finished, len(locations), lambda result: len(result[1].digests), "converting", progress)
+    return [row for number, chunk in sorted(results, key=lambda result: result[0]) for row in chunk.rows(number)]
 
 
-def digests(places: Sequence[Place], pool: Pool, progress: bool) -> list[str | None]:
-    """The digest (hex) of every file, None where it cannot be read: what `convert` says of them, without the work."""
-    tasks = list(enumerate(_chunks(places)))
-    results = follow(pool.run(_digest_chunk, tasks), len(places), lambda result: len(result[1]), "comparing", progress)
+def digests(locations: Sequence[Location], pool: Pool, progress: bool) -> list[str | None]:
+    """Return the digest (hex) of every file, None when it cannot be read, as `convert` does, without converting."""
+    tasks = list(enumerate(_chunks(locations)))
+    results = follow(
+        pool.run(_digest_chunk, tasks), len(locations), lambda result: len(result[1]), "comparing", progress
+    )
     return [digest for _, chunk in sorted(results, key=lambda result: result[0]) for digest in chunk]
 
 
 def convert_chunk(
-    number: int, places: Sequence[Place], size: int, quality: int, crop: str, scratch: Path
+    number: int, locations: Sequence[Location], size: int, quality: int, crop: str, scratch: Path
 ) -> tuple[int, _Chunk]:
-    """The task of one process: `number` names the chunk's file. Takes what an interrupted run has left there.
+    """Convert one chunk, or load its file from an interrupted run; `number` is part of the name of the file.
 
-    The file holds one JPEG after another, then what is known of them as JSON, then the length of that. The disk is not
-    waited for: what a power cut leaves of it is told by the checksum.
+    The file contains one JPEG after another, then the chunk as JSON, then the length of the JSON. It is not synced to
+    the disk: a checksum detects a file that a power cut damaged.
     """
     jpegs = _jpegs(scratch, number)
-    chunk = _known(jpegs, places, (size, quality, crop))
+    chunk = _load_chunk(jpegs, locations, (size, quality, crop))
     if chunk is not None:
         return number, chunk
     chunk, stamps, crc = _Chunk(), [], 0
     with (
-        writing(jpegs, f"{MAKE_ROOM}; what is finished is kept"),
+        writing(jpegs, f"{MAKE_ROOM}; finished images are kept"),
         atomic_path(jpegs) as partial,
         open(partial, "wb") as file,
     ):
-        for group in fetch_in_groups(places):
-            made = b"".join(_convert(chunk, [content for content, _ in group], size, quality, crop))
-            crc = zlib.crc32(made, crc)
-            file.write(made)
-            stamps += [stamped for _, stamped in group]
-        about = {"state": _state(places, stamps, (size, quality, crop)), "crc": crc}
-        facts = json.dumps(about | vars(chunk)).encode()
-        file.write(facts + _LENGTH.pack(len(facts)))
+        for group in fetch_in_groups(locations):
+            encoded = b"".join(_convert(chunk, [content for content, _ in group], size, quality, crop))
+            crc = zlib.crc32(encoded, crc)
+            file.write(encoded)
+            stamps += [file_stamp for _, file_stamp in group]
+        check = {"state": _state(locations, stamps, (size, quality, crop)), "crc": crc}
+        trailer = json.dumps(check | vars(chunk)).encode()
+        file.write(trailer + _LENGTH.pack(len(trailer)))
     return number, chunk
 
 
-def read_stored(scratch: Path, places: Iterable[Stored]) -> Iterator[bytes]:
-    """The JPEGs at these places. Raises OSError when one is not there."""
-    opened: dict[int, int] = {}
+def read_stored(scratch: Path, locations: Iterable[JpegLocation]) -> Iterator[bytes]:
+    """Yield the JPEGs at these locations. Raises OSError when one is missing."""
+    files: dict[int, int] = {}  # number of the chunk -> file descriptor
     try:
-        for number, start, length in places:
-            file = opened.get(number)
+        for number, start, length in locations:
+            file = files.get(number)
             if file is None:
-                if len(opened) == _OPEN:
-                    os.close(opened.pop(next(iter(opened))))
-                file = opened[number] = os.open(_jpegs(scratch, number), os.O_RDONLY)
+                if len(files) == _MAX_OPEN:
+                    os.close(files.pop(next(iter(files))))
+                file = files[number] = os.open(_jpegs(scratch, number), os.O_RDONLY)
             jpeg = os.pread(file, length, start)
             if len(jpeg) != length:
-                raise OSError(errno.EIO, f"{_jpegs(scratch, number)} was cut short")
+                raise OSError(errno.EIO, f"{_jpegs(scratch, number)} is truncated")
             yield jpeg
     finally:
-        for file in opened.values():
+        for file in files.values():
             os.close(file)
 
 
-def why(error: Exception) -> str:
-    """An error about a file as a reason of one line, without the path that stands beside it anyway."""
+def reason_of(error: Exception) -> str:
+    """Return the message of an error in one line, without the path, which the caller prints."""
     if isinstance(error, OSError) and error.strerror:
         return error.strerror
     return " ".join(str(error).split()) or type(error).__name__
 
 
 def _convert(chunk: _Chunk, contents: list[bytes | Exception], size: int, quality: int, crop: str) -> list[bytes]:
-    """The JPEGs of those images that give one; what became of each is added to the chunk."""
+    """Return the JPEGs of the images that can be used, and add the result of every image to the chunk."""
     chunk.digests += map(_digest, contents)
     jpegs = []
     for content in contents:
-        if isinstance(content, Exception):  # raised again, it would hold on to all the contents
+        if isinstance(content, Exception):  # raising it again would keep all the contents in memory
             chunk.fail(content)
             continue
         try:
@@ -158,7 +164,7 @@ def _convert(chunk: _Chunk, contents: list[bytes | Exception], size: int, qualit
             jpegs.append(encode(crop_to(picture, box), size, quality, crop))
         except JobError:
             raise
-        except Exception as error:  # a foreign file makes libraries raise whatever they like, and it is about this file
+        except Exception as error:  # libraries raise errors of many types for malformed files
             chunk.fail(error)
             continue
         if crop == "face" and box is None:
@@ -171,35 +177,35 @@ def _digest(content: bytes | Exception) -> str | None:
     return None if isinstance(content, Exception) else hashlib.sha256(content).hexdigest()[:32]
 
 
-def _digest_chunk(number: int, places: Sequence[Place]) -> tuple[int, list[str | None]]:
-    return number, [_digest(content) for group in fetch_in_groups(places) for content, _ in group]
+def _digest_chunk(number: int, locations: Sequence[Location]) -> tuple[int, list[str | None]]:
+    return number, [_digest(content) for group in fetch_in_groups(locations) for content, _ in group]
 
 
-def _chunks(places: Sequence[Place]) -> list[Sequence[Place]]:
-    length = min(max(len(places) // _CHUNKS, _LEAST), _MOST)
-    return [places[first : first + length] for first in range(0, len(places), length)]
+def _chunks(locations: Sequence[Location]) -> list[Sequence[Location]]:
+    length = min(max(len(locations) // _CHUNKS, _MIN_CHUNK), _MAX_CHUNK)
+    return [locations[first : first + length] for first in range(0, len(locations), length)]
 
 
 def _jpegs(scratch: Path, number: int) -> Path:
     return scratch / f"images-{number:06d}.jpegs"
 
 
-def _known(jpegs: Path, places: Sequence[Place], settings: tuple) -> _Chunk | None:
-    """What an interrupted run knew of a chunk, if nothing has changed since."""
+def _load_chunk(jpegs: Path, locations: Sequence[Location], settings: tuple) -> _Chunk | None:
+    """Load a chunk of an interrupted run; None when there is none, it is damaged, or its images or settings changed."""
     try:
         content = jpegs.read_bytes()
-        facts_end = len(content) - _LENGTH.size
-        end = facts_end - _LENGTH.unpack_from(content, facts_end)[0]
-        held = json.loads(content[end:facts_end])
-        if held.pop("state") != _state(places, map(stamp, places), settings):
+        trailer_end = len(content) - _LENGTH.size
+        end = trailer_end - _LENGTH.unpack_from(content, trailer_end)[0]
+        trailer = json.loads(content[end:trailer_end])
+        if trailer.pop("state") != _state(locations, map(stamp, locations), settings):
             return None
-        whole = held.pop("crc") == zlib.crc32(memoryview(content)[:end])
-        chunk = _Chunk(**held)
-        return chunk if whole and end == sum(chunk.lengths) else None
+        intact = trailer.pop("crc") == zlib.crc32(memoryview(content)[:end])
+        chunk = _Chunk(**trailer)
+        return chunk if intact and end == sum(chunk.lengths) else None
     except (OSError, ValueError, KeyError, TypeError, struct.error):
         return None  # not converted yet, or damaged
 
 
-def _state(places: Sequence[Place], stamps: Iterable[Stamp | None], settings: tuple) -> str:
-    """What the JPEGs of a chunk depend on."""
-    return hashlib.sha256(repr((settings, list(places), list(stamps))).encode()).hexdigest()
+def _state(locations: Sequence[Location], stamps: Iterable[Stamp | None], settings: tuple) -> str:
+    """Return a digest of everything that the JPEGs of a chunk depend on."""
+    return hashlib.sha256(repr((settings, list(locations), list(stamps))).encode()).hexdigest()

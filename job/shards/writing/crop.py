@@ -1,4 +1,4 @@
-"""Which part of a picture becomes the sample: all of it, the centre, or the face."""
+"""Crop an image to the part that becomes the sample: all of it, the centre, or the face."""
 
 import threading
 
@@ -9,17 +9,17 @@ from job.system.errors import JobError
 
 CROPS = ("none", "center", "face")
 CASCADE = "haarcascade_frontalface_alt2.xml"  # Lienhart et al. 2003; it ships with OpenCV 4
-SEARCH_EDGE = 480  # px: pictures are shrunk to this for the search, so that a large one takes no longer
-SMALLEST_FACE = 8  # the smallest face looked for, as a share of the shorter edge: one in eight
+SEARCH_EDGE = 480  # px: large images are shrunk to this for face detection, so that they take no longer
+SMALLEST_FACE = 8  # the smallest detected face is 1 / 8 of the shorter edge
 MARGIN = 1.3  # the detector's square ends at chin and brows; emotions need mouth and forehead
 
-_own = threading.local()
+_thread = threading.local()
 
 Box = tuple[int, int, int, int]  # top, left, height, width in px
 
 
 def crop_to(image: np.ndarray, box: Box | None) -> np.ndarray:
-    """The part of a picture [H, W, 3] in the box, not copied; all of it where there is none."""
+    """Return the part of an image [H, W, 3] in the box, all of it without a box; a view, not a copy."""
     if box is None:
         return image
     top, left, height, width = box
@@ -27,7 +27,7 @@ def crop_to(image: np.ndarray, box: Box | None) -> np.ndarray:
 
 
 def central_square(image: np.ndarray) -> np.ndarray:
-    """The largest square in the middle of a picture [H, W, 3], not copied."""
+    """Return the largest central square of an image [H, W, 3]; a view, not a copy."""
     edge = min(image.shape[:2])
     if image.shape[:2] == (edge, edge):
         return image
@@ -36,9 +36,9 @@ def central_square(image: np.ndarray) -> np.ndarray:
 
 
 def find_face(image: np.ndarray) -> Box | None:
-    """A square around the largest upright frontal face of a picture uint8 [H, W, 3], with a margin; None: no face.
+    """Return a square around the largest upright frontal face of an image uint8 [H, W, 3], with a margin, or None.
 
-    The square is moved, then shrunk, to lie within the picture. Raises JobError where no detector is installed.
+    The square is moved, then shrunk, to fit into the image. Raises JobError when no detector is installed.
     """
     grey = cv2.cvtColor(image, cv2.COLOR_RGB2GRAY)
     height, width = grey.shape
@@ -50,7 +50,7 @@ def find_face(image: np.ndarray) -> Box | None:
     faces = _detector().detectMultiScale(grey, scaleFactor=1.1, minNeighbors=3, minSize=(least, least))
     if len(faces) == 0:
         return None
-    # the largest; of equal ones the first from the top left, for the detector's order is its own affair
+    # the largest; among equals the first from the top left, because the detector's order is undefined
     x, y, w, h = max(np.asarray(faces).tolist(), key=lambda face: (face[2] * face[3], -face[1], -face[0]))
     edge = min(round(MARGIN * max(w, h) * shrink), height, width)
     top = round((y + h / 2) * shrink - edge / 2)
@@ -59,19 +59,19 @@ def find_face(image: np.ndarray) -> Box | None:
 
 
 def _detector():
-    """OpenCV's frontal-face cascade, one a thread. OpenCV 5 moved it, without its data, into another package."""
-    if hasattr(_own, "detector"):
-        return _own.detector
+    """Return this thread's frontal-face cascade of OpenCV. OpenCV 5 moved it, without its data, to another package."""
+    if hasattr(_thread, "detector"):
+        return _thread.detector
     check_detector()
     detector = cv2.CascadeClassifier(cv2.data.haarcascades + CASCADE)
     if detector.empty():
         raise JobError(f"OpenCV {cv2.__version__} lacks {CASCADE}: pip install 'opencv-python-headless>=4.11,<5'")
-    _own.detector = detector
+    _thread.detector = detector
     return detector
 
 
 def check_detector() -> None:
-    """Raise JobError where the installed OpenCV has no face detector."""
+    """Raise JobError when the installed OpenCV has no face detector."""
     if not hasattr(cv2, "CascadeClassifier"):
         raise JobError(
             f"--crop face needs the face detector of OpenCV 4, and {cv2.__version__} is installed: "

@@ -1,4 +1,4 @@
-"""Encode pixels as JPEG, in one way for both domains: a difference would give the domain away (docs/pitfalls.md)."""
+"""Encode pixels as JPEG, identically for both domains: a difference would reveal the domain (docs/pitfalls.md)."""
 
 import cv2
 import numpy as np
@@ -10,17 +10,17 @@ _PIXELS = np.dtype(np.uint8)
 
 
 def encode(image: np.ndarray, size: int, quality: int, crop: str = "center") -> bytes:
-    """The JPEG (4:4:4) of an RGB picture uint8 [H, W, 3], resized to `size` pixels.
+    """Encode an RGB image uint8 [H, W, 3] as a JPEG (4:4:4) of `size` x `size` pixels.
 
-    Of a picture that is not square, the largest central square is taken; with `crop` "none" all of it, squeezed.
-    Raises ValueError when the array is no such picture.
+    An image that is not square is cropped to its largest central square; with `crop` "none" it is squeezed instead.
+    Raises ValueError for any other array.
     """
     if image.dtype != _PIXELS or image.ndim != 3 or image.shape[2] != 3 or 0 in image.shape:
         raise ValueError(f"the layout gave {image.dtype} {image.shape} instead of uint8 [H, W, 3]")
     if crop != "none":
         image = central_square(image)
     if image.shape[:2] != (size, size):
-        # INTER_AREA averages what it shrinks; the others would alias
+        # INTER_AREA averages pixels when shrinking; the other methods would alias
         filtering = cv2.INTER_AREA if min(image.shape[:2]) > size else cv2.INTER_CUBIC
         image = cv2.resize(image, (size, size), interpolation=filtering)
     return simplejpeg.encode_jpeg(np.ascontiguousarray(image), quality, "RGB", "444")

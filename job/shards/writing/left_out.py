@@ -1,4 +1,4 @@
-"""Images that are not in the shards: how many may be unreadable, the lists beside the shards, and what the user reads.
+"""Count, list and report images that are not in the shards, and fail when too many are unreadable.
 
 Lists: `skipped.csv` (path, reason), `duplicates.csv` (equal files) and `no_face.csv`.
 """
@@ -14,25 +14,25 @@ from job.system.errors import JobError
 from job.system.files import write_atomically, writing
 from job.system.text import csv_row
 
-if TYPE_CHECKING:  # it imports this module through convert
-    from job.shards.writing.select_images import Gathered
+if TYPE_CHECKING:  # a cycle: it imports this module through convert
+    from job.shards.writing.select_images import RecordSet
 
 MAKE_ROOM = "make room or check the permissions, then run the same command again"
 SKIPPED, COPIES, NO_FACE = "skipped.csv", "duplicates.csv", "no_face.csv"
-_LINES = 12  # kinds of left-out images that are printed one by one
+_MAX_LINES = 12  # kinds of dropped images that get a line of their own
 
 
 class Budget:
     """Count unreadable images, list them in `skipped.csv`, fail past `most`: a share such as "1%", or a number."""
 
     def __init__(self, most: str, out: Path) -> None:
-        """Raises JobError unless `most` is a share in [0 %, 100 %] or a number from 0."""
+        """Parse `most`. Raises JobError unless it is a share in [0 %, 100 %] or a whole number from 0."""
         self._text, self._out = most, out
         self._share, self._number = _parse(most)
         self.skipped: list[tuple[str, str]] = []
 
     def spend(self, total: int, skipped: Iterable[tuple[str, str]]) -> None:
-        """Add unreadable images, (path, reason), of `total`. Raises JobError when they are too many."""
+        """Add unreadable images, (path, reason). Raises JobError when they are too many of `total`."""
         self.skipped += skipped
         allowed = self._number if self._share is None else self._share * total
         if len(self.skipped) > allowed:
@@ -44,53 +44,53 @@ class Budget:
             )
 
     def write(self) -> None:
-        """Write `skipped.csv`, in the order of the paths."""
+        """Write `skipped.csv`, sorted by path."""
         write_csv(self._out / SKIPPED, ("path", "reason"), sorted(self.skipped))
 
 
-def write_lists(out: Path, gathered: "Gathered", budget: Budget, crop: str) -> None:
-    """Write the lists beside the shards. Raises JobError where the disk is full."""
+def write_lists(out: Path, record_set: "RecordSet", budget: Budget, crop: str) -> None:
+    """Write the lists beside the shards. Raises JobError when they cannot be written."""
     budget.write()
     copies = [
         (number, record.origin, record.domain, record.split)
-        for number, group in enumerate(gathered.copies, 1)
+        for number, group in enumerate(record_set.copies, 1)
         for record in group
     ]
     write_csv(out / COPIES, ("group", "path", "domain", "split"), copies)
     if crop == "face":
-        write_csv(out / NO_FACE, ("path",), [(origin,) for origin in sorted(gathered.no_face)])
+        write_csv(out / NO_FACE, ("path",), [(origin,) for origin in sorted(record_set.no_face)])
 
 
-def report(out: Path, gathered: "Gathered", budget: Budget) -> None:
-    """Print what is not in the shards on stderr."""
-    lines = [f"left out: {line}" for line in count_lines(gathered.left_out)]
+def report(out: Path, record_set: "RecordSet", budget: Budget) -> None:
+    """Print which images are not in the shards on stderr."""
+    lines = [f"left out: {line}" for line in count_lines(record_set.left_out)]
     if budget.skipped:
         lines.append(f"skipped: {len(budget.skipped)} unreadable images, listed in {out / SKIPPED}")
-    if gathered.copies:
-        images = sum(map(len, gathered.copies))
-        different = len(gathered.copies)
-        lines.append(f"exact duplicates: {images} images, {different} different ones, listed in {out / COPIES}")
-    conflicts = sum(len({record.label for record in group}) > 1 for group in gathered.copies)
+    if record_set.copies:
+        images = sum(map(len, record_set.copies))
+        different = len(record_set.copies)
+        lines.append(f"exact duplicates: {images} images with {different} different contents, listed in {out / COPIES}")
+    conflicts = sum(len({record.label for record in group}) > 1 for group in record_set.copies)
     if conflicts:
-        lines.append(f"{conflicts} of the different ones lie under more than one emotion")
-    if gathered.no_face:
-        lines.append(f"no face found in {len(gathered.no_face)} images, listed in {out / NO_FACE}")
+        lines.append(f"{conflicts} of the different contents have more than one label")
+    if record_set.no_face:
+        lines.append(f"no face found in {len(record_set.no_face)} images, listed in {out / NO_FACE}")
     for line in lines:
         echo(line, err=True)
 
 
 def count_lines(left_out: dict[str, int]) -> list[str]:
-    """`5 emotion contempt` and so on, the most frequent first; one line for what is rare when there are many."""
+    """Return lines such as `5 emotion contempt`, the most frequent kind first; many rare kinds share the last line."""
     ranked = sorted(left_out.items(), key=lambda entry: (-entry[1], entry[0]))
-    lines = [f"{count} {what}" for what, count in ranked[:_LINES]]
-    rest = ranked[_LINES:]
+    lines = [f"{count} {what}" for what, count in ranked[:_MAX_LINES]]
+    rest = ranked[_MAX_LINES:]
     if rest:
         lines.append(f"{sum(count for _, count in rest)} of {len(rest)} other kinds, such as {rest[0][0]}")
     return lines
 
 
 def write_csv(path: Path, heads: Sequence[str], rows: Iterable[Sequence]) -> None:
-    """Write a small CSV file, whole or not at all. Raises JobError where the disk is full."""
+    """Write a small CSV file atomically. Raises JobError when it cannot be written."""
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     writer.writerows(map(csv_row, [heads, *rows]))
@@ -98,13 +98,13 @@ def write_csv(path: Path, heads: Sequence[str], rows: Iterable[Sequence]) -> Non
 
 
 def write_beside(path: Path, text: str) -> None:
-    """Write a file beside the shards, whole or not at all. Raises JobError where the disk is full."""
+    """Write a file beside the shards atomically. Raises JobError when it cannot be written."""
     with writing(path, f"{MAKE_ROOM}; finished shards are kept"):
         write_atomically(path, text, durable=True)
 
 
 def _parse(text: str) -> tuple[float | None, int]:
-    """A share in [0, 1], or None and a number. Raises JobError for anything else."""
+    """Parse a share, returned in [0, 1], or a number, returned after None. Raises JobError for anything else."""
     number = text.strip().removesuffix("%")
     try:
         if text.strip().endswith("%"):

@@ -1,4 +1,4 @@
-"""From a data set on disk to records: domains and classes by name, splits."""
+"""Select the images of a data set on disk by domain and class, and make them into records with splits."""
 
 import hashlib
 import json
@@ -8,65 +8,65 @@ from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 from job.datasets.class_names import FOLDERS, OF_EMOTIONS, Classes, natural
-from job.datasets.image_search import Found, Notes, same_domain
+from job.datasets.image_search import ImageEntry, Notes, same_domain
 from job.datasets.layout import Layout, Record
 from job.datasets.subjects import same_person
-from job.shards.writing.convert import Converted
+from job.shards.writing.convert import ConversionResult
 from job.shards.writing.nothing_found import no_images, no_images_of
 from job.shards.writing.splits import Item, assign_splits, repeats_of_held_out
 from job.system.errors import JobError
 from job.system.text import shortened
 from job.vocabulary import DOMAINS, SOURCE, TARGET, UNLABELLED
 
-_NAMED = 8  # so many names of classes are listed in a message
+_MAX_LISTED = 8  # names of classes in a message
 
 
-class Image(NamedTuple):
-    """An image of either domain, before anybody has looked into its file; of the target perhaps without a label."""
+class SelectedImage(NamedTuple):
+    """An image of source or target before its file is read; `label` may be UNLABELLED in the target."""
 
-    found: Found
+    entry: ImageEntry
     domain: str
     label: int
 
 
 @dataclass
 class Selection:
-    """The images of a data set that are wanted, the names of the classes that their labels count, notes of the rest.
+    """The selected images of a data set, the classes that their labels index, and notes of the dropped images.
 
-    `unnamed` counts images of the target that were taken without a label although their data set says something where
-    a class is looked for, by what it says.
+    `unnamed` counts, by name, images of the target that are taken without a label because the name of their class
+    (a folder, for instance) is not the name of a class.
     """
 
-    images: list[Image]
+    images: list[SelectedImage]
     classes: Classes
     notes: Notes
     unnamed: Counter[str] = field(default_factory=Counter)
 
 
 @dataclass
-class Gathered:
-    """The records, the names of their classes, and what the user should know of the rest."""
+class RecordSet:
+    """Records with the names of their classes, and what to report about the other images."""
 
     records: list[Record]
     class_names: tuple[str, ...] = OF_EMOTIONS.names
     left_out: dict[str, int] = field(default_factory=dict)
     no_face: list[str] = field(default_factory=list)
     copies: list[list[Record]] = field(default_factory=list)  # groups of records with equal content
-    unnamed: Counter[str] = field(default_factory=Counter)  # as of the Selection
+    unnamed: Counter[str] = field(default_factory=Counter)  # as in Selection
 
 
 def find_images(layout: Layout, root: str | None, options: dict[str, Any], strict: bool) -> Selection:
-    """The images of a data set that are wanted, and notes of the rest.
+    """Find and select the images of a data set.
 
-    Raises JobError when nothing is found of one of the domains, no image of the source has a label, or `strict` meets
-    what would be left out.
+    Raises JobError when a domain has no images, no image of the source has a label, or an image would be dropped while
+    `strict` is set.
     """
     notes = Notes(strict=strict)
-    own = {name: value for name, value in options.items() if name not in ("val", "test", "subjects")}
+    layout_options = {name: value for name, value in options.items() if name not in ("val", "test", "subjects")}
     if _same(options["source"], options["target"]):
         raise JobError(f"--source {options['source']} and --target {options['target']} are the same domain")
     classes = layout.classes_of(root, options)
-    selection = _select(layout.find(root, notes, **own), options, classes, notes)
+    selection = _select(layout.find(root, notes, **layout_options), options, classes, notes)
     images = selection.images
     if not images and (notes.left_out or not notes.skipped):
         raise JobError(no_images(layout, root, options, notes))
@@ -75,16 +75,18 @@ def find_images(layout: Layout, root: str | None, options: dict[str, Any], stric
     return selection
 
 
-def unusable(images: Sequence[Image], converted: Sequence[Converted]) -> list[tuple[str, str]]:
-    """(path, reason) of the images of which no JPEG could be made."""
-    return [(image.found.origin, result.reason) for image, result in zip(images, converted) if result.jpeg is None]
+def unusable_images(images: Sequence[SelectedImage], converted: Sequence[ConversionResult]) -> list[tuple[str, str]]:
+    """Return (path, reason) of the images that could not be converted."""
+    return [(image.entry.origin, result.reason) for image, result in zip(images, converted) if result.jpeg is None]
 
 
-def gather(layout: Layout, settings: dict[str, Any], selection: Selection, converted: Sequence[Converted]) -> Gathered:
-    """Records of the images that can be used, each with its split; their payload is where the JPEG is.
+def make_records(
+    layout: Layout, settings: dict[str, Any], selection: Selection, converted: Sequence[ConversionResult]
+) -> RecordSet:
+    """Make records of the converted images, each with its split; the payload is the location of the JPEG.
 
-    Of the `settings` of a manifest, seed, no_face and options count. Raises JobError when a domain has nothing left, or
-    the images are too few for three splits.
+    Reads seed, no_face and options from `settings`. Raises JobError when a domain has no images left, or too few for
+    three splits.
     """
     options = settings["options"]
     left_out = Counter(selection.notes.left_out)
@@ -93,33 +95,33 @@ def gather(layout: Layout, settings: dict[str, Any], selection: Selection, conve
         if result.jpeg is None:
             continue
         if not result.face:
-            no_face.append(image.found.origin)
+            no_face.append(image.entry.origin)
             if settings["no_face"] == "drop":
                 left_out["images without a face"] += 1
                 continue
         kept.append((image, result))
     items = [
-        Item(domain, label, same_person(found.subject) if options["subjects"] else None, result.digest, found.split)
-        for (found, domain, label), result in kept
+        Item(domain, label, same_person(entry.subject) if options["subjects"] else None, result.digest, entry.split)
+        for (entry, domain, label), result in kept
     ]
     repeats = repeats_of_held_out(items)
     if repeats:
         left_out["images that equal one of a later split"] += len(repeats)
-        kept = [entry for i, entry in enumerate(kept) if i not in repeats]
+        kept = [pair for i, pair in enumerate(kept) if i not in repeats]
         items = [item for i, item in enumerate(items) if i not in repeats]
     for role in DOMAINS:
         if not any(item.domain == role for item in items):
-            told = ", ".join(f"{n} {what}" for what, n in sorted(left_out.items()))
+            reasons = ", ".join(f"{n} {what}" for what, n in sorted(left_out.items()))
             raise JobError(
-                f"layout {layout.name} has no image of the {role} left ({told or 'none can be read'}): "
+                f"layout {layout.name} has no image of the {role} left ({reasons or 'none can be read'}): "
                 "see --crop and --no-face"
             )
     splits = assign_splits(items, seed=settings["seed"], val=options["val"], test=options["test"], name=layout.name)
     records = [
-        Record(found.origin, domain, split, label, item.subject and found.subject, found.origin, result.jpeg)
-        for ((found, domain, label), result), item, split in zip(kept, items, splits)
+        Record(entry.origin, domain, split, label, item.subject and entry.subject, entry.origin, result.jpeg)
+        for ((entry, domain, label), result), item, split in zip(kept, items, splits)
     ]
-    return Gathered(
+    return RecordSet(
         records,
         selection.classes.names,
         dict(sorted(left_out.items())),
@@ -129,82 +131,83 @@ def gather(layout: Layout, settings: dict[str, Any], selection: Selection, conve
     )
 
 
-def digest_images(images: Sequence[Image], digests: Iterable[str | None]) -> str:
-    """sha256 (hex) of what the data set says of its images, and of their content."""
-    said = [
-        (found.origin, domain, label, found.subject, found.split, content)
-        for (found, domain, label), content in zip(images, digests)
+def digest_images(images: Sequence[SelectedImage], digests: Iterable[str | None]) -> str:
+    """Return the sha256 (hex) of the descriptions of all images in the data set, and of their contents."""
+    rows = [
+        (entry.origin, domain, label, entry.subject, entry.split, content)
+        for (entry, domain, label), content in zip(images, digests)
     ]
-    return hashlib.sha256(json.dumps(said).encode()).hexdigest()
+    return hashlib.sha256(json.dumps(rows).encode()).hexdigest()
 
 
-def _select(found_images: Iterable[Found], options: dict[str, Any], classes: Classes, notes: Notes) -> Selection:
-    """The images of either domain, with their labels. The source needs labels; the target is taken without.
+def _select(entries: Iterable[ImageEntry], options: dict[str, Any], classes: Classes, notes: Notes) -> Selection:
+    """Select the images of both domains with their labels. The source needs labels; the target does not.
 
-    Where the data set names a class that is none of the classes, an image is left out as one of another class, with
-    one exception: no image in the same split of the target shows a known class, and the source does not use the name
-    either. Then the names mean something else, such as a person or a day, and these images have no label.
+    An image with a name that is not one of the classes is dropped, as an image of another class. The exception: when no
+    image in the same split of the target has a known class, and the source does not use the name either, the names mean
+    something else, such as a person or a day, and the images are taken without a label.
     """
-    listed: dict[str, list[Found]] = {role: [] for role in DOMAINS}
-    found_images = list(found_images)
-    roles = _roles({found.domain for found in found_images}, options)
-    for found in found_images:
-        role = roles[found.domain]
+    by_role: dict[str, list[ImageEntry]] = {role: [] for role in DOMAINS}
+    entries = list(entries)
+    roles = _roles({entry.domain for entry in entries}, options)
+    for entry in entries:
+        role = roles[entry.domain]
         if role is None:
-            notes.left_out[f"domain {found.domain}" if found.domain else "unknown domain"] += 1
+            notes.left_out[f"domain {entry.domain}" if entry.domain else "unknown domain"] += 1
         else:
-            listed[role].append(found)
-    names = Counter(found.emotion for found in listed[SOURCE] if found.emotion is not None)
-    if listed[SOURCE]:
+            by_role[role].append(entry)
+    names = Counter(entry.emotion for entry in by_role[SOURCE] if entry.emotion is not None)
+    if by_role[SOURCE]:
         classes = classes.settle(names, f"the source, {options['source']},")
-    labels = {word: classes.label_of(word) for word in {found.emotion for found in found_images} - {None}}
-    if listed[SOURCE] and listed[TARGET] and all(labels[name] is None for name in names):
-        raise JobError(_no_labels(options, classes, names, len(listed[SOURCE])))
-    known = {found.split for found in listed[TARGET] if labels.get(found.emotion) is not None}
+    labels = {word: classes.label_of(word) for word in {entry.emotion for entry in entries} - {None}}
+    if by_role[SOURCE] and by_role[TARGET] and all(labels[name] is None for name in names):
+        raise JobError(_no_labels(options, classes, names, len(by_role[SOURCE])))
+    known = {entry.split for entry in by_role[TARGET] if labels.get(entry.emotion) is not None}
     selection = Selection([], classes, notes)
     for role in DOMAINS:
-        for found in listed[role]:
-            label = labels.get(found.emotion)
-            if label is None and role == TARGET and found.emotion is not None:
-                if found.split in known or found.emotion in names:
-                    notes.leave_out(f"{classes.noun} {found.emotion}", found.origin)
+        for entry in by_role[role]:
+            label = labels.get(entry.emotion)
+            if label is None and role == TARGET and entry.emotion is not None:
+                if entry.split in known or entry.emotion in names:
+                    notes.leave_out(f"{classes.noun} {entry.emotion}", entry.origin)
                     continue
-                selection.unnamed[found.emotion] += 1
+                selection.unnamed[entry.emotion] += 1
             elif label is None and role == SOURCE:
                 what = "images of the source without a label"
-                notes.leave_out(what if found.emotion is None else f"{classes.noun} {found.emotion}", found.origin)
+                notes.leave_out(what if entry.emotion is None else f"{classes.noun} {entry.emotion}", entry.origin)
                 continue
-            selection.images.append(Image(found, role, UNLABELLED if label is None else label))
+            selection.images.append(SelectedImage(entry, role, UNLABELLED if label is None else label))
     return selection
 
 
 def _no_labels(options: dict[str, Any], classes: Classes, names: Counter[str], images: int) -> str:
-    """Why no image of the source has a label, and what to do."""
+    """Explain why no image of the source has a label, and what to do."""
     source = f"the source, {options['source']},"
     if not names:
         return (
             f"none of the {images} images of {source} has a label, and training needs them: put them into folders "
-            "named after their classes (in a table: a column emotion, in tars: a .cls), or exchange --source and "
-            "--target where the other domain is the labelled one"
+            "named after their classes (in a table: a column emotion, in tars: a .cls), or swap --source and "
+            "--target if the other domain has the labels"
         )
     wanted = "one of the seven emotions" if classes.emotions else f"one of the classes {_some(classes.names)}"
     hint = "correct the list"
     if classes.emotions:
-        hint = f"take these names as the classes, --option classes={FOLDERS}, or some of them, classes=NAME,NAME,..."
+        hint = f"use these names as the classes, --option classes={FOLDERS}, or some of them, classes=NAME,NAME,..."
         if "classes" not in options:
             hint = "check --source"
-    return f"no image of {source} shows {wanted}; the names found are {_some(sorted(names, key=natural))}: {hint}"
+    actual = _some(sorted(names, key=natural))
+    return f"no image of {source} shows {wanted}; the names in the data set are {actual}: {hint}"
 
 
 def _some(names: Sequence[str]) -> str:
-    listed = ", ".join(shortened(name, 60) for name in names[:_NAMED])
-    return listed if len(names) <= _NAMED else f"{listed}, ... ({len(names)} in all)"
+    listed = ", ".join(shortened(name, 60) for name in names[:_MAX_LISTED])
+    return listed if len(names) <= _MAX_LISTED else f"{listed}, ... ({len(names)} in all)"
 
 
 def _roles(domains: set[str | None], options: dict[str, Any]) -> dict[str | None, str | None]:
-    """Source, target or None for each of the data set's own domains: by the names that the user gave.
+    """Return source, target or None for each of the data set's own domains, by the names in the options.
 
-    Where these fit none, `source` and `target` mean themselves, as in a pair and in shards of our own.
+    When the names match no domain, `source` and `target` mean themselves, as in a pair and in this project's shards.
     """
     roles = {domain: next((r for r in DOMAINS if same_domain(domain, options[r])), None) for domain in domains}
     if not any(roles.values()):
@@ -217,11 +220,11 @@ def _same(one: str | None, other: str | None) -> bool:
 
 
 def _check_domains(
-    layout: Layout, root: str | None, options: dict[str, Any], images: Sequence[Image], notes: Notes
+    layout: Layout, root: str | None, options: dict[str, Any], images: Sequence[SelectedImage], notes: Notes
 ) -> None:
-    found = {image.domain for image in images}
+    present = {image.domain for image in images}
     for role in DOMAINS:
-        if role not in found:
+        if role not in present:
             raise JobError(no_images_of(role, layout, root, options, notes))
 
 

@@ -1,4 +1,4 @@
-"""What was taken from a data set: images, labels, splits and classes of each domain, in lines for people."""
+"""Describe the selected images of a data set for the user: labels, splits and classes of each domain."""
 
 from collections import Counter
 from collections.abc import Sequence
@@ -6,61 +6,61 @@ from typing import Any
 
 from job.datasets.layout import Record
 from job.shards.class_shares import compare_classes
-from job.shards.writing.select_images import Gathered
+from job.shards.writing.select_images import RecordSet
 from job.vocabulary import DOMAINS, SPLITS, TARGET
 
-_NAMED = 8  # so many names are listed
+_MAX_LISTED = 8  # names in a message
 
 
-def describe(gathered: Gathered, settings: dict[str, Any]) -> list[str]:
-    """One line or two for each domain, one for the classes, and what deserves a look."""
+def describe(record_set: RecordSet, settings: dict[str, Any]) -> list[str]:
+    """Return one or two lines per domain, one for the classes, and warnings."""
     lines, counts = [], {}
     for domain in DOMAINS:
-        records = [record for record in gathered.records if record.domain == domain]
+        records = [record for record in record_set.records if record.domain == domain]
         lines += _domain(domain, records, settings)
         labels = Counter(record.label for record in records if record.labelled)
-        counts[domain] = [labels[label] for label in range(len(gathered.class_names))] if labels else None
-    names = gathered.class_names
+        counts[domain] = [labels[label] for label in range(len(record_set.class_names))] if labels else None
+    names = record_set.class_names
     lines.append(f"classes: {len(names)} ({_some(names)})")
-    if gathered.unnamed:
+    if record_set.unnamed:
         lines.append(
-            f"{sum(gathered.unnamed.values())} images of the target have no label although something stands where a "
-            f"class is looked for: {_some(sorted(gathered.unnamed))}"
+            f"{sum(record_set.unnamed.values())} images of the target have no label, because these names are not "
+            f"classes: {_some(sorted(record_set.unnamed))}"
         )
     return lines + compare_classes(names, counts)
 
 
 def unlabelled(records: Sequence[Record]) -> dict[str, dict[str, int]]:
-    """By domain and split, how many records have no label, without the zeros."""
+    """Count the records without a label by domain and split, without zeros."""
     return _by_split(record for record in records if not record.labelled)
 
 
 def subjects_unknown(records: Sequence[Record]) -> dict[str, int]:
-    """By domain, how many records say no subject, without the zeros."""
+    """Count the records without a subject by domain, without zeros."""
     counts = Counter(record.domain for record in records if record.subject is None)
     return {domain: counts[domain] for domain in DOMAINS if counts[domain]}
 
 
 def _domain(domain: str, records: Sequence[Record], settings: dict[str, Any]) -> list[str]:
     labelled = sum(record.labelled for record in records)
-    told = f"{labelled} with a label, {len(records) - labelled} without"
+    summary = f"{labelled} with a label, {len(records) - labelled} without"
     if labelled in (0, len(records)):
-        told = f"{len(records)} images, {'all' if labelled else 'none'} with a label"
+        summary = f"{len(records)} images, {'all' if labelled else 'none'} with a label"
     parts = _by_split(records).get(domain, {})
     without = unlabelled(records).get(domain, {})
     splits = ", ".join(
         f"{split} {n}" + (f" ({without[split]} without)" if split in without and labelled else "")
         for split, n in parts.items()
     )
-    lines = [f"{domain}, {settings['options'][domain]}: {told}; {splits}"]
+    lines = [f"{domain}, {settings['options'][domain]}: {summary}; {splits}"]
     if domain == TARGET and labelled:
         kept = settings["keep_target_labels"]
-        lines[0] += "; its labels are kept in all splits" if kept else "; its labels are used for the test split alone"
+        lines[0] += "; its labels are kept in all splits" if kept else "; its labels are used for the test split only"
     unknown = sum(record.subject is None for record in records)
     if unknown:
-        which = "subjects unknown" if unknown == len(records) else f"subjects unknown of {unknown} images"
+        which = "subjects unknown" if unknown == len(records) else f"subjects of {unknown} images unknown"
         if not settings["options"]["subjects"]:
-            which = "subjects not looked at (subjects=false)"
+            which = "subjects ignored (subjects=false)"
         lines.append(f"{domain}: {which}: split by image, so one person may be in train and in test")
     return lines
 
@@ -72,4 +72,4 @@ def _by_split(records) -> dict[str, dict[str, int]]:
 
 
 def _some(names: Sequence[str]) -> str:
-    return ", ".join(names[:_NAMED]) + (", ..." if len(names) > _NAMED else "")
+    return ", ".join(names[:_MAX_LISTED]) + (", ..." if len(names) > _MAX_LISTED else "")

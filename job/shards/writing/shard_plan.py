@@ -1,4 +1,4 @@
-"""Which record goes into which shard: decided before anything is written, so that any number of workers agree."""
+"""Assign records to shards before anything is written, so that the result does not depend on the number of workers."""
 
 import hashlib
 import json
@@ -22,9 +22,9 @@ EVALUATION_SHARDS = 4
 
 @dataclass(frozen=True, slots=True)
 class ShardPlan:
-    """One shard to be written. Sample i is called `<domain>-<split>-<first + i>`: the key says nothing of the label.
+    """One shard to write. Sample i gets the key `<domain>-<split>-<first + i>`, which does not reveal the label.
 
-    `labelled` says whether the labels are written, of those records that have one.
+    `labelled` is whether the labels of records that have one are written.
     """
 
     path: str
@@ -35,15 +35,15 @@ class ShardPlan:
     records: Sequence[Record]
 
     def __reduce__(self):
-        """By columns, which travel between processes in a third of the time."""
+        """Pickle by columns, which takes a third of the time of rows."""
         columns = zip(*self.records)
         return _from_columns, (self.path, self.domain, self.split, self.labelled, self.first, *columns)
 
 
 def group_records(layout: Layout, records: Sequence[Record]) -> dict[tuple[str, str], list[Record]]:
-    """Records by (domain, split), in the order of DOMAINS and SPLITS.
+    """Group records by (domain, split), in the order of DOMAINS and SPLITS.
 
-    Raises JobError when there are none, a label is out of range, a key repeats, or a subject is in two splits.
+    Raises JobError without records, for a label out of range, a repeated key, or a subject in two splits.
     """
     groups: dict[tuple[str, str], list[Record]] = {(d, s): [] for d in DOMAINS for s in SPLITS}
     split_of: dict[tuple[str, str], str] = {}
@@ -52,7 +52,7 @@ def group_records(layout: Layout, records: Sequence[Record]) -> dict[tuple[str, 
         if (record.domain, record.split) not in groups:
             raise JobError(
                 f"layout {layout.name}: {record.origin} has domain {record.domain!r} and split "
-                f"{record.split!r}: known are {', '.join(DOMAINS)} and {', '.join(SPLITS)}"
+                f"{record.split!r}: domains are {', '.join(DOMAINS)}, splits {', '.join(SPLITS)}"
             )
         if not (0 <= record.label < len(layout.class_names) or (not record.labelled and record.domain == TARGET)):
             raise JobError(
@@ -69,7 +69,7 @@ def group_records(layout: Layout, records: Sequence[Record]) -> dict[tuple[str, 
         groups[record.domain, record.split].append(record)
     if len(keys) != len(records):
         raise JobError(f"layout {layout.name}: {len(records) - len(keys)} records repeat the key of another")
-    groups = {where: held for where, held in groups.items() if held}
+    groups = {where: group for where, group in groups.items() if group}
     if not groups:
         raise JobError(f"layout {layout.name} found no images: check --root")
     return groups
@@ -80,7 +80,7 @@ def plan_shards(
 ) -> list[ShardPlan]:
     """Shuffle the records of each split by `seed` and cut them into shards whose sizes differ by one at most.
 
-    `shards` is the number for the training splits. Raises JobError when there are more shards than samples.
+    `shards` is the number for the training splits. Raises JobError for more shards than samples.
     """
     plans = []
     for (domain, split), records in groups.items():
@@ -95,9 +95,9 @@ def plan_shards(
         kept = domain != TARGET or split == "test" or keep_target_labels
         for i, (first, end) in enumerate(pairwise(edges)):
             path = f"{domain}/{split}/{domain}-{split}-{i:06d}.tar"
-            held = shuffled[first:end]
-            labelled = kept and any(record.labelled for record in held)
-            plans.append(ShardPlan(path, domain, split, labelled, first, held))
+            chunk = shuffled[first:end]
+            labelled = kept and any(record.labelled for record in chunk)
+            plans.append(ShardPlan(path, domain, split, labelled, first, chunk))
     return plans
 
 
@@ -106,7 +106,7 @@ def _from_columns(path: str, domain: str, split: str, labelled: bool, first: int
 
 
 def digest_records(records: Sequence[Record]) -> str:
-    """sha256 (hex) of what the records of a layout without files say: what its shards are made from."""
+    """Return the sha256 (hex) of the records of a layout without files, which determine its shards."""
     digest = hashlib.sha256()
     for r in records:
         digest.update(json.dumps([r.key, r.domain, r.split, r.label, r.subject, r.origin]).encode())
@@ -114,10 +114,12 @@ def digest_records(records: Sequence[Record]) -> str:
 
 
 def shard_count(split: str, samples: int, shards: int | None) -> int:
-    """How many shards a split of so many samples gets; `shards` is the user's wish for training splits."""
+    """Return the number of shards of a split; `shards` overrides the default of training splits."""
     wanted = math.ceil(samples / SAMPLES_PER_SHARD)
     if split != "train":
         return min(samples, max(EVALUATION_SHARDS, wanted))
     if shards is not None:
         return shards
-    return min(samples, math.ceil(wanted / TRAIN_SHARDS) * TRAIN_SHARDS)  # a multiple, so that streams stay equal
+    return min(
+        samples, math.ceil(wanted / TRAIN_SHARDS) * TRAIN_SHARDS
+    )  # a multiple of TRAIN_SHARDS, so that streams have equal length

@@ -1,6 +1,6 @@
-"""Write WebDataset samples as a plain tar (ustar): nobody's name and no date, so the same input makes the same bytes.
+"""Write WebDataset samples as a plain tar (ustar) without owner and date, so that equal input makes equal bytes.
 
-A header is made from a template, which takes a twentieth of the time of the standard library's.
+Headers are made from a template, which takes a twentieth of the time of the standard library.
 """
 
 import hashlib
@@ -8,13 +8,13 @@ import zlib
 from typing import BinaryIO
 
 _BLOCK = 512
-_AT_ONCE = 1 << 19  # bytes: few calls, and still in the processor's cache when they are hashed
+_BUFFER = 1 << 19  # bytes: few writes, and still in the processor's cache for hashing
 _ZEROS = bytes(2 * _BLOCK)
 _TEMPLATE = bytearray(_BLOCK)
 _TEMPLATE[100:108] = b"0000444\0"  # mode
 _TEMPLATE[108:124] = b"0000000\0" * 2  # owner and group
 _TEMPLATE[136:148] = b"00000000000\0"  # time
-_TEMPLATE[148:156] = b" " * 8  # the checksum counts as blanks in its own sum
+_TEMPLATE[148:156] = b" " * 8  # the checksum is computed with blanks in its own field
 _TEMPLATE[156:157] = b"0"  # an ordinary file
 _TEMPLATE[257:265] = b"ustar\x0000"
 _SUM = sum(_TEMPLATE)
@@ -22,34 +22,34 @@ _FIXED = bytes(_TEMPLATE[100:124]), bytes(_TEMPLATE[136:148]), bytes(_TEMPLATE[1
 
 
 class TarSamples:
-    """Appends samples to an open file and keeps count: once closed, `bytes` written and their `sha256` (hex)."""
+    """Append samples to an open file; once closed, `bytes` is the size and `sha256` the digest (hex) of the tar."""
 
     def __init__(self, file: BinaryIO) -> None:
         self._file, self._digest = file, hashlib.sha256()
-        self._parts: list[bytes] = []  # not yet written
-        self._waiting = 0  # bytes of them
+        self._parts: list[bytes] = []  # not written yet
+        self._waiting = 0  # bytes in _parts
         self.bytes = 0
 
     def write(self, key: str, members: dict[str, bytes]) -> None:
-        """Add KEY.ENDING for each of the members, in the order of their endings."""
+        """Add KEY.ENDING for each of the members, sorted by ending."""
         for ending in sorted(members):
             content = members[ending]
             size = len(content)
             self._parts += (_header(f"{key}.{ending}".encode(), size), content, _ZEROS[: -size % _BLOCK])
             self._waiting += size + _BLOCK
-        if self._waiting >= _AT_ONCE:
-            self._put()
+        if self._waiting >= _BUFFER:
+            self._flush()
 
     def close(self) -> None:
-        """Add the end of the archive."""
+        """Write the end marker of the archive."""
         self._parts.append(_ZEROS)
-        self._put()
+        self._flush()
 
     @property
     def sha256(self) -> str:
         return self._digest.hexdigest()
 
-    def _put(self) -> None:
+    def _flush(self) -> None:
         part = b"".join(self._parts)
         self._parts, self._waiting = [], 0
         self._file.write(part)

@@ -1,4 +1,4 @@
-"""The folder of what is kept until all shards are finished: converted images, receipts of shards, a lock."""
+"""Manage the folder of intermediate files until all shards are finished: converted images, receipts, a lock."""
 
 import shutil
 from collections.abc import Iterator
@@ -12,34 +12,34 @@ UNFINISHED = ".unfinished"
 
 
 @contextmanager
-def alone(out: Path) -> Iterator[list[Path]]:
-    """Make the folder below `out` and keep a second command out of it; yields the folders that were made for it.
+def exclusive_access(out: Path) -> Iterator[list[Path]]:
+    """Create and lock the folder of intermediate files below `out`; yield the folders that this created.
 
-    Raises JobError when another command is writing there, or the folder cannot be made.
+    Raises JobError when another command is writing there, or the folder cannot be created.
     """
     folder = out / UNFINISHED
-    made = [path for path in (folder, *folder.parents) if not path.exists()]
+    created = [path for path in (folder, *folder.parents) if not path.exists()]
     make_folder("--out", folder)
     try:
-        held = lock(folder / "lock")
+        locked = lock(folder / "lock")
     except InUse as holder:
         raise JobError(f"{out} is being written by {holder}: wait for it, or choose another --out") from None
-    except OSError:  # a file system without locks
-        held = nullcontext()
-    with held:
-        yield made
+    except OSError:  # the file system has no locks
+        locked = nullcontext()
+    with locked:
+        yield created
 
 
 @contextmanager
-def leave_nothing_when_refused(out: Path, made: list[Path]) -> Iterator[None]:
-    """Remove the folders that this command has made when a JobError says that its request cannot be met.
+def remove_created_when_refused(out: Path, created: list[Path]) -> Iterator[None]:
+    """Remove the folders that this command created when the block raises a JobError.
 
-    What an earlier command has left there, or anybody else, stays.
+    Files of earlier commands, or of anyone else, are kept.
     """
     try:
         yield
     except JobError:
-        for folder in made:
+        for folder in created:
             if folder == out / UNFINISHED:
                 shutil.rmtree(folder, ignore_errors=True)
             else:

@@ -1,14 +1,14 @@
-"""Write one shard: the work of one task of `job.shards.writing.write_shards`, in any process."""
+"""Write one shard: a task of `job.shards.writing.write_shards`, in any process."""
 
 import hashlib
 import json
 from collections.abc import Iterator
-from json.encoder import encode_basestring_ascii as _quoted  # a tenth of the time of json.dumps of a mapping
+from json.encoder import encode_basestring_ascii as _quote  # takes a tenth of the time of json.dumps of a dict
 from pathlib import Path
 
 from job.datasets.layout import Layout, Record
 from job.shards.manifest import ShardInfo
-from job.shards.writing.convert import read_stored, why
+from job.shards.writing.convert import read_stored, reason_of
 from job.shards.writing.encode import encode
 from job.shards.writing.left_out import MAKE_ROOM
 from job.shards.writing.shard_plan import ShardPlan
@@ -21,17 +21,17 @@ from job.system.files import atomic_path, fsync_file, sha256_of, write_atomicall
 def write_shard(
     layout: Layout, plan: ShardPlan, out: Path, size: int, quality: int, crop: str, fingerprint: str
 ) -> ShardInfo:
-    """Write the shard of `plan` below `out`, or keep the one that an interrupted run has finished.
+    """Write the shard of `plan` below `out`, or keep it if an interrupted run finished it.
 
-    It appears under its name only once it is on the disk whole. `fingerprint` names the command's parameters: a shard
-    is kept only where its receipt has the same one and its content still has the receipt's sha256. Raises JobError
-    naming the picture that a layout cannot make, or the disk's complaint.
+    The shard gets its name only once it is completely on the disk. `fingerprint` is a digest of the command's
+    parameters: a finished shard is kept only if its receipt has the same fingerprint and its content still has the
+    sha256 in the receipt. Raises JobError naming an image that a layout cannot make, or the error of the disk.
     """
     path = out / plan.path
     receipt = out / UNFINISHED / f"{path.stem}.json"
-    kept = _kept(path, receipt, fingerprint)
-    if kept is not None:
-        return kept
+    finished = _finished_shard(path, receipt, fingerprint)
+    if finished is not None:
+        return finished
     with writing(path, f"{MAKE_ROOM}; finished shards are kept"):
         with atomic_path(path) as partial, open(partial, "wb") as file:
             tar = _write_samples(file, plan, _jpegs(layout, plan, out / UNFINISHED, size, quality, crop))
@@ -54,11 +54,11 @@ def _write_samples(file, plan: ShardPlan, jpegs: Iterator[bytes]) -> TarSamples:
     tar = TarSamples(file)
     for number, (record, jpeg) in enumerate(zip(plan.records, jpegs), plan.first):
         labelled = plan.labelled and record.labelled
-        # paths often spell the label ("women/joy/017.png"), so an unlabelled sample has a digest of it
+        # paths often contain the label ("women/joy/017.png"), so an unlabelled sample stores a digest of the path
         source = record.origin if labelled else "sha256:" + _short_digest(record.origin)
-        subject = "null" if record.subject is None else _quoted(record.subject)
-        about = f'{{"domain": {_quoted(record.domain)}, "subject": {subject}, "source": {_quoted(source)}}}'
-        sample = {"jpg": jpeg, "json": about.encode()}
+        subject = "null" if record.subject is None else _quote(record.subject)
+        description = f'{{"domain": {_quote(record.domain)}, "subject": {subject}, "source": {_quote(source)}}}'
+        sample = {"jpg": jpeg, "json": description.encode()}
         if labelled:
             sample["cls"] = b"%d" % record.label
         tar.write(f"{plan.domain}-{plan.split}-{number:07d}", sample)
@@ -67,36 +67,36 @@ def _write_samples(file, plan: ShardPlan, jpegs: Iterator[bytes]) -> TarSamples:
 
 
 def _jpegs(layout: Layout, plan: ShardPlan, scratch: Path, size: int, quality: int, crop: str) -> Iterator[bytes]:
-    """The JPEG of each record: images on disk have been converted, what a layout draws is made now."""
+    """Yield the JPEG of each record: stored for images on disk, rendered now for layouts that draw images."""
     if layout.find is not None:
         return read_stored(scratch, (record.payload for record in plan.records))
-    return (_drawn(layout, record, size, quality, crop) for record in plan.records)
+    return (_render_jpeg(layout, record, size, quality, crop) for record in plan.records)
 
 
-def _drawn(layout: Layout, record: Record, size: int, quality: int, crop: str) -> bytes:
-    """The JPEG of a picture that a layout makes. Raises JobError naming the record where it cannot."""
+def _render_jpeg(layout: Layout, record: Record, size: int, quality: int, crop: str) -> bytes:
+    """Render and encode the image of a record. Raises JobError naming the record when the layout fails."""
     try:
         return encode(layout.read(record, size), size, quality, crop)
     except JobError:
         raise
     except Exception as error:
         raise JobError(
-            f"cannot read {record.origin} ({type(error).__name__}: {why(error)}): "
+            f"cannot read {record.origin} ({type(error).__name__}: {reason_of(error)}): "
             "replace or remove it, then run the same command again"
         ) from error
 
 
-def _kept(path: Path, receipt: Path, fingerprint: str) -> ShardInfo | None:
-    """What an interrupted run has noted of the shard, if that is what lies there."""
+def _finished_shard(path: Path, receipt: Path, fingerprint: str) -> ShardInfo | None:
+    """Return the receipt of a shard that an interrupted run finished, None unless the shard matches it."""
     try:
-        held = json.loads(receipt.read_bytes())
-        if held["fingerprint"] != fingerprint:
+        content = json.loads(receipt.read_bytes())
+        if content["fingerprint"] != fingerprint:
             return None
-        info = ShardInfo.model_validate(held["shard"])
-        whole = path.stat().st_size == info.bytes and sha256_of(path) == info.sha256
-        return info if whole else None
+        info = ShardInfo.model_validate(content["shard"])
+        intact = path.stat().st_size == info.bytes and sha256_of(path) == info.sha256
+        return info if intact else None
     except (OSError, ValueError, KeyError, TypeError):
-        return None  # no receipt, or one that says nothing certain: write the shard again
+        return None  # no receipt, or an invalid one: write the shard again
 
 
 def _short_digest(text: str) -> str:

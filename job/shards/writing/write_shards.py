@@ -1,7 +1,7 @@
-"""Make WebDataset shards of a dataset: the `shards` command.
+"""Write WebDataset shards of a data set: the `shards` command.
 
-The result depends on the input, the seed and the settings, never on the number of workers or on how often the command
-was interrupted. The manifest is written last.
+The result depends on the input, the seed and the settings only: not on the number of workers, not on interruptions. The
+manifest is written last.
 """
 
 import os
@@ -20,10 +20,10 @@ from job.shards.manifest import NAME, Manifest, load_manifest
 from job.shards.writing.convert import convert, digests
 from job.shards.writing.crop import CROPS, check_detector
 from job.shards.writing.left_out import COPIES, NO_FACE, SKIPPED, Budget, report, write_beside, write_lists
-from job.shards.writing.select_images import Gathered, digest_images, find_images, gather, unusable
+from job.shards.writing.select_images import RecordSet, digest_images, find_images, make_records, unusable_images
 from job.shards.writing.selection_report import describe, subjects_unknown, unlabelled
 from job.shards.writing.shard_plan import ShardPlan, digest_records, group_records, plan_shards, shard_count
-from job.shards.writing.unfinished import UNFINISHED, alone, leave_nothing_when_refused
+from job.shards.writing.unfinished import UNFINISHED, exclusive_access, remove_created_when_refused
 from job.shards.writing.write_shard import write_shard
 from job.system.echo import echo
 from job.system.errors import JobError
@@ -35,7 +35,7 @@ from job.system.random_numbers import mix
 from job.system.text import shortened
 from job.vocabulary import DOMAINS
 
-_MODULES_OF_WORK = ("job.shards.writing.write_shard", "job.shards.writing.convert")  # what worker processes run
+_MODULES_OF_WORK = ("job.shards.writing.write_shard", "job.shards.writing.convert")  # imported by worker processes
 
 
 @pause_garbage_collection()
@@ -59,16 +59,16 @@ def write_shards(
 ) -> Manifest:
     """Write the shards of a layout to `out` and return their manifest.
 
-    `size` is the edge of the images in pixels (the layout's own unless given), `shards` the number for each domain's
-    training split, `workers` the number of processes (every core unless given), `quality` that of the JPEGs, 1 to 100.
-    Of pictures, `crop` takes all ("none"), the central square, or the face; `no_face` says whether those without one
-    are kept, cropped to the centre, or dropped. `strict` refuses images that show none of the seven emotions, which are
-    left out otherwise; `max_skipped` is how many may turn out to be unreadable, "1%" or a number. A folder that already
-    holds exactly this is left as it is; one that was interrupted is continued.
+    `size` is the edge of the images in pixels (default: the layout's), `shards` the number of shards of each domain's
+    training split, `workers` the number of processes (default: all cores), `quality` the JPEG quality, 1 to 100. `crop`
+    takes the whole image ("none"), the central square ("center"), or the face; `no_face` is whether images without a
+    face are kept ("keep"), cropped to the centre, or dropped ("drop"). `strict` refuses images of classes that would be
+    dropped otherwise; `max_skipped` is how many images may be unreadable, a share such as "1%" or a number. A folder
+    with exactly these shards is not changed; an interrupted one is resumed.
 
-    Raises JobError for a mistake in the arguments, a data set that cannot be used, too many unreadable images, a folder
-    that holds other shards or is being written, or a disk that is full. A program that calls this starts processes: its
-    main module needs `if __name__ == "__main__":`.
+    Raises JobError for invalid arguments, an unusable data set, too many unreadable images, a folder with other shards,
+    a folder that another command is writing, or a full disk. This function starts processes: the main module of a
+    program that calls it needs `if __name__ == "__main__":`.
     """
     layout = layout_name if isinstance(layout_name, Layout) else find_layout(layout_name)
     size = layout.size if size is None else size
@@ -88,87 +88,89 @@ def write_shards(
     }
     manifest, processes = None, workers or cores()
     if not (out / NAME).exists():
-        with alone(out) as made, Pool(processes, _MODULES_OF_WORK) as pool:
-            if not (out / NAME).exists():  # or else whoever was at it has just finished
-                refusals = partial(leave_nothing_when_refused, out, made)
+        with exclusive_access(out) as created, Pool(processes, _MODULES_OF_WORK) as pool:
+            if not (out / NAME).exists():  # another command may just have finished it
+                refusals = partial(remove_created_when_refused, out, created)
                 manifest = _write(layout, root, out, settings, shards, strict, budget, pool, progress, refusals)
     if manifest is None:
         with Pool(processes, _MODULES_OF_WORK) as pool:
             manifest = _finished(layout, root, out, settings, shards, strict, pool, progress)
     shutil.rmtree(out / UNFINISHED, ignore_errors=True)
     for name in (NAME, SKIPPED, COPIES, NO_FACE):
-        remove_partials(out / name)  # of a run that was killed in this moment
+        remove_partials(out / name)  # of a run that was killed while writing one
     return manifest
 
 
 def _write(layout, root, out, settings, shards, strict, budget, pool, progress, refusals) -> Manifest:
-    gathered, settings["inputs"] = _gather(layout, root, out, settings, strict, budget, pool, progress, refusals)
-    layout = replace(layout, class_names=gathered.class_names)
-    settings["class_names"] = gathered.class_names
+    record_set, settings["inputs"] = _collect_records(
+        layout, root, out, settings, strict, budget, pool, progress, refusals
+    )
+    layout = replace(layout, class_names=record_set.class_names)
+    settings["class_names"] = record_set.class_names
     size, quality, crop, seed = (settings[name] for name in ("size", "quality", "crop", "seed"))
     with refusals():
-        groups = group_records(layout, gathered.records)
+        groups = group_records(layout, record_set.records)
         plans = plan_shards(groups, seed=seed, shards=shards, keep_target_labels=settings["keep_target_labels"])
     fingerprint = f"{mix(repr(sorted(settings.items())), *(plan.path for plan in plans)):016x}"
     for folder in {(out / plan.path).parent for plan in plans}:
         make_folder("--out", folder)
     tasks = [(layout, plan, out, size, quality, crop, fingerprint) for plan in plans]
     written = pool.run(write_shard, tasks)
-    infos = list(follow(written, len(gathered.records), lambda info: info.samples, "writing", progress))
+    infos = list(follow(written, len(record_set.records), lambda info: info.samples, "writing", progress))
 
     by_path = {info.path: info for info in infos}
     domains = {domain: {} for domain in DOMAINS}
     for plan in plans:
         domains[plan.domain].setdefault(plan.split, []).append(by_path[plan.path])
-    left_out = dict(gathered.left_out)
+    left_out = dict(record_set.left_out)
     if budget.skipped:
         left_out["unreadable"] = len(budget.skipped)
     manifest = Manifest(
         **settings,
         left_out=left_out,
-        unlabelled=unlabelled(gathered.records),
-        subjects_unknown=subjects_unknown(gathered.records),
+        unlabelled=unlabelled(record_set.records),
+        subjects_unknown=subjects_unknown(record_set.records),
         domains={d: splits for d, splits in domains.items() if splits},
     )
     _remove_strays(out, plans)
     if layout.find is not None:
-        write_lists(out, gathered, budget, crop)
+        write_lists(out, record_set, budget, crop)
         if progress:
-            for line in describe(gathered, settings):
+            for line in describe(record_set, settings):
                 echo(line, err=True)
-            report(out, gathered, budget)
+            report(out, record_set, budget)
     write_beside(out / NAME, manifest.model_dump_json(indent=1) + "\n")
     return manifest
 
 
-def _gather(layout, root, out, settings, strict, budget, pool, progress, refusals) -> tuple[Gathered, str]:
-    """The records of any layout, of images on disk after these have been converted; a digest of what they come from.
+def _collect_records(layout, root, out, settings, strict, budget, pool, progress, refusals) -> tuple[RecordSet, str]:
+    """Return the records of any layout, converting images on disk first, and a digest of their input.
 
-    Where too many images cannot be read the converted ones are kept: the user repairs some and runs it again.
+    When too many images are unreadable, converted images are kept for the next run.
     """
     options, seed, crop = settings["options"], settings["seed"], settings["crop"]
     with refusals():
         if layout.find is None:
-            gathered = Gathered(layout.records(root, seed, **options), tuple(layout.class_names))
-            return gathered, digest_records(gathered.records)
+            record_set = RecordSet(layout.records(root, seed, **options), tuple(layout.class_names))
+            return record_set, digest_records(record_set.records)
         selection = find_images(layout, root, options, strict)
     images = selection.images
-    places = [image.found.place for image in images]
-    converted = convert(places, settings["size"], settings["quality"], crop, pool, out / UNFINISHED, progress)
+    locations = [image.entry.location for image in images]
+    converted = convert(locations, settings["size"], settings["quality"], crop, pool, out / UNFINISHED, progress)
     skipped = selection.notes.skipped
     kept = any(result.jpeg for result in converted)
     with nullcontext() if kept else refusals():
-        budget.spend(len(images) + len(skipped), [*skipped, *unusable(images, converted)])
+        budget.spend(len(images) + len(skipped), [*skipped, *unusable_images(images, converted)])
     with refusals():
-        gathered = gather(layout, settings, selection, converted)
-    return gathered, digest_images(images, [result.digest for result in converted])
+        record_set = make_records(layout, settings, selection, converted)
+    return record_set, digest_images(images, [result.digest for result in converted])
 
 
 def _check(layout, root, out, size, shards, workers, seed, quality, crop, no_face, options) -> dict[str, Any]:
-    """The layout's options with the user's in place. Raises JobError for whatever cannot be meant."""
+    """Check all arguments and return the complete options of the layout. Raises JobError for invalid arguments."""
     if layout.needs_root and (root is None or not os.path.isdir(root)):
-        given = f"--root {root} is not a folder" if root else "there is no --root"
-        raise JobError(f"layout {layout.name} reads files, and {given}: give the dataset's folder")
+        problem = f"--root {root} is not a folder" if root else "there is no --root"
+        raise JobError(f"layout {layout.name} reads files, and {problem}: give the dataset's folder")
     _check_name(out)
     if root is not None and out.exists() and os.path.exists(root) and out.samefile(root):
         raise JobError(f"--out {out} is the dataset's own folder: choose another")
@@ -183,12 +185,12 @@ def _check(layout, root, out, size, shards, workers, seed, quality, crop, no_fac
             raise JobError(f"{name} {value} must be between {low} and {high}")
     for name, value, known in (("--crop", crop, CROPS), ("--no-face", no_face, ("keep", "drop"))):
         if value not in known:
-            raise JobError(f"{name} {value} is none of {', '.join(known)}")
+            raise JobError(f"{name} {value} must be one of {', '.join(known)}")
     if no_face == "drop" and crop != "face":
-        raise JobError(f"--no-face drop goes with --crop face, and --crop is {crop}: no face would be looked for")
+        raise JobError(f"--no-face drop requires --crop face, and --crop is {crop}: set --crop face")
     if crop == "face":
         if layout.find is None:
-            raise JobError(f"--crop face looks for faces in photos, and layout {layout.name} has none: leave it out")
+            raise JobError(f"--crop face needs photos, and layout {layout.name} has none: remove --crop face")
         check_detector()
     complete = complete_options(layout, options)
     if layout.find is not None:
@@ -197,19 +199,19 @@ def _check(layout, root, out, size, shards, workers, seed, quality, crop, no_fac
 
 
 def _check_name(out: Path) -> None:
-    """Raise JobError for a path that no file system takes."""
+    """Raise JobError for a path that no file system accepts."""
     try:
         os.path.realpath(out)
         os.lstat(out)
     except (FileNotFoundError, NotADirectoryError):
         pass
     except (OSError, ValueError) as error:  # ValueError: NUL
-        why = getattr(error, "strerror", None) or error
-        raise JobError(f"--out: cannot make {shortened(str(out))} ({why}): choose another") from None
+        reason = getattr(error, "strerror", None) or error
+        raise JobError(f"--out: cannot make {shortened(str(out))} ({reason}): choose another") from None
 
 
 def _check_apart(out: Path, folders: dict[str, str]) -> None:
-    """Raise JobError where the search for images would come upon the shards when the command is run again."""
+    """Raise JobError when `out` is inside a folder of the data set: a second run would find the shards as images."""
     for option, folder in folders.items():
         if Path(os.path.realpath(out)).is_relative_to(os.path.realpath(folder)):
             raise JobError(
@@ -218,37 +220,37 @@ def _check_apart(out: Path, folders: dict[str, str]) -> None:
 
 
 def _finished(layout, root, out, settings, shards, strict, pool, progress) -> Manifest:
-    """The manifest of a finished folder. Raises JobError when it holds other shards than those asked for."""
+    """Return the manifest of a finished folder. Raises JobError when its shards differ from the requested ones."""
     manifest = load_manifest(out)
 
     def refuse(detail: str) -> None:
-        raise JobError(f"{out} already holds other shards ({detail}): choose another --out, or delete that folder")
+        raise JobError(f"{out} already contains other shards ({detail}): choose another --out, or delete that folder")
 
     there, here = vars(manifest) | manifest.options, settings | settings["options"]
     del here["options"]
     if layout.find is not None:
-        del here["class_names"]  # they follow from the options and the images
+        del here["class_names"]  # the options and the images determine them
     for name, wanted in here.items():
         if there.get(name) != wanted:
             refuse(f"{name} is {there.get(name)!r} there, {wanted!r} here")
     for domain, splits in manifest.domains.items():
-        for split, held in splits.items():
-            if len(held) != shard_count(split, manifest.samples(domain, split), shards):
-                refuse("another number of them")
+        for split, infos in splits.items():
+            if len(infos) != shard_count(split, manifest.samples(domain, split), shards):
+                refuse("another number of shards")
     if layout.find is None:
         inputs = digest_records(layout.records(root, settings["seed"], **settings["options"]))
     else:
         images = find_images(layout, root, settings["options"], strict).images
-        inputs = digest_images(images, digests([image.found.place for image in images], pool, progress))
+        inputs = digest_images(images, digests([image.entry.location for image in images], pool, progress))
     if inputs != manifest.inputs:
-        refuse("they come from other images")
+        refuse("made from other images")
     if progress:
         echo(f"{out} is already complete", err=True)
     return manifest
 
 
 def _remove_strays(out: Path, plans: list[ShardPlan]) -> None:
-    """Delete what interrupted runs with other settings have left among the shards."""
+    """Delete files that interrupted runs with other settings left among the shards."""
     named = {out / plan.path for plan in plans}
     for folder in {(out / plan.path).parent for plan in plans}:
         for path in folder.iterdir():

@@ -76,7 +76,7 @@ def test_wrong_counts_are_found(shards):
 def test_a_label_where_there_must_be_none_is_found(shards, made_with_target_labels):
     path = "target/train/target-train-000000.tar"
     change(shards, path, (made_with_target_labels / path).read_bytes())
-    with pytest.raises(JobError, match=r"holds target-train-0000000\.cls but must not have labels"):
+    with pytest.raises(JobError, match=r"contains target-train-0000000\.cls but must not have labels"):
         inspect_shards(shards, verify=True)
 
 
@@ -196,7 +196,7 @@ def test_the_sheet_is_named_behind_the_table(made, tmp_path, capsys, monkeypatch
     assert Image.open(tmp_path / "deep" / "sheet.jpg").format == "JPEG"
     code, out, err = inspect(capsys, monkeypatch, made, "--sheet", tmp_path / "sheet.xyz")
     assert (code, out) == (2, "")
-    assert "give the name of a picture" in err
+    assert "give the name of an image" in err
 
 
 @pytest.mark.parametrize(

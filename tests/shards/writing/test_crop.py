@@ -107,7 +107,7 @@ def test_photos_without_a_face_are_dropped_on_demand(tree, tmp_path):
     assert not {s["source"] for s in samples(tmp_path / "out")} & set(listed)
     sizes = [info.samples for info in dropped.shards("source", "train")]
     assert max(sizes) - min(sizes) <= 1, "shards stay equal"
-    with pytest.raises(JobError, match=r"already holds other shards \(no_face is 'drop' there"):
+    with pytest.raises(JobError, match=r"already contains other shards \(no_face is 'drop' there"):
         build("folders", tree, tmp_path / "out", crop="face")
 
 
@@ -118,7 +118,7 @@ def test_without_the_detector_the_user_is_told_what_to_install(tree, tmp_path, m
 
 
 def test_crops_that_cannot_be_meant(tmp_path):
-    with pytest.raises(JobError, match="--crop nose is none of none, center, face"):
+    with pytest.raises(JobError, match="--crop nose must be one of none, center, face"):
         build("folders", tmp_path, tmp_path / "out", crop="nose")
     with pytest.raises(JobError, match="layout faces has none"):
         build("faces", None, tmp_path / "out", crop="face")

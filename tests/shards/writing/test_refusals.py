@@ -34,13 +34,13 @@ def without_people(root):
 
 
 MISTAKES = {
-    "empty": ("folders", nothing, {}, "it holds no file that could be one: correct --root"),
+    "empty": ("folders", nothing, {}, "it contains no file that could be an image: correct --root"),
     "other files": ("folders", lambda r: files(r, "heic"), {}, r"there are 5 files ending in \.heic: .* convert them"),
     "one level too deep": (
         "folders",
         lambda root: trees.folders(root, each=3) / "Male",
         {},
-        r"Male: it has 21 images, and nothing says which domain they belong to: .* --root the folder around both",
+        r"Male: it has 21 images of unknown domain: .* --root the folder that contains both",
     ),
     "other domains": (
         "folders",
@@ -52,19 +52,19 @@ MISTAKES = {
         "folders",
         lambda r: trees.folders(r, domains=("Male",)),
         {},
-        "no image of the target, female: there is none below",
+        "no image of the target, female, below .*: use the name in the data set, --target NAME",
     ),
     "numbers as classes": (
         "folders",
         lambda root: trees.folders(root, names=("0", "1", "7")),
         {},
-        r"the names found are 0, 1, 7: .*--option classes=folders",
+        r"the names in the data set are 0, 1, 7: .*--option classes=folders",
     ),
     "unclear classes": (
         "folders",
         lambda root: trees.folders(root, names=("not_happy", "very_sad")),
         {},
-        r"the names found are not_happy, very_sad: .*--option classes=folders",
+        r"the names in the data set are not_happy, very_sad: .*--option classes=folders",
     ),
     "another data set": (
         "kdef",
@@ -77,13 +77,13 @@ MISTAKES = {
         "webdataset",
         lambda root: trees.tars(root, json=b"{}", cls=b"joy"),
         {},
-        r"it has 84 images, and nothing says which domain .* each \.json needs a field domain",
+        r"it has 84 images of unknown domain: each \.json needs a field domain",
     ),
     "a table of others": (
         "fer2013",
         without_people,
         {"gender": "people.csv"},
-        r"it has 14 images, .* the table of --option gender=FILE must name them in its column image",
+        r"it has 14 images of unknown domain: the table of --option gender=FILE must name them in its column image",
     ),
     "numbers as domains": ("csv", numbered, {}, r"it has 10 images of 0, 10 images of 1: name two of them"),
 }

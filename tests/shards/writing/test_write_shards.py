@@ -95,7 +95,7 @@ def test_a_finished_folder_is_left_alone(shards):
     assert {path: path.stat().st_mtime_ns for path in shards.rglob("*")} == before
     others = ({"seed": 1}, {"quality": 90}, {"shards": 6}, {"options": {"train": 30}}, {"keep_target_labels": True})
     for other in others:
-        with pytest.raises(JobError, match="already holds other shards"):
+        with pytest.raises(JobError, match="already contains other shards"):
             make(shards, **other)
 
 
