@@ -17,7 +17,7 @@ from job.datasets.image_bytes import fetch
 from job.datasets.image_search import Notes, walk
 from job.evaluation.load import Loaded, load_model
 from job.shards.reading.augment import normalise
-from job.shards.writing.convert import why
+from job.shards.writing.convert import reason_of
 from job.shards.writing.crop import crop_to, find_face
 from job.shards.writing.encode import encode
 from job.shards.writing.left_out import count_lines
@@ -163,4 +163,4 @@ def _read(path: Path, loaded: Loaded) -> np.ndarray | str:
     except MemoryError:
         return "not enough memory to read it"
     except Exception as error:  # one bad image must not stop the others; OpenCV raises errors of its own
-        return why(error)
+        return reason_of(error)

@@ -1,7 +1,7 @@
-"""Read existing WebDataset tars: `KEY.jpg` (or png, webp), `KEY.cls` if it is labelled, `KEY.json` with a field domain.
+"""Read WebDataset tars: `KEY.jpg` (or png, webp), `KEY.cls` if it is labelled, `KEY.json` with a field domain.
 
-A .cls contains the name of an emotion, or an index, from 0, into the classes of `--option classes=NAME,NAME,...` or else
-of the manifest beside the tars. Without either, numbers are refused, because every data set has its own order.
+A .cls contains the name of an emotion, or an index, from 0, into the classes of `--option classes=NAME,NAME,...` or
+else of the manifest beside the tars. Without either, numbers are refused, because every data set has its own order.
 `--option classes=folders` takes the contents of the source's .cls, numbers too, as the names of the classes. A sample
 without .cls, or with an empty one or -1, has no label. The fields subject and split of the JSON are optional. Where
 samples have several images, `--option image=jpg` selects one by its ending.

@@ -103,7 +103,8 @@ def test_without_the_option_the_message_lists_the_names_and_the_option(tmp_path)
         build("folders", two(tmp_path / "set"), tmp_path / "out", options=SIDES)
     assert str(caught.value) == (
         "no image of the source, photos, shows one of the seven emotions; "
-        "the names in the data set are 0, 1, 2, 3, 4, 5, 6, 7, ... (11 in all): use these names as the classes, --option classes=folders, or some of them, "
+        "the names in the data set are 0, 1, 2, 3, 4, 5, 6, 7, ... (11 in all): use these names as the classes, "
+        "--option classes=folders, or some of them, "
         "classes=NAME,NAME,..."
     )
     with pytest.raises(JobError, match=r"shows one of the classes cat, dog; the names .* are 0, .*correct the list"):

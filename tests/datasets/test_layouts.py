@@ -625,7 +625,7 @@ def test_arguments_that_cannot_be_meant(tmp_path):
         ({"no_face": "drop"}, "--no-face drop requires --crop face"),
         ({"seed": -1}, "--seed -1 must be between 0"),
         ({"options": {"subject": "nobody(.*)"}}, "matches no path"),
-        ({"options": {"target": "Womn"}}, r"found no image of the target, Womn: .*; it has Female$"),
+        ({"options": {"target": "Womn"}}, r"found no image of the target, Womn, below .*; it has Female$"),
     ):
         with pytest.raises(JobError, match=says):
             build("folders", root, tmp_path / "out", **settings)
