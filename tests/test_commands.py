@@ -393,7 +393,7 @@ def test_compare_gives_means_and_the_share_of_the_gap(job, tmp_path):
     (runs[0] / "config.yaml").write_text(json.dumps(other | {"train": None}))
     for folder, manifest in ((runs[0], "a"), (runs[-1], "b")):
         (folder / "facts.json").write_text(json.dumps({"manifest": manifest}))
-    fails(job("compare", *runs), "were trained on other shards")
+    fails(job("compare", *runs), "were trained on different shards")
     (runs[0] / "summary.json").write_text('{"test/source_acc')
     fails(job("compare", *runs), f"{runs[0]} has a damaged summary.json")
     (runs[0] / "summary.json").unlink()

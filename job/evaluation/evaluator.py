@@ -13,7 +13,7 @@ from job.config.schema import Config
 from job.evaluation.evaluate import DomainReport, EvaluationStopped, evaluate_domain
 from job.evaluation.report_files import write_reports
 from job.evaluation.samples import Sample
-from job.evaluation.validate import held_out_metrics, validation_metrics
+from job.evaluation.validate import final_metrics, validation_metrics
 from job.methods.base import Method
 from job.methods.build import load_weights
 from job.models.build import memory_format
@@ -92,7 +92,7 @@ class Evaluator:
             return None
         if self._accelerator.is_main_process:
             write_reports(self._folder / "test.json", chosen.step, [source, target], names)
-        return held_out_metrics(source, target, names)
+        return final_metrics(source, target, names)
 
     def close(self) -> None:
         """Close the shard store."""

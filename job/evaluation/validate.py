@@ -41,7 +41,7 @@ def oracle_metrics(target: DomainReport, class_names, prefix: str = "oracle/targ
     return metrics
 
 
-def held_out_metrics(source: DomainReport, target: DomainReport, class_names) -> dict[str, float]:
+def final_metrics(source: DomainReport, target: DomainReport, class_names) -> dict[str, float]:
     """Return the metrics of the test splits, for the chosen checkpoint."""
     metrics = {"test/source_accuracy": accuracy(source.confusion), "test/source_macro_f1": macro_f1(source.confusion)}
     return metrics | oracle_metrics(target, class_names, "oracle/test_target")

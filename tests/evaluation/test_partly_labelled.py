@@ -13,7 +13,7 @@ from job.evaluation.command import evaluate_checkpoint
 from job.evaluation.evaluate import evaluate_domain
 from job.evaluation.metrics import accuracy
 from job.evaluation.report_files import as_json
-from job.evaluation.validate import held_out_metrics, validation_metrics
+from job.evaluation.validate import final_metrics, validation_metrics
 from job.shards.manifest import load_manifest
 from job.shards.reading.augment import normalise
 from job.shards.reading.shard_cache import ShardStore
@@ -110,11 +110,11 @@ def test_metrics_are_finite_or_absent(shards):
     names = EMOTIONS
     for metrics in (
         validation_metrics(report, unlabelled, names, "infomax"),
-        held_out_metrics(report, unlabelled, names),
+        final_metrics(report, unlabelled, names),
     ):
         assert not [name for name in metrics if name.startswith("oracle")]
         assert np.isfinite(list(metrics.values())).all()
-    assert "oracle/test_target_accuracy" in held_out_metrics(report, report, names)
+    assert "oracle/test_target_accuracy" in final_metrics(report, report, names)
 
 
 def test_class_that_does_not_occur_has_no_recall_and_does_not_count_as_zero(shards):
@@ -123,7 +123,7 @@ def test_class_that_does_not_occur_has_no_recall_and_does_not_count_as_zero(shar
     confusion[3] = 0
     confusion[:, 3] = 0
     lacking = report.__class__(**{**vars(report), "confusion": confusion})
-    metrics = held_out_metrics(lacking, lacking, EMOTIONS)
+    metrics = final_metrics(lacking, lacking, EMOTIONS)
     assert "oracle/test_target_recall/surprise" not in metrics
     assert "oracle/test_target_recall/joy" in metrics
     present = [
