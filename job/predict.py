@@ -42,7 +42,7 @@ class Prediction(NamedTuple):
 def predict_image(model: Loaded, image: str | Path) -> Prediction:
     """Predict the class of one image file with a model that `load_model` returned.
 
-    The image is cropped, resized and compressed like the training images. Raises JobError when it cannot be read.
+    The image is cropped, resized and compressed like the training images. Raise JobError when it cannot be read.
     """
     pixels = _read(Path(image), model)
     if isinstance(pixels, str):

@@ -5,7 +5,7 @@
 #
 # A run is recorded in segments, one for each time that it was started. Safe to repeat: each segment that is over is
 # uploaded once, the oldest first. The one that a job is writing now is left for later; --live follows it to its end.
-# An online segment is uploaded only where the job noted that W&B was not sent everything.
+# An online segment is uploaded only if its upload was incomplete (the job leaves a file not_uploaded).
 set -euo pipefail
 
 if [[ $# -eq 0 || $1 == -h || $1 == --help ]]; then

@@ -140,7 +140,7 @@ def test_classes_that_do_not_fit(job, trained, broken):
     manifest["class_names"][1] = "happiness"
     (broken / "manifest.json").write_text(json.dumps(manifest))
     result = job("evaluate", "--checkpoint", trained.run_folder / "checkpoints" / "best", "--shards", broken)
-    fails(result, "does not suit", "happiness")
+    fails(result, "does not match", "happiness")
 
 
 def test_a_batch_that_cannot_be_shared(train_on):
