@@ -29,7 +29,8 @@ class Adversary(nn.Module):
         if self._squared_gradient is not None and features.requires_grad:
             features = features.view_as(features)  # a node of its own: other gradients do not pass through it
             features.register_hook(self._add_gradient)
-        return self.domain_classifier(reverse_gradient(features, lambda_)).squeeze(1)
+        logits: Tensor = self.domain_classifier(reverse_gradient(features, lambda_))
+        return logits.squeeze(1)
 
     def strength(self, progress: float) -> float:
         """Lambda at `progress` in [0, 1]: ``lambda_max * (2 / (1 + exp(-gamma p)) - 1)``, or constant."""

@@ -67,7 +67,7 @@ class Method(nn.Module):
 
     def predict(self, images: Tensor) -> Output:
         """Classify [n, 3, S, S] images: what is evaluated, selected and exported."""
-        output = self.network(images)
+        output: Output = self.network(images)
         if self.adversary is not None:
             output = output._replace(domain_logits=self.adversary(self.domain_input(output)))
         return output

@@ -37,7 +37,9 @@ class CDAN(Method):
     def domain_input(self, output: Output) -> Tensor:
         features, predictions = output.features, output.class_logits.detach().softmax(1)
         if self.settings.randomized is not None:
-            return (features @ self.of_features) * (predictions @ self.of_classes) / self.settings.randomized**0.5
+            projected = (features @ self.of_features) * (predictions @ self.of_classes)
+            scale: float = self.settings.randomized**0.5
+            return projected / scale
         return torch.einsum("nc,nf->ncf", predictions, features).flatten(1)
 
     def forward(self, batch: TrainingBatch, progress: Tensor, phase: str = "all") -> Losses:

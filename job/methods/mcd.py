@@ -57,5 +57,5 @@ class MCD(Method):
         return Losses(self.settings.discrepancy_weight * apart, {})
 
     def predict(self, images: Tensor) -> Output:
-        output = self.network(images)
+        output: Output = self.network(images)
         return output._replace(class_logits=(output.class_logits + self.second_predictor(output.features)) / 2)

@@ -1,5 +1,7 @@
 """Rows and sums of all ranks, for losses that are no mean over rows."""
 
+from typing import Any
+
 import torch
 import torch.distributed as dist
 from torch import Tensor
@@ -7,14 +9,14 @@ from torch import Tensor
 
 class _GatherRows(torch.autograd.Function):
     @staticmethod
-    def forward(ctx, rows: Tensor) -> Tensor:
+    def forward(ctx: Any, rows: Tensor) -> Tensor:
         ctx.rows = len(rows)
         gathered = [torch.empty_like(rows) for _ in range(dist.get_world_size())]
         dist.all_gather(gathered, rows.contiguous())
         return torch.cat(gathered)
 
     @staticmethod
-    def backward(ctx, gradient: Tensor) -> Tensor:
+    def backward(ctx: Any, gradient: Tensor) -> Tensor:
         gradient = gradient.contiguous()
         dist.all_reduce(gradient)
         first = dist.get_rank() * ctx.rows
@@ -29,7 +31,8 @@ def gather_rows(rows: Tensor) -> Tensor:
     """
     if not dist.is_initialized() or dist.get_world_size() == 1:
         return rows
-    return _GatherRows.apply(rows)
+    gathered: Tensor = _GatherRows.apply(rows)
+    return gathered
 
 
 @torch.no_grad()

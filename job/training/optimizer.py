@@ -16,7 +16,7 @@ def build_optimizer(method: Method, settings: Optimizer) -> torch.optim.Optimize
     ``base_lr``, which the schedule multiplies.
     """
     network = method.network
-    loaded = set(network.feature_extractor[0].parameters()) if network.pretrained else set()
+    loaded = set(next(network.feature_extractor.children()).parameters()) if network.pretrained else set()
     adversaries = (module for module in method.modules() if isinstance(module, Adversary))
     domain = {parameter for adversary in adversaries for parameter in adversary.parameters()}
     groups: dict[tuple[float, bool], list[nn.Parameter]] = {}

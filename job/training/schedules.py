@@ -13,9 +13,9 @@ def progress(step: int, steps: int) -> float:
 def lr_factor_at(step: int, steps: int, settings: Optimizer) -> float:
     """Compute the factor on learning rates: ``1 / (1 + 10 p)^0.75``, half a cosine to 0, or 1; times a warm-up."""
     p = progress(step, steps)
-    factor = {
-        "paper": lambda: (1 + 10 * p) ** -0.75,
-        "cosine": lambda: 0.5 * (1 + math.cos(math.pi * p)),
-        "constant": lambda: 1.0,
-    }[settings.schedule]()
+    factor = 1.0
+    if settings.schedule == "paper":
+        factor = math.pow(1 + 10 * p, -0.75)
+    elif settings.schedule == "cosine":
+        factor = 0.5 * (1 + math.cos(math.pi * p))
     return factor * min(1.0, (step + 1) / settings.warmup_steps) if settings.warmup_steps else factor

@@ -4,6 +4,7 @@ import signal
 import time
 from datetime import timedelta
 from pathlib import Path
+from typing import Any
 
 import torch
 import torch.distributed as dist
@@ -26,7 +27,7 @@ class Stop:
         self._looked_at = 0.0
         self._locked = file.with_name("lock").exists()
         self._pending: tuple[torch.Tensor, dist.Work] | None = None
-        self._ranks = dist.new_group(backend="gloo", timeout=timeout) if dist.is_initialized() else None
+        self._ranks: Any = dist.new_group(backend="gloo", timeout=timeout) if dist.is_initialized() else None
         self._looks = self._ranks is None or dist.get_rank() == 0
         self._previous = {number: signal.signal(number, self._on_signal) for number in SIGNALS}
 
@@ -65,7 +66,9 @@ class Stop:
             return self._wanted()
         answer = self._collect()
         flag = torch.tensor([int(self._wanted())])
-        self._pending = (flag, dist.all_reduce(flag, dist.ReduceOp.MAX, self._ranks, async_op=True))
+        work = dist.all_reduce(flag, dist.ReduceOp.MAX, self._ranks, async_op=True)
+        assert work is not None  # None only on ranks outside the group
+        self._pending = flag, work
         return answer
 
     def _collect(self) -> bool:
