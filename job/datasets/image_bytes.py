@@ -17,23 +17,23 @@ _GROUP_BYTES = 1 << 23  # limits the group when images are large
 PIXELS = "pixels"  # kind of a part that is text, as in fer2013.csv: grey pixels of a square image as decimal numbers
 
 
-def fetch(place: Location) -> bytes:
+def fetch(location: Location) -> bytes:
     """Return the encoded image. Raises OSError or ValueError when it cannot be read."""
-    return _fetch(place)[0]
+    return _fetch(location)[0]
 
 
-def fetch_in_groups(places: Iterable[Location]) -> Iterator[list[tuple[bytes | Exception, Stamp | None]]]:
+def fetch_in_groups(locations: Iterable[Location]) -> Iterator[list[tuple[bytes | Exception, Stamp | None]]]:
     """Yield groups of (encoded image, or the error of reading it; stamp of its file), in order.
 
     Groups, because alternating between reading and decoding would empty the processor's caches again and again.
     """
     group, group_bytes = [], 0
-    for place in places:
+    for location in locations:
         try:
-            group.append(_fetch(place))
+            group.append(_fetch(location))
             group_bytes += len(group[-1][0])
         except (OSError, ValueError) as error:
-            group.append((error, stamp(place)))
+            group.append((error, stamp(location)))
         if len(group) == _GROUP or group_bytes > _GROUP_BYTES:
             yield group
             group, group_bytes = [], 0
@@ -41,26 +41,26 @@ def fetch_in_groups(places: Iterable[Location]) -> Iterator[list[tuple[bytes | E
         yield group
 
 
-def stamp(place: Location) -> Stamp | None:
+def stamp(location: Location) -> Stamp | None:
     """Return size and modification time, which show a change of the file without reading it; None on an error."""
     try:
-        return _stamp(os.stat(place if isinstance(place, str) else place[0]))
+        return _stamp(os.stat(location if isinstance(location, str) else location[0]))
     except (OSError, ValueError):  # ValueError: a name that contains NUL
         return None
 
 
-def _stamp(about: os.stat_result) -> Stamp:
-    return about.st_size, about.st_mtime_ns
+def _stamp(status: os.stat_result) -> Stamp:
+    return status.st_size, status.st_mtime_ns
 
 
-def _fetch(place: Location) -> tuple[bytes, Stamp]:
-    whole = isinstance(place, str)
-    file = os.open(place if whole else place[0], _READ)
+def _fetch(location: Location) -> tuple[bytes, Stamp]:
+    whole = isinstance(location, str)
+    file = os.open(location if whole else location[0], _READ)
     try:
-        about = os.fstat(file)
-        if not stat.S_ISREG(about.st_mode):
+        status = os.fstat(file)
+        if not stat.S_ISREG(status.st_mode):
             raise ValueError("not a plain file")
-        start, length = (0, about.st_size) if whole else place[1:3]
+        start, length = (0, status.st_size) if whole else location[1:3]
         if length == 0:
             raise ValueError("the file is empty")
         if length > MAX_BYTES:
@@ -68,9 +68,9 @@ def _fetch(place: Location) -> tuple[bytes, Stamp]:
         content = _read(file, start, length)
     finally:
         os.close(file)
-    if not whole and place[3:] == (PIXELS,):
+    if not whole and location[3:] == (PIXELS,):
         content = pixels_to_pgm(content)
-    return content, _stamp(about)
+    return content, _stamp(status)
 
 
 def pixels_to_pgm(text: bytes) -> bytes:

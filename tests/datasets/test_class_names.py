@@ -53,19 +53,19 @@ def test_which_words_mean_a_class():
         ("cat,dog,cat", "cat is listed twice"),
     ],
 )
-def test_a_list_that_cannot_be_meant(option, says):
+def test_an_invalid_list_of_classes_is_refused(option, says):
     with pytest.raises(JobError, match=rf"--option classes={option}: {says}"):
         read_classes(option)
 
 
-def test_many_classes_are_looked_up_and_not_compared_with_each_other():
+def test_lookups_are_fast_with_many_classes():
     names = tuple(f"class {number}" for number in range(20_000))
     classes = Classes(names)
     assert [classes.label_of(name.upper()) for name in names] == list(range(20_000))
 
 
 @pytest.mark.parametrize("word", ["two\nlines", "bell\a", "x" * 101])
-def test_a_name_that_is_no_line_of_text(word):
+def test_a_name_that_is_not_one_line_is_refused(word):
     for classes in (lambda: Classes(None).settle(["a", word], "the source"), lambda: read_classes(f"a,{word}")):
         with pytest.raises(JobError, match="cannot be the name of a class: it must be one line") as caught:
             classes()
@@ -111,7 +111,7 @@ def test_without_the_option_the_message_lists_the_names_and_the_option(tmp_path)
         build("folders", tmp_path / "set", tmp_path / "out", options={**SIDES, "classes": "cat,dog"})
 
 
-def test_one_folder_is_no_choice(tmp_path):
+def test_a_single_class_is_refused(tmp_path):
     with pytest.raises(JobError, match="classes=folders: the source, photos, names only thing, and 2 to"):
         build("folders", two(tmp_path / "set", ("thing",)), tmp_path / "out", options={**SIDES, "classes": "folders"})
 
@@ -124,8 +124,8 @@ def test_a_target_without_folders_of_classes(tmp_path):
     assert sum(manifest.unlabelled["target"].values()) == 40
 
 
-def test_the_manifest_of_emotions_is_what_it_was(tmp_path):
-    """A folder of shards that an earlier version has finished is complete: no option was added to what it holds."""
+def test_a_manifest_of_an_earlier_version_stays_valid(tmp_path):
+    """Shards of an earlier version, whose manifest lacks newer options, are complete."""
     root = trees.folders(tmp_path / "set")
     build("folders", root, tmp_path / "out")
     path = tmp_path / "out/manifest.json"
@@ -141,17 +141,17 @@ def test_the_manifest_of_emotions_is_what_it_was(tmp_path):
 # Classes that one domain lacks ------------------------------------------------------------------------------------
 
 
-def test_a_class_that_one_domain_lacks_is_said(tmp_path, capsys):
+def test_a_class_that_one_domain_lacks_is_reported(tmp_path, capsys):
     root = two(tmp_path / "set", HOME, target=("Backpack", "Bed"), each=12)
     manifest = build("folders", root, tmp_path / "out", options={**SIDES, "classes": "folders"}, progress=True)
     assert manifest.left_out == {"class Bed": 12}
-    said = capsys.readouterr().err
+    stderr = capsys.readouterr().err
     text = inspect_shards(tmp_path / "out")
-    for words in (said, text):
+    for words in (stderr, text):
         assert "the target has no labelled image of class Alarm_Clock, Batteries: nothing can be measured" in words
 
 
-def test_a_class_that_the_source_lacks_is_said(tmp_path, capsys):
+def test_a_class_that_the_source_lacks_is_reported(tmp_path, capsys):
     trees.ckplus(tmp_path / "CK+")
     for path in list((tmp_path / "CK+/Emotion").rglob("*_002_*.txt")):
         path.write_text("   1.0000000e+00\n")  # contempt becomes anger
@@ -160,8 +160,8 @@ def test_a_class_that_the_source_lacks_is_said(tmp_path, capsys):
     for path in list((tmp_path / "CK+/Emotion").rglob("*_007_*.txt")):
         path.write_text("   6.0000000e+00\n")  # surprise becomes sadness
     build("pair", None, tmp_path / "out", options=options, progress=True, workers=1)
-    said = capsys.readouterr().err
-    for words in (said, inspect_shards(tmp_path / "out")):
+    stderr = capsys.readouterr().err
+    for words in (stderr, inspect_shards(tmp_path / "out")):
         assert "the source has no labelled image of class surprise: it cannot be learned from there" in words
 
 
@@ -183,14 +183,14 @@ def test_classes_of_a_table(tmp_path, column):
     )
 
 
-def test_a_table_of_classes_that_are_no_emotions_says_so(tmp_path):
+def test_a_table_of_other_classes_names_the_option(tmp_path):
     rows = [{"path": trees.put(tmp_path / f"{i}.png", i).name, "domain": "mf"[i % 2], "label": "cat"} for i in range(4)]
     trees.table(tmp_path, rows)
     with pytest.raises(JobError, match=r"the names in .* are cat: use these names .*--option classes=folders"):
         build("csv", tmp_path, tmp_path.parent / "out", options={"source": "m", "target": "f"})
 
 
-def test_numbers_in_tars_are_names_where_the_user_says_so(tmp_path):
+def test_numbers_in_tars_become_names_with_the_option(tmp_path):
     trees.tars(tmp_path / "tars")
     manifest = build("webdataset", tmp_path / "tars", tmp_path / "out", options={"classes": "folders"})
     assert manifest.class_names == DIGITS[:7]

@@ -1,4 +1,4 @@
-"""What lies about in real folders: odd files are read or skipped with a reason, and nothing hangs, crashes or lies."""
+"""Odd files in real folders are read, or skipped with a reason; none hangs or crashes the command."""
 
 import csv
 import errno
@@ -30,7 +30,7 @@ from tests.support.datasets import build, contents, samples
 
 @pytest.fixture(scope="module")
 def odd(tmp_path_factory):
-    """A tree of folders with every odd file in both domains: not to be written to."""
+    """Return a tree of folders with every odd file in both domains; tests must not write to it."""
     root = tmp_path_factory.mktemp("odd") / "set"
     trees.folders(root, each=6)
     for domain in ("Male", "Female"):
@@ -56,9 +56,9 @@ def test_the_good_are_read_and_the_bad_are_listed(odd, tmp_path):
     bad = trees.odd_and_bad(tmp_path / "only for the names")
     assert listed.keys() == {f"{d}/Anger/{name}" for d in ("Male", "Female") for name in bad}
     for name, reason in bad.items():
-        said = listed[f"Male/Anger/{name}"]
-        assert said
-        assert any(part in said for part in reason.split("|")), (name, said)
+        reason_listed = listed[f"Male/Anger/{name}"]
+        assert reason_listed
+        assert any(part in reason_listed for part in reason.split("|")), (name, reason_listed)
     hidden = {"hidden files and files of tools": 2}  # Thumbs.db, ._UPPER.JPG
     assert manifest.left_out == {"unreadable": 2 * len(bad), "unknown domain": 1, **hidden}
     colourless = ("grey", "sixteen", "print", "palette")
@@ -82,9 +82,9 @@ def test_the_budget(odd, tmp_path):
             build("folders", odd, tmp_path / "out", max_skipped=text)
 
 
-def test_files_that_may_not_be_read(tmp_path):
-    """As a user without rights: root would read them all the same."""
-    folder = Path(tempfile.mkdtemp())  # pytest's own may be entered by its owner only
+def test_files_without_read_permission_are_skipped(tmp_path):
+    """Run as a user without rights, because root could read the files."""
+    folder = Path(tempfile.mkdtemp())  # only the owner may enter pytest's folder
     try:
         root = trees.folders(folder / "set", each=6)
         (root / "Male/joy/3.jpg").chmod(0)
@@ -104,7 +104,7 @@ def test_files_that_may_not_be_read(tmp_path):
         shutil.rmtree(folder)
 
 
-def test_links_between_folders_end(tmp_path):
+def test_a_loop_of_links_ends(tmp_path):
     for name in ("a", "b", "c"):
         trees.put(tmp_path / "set" / name / "x.jpg", ord(name))
     for name in ("a", "b", "c"):
@@ -134,7 +134,7 @@ def test_names_that_are_not_utf_8(tmp_path):
 
 
 def damaged_within(path: Path) -> None:
-    """A JPEG whose header and end are right, and whose middle is not."""
+    """Return a JPEG with a valid header and end, and a damaged middle."""
     whole = bytearray(path.read_bytes())
     start = whole.index(b"\xff\xda") + 20
     whole[start : start + 200] = b"\xff\xd9" * 100
@@ -166,7 +166,7 @@ def test_shards_are_of_equal_size_with_damage_too(tmp_path):
         build("folders", root, tmp_path / "out", shards=5, max_skipped="5%")
 
 
-def test_a_changed_picture_is_another_input(tmp_path):
+def test_a_changed_image_is_another_input(tmp_path):
     root = trees.folders(tmp_path / "set")
     build("folders", root, tmp_path / "out")
     trees.put(root / "Male/joy/1.jpg", 999)
@@ -174,7 +174,7 @@ def test_a_changed_picture_is_another_input(tmp_path):
         build("folders", root, tmp_path / "out")
 
 
-# Files that are no data, and images under other names --------------------------------------------------------------
+# Other files, and images under other names --------------------------------------------------------------------------
 
 
 TOOLS = [".Trash-1000", ".thumbnails", ".ipynb_checkpoints", "@eaDir", "__MACOSX", ".git", "lost+found", "$RECYCLE.BIN"]
@@ -204,7 +204,7 @@ def test_hidden_folders_and_those_of_tools_are_not_entered_but_counted(tmp_path)
         *(("KA.AN1.39", "TIFF"), ("2024.01.31", "JPEG2000"), ("person 4.7", "QOI")),
     ],
 )
-def test_what_pillow_reads_is_read_under_any_ending_and_under_none(tmp_path, name, format):
+def test_images_are_read_with_any_ending_and_without(tmp_path, name, format):
     path = tmp_path / "set" / name
     path.parent.mkdir()
     trees.picture(7).save(path, format)
@@ -214,7 +214,7 @@ def test_what_pillow_reads_is_read_under_any_ending_and_under_none(tmp_path, nam
     assert np.abs(shown.astype(int) - np.asarray(trees.picture(7).convert("RGB"))).mean() < 12
 
 
-def test_what_is_no_image_is_counted_by_its_ending(tmp_path):
+def test_other_files_are_counted_by_their_ending(tmp_path):
     names = [
         "a.heic",
         "b.HEIC",
@@ -243,7 +243,7 @@ def test_what_is_no_image_is_counted_by_its_ending(tmp_path):
     assert not notes.skipped
 
 
-def test_files_without_an_ending_that_cannot_be_looked_into_are_skipped(tmp_path):
+def test_unreadable_files_without_an_ending_are_skipped(tmp_path):
     os.mkfifo(tmp_path / "pipe")
     (tmp_path / "nowhere").symlink_to("nothing")
     (tmp_path / "loop").symlink_to("loop")
@@ -253,14 +253,14 @@ def test_files_without_an_ending_that_cannot_be_looked_into_are_skipped(tmp_path
     assert notes.left_out == {"files without an ending that hold no image": 1}
 
 
-def test_a_name_with_a_new_line_makes_no_second_line(tmp_path):
+def test_a_name_with_a_line_break_stays_on_one_line(tmp_path):
     (tmp_path / "a\nb\x1b[31m.jpg").symlink_to("nowhere")
     notes = Notes()
     assert not list(walk(tmp_path, notes))
     assert notes.skipped == [("a/x0ab/x1b[31m.jpg", "a broken link")]
 
 
-def test_postscript_is_not_given_to_ghostscript(tmp_path, monkeypatch):
+def test_postscript_does_not_start_ghostscript(tmp_path, monkeypatch):
     def run(*given, **settings):
         raise AssertionError("a program was started")
 
@@ -280,7 +280,7 @@ def test_any_number_of_workers_writes_the_same_bytes(odd, tmp_path):
     assert contents(tmp_path / "1") == contents(tmp_path / "3")
 
 
-def test_another_place_of_the_data_set_makes_no_difference(odd, tmp_path):
+def test_the_path_of_the_data_set_does_not_matter(odd, tmp_path):
     shutil.copytree(odd, tmp_path / "moved", symlinks=True, ignore=shutil.ignore_patterns("pipe.jpg"))
     for domain in ("Male", "Female"):
         os.mkfifo(tmp_path / "moved" / domain / "Anger" / "pipe.jpg")
@@ -303,19 +303,19 @@ def test_killed_at_random_moments_and_run_again_gives_the_same_bytes(tmp_path):
         written = len(glob.glob(f"{out}/*/*/*.tar"))
         while process.poll() is None and len(glob.glob(f"{out}/*/*/*.tar")) < written + more:
             time.sleep(0.001)
-        time.sleep(rng.uniform(0, 0.02 if more else 2))  # while it looks at the pictures, too
+        time.sleep(rng.uniform(0, 0.02 if more else 2))  # also during conversion
         if process.poll() is not None:
             break
         os.killpg(process.pid, signal.SIGKILL)
         process.wait()
         kills += 1
         more = int(rng.integers(0, 12))
-    subprocess.run(command, check=True)  # which leaves a finished folder alone
+    subprocess.run(command, check=True)  # a finished folder is not changed
     assert kills
     assert contents(out) == whole
 
 
-def test_what_was_converted_is_kept_when_killed_and_done_again_when_changed(tmp_path, monkeypatch):
+def test_converted_images_survive_a_kill_and_are_redone_after_a_change(tmp_path, monkeypatch):
     done = []
     encode = convert.encode
     monkeypatch.setattr(convert, "encode", lambda *given: done.append(given) or encode(*given))
@@ -369,9 +369,9 @@ def test_a_disk_that_fills_at_the_very_end_is_one_line_too(tmp_path, monkeypatch
         patched.setattr(os, "replace", full)
         with pytest.raises(
             JobError, match=rf"cannot write .*{name} \(No space left on device\): make room .* again"
-        ) as told:
+        ) as caught:
             build("folders", root, tmp_path / "out", crop=crop)
-    assert "\n" not in str(told.value)
+    assert "\n" not in str(caught.value)
     assert not list((tmp_path / "out").rglob("*.partial"))
     build("folders", root, tmp_path / "out", crop=crop)
 
@@ -386,18 +386,18 @@ def test_a_full_disk_while_too_many_are_skipped_is_one_line(odd, tmp_path, monke
 
 
 def test_every_file_is_opened_once(tmp_path, monkeypatch):
-    """On the disks of a cluster, to open a small file takes longer than to decode it."""
+    """On the disks of a cluster, opening a small file takes longer than decoding it."""
     root = trees.folders(tmp_path / "set", each=6)
-    opened = Counter()
+    opens = Counter()
     open_ = os.open
-    monkeypatch.setattr(os, "open", lambda path, *given: opened.update([str(path)]) or open_(path, *given))
+    monkeypatch.setattr(os, "open", lambda path, *given: opens.update([str(path)]) or open_(path, *given))
     build("folders", root, tmp_path / "out")
     pictures = [str(path) for path in root.rglob("*.jpg")]
-    assert {opened[path] for path in pictures} == {1}
+    assert {opens[path] for path in pictures} == {1}
 
 
-def test_memory_does_not_hold_the_pictures(tmp_path):
-    """60 pictures of 12 MB each when decoded, in a process that is watched."""
+def test_images_are_not_kept_in_memory(tmp_path):
+    """Convert 60 images of 12 MB each (decoded) in a process whose peak memory is measured."""
     root = tmp_path / "set"
     for domain in ("Male", "Female"):
         for i in range(30):
@@ -420,7 +420,7 @@ def test_memory_does_not_hold_the_pictures(tmp_path):
 def test_progress_says_how_far_and_how_fast(tmp_path, capfd):
     root = trees.folders(tmp_path / "set")
     write_shards("folders", root, tmp_path / "out", size=16, shards=4, workers=1)
-    said = capfd.readouterr().err
+    stderr = capfd.readouterr().err
     for doing in ("converting", "writing"):
-        assert f"{doing}: 84 of 84 images, " in said
-    assert "images/s" in said
+        assert f"{doing}: 84 of 84 images, " in stderr
+    assert "images/s" in stderr

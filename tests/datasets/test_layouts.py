@@ -87,7 +87,7 @@ def test_folders_with_splits_of_their_own_and_other_names(tmp_path):
 
 
 @pytest.mark.parametrize(("held", "made"), [(("train", "test"), "val"), (("train", "val"), "test")])
-def test_a_split_that_is_lacking_is_taken_from_train(tmp_path, held, made):
+def test_a_missing_split_is_taken_from_train(tmp_path, held, made):
     trees.folders(tmp_path / "set", splits=held, each=10)
     build("folders", tmp_path / "set", tmp_path / "out")
     read = samples(tmp_path / "out")
@@ -281,7 +281,7 @@ def test_rafdb(tmp_path, spelling):
         *("aligned\\{} {}", "{} {} 3 1 2"),
     ],
 )
-def test_rafdb_lists_in_other_hands(tmp_path, line):
+def test_rafdb_lists_in_other_formats(tmp_path, line):
     """Blanks, tabs, commas and semicolons; columns after the emotion; a header, blank lines, a byte order mark."""
     root = trees.rafdb(tmp_path / "set", train=28, test=14)
     build("rafdb", root, tmp_path / "right")
@@ -295,7 +295,7 @@ def test_rafdb_lists_in_other_hands(tmp_path, line):
 
 
 @pytest.mark.parametrize("line", ["train_00001.jpg", "train_00001.jpg joy 5", "train_00001.jpg 0.9 5", "5 train_1.jpg"])
-def test_rafdb_lists_of_another_kind_are_refused_by_line(tmp_path, line):
+def test_an_invalid_rafdb_list_is_refused_by_line(tmp_path, line):
     root = trees.rafdb(tmp_path / "set", train=7, test=7)
     path = root / "basic/EmoLabel/list_patition_label.txt"
     path.write_text(path.read_text() + line + "\n")
@@ -329,7 +329,7 @@ def test_a_file_whose_name_has_a_backslash_is_found_as_it_is(tmp_path):
     assert len(samples(tmp_path / "out")) == 14
 
 
-def test_cells_that_no_file_or_table_has(tmp_path):
+def test_invalid_paths_in_a_table(tmp_path):
     rows = []
     for i in range(20):
         path = trees.put(tmp_path / "set" / f"{i}.png", i)
@@ -337,7 +337,7 @@ def test_cells_that_no_file_or_table_has(tmp_path):
     for cell in ("\0", "a\0b", "9" * 5000, "/dev/zero", "..", "/", "a" * 5000, "[" * 5000, "1e309"):
         trees.table(tmp_path / "set", [*rows, {**rows[0], "path": cell}])
         shutil.rmtree(tmp_path / "out", ignore_errors=True)
-        if "\0" in cell and sys.version_info < (3, 11):  # its csv module takes none
+        if "\0" in cell and sys.version_info < (3, 11):  # its csv module does not support NUL
             with pytest.raises(JobError, match="NUL"):
                 build("csv", tmp_path / "set", tmp_path / "out", max_skipped="1")
             continue
@@ -405,7 +405,7 @@ def test_fer2013(tmp_path, header):
         assert abs(sample["image"][:, :, 1] - wanted).mean() < 3
 
 
-def test_fer2013_skips_pixels_that_are_none(tmp_path):
+def test_fer2013_skips_invalid_pixels(tmp_path):
     root = trees.fer2013(tmp_path / "fer")
     lines = (root / "fer2013.csv").read_text().splitlines()
     for row, pixel in ((8, "9" * 23), (9, "-1"), (10, "256"), (11, "x")):
@@ -493,7 +493,7 @@ def test_ckplus_in_class_folders(tmp_path):
 
 
 @pytest.mark.parametrize("name", ["jaffe", "ckplus"])
-def test_one_domain_wants_another(tmp_path, name):
+def test_one_domain_needs_a_second(tmp_path, name):
     with pytest.raises(JobError, match=f"{name} is one domain.*job shards pair --source {name}:"):
         build(name, trees.jaffe(tmp_path / "set"), tmp_path / "out")
 
@@ -507,13 +507,13 @@ def test_one_domain_wants_another(tmp_path, name):
         ("faces:/", "faces is not a layout of one data set on disk"),
     ],
 )
-def test_a_pair_that_cannot_be_meant(tmp_path, source, says):
+def test_an_invalid_pair_is_refused(tmp_path, source, says):
     with pytest.raises(JobError, match=says):
         build("pair", None, tmp_path / "out", options={"source": source, "target": "jaffe:/elsewhere"})
 
 
-def test_shards_do_not_go_where_a_pair_is_looked_for(tmp_path):
-    """Nor by a detour: the search would come upon them when the command is run again."""
+def test_shards_are_not_written_into_the_folders_of_a_pair(tmp_path):
+    """Nor by a detour: a second run would find the shards as images."""
     (tmp_path / "link").symlink_to(trees.jaffe(tmp_path / "jaffe"))
     trees.ckplus(tmp_path / "CK+")
     options = {"source": f"ckplus:{tmp_path / 'CK+'}", "target": f"jaffe:{tmp_path / 'jaffe'}"}
@@ -554,7 +554,7 @@ def test_names_in_tars_that_are_not_utf_8(tmp_path):
     assert all(sample["source"].split("/", 1)[1].startswith("b/xe9b/xe9/000") for sample in samples(tmp_path / "out"))
 
 
-def test_what_the_json_of_a_tar_says_may_be_no_text(tmp_path):
+def test_values_of_the_json_in_a_tar_may_be_invalid_text(tmp_path):
     about = json.dumps({"domain": "\ud800", "subject": "\udce9"}).encode()
     trees.tars(tmp_path / "tars")
     trees.tars(tmp_path / "tars/more", first=84, json=about)
@@ -584,7 +584,7 @@ def test_tars_that_are_damaged_or_compressed(tmp_path):
         build("webdataset", tmp_path / "tars", tmp_path / "more", options=options)
 
 
-def test_a_root_of_another_kind_is_told_in_one_line(tmp_path):
+def test_a_root_of_another_layout_is_one_line(tmp_path):
     trees.folders(tmp_path / "set", domains=("a", "b"), each=1)
     for name in LAYOUTS:
         layout = find_layout(name)
@@ -594,7 +594,7 @@ def test_a_root_of_another_kind_is_told_in_one_line(tmp_path):
             assert "\n" not in str(caught.value)
 
 
-def test_the_search_is_the_same_whatever_the_file_system_lists_first(tmp_path, monkeypatch):
+def test_the_search_does_not_depend_on_the_order_of_the_file_system(tmp_path, monkeypatch):
     trees.folders(tmp_path / "set", each=2)
     options = {"source": "male", "target": "female", "subject": None}
     once = list(find_layout("folders").find(str(tmp_path / "set"), Notes(), **options))
@@ -616,10 +616,10 @@ def test_the_search_is_the_same_whatever_the_file_system_lists_first(tmp_path, m
     assert json.dumps([found.origin for found in once])
 
 
-# What cannot be meant ---------------------------------------------------------------------------------------------
+# Invalid arguments -----------------------------------------------------------------------------------------------
 
 
-def test_arguments_that_cannot_be_meant(tmp_path):
+def test_invalid_arguments_are_refused(tmp_path):
     root = trees.folders(tmp_path / "set")
     for settings, says in (
         ({"no_face": "drop"}, "--no-face drop requires --crop face"),

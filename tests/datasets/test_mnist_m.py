@@ -63,7 +63,7 @@ def test_splits_and_subjects(root):
     assert sum(r.split == "test" for r in limited) == 6
 
 
-def test_the_last_training_digits_are_held_out(root):
+def test_the_last_training_digits_become_val(root):
     val = [r for r in listed(root) if r.split == "val" and r.domain == "source"]
     assert [r.origin for r in val] == [f"mnist/train-images-idx3-ubyte.gz#{i}" for i in range(32, 40)]
 
@@ -84,7 +84,7 @@ def test_pictures(root):
             assert np.abs(picture - np.abs(colour - digit[:, :, None].astype(int))).max() <= 2
 
 
-def test_test_pictures_have_photos_of_their_own(root):
+def test_test_images_have_photos_of_their_own(root):
     used = {
         split: {photo_of(r) for r in listed(root) if r.domain == "target" and r.split == split}
         for split in ("train", "val", "test")
@@ -110,7 +110,7 @@ def test_patches_reach_every_edge():
 
 
 def damage_within(path):
-    """A gzip file whose header and end are right, and whose middle is none."""
+    """Write a gzip file with a valid header and end, and a damaged middle."""
     whole = bytearray(path.read_bytes())
     whole[10:40] = bytes([255] * 30)
     path.write_bytes(whole)

@@ -1,4 +1,4 @@
-"""What a data set calls its domains, emotions and genders means what its owner meant, or is asked about."""
+"""Names of domains, emotions and genders keep the meaning of the data set; ambiguous ones are refused."""
 
 import shutil
 
@@ -15,11 +15,11 @@ from tests.support.datasets import build, samples
 
 
 def domains_of(out):
-    """(our domain, the data set's folder) of the samples."""
+    """Return the (domain, folder in the data set) pairs of the samples."""
     return {(sample["domain"], sample["source"].split("/")[0]) for sample in samples(out)}
 
 
-def test_names_that_are_ours_mean_what_the_user_says(tmp_path):
+def test_domains_called_source_and_target_follow_the_options(tmp_path):
     root = trees.folders(tmp_path / "set", domains=("source", "target"))
     build("folders", root, tmp_path / "out", options={"source": "target", "target": "source"})
     assert domains_of(tmp_path / "out") == {("source", "target"), ("target", "source")}
@@ -55,7 +55,7 @@ def test_the_folder_nearest_to_the_file_names_the_emotion(path, emotion):
     assert (domain, EMOTIONS[label_of(said)]) == ("Male", emotion)
 
 
-def test_people_who_are_called_as_an_emotion_is_abbreviated(tmp_path):
+def test_people_whose_names_are_abbreviations_of_emotions(tmp_path):
     number = 0
     for domain in ("Male", "Female"):
         for person in ("Ha", "An", "Tom", "Di"):

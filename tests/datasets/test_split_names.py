@@ -1,4 +1,4 @@
-"""Official splits under any of their names are kept; a name that is unclear is refused, never taken for train."""
+"""Official splits under any of their names are kept; an unclear name is refused, never taken as train."""
 
 import json
 
@@ -28,12 +28,12 @@ def test_one_table_has_the_names_of_the_splits(name, split):
     "name",
     ["testing_2", "holdout", "held_out", "train_val", "trainval", "test_a", "evaluation", "Male_test"],
 )
-def test_names_that_speak_of_a_split_but_not_of_which(name):
+def test_ambiguous_names_of_splits(name):
     assert split_of(name) is None
     assert looks_like_split(name)
 
 
-def test_a_person_who_is_tested_is_no_split():
+def test_a_person_who_is_tested_is_not_a_split():
     assert not looks_like_split("test_subject_12")
     assert not looks_like_split("val_kilmer")
 

@@ -1,4 +1,4 @@
-"""One person is in one split, however a data set spells the name."""
+"""A person is in one split, in every spelling of the name."""
 
 import json
 import unicodedata
@@ -74,7 +74,7 @@ def test_in_folders_and_tars(tmp_path):
 
 
 def test_inspect_sees_a_shared_subject_under_another_spelling(tmp_path):
-    """As shards of an earlier version have it."""
+    """Shards of an earlier version may have one."""
     rows = []
     for i in range(10, 34):
         path = trees.put(tmp_path / "set" / f"{i}.png", i)

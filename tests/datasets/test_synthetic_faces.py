@@ -64,7 +64,7 @@ def test_pixels_are_a_pure_function_of_the_record(records):
         np.testing.assert_array_equal(a, b)
 
 
-def test_the_seed_changes_every_picture(records):
+def test_the_seed_changes_every_image(records):
     other = faces.records(None, 4, **SMALL)
     assert (faces.read(records[0], 48) != faces.read(other[0], 48)).mean() > 0.5
 

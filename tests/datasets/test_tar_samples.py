@@ -1,4 +1,4 @@
-"""Members of foreign tars that do not fit are resolved, counted, skipped by name or refused; none is just lost."""
+"""Odd members of foreign tars are resolved, counted, skipped by name or refused; none is dropped unnoticed."""
 
 import io
 import json
@@ -50,7 +50,7 @@ def read(path: Path, **options):
 SYM, HARD = {"type": tarfile.SYMTYPE}, {"type": tarfile.LNKTYPE}
 
 
-def test_a_mask_beside_the_picture_is_refused_until_the_picture_is_named(tmp_path):
+def test_a_mask_beside_the_image_is_refused_without_the_option(tmp_path):
     members = [("a.jpg", png(1)), ("a.png", png(2)), ("a.cls", b"joy")]
     path = tar_of(tmp_path / "x.tar", members)
     with pytest.raises(JobError, match=r"x\.tar: a has 2 images, \.jpg, \.png: select one.* --option image=jpg"):
@@ -164,7 +164,7 @@ def test_sparse_members_are_skipped_by_name(tmp_path, format):
         with open(tmp_path / f"in/{i}.png", "wb") as file:
             file.write(content)
             if i:
-                file.truncate(1 << 20)  # a hole behind the picture
+                file.truncate(1 << 20)  # a hole after the image
         (tmp_path / f"in/{i}.cls").write_text(str(i))
     command = ["tar", "--sparse", f"--format={format}", "-cf", tmp_path / "x.tar", "-C", tmp_path / "in", "."]
     subprocess.run(command, check=True)
@@ -196,7 +196,7 @@ def test_the_same_keys_in_joined_tars_are_different_samples(tmp_path):
     assert read(tmp_path / "x.tar")[0] == {"x.tar/a": (png(0), "0"), "x.tar/part 2/a": (png(1), "1")}
 
 
-def test_what_follows_the_end_and_is_no_tar_is_noted(tmp_path):
+def test_data_after_the_end_of_a_tar_is_noted(tmp_path):
     path = tar_of(tmp_path / "x.tar", [("a.png", png(1)), ("a.cls", b"1")])
     with open(path, "ab") as file:
         file.write(b"no header" * 100)
@@ -249,7 +249,7 @@ def test_a_compressed_tar_under_another_name_is_refused(tmp_path, kind):
 
 
 def test_damage_at_any_byte_never_gives_a_wrong_sample(tmp_path):
-    """Cut or changed anywhere: what is still found is what was written."""
+    """Truncate or change a tar at any byte: samples that remain equal the original ones."""
     members = [(f"{n}.{e}", c) for n in range(4) for e, c in (("png", png(n)), ("cls", b"%d" % n))]
     content = tar_of(tmp_path / "x.tar", members).read_bytes()
     right = {f"x.tar/{n}": (png(n), str(n)) for n in range(4)}
@@ -267,7 +267,7 @@ def test_damage_at_any_byte_never_gives_a_wrong_sample(tmp_path):
 
 
 @pytest.mark.parametrize("size", [b"\x80" + b"\xff" * 11, b"\xff" * 12, b"77777777777\0", b"-0000000001\0", b"x" * 12])
-def test_sizes_that_no_file_has(tmp_path, size):
+def test_impossible_sizes_in_a_header(tmp_path, size):
     header = bytearray(tar_of(tmp_path / "x.tar", [("a.png", b"")]).read_bytes())
     header[124:136] = size
     header[148:156] = b" " * 8

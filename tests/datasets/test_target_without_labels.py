@@ -1,4 +1,4 @@
-"""A target without labels is taken, split and counted, whatever the layout; the source needs labels."""
+"""Every layout takes, splits and counts a target without labels; the source needs labels."""
 
 from collections import Counter
 
@@ -16,7 +16,7 @@ WITHOUT = {"keep_target_labels": False}
 
 
 def check(out, source=84, target=70):
-    """All images are there, the target's in all splits and without any label; returns the samples."""
+    """Check that all images are present, the target's in all splits and unlabelled; return the samples."""
     read = samples(out)
     assert tally(read, "domain") == Counter({("source",): source, ("target",): target})
     women = [sample for sample in read if sample["domain"] == "target"]
@@ -126,7 +126,7 @@ def test_a_pair_with_a_table_of_paths_alone(tmp_path):
 
 
 def test_a_pair_with_frames_of_no_known_emotion(tmp_path):
-    """CK+ as delivered but without the folder of emotions: its folders are numbers of sequences."""
+    """CK+ as distributed but without the folder of emotions: its folders are numbers of sequences."""
     trees.jaffe(tmp_path / "jaffe")
     for i in range(70):
         trees.put(tmp_path / "ck" / f"S{i // 7:03d}/{i % 7:03d}/S{i // 7:03d}_{i % 7:03d}_00000001.png", 9000 + i)
@@ -135,7 +135,7 @@ def test_a_pair_with_frames_of_no_known_emotion(tmp_path):
     check(tmp_path / "out", source=140)
 
 
-def test_rafdb_in_folders_of_which_the_women_lie_in_none(tmp_path):
+def test_rafdb_in_class_folders_with_unlabelled_women(tmp_path):
     root, rows = tmp_path / "raf", []
     for i in range(154):
         place = f"train/{i % 7 + 1}" if i < 84 else "train"
@@ -205,7 +205,7 @@ def partly(tmp_path, labelled, each_subject=0):
     return root
 
 
-def test_what_is_labelled_is_tested_on_first(tmp_path):
+def test_labelled_images_go_to_test_first(tmp_path):
     manifest = build("folders", partly(tmp_path, 7), tmp_path / "out", **WITHOUT)
     assert manifest.samples("target", "test") == pytest.approx(0.15 * 77, abs=1)
     assert manifest.labels("target", "test") == 7, "all of them"
@@ -219,7 +219,7 @@ def test_what_is_labelled_is_tested_on_first(tmp_path):
         assert sample["source"].startswith("sha256:") == (sample["emotion"] is None)
 
 
-def test_of_many_labels_as_many_as_the_test_split_has_room_for(tmp_path):
+def test_the_test_split_takes_labelled_images_up_to_its_size(tmp_path):
     manifest = build("folders", partly(tmp_path, 70), tmp_path / "out", **WITHOUT)
     assert manifest.labels("target", "test") == manifest.samples("target", "test") == 21
     assert manifest.class_counts("target", "test") == (3,) * 7
@@ -233,8 +233,8 @@ def test_labels_are_kept_where_the_user_asks(tmp_path):
     assert manifest.labels("target", "train") > 0
 
 
-def test_a_class_that_nobody_knows_is_no_image_without_a_label(tmp_path):
-    """Contempt among known emotions is left out, or where the source has it too."""
+def test_images_of_an_unknown_class_are_dropped_not_unlabelled(tmp_path):
+    """Contempt is dropped among known emotions, or when the source has it too."""
     root = trees.folders(tmp_path / "set", each=6)
     trees.unlabelled(root / "Female" / "Contempt", 7)
     assert build("folders", root, tmp_path / "out").left_out == {"emotion Contempt": 7}
@@ -248,7 +248,7 @@ def test_a_class_that_nobody_knows_is_no_image_without_a_label(tmp_path):
 # What the user reads ----------------------------------------------------------------------------------------------
 
 
-def test_the_command_says_what_has_labels_and_how_it_is_split(tmp_path, capsys):
+def test_the_command_reports_labels_and_splits(tmp_path, capsys):
     root = men(tmp_path / "set")
     trees.unlabelled(root / "Female" / "day 1", 70)
     build("folders", root, tmp_path / "out", progress=True, **WITHOUT)
@@ -289,4 +289,4 @@ def test_the_bytes_are_the_same_whatever_the_number_of_workers(tmp_path):
         build("folders", root, tmp_path / f"out{workers}", workers=workers, **WITHOUT)
     one, two = (np.frombuffer((tmp_path / f"out{n}/manifest.json").read_bytes(), np.uint8) for n in (1, 2))
     np.testing.assert_array_equal(one, two)
-    build("folders", root, tmp_path / "out1", **WITHOUT)  # already complete: it is the same data set
+    build("folders", root, tmp_path / "out1", **WITHOUT)  # already complete, because the data set is the same

@@ -1,4 +1,4 @@
-"""What is said of the classes of two domains: those that one lacks, and shares that differ by more than chance."""
+"""Comparison of the classes of two domains: missing classes, and shares that differ by more than chance."""
 
 import numpy as np
 
@@ -21,14 +21,14 @@ def test_shares_that_differ():
     assert compare_classes(NAMES, {"source": (300, 300, 300), "target": (310, 290, 300)}) == []
 
 
-def test_what_is_not_known_is_not_compared():
+def test_unknown_classes_are_not_compared():
     assert compare_classes(NAMES, {"source": (1, 1, 1), "target": None}) == []
     assert compare_classes(NAMES, {"source": None, "target": None}) == []
     assert compare_classes(NAMES, {"target": (5, 5, 5)}) == []
 
 
-def test_a_difference_that_chance_alone_makes_is_not_one():
-    """Two samples of one distribution, 35 images of seven classes, of which chance makes a distance of 15 points."""
+def test_a_difference_within_chance_is_not_reported():
+    """Two samples of one distribution, 35 images of seven classes: the distance expected by chance is 15 points."""
     rng = np.random.default_rng(0)
     names = [str(label) for label in range(7)]
     alarms = 0

@@ -34,15 +34,15 @@ def test_verify(made):
 
 
 def change(shards, path, content, **about):
-    """Replace a shard, and tell the manifest so."""
+    """Replace a shard and update the manifest."""
     (shards / path).write_bytes(content)
-    held = json.loads((shards / "manifest.json").read_text())
-    for splits in held["domains"].values():
+    manifest = json.loads((shards / "manifest.json").read_text())
+    for splits in manifest["domains"].values():
         for infos in splits.values():
             for info in infos:
                 if info["path"] == path:
                     info.update(bytes=len(content), sha256=hashlib.sha256(content).hexdigest(), **about)
-    (shards / "manifest.json").write_text(json.dumps(held))
+    (shards / "manifest.json").write_text(json.dumps(manifest))
 
 
 def test_a_changed_byte_is_found(shards):
@@ -90,7 +90,7 @@ def test_the_contact_sheet(made, tmp_path):
 
 
 def test_class_shares_subjects_and_pixels(tmp_path):
-    """Women are shown with joy twice as often, and in brighter pictures."""
+    """Images of women show joy twice as often and are brighter."""
     number = 0
     for domain, share in (("Male", 1), ("Female", 2)):
         for emotion in ("joy", "fear"):
@@ -136,17 +136,17 @@ def test_equal_images_across_splits_and_domains_are_counted(tmp_path):
 
 
 def test_a_subject_in_two_splits_is_found(shards, made):
-    held = json.loads((shards / "manifest.json").read_text())
-    train, val = held["domains"]["source"]["train"], held["domains"]["source"]["val"]
+    manifest = json.loads((shards / "manifest.json").read_text())
+    train, val = manifest["domains"]["source"]["train"], manifest["domains"]["source"]["val"]
     shutil.copy(made / train[0]["path"], shards / val[0]["path"])
     val[0] |= {key: value for key, value in train[0].items() if key != "path"}
-    (shards / "manifest.json").write_text(json.dumps(held))
+    (shards / "manifest.json").write_text(json.dumps(manifest))
     assert re.search(r"subjects in two splits: [1-5]:", inspect_shards(shards))
     with pytest.raises(JobError, match=r"source-train-\d+ \(source\) is in two splits"):
         inspect_shards(shards, verify=True)
 
 
-def test_what_was_left_out_is_told(tmp_path):
+def test_dropped_images_are_reported(tmp_path):
     trees.folders(tmp_path / "set", names=(*trees.EMOTIONS, "contempt"))
     build("folders", tmp_path / "set", tmp_path / "out")
     assert "left out: 12 emotion contempt" in inspect_shards(tmp_path / "out")
@@ -156,7 +156,7 @@ def test_what_was_left_out_is_told(tmp_path):
 
 
 def inspect(capsys, monkeypatch, *words):
-    """Exit code, stdout and stderr of the command."""
+    """Return exit code, stdout and stderr of the command."""
     monkeypatch.setattr("sys.argv", ["job", "inspect", *map(str, words)])
     code = run()
     return code, *capsys.readouterr()
@@ -207,7 +207,7 @@ def test_the_sheet_is_named_behind_the_table(made, tmp_path, capsys, monkeypatch
     ],
     ids=lambda content: str(content[:20]),
 )
-def test_a_manifest_that_cannot_be_is_one_line(shards, capsys, monkeypatch, content):
+def test_an_invalid_manifest_is_refused_in_one_line(shards, capsys, monkeypatch, content):
     (shards / "manifest.json").write_bytes(content)
     code, out, err = inspect(capsys, monkeypatch, shards)
     assert (code, out, err.count("\n")) == (2, "", 1)
@@ -228,11 +228,11 @@ def test_a_manifest_that_cannot_be_is_one_line(shards, capsys, monkeypatch, cont
         *(("class_counts", [10**18] * 3), ("labelled", False)),
     ],
 )
-def test_values_of_a_manifest_that_cannot_be_are_one_line(shards, capsys, monkeypatch, name, value):
-    held = json.loads((shards / "manifest.json").read_text())
-    first = held["domains"]["source"]["train"][0]
-    (held if name in held else first)[name] = value
-    (shards / "manifest.json").write_text(json.dumps(held))
+def test_invalid_values_of_a_manifest_are_refused_in_one_line(shards, capsys, monkeypatch, name, value):
+    manifest = json.loads((shards / "manifest.json").read_text())
+    first = manifest["domains"]["source"]["train"][0]
+    (manifest if name in manifest else first)[name] = value
+    (shards / "manifest.json").write_text(json.dumps(manifest))
     code, _, err = inspect(capsys, monkeypatch, shards, "--verify", "--sheet", shards.parent / "sheet.png")
     assert code == 2
     assert err.count("\n") == 1

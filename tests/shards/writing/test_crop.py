@@ -1,4 +1,4 @@
-"""Which part of a picture becomes the sample."""
+"""Crops: all of the image, the centre, or the face."""
 
 import cv2
 import numpy as np
@@ -32,7 +32,7 @@ def test_none_takes_all_and_center_the_middle():
 
 
 def photo(record, size=160, canvas=(360, 480), top=150, left=240):
-    """A drawn face somewhere in a larger picture, and noise for the rest."""
+    """Return a larger image of noise with a drawn face in it."""
     rng = np.random.default_rng(record.payload[-1])
     picture = cv2.GaussianBlur(rng.integers(60, 120, (*canvas, 3), np.uint8), (0, 0), 3)
     picture[top : top + size, left : left + size] = faces.read(record, size)
@@ -41,7 +41,7 @@ def photo(record, size=160, canvas=(360, 480), top=150, left=240):
 
 @pytest.fixture(scope="module")
 def tree(tmp_path_factory):
-    """Faces off the centre of larger photos, and for each domain five photos of nobody."""
+    """Write faces off the centre of larger photos, and five photos without a face per domain."""
     root = tmp_path_factory.mktemp("photos")
     rng = np.random.default_rng(0)
     for record in faces.records(None, 3, train=25, val=25, test=25):
@@ -71,7 +71,7 @@ def test_the_face_is_found_where_it_is():
 
 
 @has_detector
-def test_the_square_lies_within_the_picture_and_large_pictures_take_no_longer():
+def test_the_square_is_within_the_image_and_large_images_take_no_longer():
     record = faces.records(None, 1, train=20, val=20, test=20)[0]
     large = cv2.resize(photo(record, top=0, left=0), None, fx=6, fy=6)
     top, left, edge, _ = find_face(large)
@@ -111,13 +111,13 @@ def test_photos_without_a_face_are_dropped_on_demand(tree, tmp_path):
         build("folders", tree, tmp_path / "out", crop="face")
 
 
-def test_without_the_detector_the_user_is_told_what_to_install(tree, tmp_path, monkeypatch):
+def test_without_the_detector_the_message_says_what_to_install(tree, tmp_path, monkeypatch):
     monkeypatch.delattr(cv2, "CascadeClassifier", raising=False)
     with pytest.raises(JobError, match=r"pip install 'opencv-python-headless>=4\.11,<5'"):
         build("folders", tree, tmp_path / "out", crop="face")
 
 
-def test_crops_that_cannot_be_meant(tmp_path):
+def test_invalid_crops_are_refused(tmp_path):
     with pytest.raises(JobError, match="--crop nose must be one of none, center, face"):
         build("folders", tmp_path, tmp_path / "out", crop="nose")
     with pytest.raises(JobError, match="layout faces has none"):

@@ -1,4 +1,4 @@
-"""Whatever the file, the pixels are upright RGB; what cannot be used is refused with a reason, and cheaply."""
+"""Images of every format become upright RGB; unusable files are refused early, with a reason."""
 
 import subprocess
 import sys
@@ -43,7 +43,7 @@ def test_16_bits_are_scaled_and_not_clipped(tmp_path):
     np.testing.assert_array_equal(pixels, np.repeat(np.arange(256)[None, :, None], 3, axis=2))
 
 
-def test_what_is_transparent_lies_on_white(good):
+def test_transparent_pixels_become_white(good):
     pixels = read_picture(fetch(str(good["alpha"])))
     wanted = (np.asarray(trees.picture(906)).astype(int) + 255) / 2
     assert np.abs(pixels - wanted).max() < 3
@@ -69,7 +69,7 @@ def test_every_exif_orientation_ends_upright(tmp_path):
 
 
 def test_a_bomb_is_refused_from_its_header(tmp_path):
-    """In a process whose memory would not hold the pixels."""
+    """Read it in a process with too little memory for the pixels."""
     path = trees.bomb(tmp_path / "bomb.png")
     big = tmp_path / "bomb.jpg"
     Image.new("L", (20_000, 20_000)).save(big, quality=1)
@@ -91,13 +91,13 @@ def test_a_bomb_is_refused_from_its_header(tmp_path):
 @pytest.mark.parametrize(
     "content", [b"", b"\xff\xd8\xff", b"GIF89a", b"\x89PNG\r\n\x1a\n", b"RIFF\0\0\0\0WEBP", b"<svg/>"]
 )
-def test_what_is_no_picture_is_refused(content):
+def test_other_files_are_refused(content):
     with pytest.raises(UnreadableError) as caught:
         read_picture(content)
     assert "\n" not in str(caught.value)
 
 
-def test_pictures_cut_short_are_refused(tmp_path):
+def test_truncated_images_are_refused(tmp_path):
     for name in ("x.jpg", "x.png", "x.gif", "x.webp", "x.tiff"):
         whole = trees.put(tmp_path / name, 3).read_bytes()
         read_picture(whole)
@@ -113,7 +113,7 @@ def test_pixels_of_a_table():
             pixels_to_pgm(text)
 
 
-def test_a_pipe_is_not_waited_for(tmp_path):
+def test_a_pipe_does_not_block(tmp_path):
     import os
 
     os.mkfifo(tmp_path / "x.jpg")

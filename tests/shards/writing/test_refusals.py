@@ -1,4 +1,4 @@
-"""A refused command says what was looked for, what is there instead and what helps, and leaves nothing behind."""
+"""A refused command names what it expected, what is there and what helps, and leaves no files."""
 
 import shutil
 
@@ -194,21 +194,21 @@ def test_numbers_and_the_word_faces_beside_an_emotion_change_nothing(name, emoti
 
 @pytest.mark.parametrize("name", ["size", "shards", "workers", "seed", "quality"])
 @pytest.mark.parametrize("value", [10**10, 10**18, 10**300, -(10**30)])
-def test_numbers_beyond_any_meaning(tmp_path, name, value):
+def test_numbers_out_of_range(tmp_path, name, value):
     root = trees.folders(tmp_path / "set", each=2)
     with pytest.raises(JobError, match=rf"--{name} -?\d+ must be between"):
         build("folders", root, tmp_path / "out", **{name: value})
 
 
 @pytest.mark.parametrize("count", [0, 10**9, 10**18, 10**30])
-def test_more_pictures_than_there_are_people(tmp_path, count):
+def test_more_images_than_the_subjects_allow(tmp_path, count):
     with pytest.raises(JobError, match=r"train=\d+"):
         build("faces", None, tmp_path / "out", options={"train": count})
     assert not (tmp_path / "out").exists()
 
 
 @pytest.mark.parametrize("pattern", ["(" * 3000, "(a{99999999})", "a{1,99999999999999999999}", "[[a]", "\0(", "(?P<x"])
-def test_expressions_that_cannot_be(tmp_path, pattern):
+def test_invalid_regular_expressions(tmp_path, pattern):
     root = trees.folders(tmp_path / "set", each=2)
     with pytest.raises(JobError) as caught:
         build("folders", root, tmp_path / "out", options={"subject": pattern})
@@ -216,7 +216,7 @@ def test_expressions_that_cannot_be(tmp_path, pattern):
 
 
 @pytest.mark.parametrize("name", ["x" * 300, "x/" * 3000, "a\0b", "\0"])
-def test_paths_that_no_file_system_takes(tmp_path, name):
+def test_paths_that_no_file_system_accepts(tmp_path, name):
     root = trees.folders(tmp_path / "set", each=2)
     with pytest.raises(JobError, match=r"--out: cannot make"):
         build("folders", root, tmp_path / name)

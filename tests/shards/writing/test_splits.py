@@ -39,15 +39,15 @@ def test_no_subject_is_in_two_splits():
 
 
 @pytest.mark.parametrize(("known", "tolerance"), [(True, 0.05), (False, 0.01)])
-def test_every_class_is_shared_out_alike(known, tolerance):
+def test_every_class_is_stratified(known, tolerance):
     listed = items(known=known)
     splits = assign(listed)
     for domain in ("source", "target"):
         for label in range(7):
-            held = Counter(s for item, s in zip(listed, splits) if (item.domain, item.label) == (domain, label))
-            total = sum(held.values())
+            counts = Counter(s for item, s in zip(listed, splits) if (item.domain, item.label) == (domain, label))
+            total = sum(counts.values())
             for split, share in (("val", 0.1), ("test", 0.15)):
-                assert abs(held[split] - share * total) <= max(2, tolerance * total), (domain, label, held)
+                assert abs(counts[split] - share * total) <= max(2, tolerance * total), (domain, label, counts)
 
 
 def test_the_seed_and_nothing_else_decides():
@@ -94,9 +94,9 @@ def test_a_domain_that_lacks_a_split_takes_it_out_of_its_own_train(official):
     splits = assign(listed)
     for item, split in zip(listed, splits):
         assert split == item.given or (item.domain != official and (item.given, split) == ("train", "val"))
-    held = Counter((item.domain, split) for item, split in zip(listed, splits))
+    counts = Counter((item.domain, split) for item, split in zip(listed, splits))
     other = next(domain for domain in ("source", "target") if domain != official)
-    assert held[other, "val"] == pytest.approx(0.1 * (held[other, "val"] + held[other, "train"]), abs=2)
+    assert counts[other, "val"] == pytest.approx(0.1 * (counts[other, "val"] + counts[other, "train"]), abs=2)
 
 
 def test_equal_images_of_both_domains_go_where_both_may():
@@ -116,7 +116,7 @@ def test_folders_with_other_splits_in_either_domain(tmp_path):
     assert [manifest.samples("target", split) for split in ("train", "val", "test")] == [63, 7, 70]
 
 
-def test_images_called_training_ones_and_those_called_nothing_share_what_is_held_out():
+def test_training_images_and_images_without_a_split_share_val_and_test():
     listed = [item._replace(given=("train", None)[n % 2]) for n, item in enumerate(items(known=False))]
     splits = assign(listed)
     for split, share in (("val", 0.1), ("test", 0.15)):
@@ -130,11 +130,11 @@ def test_an_image_of_the_test_split_is_not_trained_on():
 
 
 def spread_out(listed, splits):
-    """Contents that are in more than one split."""
-    held = {}
+    """Return the contents that are in more than one split."""
+    counts = {}
     for item, split in zip(listed, splits):
-        held.setdefault(item.content, set()).add(split)
-    return {content for content, splits in held.items() if len(splits) > 1}
+        counts.setdefault(item.content, set()).add(split)
+    return {content for content, splits in counts.items() if len(splits) > 1}
 
 
 def test_an_image_that_its_subject_takes_to_test_is_not_trained_on_elsewhere():
@@ -176,7 +176,7 @@ def test_no_content_is_in_two_splits_however_few_rows_have_one():
 
 
 def without_labels(listed, share, domain="target"):
-    """The same items, of which only every so many of the domain keep their label."""
+    """Return the items with labels in only a share of the domain."""
     return [
         item if item.domain != domain or (n % 100) < 100 * share else item._replace(label=UNLABELLED)
         for n, item in enumerate(listed)
@@ -189,13 +189,13 @@ def test_a_target_of_few_labels_is_split_in_the_same_shares(share, known):
     listed = without_labels(items(known=known), share)
     splits = assign(listed)
     women = [(item, split) for item, split in zip(listed, splits) if item.domain == "target"]
-    held = Counter(split for _, split in women)
+    counts = Counter(split for _, split in women)
     for split, part in (("val", 0.1), ("test", 0.15)):
-        assert held[split] == pytest.approx(part * len(women), abs=(0.04 if known else 0.02) * len(women)), held
+        assert counts[split] == pytest.approx(part * len(women), abs=(0.04 if known else 0.02) * len(women)), counts
     labelled = sum(item.label != UNLABELLED for item, _ in women)
     tested = sum(item.label != UNLABELLED for item, split in women if split == "test")
     if not known:
-        assert tested == pytest.approx(min(labelled, held["test"]), abs=2), "those with a label first"
+        assert tested == pytest.approx(min(labelled, counts["test"]), abs=2), "those with a label first"
     men = [split for item, split in zip(items(known=known), assign(items(known=known))) if item.domain == "source"]
     assert men == [split for item, split in zip(listed, splits) if item.domain == "source"], "the source is not touched"
 
@@ -230,8 +230,8 @@ def test_duplicates_are_reported_and_stay_in_one_split(tmp_path):
         assert len(rows) == 7
         assert len({row["split"] for row in rows}) == 1
         assert {row["path"] for row in rows} >= {"Male/joy/0.jpg", "Male/fear/wrong.jpg"}
-        held = {s["source"]: s["split"] for s in samples(tmp_path / f"out{seed}")}
-        assert all(held[row["path"]] == row["split"] for row in rows)
+        counts = {s["source"]: s["split"] for s in samples(tmp_path / f"out{seed}")}
+        assert all(counts[row["path"]] == row["split"] for row in rows)
 
 
 def test_official_splits_that_share_images_lose_them_from_train(tmp_path):
@@ -239,6 +239,6 @@ def test_official_splits_that_share_images_lose_them_from_train(tmp_path):
     shutil.copy(root / "test/Male/joy/0.jpg", root / "train/Male/joy/again.jpg")
     manifest = build("folders", root, tmp_path / "out")
     assert manifest.left_out == {"images that equal one of a later split": 1}
-    held = {s["source"]: s["split"] for s in samples(tmp_path / "out")}
-    assert held["test/Male/joy/0.jpg"] == "test"
-    assert "train/Male/joy/again.jpg" not in held
+    counts = {s["source"]: s["split"] for s in samples(tmp_path / "out")}
+    assert counts["test/Male/joy/0.jpg"] == "test"
+    assert "train/Male/joy/again.jpg" not in counts

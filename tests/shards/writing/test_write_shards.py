@@ -59,7 +59,7 @@ def test_interrupted_and_run_again_gives_the_same_bytes(made, shards, monkeypatc
 
 
 def test_two_commands_do_not_write_one_folder(tmp_path, monkeypatch):
-    """The second would take away what the first has put aside."""
+    """The second would delete intermediate files of the first."""
     out = tmp_path / "out"
 
     def read_some(record, size):
@@ -145,7 +145,7 @@ def test_any_webdataset_reader_reads_them(made):
     assert sum(sample["cls"] == label for sample in samples for label in range(3)) == 5
 
 
-def test_nobody_and_no_date_is_written(made):
+def test_tars_have_no_owner_and_no_date(made):
     with tarfile.open(made / "source/train/source-train-000000.tar") as tar:
         assert {(m.mtime, m.uid, m.gid, m.uname, m.gname) for m in tar} == {(0, 0, 0, "", "")}
     manifest = load_manifest(made)
@@ -169,7 +169,7 @@ def test_an_image_that_cannot_be_read_is_named(tmp_path, workers):
         ({"options": {"trian": 5}}, "no option 'trian': did you mean train"),
     ],
 )
-def test_mistakes_are_answered_in_one_line(tmp_path, settings, says):
+def test_mistakes_are_refused_in_one_line(tmp_path, settings, says):
     with pytest.raises(JobError, match=says):
         make(tmp_path / "out", **settings)
 
