@@ -197,7 +197,7 @@ def by_panel(names: Iterable[str]) -> dict[str, list[str]]:
 def panel_pattern(panel: str) -> str:
     """Return a regular expression for the metrics of a panel; that of Losses matches unlisted loss terms too."""
     patterns = [re.sub(r"\*$", "", metric.pattern()) for metric in METRICS if metric.panel == panel]
-    return "|".join([*patterns, *(["^train/.*_loss$"] if panel == "Losses" else [])])
+    return "|".join([*patterns, *(["^train/(?!.*accuracy)"] if panel == "Losses" else [])])
 
 
 def markdown_table() -> str:

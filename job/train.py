@@ -24,10 +24,11 @@ from job.system.errors import EXIT_OK, EXIT_STOPPED, JobError
 from job.training.batches import TrainingBatches
 from job.training.distributed import build_accelerator
 from job.training.due import Due, due_after, evaluation_is_due
-from job.training.inputs import check_data
+from job.training.inputs import check_data, domain_names, missing_classes
 from job.training.learner import Learner, all_finite, build_learner
 from job.training.step_clock import StepClock
 from job.training.stop import Stop
+from job.vocabulary import SOURCE
 
 log = logging.getLogger("job")
 
@@ -81,6 +82,8 @@ def _train(config: Config, manifest: Manifest, accelerator: Accelerator, folder:
             start_step=folder.start_step,
             skipped=resumed.meta.get("skipped", 0) if resumed else 0,
         )
+        if missing := missing_classes(config, manifest):
+            recorder.alert(alerts.class_missing(missing, domain_names(config)[learner.method.labelled or SOURCE]))
         run = Run(config, accelerator, folder, learner, batches, evaluator, recorder, stop)
         with batches:
             finished = fit(run)

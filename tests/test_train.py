@@ -14,6 +14,7 @@ import pytest
 
 from job.config.load import build_config
 from job.evaluation.evaluator import Evaluator
+from job.shards.manifest import Manifest
 from job.system.errors import EXIT_STOPPED, JobError
 from job.train import train
 from tests.support.manifests import accept_changes
@@ -552,3 +553,13 @@ def test_a_damaged_checkpoint_is_told_and_never_begun_over_in_silence(undisturbe
         JobError, match=r"no checkpoint of .* is whole \(.* is damaged: .*choose another `name`, or delete"
     ):
         train(config)
+
+
+def test_a_class_without_examples_raises_an_alert(small, monkeypatch):
+    config = small(name="lacking", train={"steps": 2, "eval_every": 2})
+    monkeypatch.setattr(Manifest, "class_counts", lambda self, domain, split: (20, 20, 16, 0, 20, 20, 0))
+    assert train(config) == 0
+    alerts = [json.loads(line) for line in (config.run_folder / "alerts.jsonl").read_text().splitlines()]
+    (alert,) = [alert for alert in alerts if alert["title"] == "class without examples"]
+    assert "no labelled image of surprise, disgust" in alert["text"]
+    assert "--option classes=folders" in alert["text"]

@@ -4,6 +4,7 @@
 and W&B.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 
@@ -30,6 +31,16 @@ def stopped(reason: str, checkpoint: str) -> Alert:
     """Return the alert of a run that stops early, after saving a checkpoint."""
     text = f"{reason}; {checkpoint} is saved: run the same command again to resume, unless Slurm restarts the job"
     return Alert("preempted or stopped", text, "INFO")
+
+
+def class_missing(names: Sequence[str], domain: str) -> Alert:
+    """Return the alert for classes that the domain whose labels are read has no image of."""
+    text = (
+        f"the training split of {domain} has no labelled image of {', '.join(names)}: the network can predict these "
+        "classes and never learns them. If the data set does not have them, write the shards with --option "
+        "classes=folders, or list the classes"
+    )
+    return Alert("class without examples", text)
 
 
 def not_finite(message: str) -> Alert:

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from job.vocabulary import SOURCE, TARGET
 
 _MIN_DISTANCE = 0.1  # share of the images that would have to change class
+_NOT_LEARNED = "it cannot be learned from there; --option classes=folders takes only the classes that are there"
 _MAX_LISTED = 12  # names of classes in a message
 
 
@@ -21,7 +22,11 @@ def compare_classes(names: Sequence[str], counts: Mapping[str, Sequence[int] | N
     for domain, count in known.items():
         lacking = [name for name, n in zip(names, count, strict=True) if n == 0]
         if lacking:
-            what = "it cannot be learned from there" if domain == SOURCE else "nothing can be measured of it there"
+            what = (
+                "it cannot be learned (--option classes=folders takes only the classes that are there)"
+                if domain == SOURCE
+                else "nothing can be measured of it there"
+            )
             lines.append(f"the {domain} has no labelled image of class {_some(lacking)}: {what}")
     if SOURCE in known and TARGET in known:
         sizes = [sum(known[domain]) for domain in (SOURCE, TARGET)]

@@ -63,3 +63,12 @@ def check_data(config: Config, manifest: Manifest, ranks: int) -> None:
     weights = config.objective.class_weights
     if isinstance(weights, tuple) and len(weights) != len(manifest.class_names):
         raise JobError(f"objective.class_weights has {len(weights)} numbers for {len(manifest.class_names)} classes")
+
+
+def missing_classes(config: Config, manifest: Manifest) -> list[str]:
+    """Return the classes of which the training split whose labels are read has no image."""
+    labelled = METHODS[config.objective.name].labelled
+    if labelled is None:
+        return []
+    counts = manifest.class_counts(domain_names(config)[labelled], "train")
+    return [name for name, count in zip(manifest.class_names, counts or (), strict=bool(counts)) if not count]

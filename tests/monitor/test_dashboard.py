@@ -25,7 +25,8 @@ def test_each_public_metric_has_a_panel():
     exact = {*dashboard.COMPARED_TESTS, *dashboard.OVER_SEEDS}
     patterns = [pattern for panels in dashboard.LINES.values() for pattern in panels.values()]
     assert not [name for name in PUBLIC_METRICS - exact if not any(re.search(pattern, name) for pattern in patterns)]
-    assert any(re.search(pattern, "train/coral_loss") for pattern in patterns)
+    for name in ("train/coral_loss", "train/discrepancy", "train/entropy"):
+        assert any(re.search(pattern, name) for pattern in patterns), name
 
 
 def test_media_panels_show_existing_figures():

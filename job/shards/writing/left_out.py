@@ -74,7 +74,9 @@ def report(out: Path, record_set: "RecordSet", budget: Budget) -> None:
     if conflicts:
         lines.append(f"{conflicts} of the different contents have more than one label")
     if record_set.no_face:
-        lines.append(f"no face found in {len(record_set.no_face)} images, listed in {out / NO_FACE}")
+        dropped = "images without a face" in record_set.left_out
+        fate = "they are left out" if dropped else "their central squares are kept"
+        lines.append(f"no face found in {len(record_set.no_face)} images, listed in {out / NO_FACE}: {fate}")
     for line in lines:
         echo(line, err=True)
 
