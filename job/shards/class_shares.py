@@ -22,11 +22,7 @@ def compare_classes(names: Sequence[str], counts: Mapping[str, Sequence[int] | N
     for domain, count in known.items():
         lacking = [name for name, n in zip(names, count, strict=True) if n == 0]
         if lacking:
-            what = (
-                "it cannot be learned (--option classes=folders takes only the classes that are there)"
-                if domain == SOURCE
-                else "nothing can be measured of it there"
-            )
+            what = _NOT_LEARNED if domain == SOURCE else "nothing can be measured of it there"
             lines.append(f"the {domain} has no labelled image of class {_some(lacking)}: {what}")
     if SOURCE in known and TARGET in known:
         sizes = [sum(known[domain]) for domain in (SOURCE, TARGET)]

@@ -9,7 +9,8 @@ NAMES = ("a", "b", "c")
 
 def test_a_class_that_a_domain_lacks():
     assert compare_classes(NAMES, {"source": (50, 50, 0), "target": (50, 50, 0)}) == [
-        "the source has no labelled image of class c: it cannot be learned from there",
+        "the source has no labelled image of class c: it cannot be learned from there; "
+        "--option classes=folders takes only the classes that are there",
         "the target has no labelled image of class c: nothing can be measured of it there",
     ]
 
