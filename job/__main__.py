@@ -13,19 +13,30 @@ from job.commands.monitoring import compare, dashboard, report
 from job.commands.training import doctor, train
 from job.system.crash import scrub_tracebacks
 from job.system.echo import echo
-from job.system.errors import EXIT_BAD_INPUT, JobError, first_line
-from job.system.launch_protocol import process_exit_code, tell_launcher
+from job.system.errors import EXIT_BAD_INPUT, EXIT_CRASH, JobError, first_line
+from job.system.foreign_environment import clean_environment
+from job.system.launch_protocol import process_exit_code, tell_crash, tell_launcher
 from job.system.secrets import scrub
 from job.system.text import printable, shortened
+from job.system.threads import let_threads_sleep
 
 _LONGEST_MESSAGE = 2000  # characters: a value that a message repeats may have millions
+DISTRIBUTED = ("train", "evaluate")  # commands that a launcher may start as several ranks
 CONTEXT = {"help_option_names": ["-h", "--help"], "max_content_width": 110}
 
 
 @click.group(context_settings=CONTEXT)
 @click.version_option(package_name=None, version=__import__("job").__version__)
-def main() -> None:
+@click.pass_context
+def main(context: click.Context) -> None:
     """Domain-adversarial training: labels on one domain, faces of both."""
+    name = context.invoked_subcommand
+    if name != "doctor":  # which reports them
+        warnings = clean_environment(distributed=name in DISTRIBUTED, accelerate=name in DISTRIBUTED)
+        if name in (*DISTRIBUTED, "predict") and os.environ.get("RANK", "0") == "0":
+            for warning in warnings:
+                echo(f"warning: {warning}", err=True)
+    let_threads_sleep()
 
 
 for command in (train, shards, inspect, evaluate, predict, export, compare, doctor, report, dashboard):
@@ -59,14 +70,21 @@ def run() -> int:
         return _report_error(f"{error.name} is not installed here: source .venv/bin/activate, or make setup")
     except JobError as error:
         return _report_error(f"{error}{_rank()}")
-    except (MemoryError, RuntimeError) as error:
-        if not _out_of_memory(error):
-            raise
+    except Exception as error:
+        return _fail(error)
+
+
+def _fail(error: Exception) -> int:
+    """Report in one line what the user can mend, or that another rank is gone. Re-raises everything else."""
+    if _out_of_memory(error):
         return _report_error(f"{_OUT_OF_MEMORY}{_rank()} ({shortened(first_line(error), 160)})")
-    except OSError as error:
-        if error.errno != errno.ENAMETOOLONG:
-            raise
+    if isinstance(error, OSError) and error.errno == errno.ENAMETOOLONG:
         return _report_error(f"{shortened(str(error.filename))} is too long for a path: choose another{_rank()}")
+    lost = tell_crash(error)
+    if lost is None:
+        raise error
+    echo(f"error: {lost}", err=True)
+    return EXIT_CRASH
 
 
 _OUT_OF_MEMORY = (

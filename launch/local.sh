@@ -13,6 +13,7 @@ if [[ $# -eq 0 || $1 == -h || $1 == --help ]]; then
   exit $(($# ? 0 : 2))
 fi
 here=$(dirname "$0")
+unset RANK WORLD_SIZE LOCAL_RANK LOCAL_WORLD_SIZE MASTER_ADDR MASTER_PORT "${!SLURM_@}" # of another program, or of an allocation
 if ! command -v accelerate >/dev/null; then
   PATH=$(cd "$here/.." && pwd)/.venv/bin:$PATH # what `make setup` installs
   command -v accelerate >/dev/null || { echo "error: accelerate is not installed: run make setup" >&2; exit 2; }
@@ -25,7 +26,7 @@ shift
 plan=$(python -m job train --check --config "$config" "$@")
 read -r JOB_RANKS JOB_GPUS JOB_RUN_FOLDER <<<"${plan##*$'\n'}"
 export JOB_RANKS JOB_GPUS JOB_RUN_FOLDER JOB_HOSTS=localhost
-unset JOB_STATUS_FILE "${!SLURM_@}" # one node, in a Slurm allocation too
+unset JOB_STATUS_FILE
 rm -f "$JOB_RUN_FOLDER/stop"        # of an earlier start that ended before it could be served
 echo "$config: starting $JOB_RANKS rank(s), which takes some seconds" >&2
 exec "$here/node.sh" train --config "$config" "$@"

@@ -17,11 +17,37 @@ if [[ $# -eq 0 || $1 == -h || $1 == --help ]]; then
   exit $(($# ? 0 : 2))
 fi
 here=$(dirname "$0")
+own=
+if [[ -z ${JOB_STATUS_FILE:-} ]]; then
+  own=$(mktemp)
+  export JOB_STATUS_FILE=$own
+fi
 fail() {
+  if $asked; then # what failed was told to stop too
+    printf '75\nbefore it could save\n' >"$JOB_STATUS_FILE"
+    exit 75
+  fi
   echo "error: $1" >&2
-  [[ -z ${JOB_STATUS_FILE:-} ]] || printf '2\n%s\n' "$1" >"$JOB_STATUS_FILE"
+  printf '2\n%s\n' "$1" >"$JOB_STATUS_FILE"
+  [[ -z $own ]] || rm -f "$own"
   exit 2
 }
+launcher='' asked=false forced=false
+# shellcheck disable=SC2329 # the trap calls it
+ask_to_stop() {
+  if $asked && [[ -n $own && -n $launcher ]]; then # a second Ctrl-C
+    forced=true
+    pkill -KILL -P "$launcher" || true
+    kill -KILL "$launcher" 2>/dev/null || true
+  fi
+  $asked || echo "stopping after a checkpoint" >&2
+  asked=true
+  [[ -z ${JOB_RUN_FOLDER:-} || -e $JOB_RUN_FOLDER/stop ]] || { mkdir -p "$JOB_RUN_FOLDER" && echo "$1" >"$JOB_RUN_FOLDER/stop"; }
+}
+for signal in INT TERM USR1 HUP; do
+  # shellcheck disable=SC2064 # the signal of this turn
+  trap "ask_to_stop SIG$signal" "$signal"
+done
 
 if [[ -z ${JOB_HOSTS:-} ]]; then
   [[ -n ${SLURM_STEP_NODELIST:-} ]] || fail "no nodes: start it with srun or with launch/local.sh"
@@ -44,7 +70,12 @@ port=${JOB_PORT:-$((20000 + ${SLURM_JOB_ID:-0} % 12000))}
 
 export JOB_EXPECTED_RANKS=$((nodes * ranks))
 cpus=${SLURM_CPUS_ON_NODE:-$(nproc)}
-export OMP_NUM_THREADS=${OMP_NUM_THREADS:-$((cpus / ranks > 0 ? cpus / ranks : 1))}
+share=$((cpus / ranks - 1)) # one is for the threads that decode images
+OMP_NUM_THREADS=${OMP_NUM_THREADS:-$((share > 1 ? share : 1))}
+[[ $OMP_NUM_THREADS =~ ^[1-9][0-9]*(,[1-9][0-9]*)*$ ]] || fail "OMP_NUM_THREADS=$OMP_NUM_THREADS is not a number of threads"
+export OMP_NUM_THREADS=${OMP_NUM_THREADS%%,*} # the rest is for threads within threads, and Accelerate cannot read it
+# What another program's launcher left; torch's reads every PET_ variable.
+unset RANK WORLD_SIZE LOCAL_RANK LOCAL_WORLD_SIZE MASTER_ADDR MASTER_PORT "${!PET_@}" "${!TORCHELASTIC_@}"
 if [[ $gpus -eq 0 ]]; then
   export ACCELERATE_USE_CPU=true # with --multi_gpu: `--cpu` would start one process whatever was asked for
 fi
@@ -68,9 +99,9 @@ if [[ $tasks -gt 1 ]]; then # srun has started every rank
   [[ ${CUDA_VISIBLE_DEVICES:-,} == *,* ]] || LOCAL_RANK=0 # --gpus-per-task shows each rank its own GPU only
   launch=(python)
 else
-  launch=(accelerate launch --config_file "$here/accelerate/node.yaml"
+  launch=(python -m job.system.launch --config_file "$here/accelerate/node.yaml"
     --num_processes "$JOB_EXPECTED_RANKS" --num_machines "$nodes" --machine_rank "$node"
-    --mixed_precision no --dynamo_backend no --quiet)
+    --mixed_precision no --dynamo_backend no)
   if [[ $nodes -gt 1 ]]; then
     launch+=(--multi_gpu --rdzv_backend static --main_process_ip "$head" --main_process_port "$port"
       --rdzv_conf timeout=300)
@@ -79,47 +110,42 @@ else
   fi
 fi
 
-own=
-if [[ -z ${JOB_STATUS_FILE:-} ]]; then
-  own=$(mktemp)
-  export JOB_STATUS_FILE=$own
-fi
-launcher='' asked=false forced=false
-# shellcheck disable=SC2329 # the trap calls it
-ask_to_stop() {
-  if $asked && [[ -n $own && -n $launcher ]]; then # a second Ctrl-C
-    forced=true
-    pkill -KILL -P "$launcher" || true
-    kill -KILL "$launcher" 2>/dev/null || true
-  fi
-  $asked || echo "stopping after a checkpoint" >&2
-  asked=true
-  [[ -z ${JOB_RUN_FOLDER:-} || -e $JOB_RUN_FOLDER/stop ]] || { mkdir -p "$JOB_RUN_FOLDER" && echo "$1" >"$JOB_RUN_FOLDER/stop"; }
-}
-for signal in INT TERM USR1 HUP; do
-  # shellcheck disable=SC2064 # the signal of this turn
-  trap "ask_to_stop SIG$signal" "$signal"
-done
-# In a session of its own, so that Ctrl-C comes here only; USR1 would end `accelerate launch`, and a rank that has not
-# come to listen to signals.
+# In a session of its own, so that Ctrl-C comes here only; USR1 would end a rank that has not come to listen to signals.
 (trap '' USR1; exec setsid "${launch[@]}" -m job "$@") &
 launcher=$!
-while kill -0 "$launcher" 2>/dev/null; do wait "$launcher" 2>/dev/null || true; done
 
-# `accelerate launch` ends in 1 whatever went wrong, and buries one rank's message under the others' tracebacks.
-told='' message=''
+# Slurm's step daemon passes on what is printed, and the end. Where it died Slurm would wait for ever: save and stop.
+parent() {
+  local key value
+  while read -r key value; do [[ $key != PPid: ]] || echo "$value"; done <"/proc/$$/status"
+}
+watcher=''
+if [[ -n ${SLURM_STEP_ID:-} && -n ${JOB_RUN_FOLDER:-} ]]; then
+  (
+    first=$(parent)
+    while [[ $(parent) == "$first" ]]; do sleep 2; done
+    [[ -e $JOB_RUN_FOLDER/stop ]] || echo "Slurm's step daemon on ${hosts[$node]} has died" >"$JOB_RUN_FOLDER/stop"
+  ) >/dev/null 2>&1 &
+  watcher=$!
+fi
+while kill -0 "$launcher" 2>/dev/null; do wait "$launcher" 2>/dev/null || true; done
+[[ -z $watcher ]] || { kill "$watcher" && wait "$watcher"; } 2>/dev/null || true
+
+# The ranks say how they ended. Where none could, a request to stop came too early; or else it is a crash.
+told='' message='' served=true
 { read -r told && read -r message; } 2>/dev/null <"$JOB_STATUS_FILE" || true
-if [[ -z $told ]]; then # a crash, which makes srun ask the other nodes to stop; or else a request that came before any
-  told=1                # rank could listen to it
+if [[ -z $told ]]; then
+  told=1 message='it was killed before it could say why' served=false
   if $asked; then told=75 message='before it could save'; fi
   if $forced; then told=130; fi
   printf '%s\n%s\n' "$told" "$message" >"$JOB_STATUS_FILE" || true
 fi
 if [[ -n $own ]]; then
   rm -f "$own"
-  [[ $told != 1 ]] || echo "error: the job ended before it could say why (killed, out of memory?): see the messages above; the same command goes on from the last checkpoint" >&2
+  [[ $told != 1 ]] || echo "error: crashed: ${message:-see above}; the same command goes on from the last checkpoint" >&2
   [[ $told != 130 ]] || echo "ended at once: the same command goes on from the last checkpoint" >&2
   [[ $told != 2 || $JOB_EXPECTED_RANKS -eq 1 ]] || echo "error: $message" >&2
+elif [[ $told == 75 ]] && $served; then
+  exit 0 # all ranks have saved; to srun that is no bad exit, on which it would kill what is left
 fi
-[[ $told != 75 || -n $own ]] || exit 0 # to srun a stop is no bad exit; the status file says it
-exit "$told"
+exit "$told" # on a bad exit srun ends the other nodes, which may be waiting for this one

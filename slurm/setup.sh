@@ -1,10 +1,18 @@
-# shellcheck shell=bash disable=SC2034,SC2164 # for the scripts that source it, under `set -e`
+# shellcheck shell=bash disable=SC2034,SC2154,SC2164 # for the scripts that source it, under `set -e`
 # Sourced by the scripts beside it, on the first node of a job: the site file, the names of things, and how to start
 # something on the nodes.
 
-cd "${SLURM_SUBMIT_DIR:?submit this script with sbatch}"
-if [[ ! -x launch/node.sh ]]; then
-  echo "error: $PWD is not the repository: run sbatch in the folder that holds launch/ and slurm/" >&2
+# Slurm makes no folders, so the log begins where the job was submitted; the link brings what later starts add.
+log=$SLURM_JOB_NAME-$SLURM_JOB_ID.out
+if [[ $PWD -ef $repository && ! -L $log && $log -ef /dev/stdout && ! -e slurm/logs/$log ]]; then
+  mkdir -p slurm/logs
+  mv "$log" "slurm/logs/$log" && ln -s "slurm/logs/$log" "$log" || true
+fi
+cd "$repository"
+trap 'case $? in 0 | 1 | 2) [[ ! -L $log ]] || rm -f "$log" ;; esac' EXIT # else it is queued again
+if [[ -n ${SLURM_HET_SIZE:-} ]]; then
+  echo "error: this is a heterogeneous job of $SLURM_HET_SIZE components, and only the first would train: ask for nodes" \
+    "of one kind, without \`:\` and hetjob (sbatch --nodes=N --gpus-per-node=G ...)" >&2
   exit 2
 fi
 JOB_CONTAINER=() JOB_SRUN_OPTIONS=()
@@ -23,7 +31,14 @@ JOB_HOSTS=$(scontrol show hostnames "$SLURM_JOB_NODELIST" | paste -sd ' ')
 head=${JOB_HOSTS%% *}
 [[ -n $head ]] || { echo "error: Slurm does not say which nodes this job has" >&2; exit 2; }
 export JOB_HOSTS SLURM_EXPORT_ENV=ALL # to the steps, also after `sbatch --export=NONE`
-[[ -z ${SLURM_CPUS_PER_TASK:-} ]] || export SRUN_CPUS_PER_TASK=$SLURM_CPUS_PER_TASK # srun does not inherit it
+# All CPUs that the job has on the node with the fewest, such as "8(x2),4": with --exclusive more than were asked for.
+fewest=${SLURM_CPUS_PER_TASK:-0} # srun does not inherit it
+if [[ -z ${SLURM_HINT:-}${SLURM_THREADS_PER_CORE:-} ]]; then # with these srun counts cores
+  fewest=$(tr ',' '\n' <<<"$SLURM_JOB_CPUS_PER_NODE" | sed 's/(.*//' | sort -n | head -n 1)
+  fewest=$((fewest / ${SLURM_NTASKS_PER_NODE:-1}))
+fi
+((fewest < ${SLURM_CPUS_PER_TASK:-1})) && fewest=${SLURM_CPUS_PER_TASK:-1}
+export SRUN_CPUS_PER_TASK=$fewest
 [[ ${SLURM_NTASKS_PER_NODE:-1} -eq 1 ]] || JOB_RANKS=$SLURM_NTASKS_PER_NODE # one task for each rank
 [[ -z ${JOB_RANKS:-} ]] || export JOB_RANKS
 
@@ -39,7 +54,22 @@ on_head() {
   env --unset=SLURM_GPUS srun --nodes=1 --ntasks=1 --nodelist="$head" "${JOB_SRUN_OPTIONS[@]}" "${JOB_CONTAINER[@]}" "$@"
 }
 
+# Start something on every node and wait for it. Where a node's step daemon has died srun would wait for ever, so what is
+# left JOB_END_WAIT seconds after the ranks said how they ended is ended.
 on_every_node() {
-  exec srun --nodes="$SLURM_NNODES" --ntasks-per-node="${SLURM_NTASKS_PER_NODE:-1}" --kill-on-bad-exit=1 --wait=300 \
-    "${JOB_SRUN_OPTIONS[@]}" "${JOB_CONTAINER[@]}" "$@"
+  srun --nodes="$SLURM_NNODES" --ntasks-per-node="${SLURM_NTASKS_PER_NODE:-1}" --kill-on-bad-exit=1 --wait=300 \
+    "${JOB_SRUN_OPTIONS[@]}" "${JOB_CONTAINER[@]}" "$@" &
+  local step=$! watcher
+  (
+    trap '' USR1
+    until [[ -s $JOB_STATUS_FILE ]]; do sleep 2; done
+    sleep "${JOB_END_WAIT:-120}"
+    echo "== the ranks have ended, but Slurm does not say so (has a step daemon died?): ending what is left" >&2
+    kill -TERM "$step" # srun ends its step, and waits for that too
+    sleep 5
+    kill -KILL "$step"
+  ) &
+  watcher=$!
+  while kill -0 "$step" 2>/dev/null; do wait "$step" 2>/dev/null || true; done # a trap runs only while bash waits
+  { kill "$watcher" && wait "$watcher"; } 2>/dev/null || true
 }

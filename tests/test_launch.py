@@ -48,9 +48,12 @@ def test_two_ranks_stop_on_a_signal_in_75_and_go_on_to_0(small, tmp_path):
     while not rows_so_far(config):
         assert process.poll() is None, process.stderr.read()
         time.sleep(0.02)
-    process.send_signal(signal.SIGTERM)
+    for pid in [process.pid, *ranks_of(config, tmp_path, b"JOB_EXPECTED_RANKS=2")]:  # as Slurm does, launcher included
+        os.kill(pid, signal.SIGTERM)
     _, errors = process.communicate(timeout=120)
     assert process.returncode == 75, errors
+    assert "Traceback" not in errors
+    assert len([line for line in errors.splitlines() if " step " not in line]) <= 6, errors
     assert json.loads((config.run_folder / "status.json").read_text())["status"] == "stopped"
     assert not (config.run_folder / "stop").exists()
     (alert,) = map(json.loads, (config.run_folder / "alerts.jsonl").read_text().splitlines())
@@ -184,3 +187,41 @@ def test_accelerate_reads_the_settings(name):
     settings = load_config_from_file(str(REPO / "launch" / "accelerate" / f"{name}.yaml"))
     assert settings.distributed_type == "MULTI_GPU"
     assert settings.num_processes == 2
+
+
+def test_one_killed_rank_of_two_is_the_last_line_and_buries_nothing(small, tmp_path):
+    """What other launchers left in the environment is not obeyed on the way there."""
+    config = small(name="killed", train={"steps": 100_000, "log_every": 50, "eval_every": 100_000})
+    stale = {"RANK": "1", "LOCAL_RANK": "1", "WORLD_SIZE": "7", "MASTER_ADDR": "gone", "MASTER_PORT": "1"}
+    stale |= {"PET_NNODES": "3", "PET_NODE_RANK": "2", "PET_RDZV_ENDPOINT": "gone:1"}
+    process = local(config, tmp_path, ranks=2, env=stale | {"OMP_NUM_THREADS": "1,2"})
+    while not rows_so_far(config):
+        assert process.poll() is None, process.stderr.read()
+        time.sleep(0.02)
+    (pid,) = ranks_of(config, tmp_path, b"\0RANK=1\0")
+    os.kill(pid, signal.SIGKILL)
+    _, errors = process.communicate(timeout=100)
+    assert process.returncode == 1, errors
+    assert errors.splitlines()[-1].startswith("error: crashed: rank 1 on ")
+    assert " was killed by SIGKILL: out of memory? ask for more (sbatch --mem=...)" in errors.splitlines()[-1]
+    assert len([line for line in errors.splitlines() if " step " not in line]) <= 6, errors
+    assert "Traceback" not in errors
+
+
+def ranks_of(config, tmp_path, word: bytes) -> list[int]:
+    """Process ids of the ranks of a run whose environment holds a word."""
+    found = []
+    for process in Path("/proc").glob("[0-9]*"):
+        with contextlib.suppress(OSError):
+            command = (process / "cmdline").read_bytes()
+            trains = b"\0job\0train\0" in command and str(tmp_path / f"{config.name}.yaml").encode() in command
+            if trains and b"job.system.launch" not in command and word in b"\0" + (process / "environ").read_bytes():
+                found.append(int(process.name))
+    return found
+
+
+@pytest.mark.parametrize("threads", ["many", "0", "-1", "4;2"])
+def test_a_number_of_threads_that_is_none(threads):
+    environment = os.environ | {"JOB_RANKS": "1", "JOB_HOSTS": "localhost", "OMP_NUM_THREADS": threads}
+    node = subprocess.run(["launch/node.sh", "evaluate"], env=environment, cwd=REPO, capture_output=True, text=True)
+    assert (node.returncode, node.stderr) == (2, f"error: OMP_NUM_THREADS={threads} is not a number of threads\n")

@@ -2,7 +2,6 @@
 
 import os
 import platform
-import resource
 import shutil
 import socket
 import subprocess
@@ -13,7 +12,9 @@ from urllib.parse import urlparse
 import torch
 
 from job.config.schema import Config
+from job.doctor.environment import environment
 from job.doctor.findings import FAIL, OK, WARN, Finding, below
+from job.doctor.limits import file_size, open_files, processes, shared_memory
 from job.monitor.wandb.run import mode
 from job.system.folder_probe import probe_folder
 
@@ -23,7 +24,8 @@ LIBRARIES = ("torch", "torchvision", "accelerate", "numpy", "wandb")
 
 def examine(config: Config) -> list[Finding]:
     """Run all checks that need neither shards nor other nodes."""
-    return [versions(), gpus(), cpus(), open_files(), shared_memory(), disk(config), file_system(config), wandb(config)]
+    limits = [open_files(), processes(), file_size(), shared_memory()]
+    return [versions(), environment(), gpus(), cpus(), *limits, disk(config), file_system(config), wandb(config)]
 
 
 def versions() -> Finding:
@@ -68,23 +70,6 @@ def cpus() -> Finding:
     needed = 2 * max(torch.cuda.device_count(), 1)
     advice = f"a rank needs at least two, to decode and to train: --cpus-per-task={needed} or more"
     return below("CPUs", count, needed, 0, f"{count}", advice)
-
-
-def open_files() -> Finding:
-    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    advice = f"`ulimit -n {min(hard, 65536)}` in slurm/site.env: shards and connections between ranks are open files"
-    return below("open files", soft, 4096, 512, f"limit {soft}", advice)
-
-
-def shared_memory(path: str = "/dev/shm") -> Finding:
-    try:
-        size = shutil.disk_usage(path).total
-    except OSError:
-        return Finding(
-            "shared memory", WARN, f"no {path}", "NCCL exchanges data between GPUs of a node there: mount it"
-        )
-    advice = "NCCL exchanges data between GPUs of a node there: docker run --shm-size=8g, or --ipc=host"
-    return below("shared memory", size, GIB, 32 * 2**20, f"{size / GIB:.1f} GiB", advice)
 
 
 def disk(config: Config) -> Finding:

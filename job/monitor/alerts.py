@@ -15,8 +15,14 @@ class Alert:
     level: str = "WARN"  # INFO, WARN or ERROR, as W&B calls them
 
 
-def resumed(step: int, steps: int, logged: int, restarts: str | None = None) -> Alert:
-    """Return the alert of a run that resumes at `step`; `logged` is the last step in metrics.jsonl."""
+STOPPED = "preempted or stopped"
+
+
+def resumed(step: int, steps: int, logged: int, restarts: str | None = None, saved: bool = True) -> Alert:
+    """Return the alert of a run that resumes at `step`; `logged` is the last step in metrics.jsonl.
+
+    `saved` says that the last start ended after a checkpoint of its own; otherwise it crashed or was killed.
+    """
     repeated = f"; steps {step + 1} to {logged} are repeated" if logged > step else ""
     restart = f" (restart {restarts})" if restarts and restarts != "0" else ""
     hint = (
@@ -24,13 +30,14 @@ def resumed(step: int, steps: int, logged: int, restarts: str | None = None) -> 
         if restart or repeated
         else ""
     )
-    return Alert("preempted and resumed", f"resuming from step {step} of {steps}{restart}{repeated}{hint}", "INFO")
+    title = "preempted and resumed" if saved else "resumed after a crash or a kill"
+    return Alert(title, f"resuming from step {step} of {steps}{restart}{repeated}{hint}", "INFO")
 
 
 def stopped(reason: str, checkpoint: str) -> Alert:
     """Return the alert of a run that stops early, after saving a checkpoint."""
     text = f"{reason}; {checkpoint} is saved: run the same command again to resume, unless Slurm restarts the job"
-    return Alert("preempted or stopped", text, "INFO")
+    return Alert(STOPPED, text, "INFO")
 
 
 def class_missing(names: Sequence[str], domain: str) -> Alert:

@@ -4,14 +4,18 @@ import json
 import logging
 import os
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
+
+import torch
 
 from job.config.schema import Config
 from job.evaluation.samples import Sample
 from job.evaluation.validate import headline
 from job.monitor import alerts
 from job.monitor.alerts import Alert
+from job.monitor.displaced_threads import DisplacedThreads
 from job.monitor.drawing import Drawing
 from job.monitor.terminal import Progress
 from job.monitor.wandb.key import run_id
@@ -51,6 +55,8 @@ class Recorder:
         step = metrics.step
         self._last: dict[str, Any] = {}
         self._watch = Watch()
+        # threads of OpenMP compute on a CPU only
+        self._displaced = DisplacedThreads(torch.get_num_threads() if extra.get("device") == "cpu" else 0)
         for row in self._file.rows:
             self._last |= row
             self._watch.look(row, self._evaluation(row["trainer/step"], row))
@@ -69,7 +75,8 @@ class Recorder:
         self._progress = Progress(config.train.steps, step)
         if step and step < config.train.steps:
             restarts = os.environ.get("SLURM_RESTART_COUNT")
-            self.alert(alerts.resumed(step, config.train.steps, self._file.reached, restarts))
+            saved = _last_alert(folder) == alerts.STOPPED
+            self.alert(alerts.resumed(step, config.train.steps, self._file.reached, restarts, saved))
 
     def evaluated(self, step: int, samples: Sequence[Sample], class_names: Sequence[str]) -> None:
         """Store the samples of the evaluation at `step` for the figures, which `log` starts to draw."""
@@ -84,7 +91,7 @@ class Recorder:
         """Record the metrics of a step, raise the alerts that they cause, and start figures after an evaluation."""
         if not self._main:
             return
-        raised = self._watch.look(metrics, self._evaluation(step, metrics))
+        raised = self._watch.look(metrics, self._evaluation(step, metrics)) + self._displaced.look(metrics)
         row = finite({"trainer/step": step, **metrics})
         self._last |= row
         self._step = step
@@ -184,3 +191,11 @@ class Recorder:
         if figures is not None and figures[1]:
             self._sent = figures[0]
             self._wandb.figures(*figures)
+
+
+def _last_alert(folder: Path) -> str | None:
+    """Return the title of the newest alert of a run folder, or None if none can be read."""
+    with suppress(OSError, ValueError, IndexError, AttributeError):
+        last = (folder / "alerts.jsonl").read_text(encoding="utf-8", errors="replace").splitlines()[-1]
+        return json.loads(last).get("title")
+    return None

@@ -2,24 +2,81 @@
 
 import contextlib
 import os
+import socket
 from pathlib import Path
 
-from job.system.errors import EXIT_OK, EXIT_STOPPED
+from job.system.errors import EXIT_CRASH, EXIT_OK, EXIT_STOPPED, first_line
 from job.system.files import write_atomically
+from job.system.secrets import scrub
+from job.system.text import printable
 
 EXPECTED_RANKS = "JOB_EXPECTED_RANKS"  # number of ranks that the launch script starts
 STATUS_FILE = "JOB_STATUS_FILE"  # path for the exit code, shared by the ranks of all nodes
 LOCK_WAIT = "JOB_LOCK_WAIT"  # seconds to wait for a run folder that an earlier start may still lock
 
+LOST = "lost another rank"  # how the reason of a rank begins that failed only because another one had
+_SIGNS_OF_A_LOST_RANK = (  # in the messages of Gloo, NCCL and the store of torch.distributed
+    "connection closed by peer",
+    "connection reset",
+    "connection refused",
+    "broken pipe",
+    "socket closed",
+    "timed out waiting",
+    "timeout caused pair closure",
+    "remote process exited",
+    "connection was likely closed",
+    "recvvalue failed",
+    "failed to recv",
+    "wait timeout",
+    "watchdog",
+)
+
 
 def tell_launcher(exit_code: int, message: str = "") -> None:
-    """Write the exit code and, on a second line, an error message to the file that the launch script reads.
+    """Write the exit code and, on a second line, the reason to the file that the launch script reads.
 
-    `accelerate launch` passes on neither, and srun returns the code of the node that it killed last.
+    `accelerate launch` passes on neither, and srun returns the code of the node that it killed last. A crash never
+    replaces what another rank wrote, unless that rank only lost others.
     """
-    if STATUS_FILE in os.environ:
-        with contextlib.suppress(OSError):  # a full disk: without the file the launch script assumes a crash
-            write_atomically(Path(os.environ[STATUS_FILE]), f"{exit_code}\n{message}\n")
+    if STATUS_FILE not in os.environ:
+        return
+    path = Path(os.environ[STATUS_FILE])
+    with contextlib.suppress(OSError):  # a full disk: without the file the launch script assumes a crash
+        if exit_code == EXIT_CRASH and (message.startswith(LOST) or not _says_lost(path)) and _is_written(path):
+            return
+        write_atomically(path, f"{exit_code}\n{_one_line(message)}\n")
+
+
+def _one_line(message: str) -> str:
+    return printable(scrub(" ".join(message.split())), keep="")[:1000]
+
+
+def _is_written(path: Path) -> bool:
+    return path.exists() and path.stat().st_size > 0
+
+
+def _says_lost(path: Path) -> bool:
+    return _is_written(path) and path.read_text(errors="replace").startswith(f"{EXIT_CRASH}\n{LOST}")
+
+
+def tell_crash(error: Exception) -> str | None:
+    """Report to the launch script why this rank failed. Returns the reason if it only lost another rank.
+
+    Such a rank's traceback would bury the one of the rank that failed first.
+    """
+    if STATUS_FILE not in os.environ:
+        return None
+    first = _one_line(first_line(error)).partition(". ")[0]
+    if int(os.environ.get(EXPECTED_RANKS, 1)) > 1 and any(sign in str(error).lower() for sign in _SIGNS_OF_A_LOST_RANK):
+        reason = f"{LOST} ({this_rank()}: {first})"
+        tell_launcher(EXIT_CRASH, reason)
+        return reason
+    tell_launcher(EXIT_CRASH, f"{this_rank()}: {type(error).__name__}: {first}")
+    return None
+
+
+def this_rank() -> str:
+    return f"rank {os.environ.get('RANK', 0)} on {socket.gethostname()}"
 
 
 def process_exit_code(exit_code: int) -> int:

@@ -1,5 +1,6 @@
 """Checks of the doctor, and its table. Between nodes: tests/slurm/test_doctor.py."""
 
+import subprocess
 import threading
 from itertools import combinations
 from types import SimpleNamespace
@@ -7,8 +8,9 @@ from types import SimpleNamespace
 import pytest
 from torch.distributed import TCPStore
 
-from job.doctor import machine
+from job.doctor import limits, machine
 from job.doctor.command import doctor
+from job.doctor.environment import environment
 from job.doctor.findings import FAIL, OK, WARN, Finding, below, differing, table, worst
 from job.doctor.network import clock, clock_offset, rounds
 from job.doctor.nodes import Nodes, find_nodes
@@ -40,11 +42,38 @@ def test_little_disk_space_warns_or_fails(small, monkeypatch):
 
 
 def test_small_shared_memory_and_few_open_files_warn(monkeypatch):
-    monkeypatch.setattr(machine.shutil, "disk_usage", lambda _: SimpleNamespace(total=64 * 2**20))
-    assert machine.shared_memory().level == WARN
-    monkeypatch.setattr(machine.resource, "getrlimit", lambda _: (1024, 65536))
-    assert machine.open_files().level == WARN
-    assert "ulimit -n 65536" in machine.open_files().advice
+    monkeypatch.setattr(limits.shutil, "disk_usage", lambda _: SimpleNamespace(total=64 * 2**20))
+    assert limits.shared_memory().level == WARN
+    monkeypatch.setattr(limits.resource, "getrlimit", lambda _: (1024, 65536))
+    assert limits.open_files().level == WARN
+    assert "ulimit -n 65536" in limits.open_files().advice
+    assert limits.processes().level == WARN
+    assert limits.file_size().level == FAIL
+
+
+def test_shared_memory_that_is_absent_read_only_or_full_is_noticed(tmp_path):
+    """Real ones where this process may mount, else at least the absent one."""
+    absent = limits.shared_memory(str(tmp_path / "nowhere"))
+    assert absent.level == WARN
+    assert absent.result == f"no {tmp_path}/nowhere"
+    for options, fault in (("size=4k", "No space left on device"), ("size=4k,ro", "Read-only file system")):
+        mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", options, "tmpfs", tmp_path], capture_output=True)
+        if mounted.returncode:
+            pytest.skip("needs the right to mount")
+        try:
+            found = limits.shared_memory(str(tmp_path))
+        finally:
+            subprocess.run(["umount", tmp_path], check=True)
+        assert (found.level, found.result) == (FAIL, f"cannot write to {tmp_path}: {fault}")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_what_other_programs_left_in_the_environment_is_named():
+    assert environment({"HOME": "/root"}).level == OK
+    assert environment({"RANK": "0", "ACCELERATE_GRADIENT_ACCUMULATION_STEPS": "4"}).level == WARN
+    assert environment({"ACCELERATE_USE_FSDP": "true"}).level == FAIL
+    assert environment({"WORLD_SIZE": "2"}).level == FAIL
+    assert environment({"PMI_SIZE": "2", "PMI_RANK": "1", "SLURM_STEP_ID": "0"}).level == OK
 
 
 def test_wandb_online_without_a_network_warns(small, monkeypatch):

@@ -13,6 +13,10 @@ from tests.support.slurm_cluster import SCRIPTS, Cluster, what_is_missing
 LOGS = REPO / "slurm" / "logs"
 
 
+def logs_and_links() -> set[Path]:
+    return {*LOGS.iterdir(), *REPO.glob("*.out")}
+
+
 @pytest.fixture(scope="session")
 def cluster(tmp_path_factory):
     missing = what_is_missing()
@@ -21,7 +25,7 @@ def cluster(tmp_path_factory):
     if missing:
         pytest.skip(missing)
     scratch = tmp_path_factory.mktemp("slurm")
-    logs = set(LOGS.iterdir())
+    before = logs_and_links()
     (scratch / "site.env").touch()
     disk = scratch / "disk"
     disk.mkdir()
@@ -36,7 +40,7 @@ def cluster(tmp_path_factory):
             subprocess.run([SCRIPTS / "down", folder], check=True)
     finally:
         subprocess.run(["umount", disk], check=True)
-        for path in set(LOGS.iterdir()) - logs:  # how a job ended that was not there any more to read it
+        for path in logs_and_links() - before:  # how a job ended that was not there any more to read it
             path.unlink()
 
 

@@ -108,14 +108,19 @@ def test_one_worker_is_killed(cluster, run):
     with run.restart():
         (pid,) = cluster.ranks("node2")
         os.kill(pid, signal.SIGKILL)
-    assert "crashed; queued again" in run.job.output()
+    assert re.search(r"^== crashed \(.*rank \d on node\d.*\); queued again$", run.job.output(), re.MULTILINE)
+    assert "resumed after a crash or a kill: " in (run.config.run_folder / "log.txt").read_text()
 
 
 def test_scancel_signal_term(cluster, run):
-    stops = run.stops()
+    stops, before = run.stops(), len(run.job.output())
     with run.restart():
         cluster.call("scancel", "--signal=TERM", run.job.number)
     assert run.stops() == stops + 1
+    told = run.job.output()[before:]
+    assert "Traceback" not in told
+    ending = told[: told.index("queued again")].splitlines()
+    assert len([line for line in ending if not re.search(r" step \d+/", line)]) <= 12, told
 
 
 def test_scontrol_requeue_and_scancel_signal_term_while_it_starts(cluster, run):

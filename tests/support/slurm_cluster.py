@@ -56,10 +56,10 @@ class Cluster:
             "TMPDIR": str(self.scratch),
         }
 
-    def call(self, *command, check: bool = True, **environment: str) -> subprocess.CompletedProcess:
+    def call(self, *command, check: bool = True, cwd: Path = REPO, **environment: str) -> subprocess.CompletedProcess:
         done = subprocess.run(
             [str(word) for word in command],
-            cwd=REPO,
+            cwd=cwd,
             env=self.environment | environment,
             capture_output=True,
             text=True,
@@ -71,6 +71,47 @@ class Cluster:
     def node(self, name: str, *action: object) -> subprocess.CompletedProcess:
         """slurm/cluster/node: start, kill, cut, mend, run COMMAND."""
         return self.call(SCRIPTS / "node", self.folder, name, *action)
+
+    def stop_controller(self) -> None:
+        """Take slurmctld away: scontrol, sbatch and the creation of steps fail, what runs goes on."""
+        pid = int((self.folder / "slurmctld.pid").read_text())
+        os.kill(pid, signal.SIGTERM)  # saves what it knows
+        eventually(lambda: not Path(f"/proc/{pid}").exists(), "the end of slurmctld")
+
+    def start_controller(self) -> None:
+        self.call("slurmctld", "-f", self.folder / "slurm.conf")
+
+    def step_daemon(self, node: str, step: str) -> int:
+        """Process id of the slurmstepd of a step such as 12.0 on a node."""
+        space = f"slurm{self.folder.suffix[1:]}-{node}"
+        for pid in self.call("ip", "netns", "pids", space).stdout.split():
+            with contextlib.suppress(OSError):
+                if Path(f"/proc/{pid}/cmdline").read_bytes().startswith(f"slurmstepd: [{step}]".encode()):
+                    return int(pid)
+        return 0
+
+    def fake_ranks(self, name: str, scenario: str) -> dict[str, str]:
+        """Environment of a job whose scripts are real and whose ranks are `scenario`, some lines of bash.
+
+        The scenario runs on each node in place of `accelerate launch`, with what launch/node.sh exported, and tells how
+        it ended with `tell CODE REASON`.
+        """
+        folder = self.scratch / name
+        folder.mkdir()
+        python = folder / "python"
+        python.write_text(
+            "#!/bin/bash\n"
+            'tell() { printf "%s\\n%s\\n" "$1" "$2" >"$JOB_STATUS_FILE"; }\n'
+            f"start=${{SLURM_RESTART_COUNT:-0}} here={folder}\n"
+            'case "$*" in\n'
+            f'  *--check*) tell 0 ""; echo "1 0 {folder}/run" ;;\n'
+            f"  *job.system.launch*)\n{scenario}\n;;\n"
+            f'  *) exec {sys.executable} "$@" ;;\n'
+            "esac\n"
+        )
+        python.chmod(0o755)
+        (folder / "site.env").write_text(f"PATH={folder}:$PATH\n")
+        return {"JOB_SITE": str(folder / "site.env"), "JOB_RANKS": "1"}
 
     def submit(self, *words, **environment: str) -> "Job":
         """sbatch; `words` are its options, a script, and the script's arguments."""
