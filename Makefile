@@ -32,12 +32,12 @@ train: $(FACES)/manifest.json
 test: setup
 	@log=$$(mktemp) && { python -m pytest -m slurm >$$log 2>&1 & } && slurm=$$!; \
 	trap 'kill $$slurm; exit 130' INT TERM; \
-	code=0; python -m pytest -m "not slurm" || code=$$?; \
+	code=0; $(PYTEST) -m "not slurm" || code=$$?; \
 	wait $$slurm || code=$$?; cat $$log; rm $$log; exit $$code
 
 # Run this before a commit: a few minutes at most.
 check: lint
-	python -m pytest -q -m "not slow and not slurm"
+	$(PYTEST) -q -m "not slow and not slurm"
 
 lint: setup
 	ruff check .

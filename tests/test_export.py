@@ -31,6 +31,7 @@ def checkpoint(folder, backbone, size, **model):
     return save_checkpoint(folder, meta | {"step": 7}, network.state_dict(), {}).path
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("backbone", "size", "model"),
     [

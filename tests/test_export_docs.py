@@ -58,6 +58,7 @@ def photos(folder):
     return sorted(folder.iterdir())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("crop", ["none", "center", "face"])
 def test_code_of_the_page_agrees_with_predict(tmp_path, monkeypatch, code, crop):
     if crop == "face" and not hasattr(cv2, "CascadeClassifier"):

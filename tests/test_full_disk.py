@@ -103,6 +103,7 @@ def test_report_draws_the_other_runs(work, full):
     assert not list(work.rglob("*.partial"))
 
 
+@pytest.mark.slow
 def test_export_is_one_line(work, full):
     full(".onnx")
     error, _ = run("export", "--checkpoint", "old/checkpoints/best", "--out", "model.onnx")

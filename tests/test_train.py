@@ -483,6 +483,7 @@ def test_a_disk_that_fails_under_the_main_rank_is_a_mistake_told_by_all(small, m
     assert json.loads((config.run_folder / "status.json").read_text())["exit_code"] == 2
 
 
+@pytest.mark.slow
 def test_a_run_goes_on_without_the_file_its_weights_came_from(small, tmp_path):
     import torch
     import torchvision
@@ -517,6 +518,7 @@ def test_the_speed_counts_the_wait_for_the_device(small, monkeypatch):
     assert all(row["speed/step_p50_ms"] >= 200 for row in rows(config))
 
 
+@pytest.mark.slow
 def test_skipped_images_are_counted_over_a_stop(small, faces, tmp_path):
     broken = shutil.copytree(faces, tmp_path / "broken")
     for path in sorted((broken / "source" / "train").glob("*.tar")):

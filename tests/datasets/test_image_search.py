@@ -289,6 +289,7 @@ def test_the_path_of_the_data_set_does_not_matter(odd, tmp_path):
     assert contents(tmp_path / "a") == contents(tmp_path / "b")
 
 
+@pytest.mark.slow
 def test_killed_at_random_moments_and_run_again_gives_the_same_bytes(tmp_path):
     root = trees.folders(tmp_path / "set", each=60)
     damaged_within(root / "Male/joy/7.jpg")
@@ -396,6 +397,7 @@ def test_every_file_is_opened_once(tmp_path, monkeypatch):
     assert {opens[path] for path in pictures} == {1}
 
 
+@pytest.mark.slow
 def test_images_are_not_kept_in_memory(tmp_path):
     """Convert 60 images of 12 MB each (decoded) in a process whose peak memory is measured."""
     root = tmp_path / "set"

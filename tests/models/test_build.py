@@ -82,6 +82,7 @@ def test_local_weights_are_loaded_and_learn_slower(tmp_path, ending):
     assert len(rates) == len(list(model.parameters()))
 
 
+@pytest.mark.slow
 def test_weights_of_a_vision_transformer_fit_another_image_size(tmp_path):
     path = tmp_path / "vit.pth"
     torch.save(torchvision.models.vit_b_16().state_dict(), path)
@@ -128,6 +129,7 @@ def test_weights_of_another_network_are_refused(tmp_path):
         build(backbone="resnet18", weights=str(path))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["mnasnet0_5", "densenet121"])
 def test_weights_from_a_file_equal_the_saved_ones(tmp_path, name):
     """mnasnet requires the version of its layers, which files lack; published densenets have another dot in names."""

@@ -72,6 +72,7 @@ def unlabelled_shards(tmp_path):
     return shards
 
 
+@pytest.mark.slow
 def test_outputs_without_target_labels(small, unlabelled_shards, tmp_path):
     config = small(**merge(DRAWN, {"name": "unlabelled", "data": {"shards": str(unlabelled_shards)}}))
     assert train(config) == 0
@@ -96,6 +97,7 @@ def test_outputs_without_target_labels(small, unlabelled_shards, tmp_path):
     assert "above 0.9 in" in card
 
 
+@pytest.mark.slow
 def test_labels_of_the_test_split_only_are_used_for_the_test_only(small, tmp_path):
     shards = tmp_path / "unlabelled"
     write_shards("faces", None, shards, size=48, shards=8, workers=1, options={"train": 96, "val": 33, "test": 35},
@@ -213,6 +215,7 @@ def test_evaluations_after_the_resumed_step_do_not_count(drawn, tmp_path):
     assert [evaluation["step"] for evaluation in read_run(folder).evaluations] == [4]
 
 
+@pytest.mark.slow
 def test_report_command_draws_figures_again(drawn, tmp_path):
     folder = tmp_path / "again"
     shutil.copytree(drawn.run_folder, folder)
@@ -349,6 +352,7 @@ def test_sample_without_labels_has_no_mistakes():
     assert set(sample.faces.labels) == {-1}
 
 
+@pytest.mark.slow
 def test_class_names_are_plain_text_and_not_formulas_or_html(drawn, tmp_path):
     folder = tmp_path / "copy"
     shutil.copytree(drawn.run_folder, folder)

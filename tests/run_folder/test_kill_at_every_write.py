@@ -49,6 +49,7 @@ def die_at(number: int) -> None:
     )
 
 
+@pytest.mark.slow
 def test_a_kill_at_any_write_loses_no_row_and_no_step(pretend, config):
     pretend(config)
     expected = read_checkpoint(config.run_folder / "checkpoints" / "latest").weights()["w"]

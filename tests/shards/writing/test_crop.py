@@ -82,6 +82,7 @@ def test_the_square_is_within_the_image_and_large_images_take_no_longer():
     assert find_face(np.zeros((3, 2, 3), np.uint8)) is None
 
 
+@pytest.mark.slow
 @has_detector
 @pytest.mark.parametrize("workers", [1, 2])
 def test_faces_are_cropped_and_photos_without_one_are_listed(tree, tmp_path, workers):
@@ -99,6 +100,7 @@ def test_faces_are_cropped_and_photos_without_one_are_listed(tree, tmp_path, wor
             assert same == (sample["source"] in listed)
 
 
+@pytest.mark.slow
 @has_detector
 def test_photos_without_a_face_are_dropped_on_demand(tree, tmp_path):
     dropped = build("folders", tree, tmp_path / "out", crop="face", no_face="drop")
