@@ -144,7 +144,9 @@ def _centres(size: int, device: torch.device) -> torch.Tensor:
 
 
 @lru_cache(maxsize=16)
-def _normalisation(mean: tuple, std: tuple, device: torch.device) -> tuple[torch.Tensor, torch.Tensor]:
+def _normalisation(
+    mean: tuple[float, ...], std: tuple[float, ...], device: torch.device
+) -> tuple[torch.Tensor, torch.Tensor]:
     """Factor and offset [1, 3, 1, 1] for values in [0, 255]; kept, because a copy to a GPU at every step would wait."""
-    mean, std = (torch.tensor(values, dtype=torch.float64).view(1, 3, 1, 1) for values in (mean, std))
-    return (1 / (255 * std)).float().to(device), (-mean / std).float().to(device)
+    offset, scale = (torch.tensor(values, dtype=torch.float64).view(1, 3, 1, 1) for values in (mean, std))
+    return (1 / (255 * scale)).float().to(device), (-offset / scale).float().to(device)

@@ -10,6 +10,7 @@ from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 
@@ -84,9 +85,9 @@ class BatchLoader:
         self._copying = torch.cuda.Stream(self._device) if self._cuda else None
         self._steps = itertools.count(start_step) if stop_step is None else iter(range(start_step, stop_step))
         # a new thread is on GPU 0, whichever its rank's is, and would open a context of half a GiB there
-        at = {"initializer": torch.cuda.set_device, "initargs": (self._device,)} if self._cuda else {}
+        at: dict[str, Any] = {"initializer": torch.cuda.set_device, "initargs": (self._device,)} if self._cuda else {}
         self._pool = ThreadPoolExecutor(max(1, threads), thread_name_prefix="batch", **at)
-        self._pending: deque[tuple[_Slot, Future]] = deque()
+        self._pending: deque[tuple[_Slot, Future[tuple[Batch, int]]]] = deque()
         self._lent: deque[_Slot] = deque()
         self._closed = False
         rows = sum(stream.local_batch_size for stream in self._streams)
@@ -111,7 +112,7 @@ class BatchLoader:
             raise
         self.wait_seconds += time.perf_counter() - asked
         self.skipped += skipped
-        if self._cuda:
+        if slot.copied is not None:
             current = torch.cuda.current_stream(self._device)
             current.wait_event(slot.copied)
             for tensor in (batch.images, batch.labels, batch.draws):
@@ -130,7 +131,7 @@ class BatchLoader:
     def __enter__(self) -> "BatchLoader":
         return self
 
-    def __exit__(self, *_) -> None:
+    def __exit__(self, *_: object) -> None:
         self.close()
 
     def _submit(self, slot: _Slot) -> None:

@@ -111,7 +111,9 @@ class DomainStream:
             self._decoded.keep(number, i, image, label)
         return substituted
 
-    def _substitute(self, step, row, image, bad: Shard, i: int, error: ValueError) -> tuple[Shard, int]:
+    def _substitute(
+        self, step: int, row: int, image: np.ndarray, bad: Shard, i: int, error: ValueError
+    ) -> tuple[Shard, int]:
         """Put the next sample of the block that can be decoded into `image`; returns where it was found."""
         problem = f"shard {bad.path}: {bad.key(i)} cannot be decoded ({error})"
         if self._max_skipped == 0:

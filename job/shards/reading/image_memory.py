@@ -36,7 +36,8 @@ class DecodedSamples:
             np.take(self._labels, at, out=labels, mode="clip")
             return []
         images[held], labels[held] = self._images[at[held]], self._labels[at[held]]
-        return np.flatnonzero(~held).tolist()
+        missing: list[int] = np.flatnonzero(~held).tolist()
+        return missing
 
     def keep(self, shard: int, sample: int, image: np.ndarray, label: int) -> None:
         """Remember a sample, uint8 [S, S, 3], if there is room for its shard."""

@@ -10,12 +10,16 @@ import heapq
 import threading
 from bisect import bisect_right
 from collections import OrderedDict
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from typing import Generic, TypeVar
 
 import numpy as np
 
 from job.system.errors import JobError
 from job.system.random_numbers import mix, permutation
+
+Name = TypeVar("Name")
+Value = TypeVar("Value")
 
 
 def rank_streams(streams: int, rank: int, world_size: int) -> range:
@@ -120,14 +124,15 @@ class DomainOrder:
 
     def shards(self, stream: int) -> list[int]:
         """All shards of a stream."""
-        return self._shards[stream].tolist()
+        shards: list[int] = self._shards[stream].tolist()
+        return shards
 
     def locate(self, stream: int, position: int, count: int = 1) -> tuple[np.ndarray, np.ndarray]:
         """Shards and sample indices, int32 [count], at positions [position, position + count) of an infinite stream."""
         found = self._locate_in_block(stream, position, count)
         while (done := len(found[0])) < count:
             following = self._locate_in_block(stream, position + done, count - done)
-            found = tuple(np.concatenate(parts) for parts in zip(found, following))
+            found = np.concatenate([found[0], following[0]]), np.concatenate([found[1], following[1]])
         return found
 
     def substitutes(self, stream: int, position: int) -> Iterator[tuple[int, int]]:
@@ -168,7 +173,7 @@ class DomainOrder:
         block = bisect_right(starts, offset) - 1
         return epoch, block, offset - starts[block]
 
-    def _block_at(self, stream: int, position: int):
+    def _block_at(self, stream: int, position: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         epoch, block, _ = self._find(stream, position)
         return self._blocks.get((stream, epoch, block))
 
@@ -191,15 +196,15 @@ class DomainOrder:
         return members, members[place].astype(np.int32), (shuffled - (ends - counts)[place]).astype(np.int32)
 
 
-class _Recent:
+class _Recent(Generic[Name, Value]):
     """`make(name)`, remembered for the names used most recently. Safe to use from several threads."""
 
-    def __init__(self, make, capacity: int):
+    def __init__(self, make: Callable[[Name], Value], capacity: int) -> None:
         self._make, self._capacity = make, capacity
-        self._values: OrderedDict = OrderedDict()
+        self._values: OrderedDict[Name, Value] = OrderedDict()
         self._lock = threading.Lock()
 
-    def get(self, name):
+    def get(self, name: Name) -> Value:
         with self._lock:
             value = self._values.get(name)
             if value is not None:

@@ -1,7 +1,7 @@
 """From a batch of bytes to network input, in the two places where the work is cheapest."""
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -28,7 +28,7 @@ class Preparation:
     blocks: int = 2
 
     @property
-    def on_host(self):
+    def on_host(self) -> Callable[[Batch], Batch] | None:
         """What the loader's threads have to do to a batch, or None."""
         return self._place if self.device.type == "cpu" else None
 

@@ -66,7 +66,7 @@ class ShardStore:
         self._remove_stale()
         self._lock = threading.Lock()
         self._closed = threading.Event()
-        self._fetching: dict[Path, Future] = {}
+        self._fetching: dict[Path, Future[None]] = {}
         self._pool = ThreadPoolExecutor(2, thread_name_prefix="shard-fetch")
 
     def open(self, info: ShardInfo) -> Path:
@@ -122,7 +122,7 @@ class ShardStore:
             return True
         return path.is_file()
 
-    def _fetch_once(self, info: ShardInfo, path: Path) -> Future:
+    def _fetch_once(self, info: ShardInfo, path: Path) -> Future[None]:
         with self._lock:
             future = self._fetching.get(path)
             if future is None:

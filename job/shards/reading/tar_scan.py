@@ -64,7 +64,7 @@ def _read_headers(file: ShardFile, digest: Any) -> tuple[_Headers, np.ndarray]:
     # One block more than is read: the last one of each chunk waits for the next, to see what follows it.
     # And one that is never filled, which "follows" the last of the file.
     buffer = np.zeros((rows + 2, BLOCK), np.uint8)
-    bytes_of = memoryview(buffer).cast("B")
+    bytes_of = memoryview(buffer.data).cast("B")
     magic = np.ndarray((rows + 1,), "<u8", buffer, 257, (BLOCK,))
     parts: list[tuple[np.ndarray, ...]] = []
     waiting = first = offset = 0  # blocks from the chunk before; number of the buffer's first block; bytes read

@@ -2,7 +2,7 @@
 
 from collections import deque
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 
 import numpy as np
 import torch
@@ -11,6 +11,8 @@ from job.shards.manifest import Manifest
 from job.shards.reading.decode import decode_or_fail
 from job.shards.reading.open_shards import OpenShards
 from job.shards.reading.shard_cache import ShardStore
+
+Rows = tuple[torch.Tensor, torch.Tensor, list[str]]  # images, labels, keys of a batch
 
 
 def read_split(
@@ -24,7 +26,7 @@ def read_split(
     world_size: int = 1,
     batch_size: int = 256,
     threads: int = 2,
-) -> Iterator[tuple[torch.Tensor, torch.Tensor, list[str]]]:
+) -> Iterator[Rows]:
     """Yields (images uint8 [b, H, W, 3], labels int64 [b], keys [b]) of the rank's share, in the shards' order.
 
     Of N samples rank r of W reads those from N r // W up to N (r + 1) // W, so the shares differ by one at most and may
@@ -37,9 +39,11 @@ def read_split(
     return _batches(shards, store, ends, range(first, end, batch_size), end, manifest.size, threads)
 
 
-def _batches(shards, store, ends, starts, end, size, threads):
+def _batches(
+    shards: OpenShards, store: ShardStore, ends: np.ndarray, starts: range, end: int, size: int, threads: int
+) -> Iterator[Rows]:
     pool = ThreadPoolExecutor(threads, thread_name_prefix="split")
-    ahead: deque = deque()
+    ahead: deque[Future[Rows]] = deque()
     try:
         for start in starts:
             stop = min(start + starts.step, end)
@@ -55,7 +59,7 @@ def _batches(shards, store, ends, starts, end, size, threads):
         pool.shutdown(cancel_futures=True)
 
 
-def _read(shards: OpenShards, ends: np.ndarray, start: int, stop: int, size: int):
+def _read(shards: OpenShards, ends: np.ndarray, start: int, stop: int, size: int) -> Rows:
     """The samples [start, stop) of the split, counted over all its shards."""
     images = np.empty((stop - start, size, size, 3), np.uint8)
     labels = np.empty(stop - start, np.int64)
