@@ -23,8 +23,8 @@ if [[ -z ${JOB_STATUS_FILE:-} ]]; then
   export JOB_STATUS_FILE=$own
 fi
 fail() {
-  if $asked; then # what failed was told to stop too
-    printf '75\nbefore it could save\n' >"$JOB_STATUS_FILE"
+  if $asked; then # what failed was told to stop too, perhaps by srun since another node has failed and said why
+    [[ -s $JOB_STATUS_FILE ]] || printf '75\nbefore it could save\n' >"$JOB_STATUS_FILE"
     exit 75
   fi
   echo "error: $1" >&2

@@ -15,7 +15,7 @@ def assert_ends_at_once(job, message: str) -> None:
     last = job.output().splitlines()[-1]
     assert last.startswith("error: "), job.output()
     assert message in last
-    assert job.restarts == 0
+    assert job.restarts == 0, job.output()
     assert "  eta " not in job.output(), "a step was made"
 
 
