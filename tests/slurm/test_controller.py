@@ -18,55 +18,43 @@ esac
 """
 
 
-@pytest.fixture(autouse=True)
-def _impatient_commands(cluster):
-    """scontrol gives up after seconds in place of a minute."""
+def test_crashes_while_the_controller_is_away(cluster):
+    """One job asks until it is back, the other gives up after a second and says how to go on.
+
+    The first one's log begins in the folder where it was submitted, moves to slurm/logs, and holds all three starts.
+    """
+    folder, gone = cluster.scratch / "away", cluster.scratch / "gone"
+    submit = ("sbatch", "--parsable", "--cpus-per-task=1", TRAIN, "configs/faces.yaml")
+    number = int(cluster.call(*submit, **cluster.fake_ranks("away", ENDS)).stdout)
+    patient = Job(cluster, number, REPO / "slurm" / "logs" / f"train-{number}.out")
+    environment = cluster.fake_ranks("gone", ENDS) | {"JOB_SLURM_PATIENCE": "1"}
+    hasty = cluster.submit("--cpus-per-task=1", TRAIN, "configs/faces.yaml", "name=gone", **environment)
+    link = REPO / f"train-{number}.out"
+    eventually(lambda: (folder / "up0").exists() and (gone / "up0").exists(), patient.output)
+    assert link.is_symlink()
     settings = cluster.folder / "slurm.conf"
     text = settings.read_text()
-    settings.write_text(text + "MessageTimeout=2\n")
-    yield
-    settings.write_text(text)
-    cluster.call("scontrol", "reconfigure")
-
-
-def test_a_crash_is_queued_again_once_the_controller_is_back(cluster):
-    """The log begins in the folder where the job was submitted, moves to slurm/logs, and holds all three starts."""
-    environment = cluster.fake_ranks("away", ENDS)
-    folder = cluster.scratch / "away"
-    submit = ("sbatch", "--parsable", "--cpus-per-task=1", TRAIN, "configs/faces.yaml")
-    number = int(cluster.call(*submit, **environment).stdout)
-    job = Job(cluster, number, REPO / "slurm" / "logs" / f"train-{number}.out")
-    link = REPO / f"train-{number}.out"
-    eventually((folder / "up0").exists, job.output)
-    assert link.is_symlink()
+    settings.write_text(text + "MessageTimeout=2\n")  # scontrol gives up after 2 s in place of 18
     cluster.stop_controller()
     try:
         (folder / "go0").touch()
-        eventually(lambda: "== cannot queue it again: " in job.output(), job.output)
+        (gone / "go0").touch()
+        eventually(lambda: "== cannot queue it again: " in patient.output(), patient.output)
+        eventually(lambda: "\nerror: " in hasty.output(), hasty.output)
     finally:
+        settings.write_text(text)
         cluster.start_controller()
-    eventually((folder / "up1").exists, job.output)
-    assert "== crashed (rank 0 on node1 was killed by SIGKILL); queued again\n" in job.output()
+    last = hasty.output().splitlines()[-1]
+    assert last.startswith("error: crashed (rank 0 on node1 was killed by SIGKILL), and Slurm does not queue it again")
+    assert f"`scontrol requeue {hasty.number}`" in last
+    assert last.endswith("sbatch slurm/train.sbatch configs/faces.yaml name=gone")
+
+    eventually((folder / "up1").exists, patient.output)
+    assert "== crashed (rank 0 on node1 was killed by SIGKILL); queued again\n" in patient.output()
     for start in (1, 2):
         (folder / f"go{start}").touch()
-    assert job.wait() == 0, job.output()
-    assert job.restarts == 2
-    assert "== stopped after" in job.output()
+    assert patient.wait() == 0, patient.output()
+    assert patient.restarts == 2
+    assert "== stopped after" in patient.output()
     assert not link.exists()
-
-
-def test_a_controller_that_stays_away_leaves_a_line_that_says_how_to_go_on(cluster):
-    environment = cluster.fake_ranks("gone", ENDS) | {"JOB_SLURM_PATIENCE": "1"}
-    job = cluster.submit("--cpus-per-task=1", TRAIN, "configs/faces.yaml", "name=gone", **environment)
-    eventually((cluster.scratch / "gone" / "up0").exists, job.output)
-    cluster.stop_controller()
-    try:
-        (cluster.scratch / "gone" / "go0").touch()
-        eventually(lambda: "\nerror: " in job.output(), job.output)
-    finally:
-        cluster.start_controller()
-    assert job.wait() == 75
-    last = job.output().splitlines()[-1]
-    assert last.startswith("error: crashed (rank 0 on node1 was killed by SIGKILL), and Slurm does not queue it again")
-    assert f"`scontrol requeue {job.number}`" in last
-    assert last.endswith("sbatch slurm/train.sbatch configs/faces.yaml name=gone")
+    assert hasty.wait() == 75
