@@ -1,14 +1,14 @@
 #!/usr/bin/env bash
-# What every node of a run executes: by srun, one task for each node or one for each rank, or once by launch/local.sh.
+# Run the job on one node. srun starts it as one task for each node or for each rank; launch/local.sh starts it once.
 #
 #   launch/node.sh train --config configs/X.yaml [key.sub=value ...]
 #   launch/node.sh evaluate --checkpoint runs/X/checkpoints/best
 #
-# Ends in 0 when done, 2 on bad input, 75 when stopped after a checkpoint (0 where the caller gave JOB_STATUS_FILE and
-# reads it there), else after a crash. SIGTERM, SIGUSR1 and Ctrl-C ask for a stop. Settable, or found:
+# Exit code: 0 done, 2 bad input, 75 stopped after a checkpoint (0 if the caller set JOB_STATUS_FILE, which has the 75),
+# any other: crashed. SIGTERM, SIGUSR1 and Ctrl-C request a stop. Variables, each with a default:
 #   JOB_RANKS  ranks on each node           JOB_HOSTS  names of the nodes, the head first
 #   JOB_GPUS   GPUs on each node; 0: CPU    JOB_PORT   port on the head
-#   JOB_RUN_FOLDER   where to put the stop file         JOB_STATUS_FILE  where ranks say how it ended
+#   JOB_RUN_FOLDER   where to put the stop file         JOB_STATUS_FILE  where ranks write how it ended
 #   OMP_NUM_THREADS, GLOO_SOCKET_IFNAME, NCCL_SOCKET_IFNAME
 set -euo pipefail
 
@@ -23,7 +23,7 @@ if [[ -z ${JOB_STATUS_FILE:-} ]]; then
   export JOB_STATUS_FILE=$own
 fi
 fail() {
-  if $asked; then # what failed was told to stop too, perhaps by srun since another node has failed and said why
+  if $asked; then # the failed command got the signal too, maybe from srun because another node failed and wrote why
     [[ -s $JOB_STATUS_FILE ]] || printf '75\nbefore it could save\n' >"$JOB_STATUS_FILE"
     exit 75
   fi
@@ -45,7 +45,7 @@ ask_to_stop() {
   [[ -z ${JOB_RUN_FOLDER:-} || -e $JOB_RUN_FOLDER/stop ]] || { mkdir -p "$JOB_RUN_FOLDER" && echo "$1" >"$JOB_RUN_FOLDER/stop"; }
 }
 for signal in INT TERM USR1 HUP; do
-  # shellcheck disable=SC2064 # the signal of this turn
+  # shellcheck disable=SC2064 # expand the signal now
   trap "ask_to_stop SIG$signal" "$signal"
 done
 
@@ -70,14 +70,14 @@ port=${JOB_PORT:-$((20000 + ${SLURM_JOB_ID:-0} % 12000))}
 
 export JOB_EXPECTED_RANKS=$((nodes * ranks))
 cpus=${SLURM_CPUS_ON_NODE:-$(nproc)}
-share=$((cpus / ranks - 1)) # one is for the threads that decode images
+share=$((cpus / ranks - 1)) # one CPU of each rank is for the threads that decode images
 OMP_NUM_THREADS=${OMP_NUM_THREADS:-$((share > 1 ? share : 1))}
 [[ $OMP_NUM_THREADS =~ ^[1-9][0-9]*(,[1-9][0-9]*)*$ ]] || fail "OMP_NUM_THREADS=$OMP_NUM_THREADS is not a number of threads"
-export OMP_NUM_THREADS=${OMP_NUM_THREADS%%,*} # the rest is for threads within threads, and Accelerate cannot read it
-# What another program's launcher left; torch's reads every PET_ variable.
+export OMP_NUM_THREADS=${OMP_NUM_THREADS%%,*} # the rest is for nested threads, and Accelerate cannot parse it
+# Unset what another program's launcher left; torch's launcher reads every PET_ variable.
 unset RANK WORLD_SIZE LOCAL_RANK LOCAL_WORLD_SIZE MASTER_ADDR MASTER_PORT "${!PET_@}" "${!TORCHELASTIC_@}"
 if [[ $gpus -eq 0 ]]; then
-  export ACCELERATE_USE_CPU=true # with --multi_gpu: `--cpu` would start one process whatever was asked for
+  export ACCELERATE_USE_CPU=true # with --multi_gpu: `--cpu` would always start one process
 fi
 if [[ $nodes -gt 1 ]]; then
   if [[ $node -eq 0 && ${SLURM_LOCALID:-0} -eq 0 ]]; then
@@ -96,7 +96,7 @@ fi
 if [[ $tasks -gt 1 ]]; then # srun has started every rank
   export RANK=$SLURM_PROCID WORLD_SIZE=$JOB_EXPECTED_RANKS LOCAL_RANK=$SLURM_LOCALID LOCAL_WORLD_SIZE=$ranks
   export MASTER_ADDR=$head MASTER_PORT=$port
-  [[ ${CUDA_VISIBLE_DEVICES:-,} == *,* ]] || LOCAL_RANK=0 # --gpus-per-task shows each rank its own GPU only
+  [[ ${CUDA_VISIBLE_DEVICES:-,} == *,* ]] || LOCAL_RANK=0 # with --gpus-per-task each rank sees only its own GPU
   launch=(python)
 else
   launch=(python -m job.system.launch --config_file "$here/accelerate/node.yaml"
@@ -110,11 +110,11 @@ else
   fi
 fi
 
-# In a session of its own, so that Ctrl-C comes here only; USR1 would end a rank that has not come to listen to signals.
+# In its own session, so that only this script receives Ctrl-C; USR1 would kill a rank that has no handler yet.
 (trap '' USR1; exec setsid "${launch[@]}" -m job "$@") &
 launcher=$!
 
-# Slurm's step daemon passes on what is printed, and the end. Where it died Slurm would wait for ever: save and stop.
+# Slurm's step daemon forwards the output and the exit code. If it dies Slurm waits for ever: save and stop.
 parent() {
   local key value
   while read -r key value; do [[ $key != PPid: ]] || echo "$value"; done <"/proc/$$/status"
@@ -131,7 +131,7 @@ fi
 while kill -0 "$launcher" 2>/dev/null; do wait "$launcher" 2>/dev/null || true; done
 [[ -z $watcher ]] || { kill "$watcher" && wait "$watcher"; } 2>/dev/null || true
 
-# The ranks say how they ended. Where none could, a request to stop came too early; or else it is a crash.
+# The ranks write how they ended. If none could, either a request to stop came too early, or the run crashed.
 told='' message='' served=true
 { read -r told && read -r message; } 2>/dev/null <"$JOB_STATUS_FILE" || true
 if [[ -z $told ]]; then
@@ -146,6 +146,6 @@ if [[ -n $own ]]; then
   [[ $told != 130 ]] || echo "ended at once: the same command goes on from the last checkpoint" >&2
   [[ $told != 2 || $JOB_EXPECTED_RANKS -eq 1 ]] || echo "error: $message" >&2
 elif [[ $told == 75 ]] && $served; then
-  exit 0 # all ranks have saved; to srun that is no bad exit, on which it would kill what is left
+  exit 0 # all ranks have saved; on an exit code other than 0 srun would kill the other tasks
 fi
-exit "$told" # on a bad exit srun ends the other nodes, which may be waiting for this one
+exit "$told" # on an exit code other than 0 srun ends the other nodes, which may be waiting for this one

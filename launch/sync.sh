@@ -3,9 +3,9 @@
 #
 #   launch/sync.sh [--live] RUN...
 #
-# A run is recorded in segments, one for each time that it was started. Safe to repeat: each segment that is over is
-# uploaded once, the oldest first. The one that a job is writing now is left for later; --live follows it to its end.
-# An online segment is uploaded only if its upload was incomplete (the job leaves a file not_uploaded).
+# A run is recorded in segments, one for each start. Safe to repeat: each finished segment is uploaded once, the oldest
+# first. A segment that a job is still writing is left for a later call; --live follows it to its end.
+# An online segment is uploaded only if its upload was incomplete (the job writes a file not_uploaded).
 set -euo pipefail
 
 if [[ $# -eq 0 || $1 == -h || $1 == --help ]]; then
@@ -25,7 +25,7 @@ goes_on() { # RUN SEGMENT: whether a job may be writing the segment
   grep -q '"status": "running"' "$1/status.json" 2>/dev/null && [[ -n $(find "$2" -name 'run-*.wandb' -mmin -10) ]]
 }
 
-uploaded() { # SEGMENT: wandb sync ends in 0 even when it was refused, but marks what has arrived
+uploaded() { # SEGMENT: wandb sync exits with 0 even when W&B refuses, but marks uploaded segments
   compgen -G "$1/*.wandb.synced" >/dev/null
 }
 
@@ -33,7 +33,7 @@ failed=0 strange=false
 shopt -s nullglob
 for run in "$@"; do
   if [[ ! -d $run/wandb ]]; then
-    [[ -f $run/comparison.json ]] && continue # what `compare` writes beside the runs
+    [[ -f $run/comparison.json ]] && continue # skip the comparison that `compare` writes beside the runs
     echo "error: $run has no wandb folder: give run folders such as runs/NAME" >&2
     strange=true
     continue
@@ -51,7 +51,7 @@ for run in "$@"; do
       echo "uploading $segment"
       wandb sync --yes "$segment" || true
     fi
-    uploaded "$segment" || { failed=1; break; } # the later ones follow it, in order
+    uploaded "$segment" || { failed=1; break; } # later segments must wait for this one, to keep the order
   done
   for note in "$run"/wandb/run-*/not_uploaded; do
     echo "uploading ${note%/*}"

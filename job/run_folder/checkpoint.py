@@ -1,4 +1,4 @@
-"""Checkpoints: complete or absent, whatever moment the process dies at."""
+"""Save and load checkpoints: each is complete or absent, whenever the process dies."""
 
 import errno
 import hashlib
@@ -23,7 +23,7 @@ from job.system.files import fsync_file, fsync_folder, require_regular, sha256_o
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """A finished checkpoint folder. `meta` holds the step, the configuration, the scores and what else was given."""
+    """A finished checkpoint folder. `meta` is its meta.json: step, configuration, scores and everything else saved."""
 
     path: Path
     meta: dict[str, Any]
@@ -33,12 +33,12 @@ class Checkpoint:
         return self.meta["step"]
 
     def weights(self) -> dict[str, Tensor]:
-        """The network's tensors. Raises JobError when the file is damaged."""
+        """Return the network's tensors. Raises JobError when the file is damaged."""
         self._check_sum(WEIGHTS)
         return self._load_weights()
 
     def trainer(self) -> dict[str, Any]:
-        """State of the optimiser and of the gradient scaler. Raises JobError when the file is damaged."""
+        """Return the state of the optimiser and of the gradient scaler. Raises JobError when the file is damaged."""
         self._check_sum(TRAINER)
         return self._load_trainer()
 
@@ -58,7 +58,7 @@ class Checkpoint:
     def _load_weights(self) -> dict[str, Tensor]:
         try:
             return load_file(self.path / WEIGHTS)
-        except Exception as error:  # safetensors and torch raise errors of many kinds for a damaged file
+        except Exception as error:  # safetensors and torch raise many kinds of errors for a damaged file
             raise self._damage(f"{WEIGHTS} cannot be read ({_why(error)})") from None
 
     def _load_trainer(self) -> dict[str, Any]:
@@ -87,8 +87,8 @@ def save_checkpoint(
 ) -> Checkpoint:
     """Write ``folder/step_XXXXXXXX`` and then point ``latest`` at it.
 
-    Everything goes to a temporary folder, is flushed to the disk and renamed: a crash leaves the earlier checkpoints
-    as they were. Raises JobError when the disk is full or cannot be written; what was there before is untouched.
+    All files are written to a temporary folder, flushed to the disk and renamed: a crash leaves the earlier checkpoints
+    unchanged. Raises JobError when the disk is full or cannot be written; the earlier checkpoints are then unchanged.
     """
     final = path_of(folder, meta["step"])
     temporary = folder / f".tmp-{final.name}-{os.getpid()}"
@@ -130,10 +130,10 @@ def _cannot_write(folder: Path, step: int, error: OSError) -> JobError:
 
 
 def find_checkpoint(folder: Path, damaged: list[str] | None = None, *, verify: bool = False) -> Checkpoint | None:
-    """The newest whole checkpoint of a run: the last one, or the one before it where that is damaged; None without any.
+    """Return the newest whole checkpoint of a run: damaged ones are skipped; None when there is no whole one.
 
-    With `verify` the files are read to their end, not judged by their sizes alone. Adds to `damaged`, where given, what
-    is wrong with those that are newer.
+    With `verify`, read each file to its end; otherwise compare only its size. Append to `damaged`, if given, one
+    message for each newer checkpoint that is damaged.
     """
     candidates = sorted((path for path in folder.glob("step_*") if is_checkpoint_name(path.name)), key=_step_in_name)
     for path in reversed(candidates):
@@ -149,10 +149,10 @@ def find_checkpoint(folder: Path, damaged: list[str] | None = None, *, verify: b
 
 
 def read_checkpoint(path: Path) -> Checkpoint:
-    """Open a checkpoint folder, or the one that ``latest`` or ``best`` stands for.
+    """Open a checkpoint folder, or the checkpoint that ``latest`` or ``best`` points to.
 
-    The files are judged by their sizes here, and by their checksums when they are loaded. Raises JobError when it is
-    not whole.
+    Checks the sizes of the files; their checksums are checked when they are loaded. Raises JobError when the checkpoint
+    is not whole.
     """
     path = Path(path)
     if not os.path.lexists(path):
@@ -174,7 +174,7 @@ def read_checkpoint(path: Path) -> Checkpoint:
 
 
 def prune(folder: Path, keep_last: int) -> None:
-    """Delete all but the newest `keep_last` checkpoints, sparing those that ``latest`` and ``best`` stand for."""
+    """Delete all but the newest `keep_last` checkpoints; keep those that ``latest`` and ``best`` point to."""
     spared = {target.name for name in (LATEST, BEST) if (target := points_at(folder, name)) is not None}
     paths = sorted((path for path in folder.glob("step_*") if is_checkpoint_name(path.name)), key=_step_in_name)
     for path in paths[:-keep_last]:
@@ -184,13 +184,13 @@ def prune(folder: Path, keep_last: int) -> None:
 
 
 def remove_unfinished(folder: Path) -> None:
-    """Delete the temporary files and folders of killed processes. To be called with the run's lock held."""
+    """Delete the temporary files and folders of killed processes. Call it only while the run's lock is locked."""
     for path in folder.glob(".tmp-*"):
         shutil.rmtree(path, ignore_errors=True) if path.is_dir() and not path.is_symlink() else path.unlink()
 
 
 class _HashingWriter:
-    """A file for `torch.save` that computes sha256 on the way, and keeps the error that torch hides behind its own."""
+    """A file for `torch.save` that computes sha256 as it writes, and keeps the OSError that torch replaces."""
 
     def __init__(self, file: BinaryIO) -> None:
         self._file = file
@@ -210,7 +210,7 @@ class _HashingWriter:
 
 
 def _write_trainer(path: Path, trainer: Mapping[str, Any]) -> str:
-    """Write the state durably; returns its sha256. Raises OSError."""
+    """Write the state, flush it to the disk and return its sha256. Raises OSError."""
     with open(path, "wb") as file:
         writer = _HashingWriter(file)
         try:

@@ -1,4 +1,4 @@
-"""``meta.json`` of a checkpoint: what it must hold, and reading it."""
+"""Read and check ``meta.json`` of a checkpoint."""
 
 import json
 import math
@@ -12,7 +12,7 @@ from job.system.files import read_regular
 from job.system.text import control_characters, printable, shortened
 
 META, WEIGHTS, TRAINER = "meta.json", "model.safetensors", "trainer.pt"
-_LARGEST = 16 * 2**20  # bytes: some hundred times what a checkpoint of a thousand classes needs
+_LARGEST = 16 * 2**20  # bytes: about a hundred times the size for a thousand classes
 _Step = Annotated[int, Field(ge=0, le=10**12)]
 _Count = Annotated[int, Field(ge=0, le=2**53)]
 _Hash = Annotated[str, Field(pattern="^[0-9a-f]{64}$")]
@@ -26,18 +26,18 @@ class _Best(BaseModel):
 
 
 class _Meta(BaseModel):
-    """Types and ranges. Keys that are not named here are kept as they are."""
+    """Types and ranges of the keys. Keys not listed here are kept unchanged."""
 
     model_config = ConfigDict(strict=True, extra="allow")
     step: _Step
     files: dict[_File, _Count] = Field(alias="bytes")
-    sha256: dict[_File, _Hash] = {}  # not in checkpoints of version 0.1
+    sha256: dict[_File, _Hash] = {}  # missing in checkpoints of version 0.1
     config: dict[str, Any]
     class_names: Annotated[list[str], Field(min_length=1, max_length=100_000)]
     size: Annotated[int, Field(ge=1, le=65_535)]  # px, as in the manifest
     quality: Annotated[int, Field(ge=1, le=100)]
     crop: Literal["none", "center", "face"] = "center"
-    # only needed to resume
+    # needed only to resume
     best: _Best = _Best()
     scores: dict[str, Any] = {}
     manifest: str | None = None
@@ -71,7 +71,7 @@ class _Meta(BaseModel):
 
 
 def read_meta(folder: Path) -> dict[str, Any]:
-    """Read and check ``meta.json`` of a checkpoint folder. Raises OSError, and ValueError whose message is one line."""
+    """Read and check ``meta.json`` of a checkpoint folder. Raises OSError, or ValueError with a message of one line."""
     content = read_regular(folder / META, most=_LARGEST)
     try:
         meta = json.loads(content)
@@ -80,7 +80,7 @@ def read_meta(folder: Path) -> dict[str, Any]:
         raise ValueError(f"{META} is nested too deeply") from None
     except ValidationError as error:
         raise ValueError(f"{META}: {_describe(error)}") from None
-    except ValueError as error:  # no JSON, no UTF-8, an integer of thousands of digits
+    except ValueError as error:  # not JSON, not UTF-8, or an integer of thousands of digits
         raise ValueError(f"{META}: {shortened(printable(first_line(error)))}") from None
     return meta | {"best": checked.best.model_dump(), "crop": checked.crop, "skipped": checked.skipped}
 

@@ -1,4 +1,4 @@
-"""Where and with what a run runs: for its report, and for whoever looks at it in W&B."""
+"""Describe the environment of a run (code, host, versions, Slurm job) for its report and for W&B."""
 
 import importlib.metadata
 import os
@@ -21,7 +21,7 @@ SLURM = {  # environment variable -> name
 
 @lru_cache
 def code_version() -> str | None:
-    """The commit of the code, with ``+changes`` where the working tree has some; None outside of a repository."""
+    """Return the commit of the code, with ``+changes`` if the working tree has any; None outside of a repository."""
     folder = Path(__file__).parent
 
     def git(*arguments: str) -> str:
@@ -36,12 +36,12 @@ def code_version() -> str | None:
 
 
 def slurm() -> dict[str, str]:
-    """What Slurm says of the job; empty outside of one."""
+    """Return Slurm's ids and names of the job; empty outside of a Slurm job."""
     return {name: os.environ[variable] for variable, name in SLURM.items() if os.environ.get(variable)}
 
 
 def facts() -> dict[str, Any]:
-    """Code version, host, versions and Slurm's names of the job, under plain names."""
+    """Return code version, host, package versions and Slurm's names of the job, by plain names."""
     found: dict[str, Any] = {
         "code_version": code_version(),
         "host": platform.node(),

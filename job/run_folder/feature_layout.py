@@ -1,10 +1,10 @@
-"""Features of both domains, laid out in two dimensions."""
+"""Lay out the features of both domains in two dimensions."""
 
 import numpy as np
 
 
 def lay_out(features: np.ndarray, method: str) -> np.ndarray:
-    """Positions float [n, 2] of features float [n, width], by principal components (`pca`) or `tsne`."""
+    """Compute positions float [n, 2] of features float [n, width], by principal components (`pca`) or `tsne`."""
     if method == "tsne" and len(features) > 8:
         from sklearn.manifold import TSNE
 
@@ -13,5 +13,5 @@ def lay_out(features: np.ndarray, method: str) -> np.ndarray:
     u, s, vt = np.linalg.svd(features - features.mean(0), full_matrices=False)
     if len(s) < 2:
         return np.zeros((len(features), 2))
-    signs = np.sign(vt[np.arange(2), np.abs(vt[:2]).argmax(1)])  # else a picture may flip from one time to the next
+    signs = np.sign(vt[np.arange(2), np.abs(vt[:2]).argmax(1)])  # otherwise the figure may flip between two calls
     return u[:, :2] * s[:2] * signs

@@ -1,4 +1,4 @@
-"""metrics.jsonl: what a run logs, a line at a time."""
+"""Write and read metrics.jsonl: the metrics of a run, one row a line."""
 
 import json
 import logging
@@ -16,21 +16,21 @@ STEP = "trainer/step"
 
 
 def finite(metrics: dict[str, Any]) -> dict[str, Any]:
-    """The metrics without NaN and infinities, which JSON does not have."""
+    """Return the metrics without NaN and infinities, which JSON does not have."""
     return {key: value for key, value in metrics.items() if not isinstance(value, float) or math.isfinite(value)}
 
 
 class MetricsFile:
     """``metrics.jsonl``: one JSON object a line, each with ``trainer/step``.
 
-    Opened by a run that resumes from the checkpoint of `step`, it drops the rows of later steps, which are about to be
-    done again, and a last line that a killed process left unfinished. `at_step` are the metrics that the checkpoint
-    holds of its own step: they become a row where the process was killed between checkpoint and row.
+    When a run resumes from the checkpoint of `step`, the rows of later steps are dropped, because those steps are
+    repeated; so is a last line that a killed process left incomplete. `at_step` are the metrics of that step, from the
+    checkpoint: they are added as a row if the process was killed after the checkpoint and before the row.
 
     Attributes:
-        step: as given.
-        rows: the rows that are kept.
-        reached: the last step that the file held.
+        step: the argument.
+        rows: the rows that were kept.
+        reached: the last step in the file before rows were dropped.
     """
 
     def __init__(self, path: Path, step: int, at_step: Mapping[str, Any] | None = None) -> None:
@@ -47,12 +47,12 @@ class MetricsFile:
         self._unwritten = ""
 
     def write(self, metrics: dict[str, Any]) -> None:
-        """Append a row. Raises OSError when the disk is full; the row is kept and written with the next one."""
+        """Append a row. Raises OSError when the disk is full; the row stays in memory and is written with the next."""
         self._unwritten += json.dumps(metrics) + "\n"
         self._flush()
 
     def sync(self) -> None:
-        """Wait until all rows so far would survive a power cut. Raises OSError."""
+        """Flush all rows to the disk, so that they survive a power cut. Raises OSError."""
         self._flush()
         with open(self._path, "r+b") as file:
             fsync_file(file)
@@ -60,7 +60,7 @@ class MetricsFile:
     def _flush(self) -> None:
         if not self._unwritten:
             return
-        # never made anew: its folder may have been deleted; not buffered: closing would write the rest a second time
+        # Never create the file: its folder may have been deleted. No buffer: closing would write the rest again.
         with open(self._path, "r+b", buffering=0) as file:
             end = file.seek(0, os.SEEK_END)
             rest = self._unwritten.encode()
@@ -68,15 +68,15 @@ class MetricsFile:
                 while rest:
                     rest = rest[file.write(rest) :]
             except OSError:
-                file.truncate(end)  # no torn line
+                file.truncate(end)  # leave no incomplete line
                 raise
         self._unwritten = ""
 
 
 def read_metrics(path: Path) -> list[dict[str, Any]]:
-    """The rows of metrics.jsonl; none where there is no file.
+    """Read the rows of metrics.jsonl; return an empty list when there is no file.
 
-    A last line that a killed process left unfinished is dropped; any other line that is damaged, and a value that is no
+    A last line that a killed process left incomplete is dropped. Any other damaged line, and any value that is not a
     finite number, is dropped with a warning.
     """
     rows = []
@@ -89,13 +89,13 @@ def read_metrics(path: Path) -> list[dict[str, Any]]:
 
 
 def read_alerts(path: Path) -> list[dict[str, Any]]:
-    """The alerts of a run: ``trainer/step``, title, text and level, damaged lines left out as by `read_metrics`."""
+    """Read the alerts of a run: ``trainer/step``, title, text and level. Damaged lines are dropped with a warning."""
     texts = ("title", "text", "level")
     return [row for _, row in _read_lines(path) if all(isinstance(row.get(key), str) for key in texts)]
 
 
 def _read_lines(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
-    """The whole lines of a file, with their numbers from 1: JSON objects with a step."""
+    """Yield the complete lines of a file that are JSON objects with a step, each with its line number from 1."""
     try:
         lines = read_regular(path).split(b"\n")
     except FileNotFoundError:
@@ -104,7 +104,7 @@ def _read_lines(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
         log.warning("%s cannot be read and is left out: %s", path, error.strerror)
         return
     damaged = []
-    for number, line in enumerate(lines[:-1], 1):  # after the last line end: nothing, or an unfinished line
+    for number, line in enumerate(lines[:-1], 1):  # after the last line end: nothing, or an incomplete line
         try:
             row = json.loads(line)
         except (ValueError, RecursionError):

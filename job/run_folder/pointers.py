@@ -1,7 +1,7 @@
-"""``latest`` and ``best``: names in a folder of checkpoints that stand for one of them.
+"""Read and write the pointers ``latest`` and ``best``: names in a folder of checkpoints that refer to one of them.
 
-A symbolic link where the file system has them; elsewhere (CIFS, VirtualBox, FAT, some FUSE mounts) a small text file
-that holds the checkpoint's name. A copy that follows links (``cp -rL``) leaves a folder in place of the link.
+A pointer is a symbolic link where the file system supports links; elsewhere (CIFS, VirtualBox, FAT, some FUSE mounts)
+it is a small text file with the checkpoint's name. A copy that follows links (``cp -rL``) makes a folder of the link.
 """
 
 import os
@@ -17,17 +17,17 @@ _CHECKPOINT = re.compile(r"step_(\d{8,})")
 
 
 def path_of(folder: Path, step: int) -> Path:
-    """Where the checkpoint of a step is, or would be."""
+    """Return the path of the checkpoint of a step, whether it exists or not."""
     return folder / f"step_{step:08d}"
 
 
 def is_checkpoint_name(name: str) -> bool:
-    """Whether a folder of this name is a finished checkpoint, not a temporary folder or a pointer."""
+    """Return whether a name is that of a finished checkpoint, not of a temporary folder or a pointer."""
     return _CHECKPOINT.fullmatch(name) is not None
 
 
 def point(folder: Path, name: str, target: Path) -> None:
-    """Let `name` in `folder` stand for the checkpoint `target`, atomically. Raises OSError."""
+    """Make the pointer `name` in `folder` refer to the checkpoint `target`, atomically. Raises OSError."""
     pointer = folder / name
     if pointer.is_dir() and not pointer.is_symlink():  # a copied link: a file cannot replace a folder
         shutil.rmtree(pointer)
@@ -35,7 +35,7 @@ def point(folder: Path, name: str, target: Path) -> None:
     link.unlink(missing_ok=True)
     try:
         link.symlink_to(target.name)
-    except OSError:  # EPERM, EOPNOTSUPP, EROFS, ...: each file system says it in its own way
+    except OSError:  # EPERM, EOPNOTSUPP, EROFS, ...: file systems without links raise different errors
         write_atomically(pointer, f"{target.name}\n", durable=True)
         return
     os.replace(link, pointer)
@@ -43,9 +43,9 @@ def point(folder: Path, name: str, target: Path) -> None:
 
 
 def follow(path: Path) -> Path:
-    """The checkpoint folder that `path` stands for: itself unless it is a pointer.
+    """Return the checkpoint folder that `path` refers to: `path` itself unless it is a pointer.
 
-    Raises JobError for a file that does not hold the name of a checkpoint.
+    Raises JobError for a file that does not contain the name of a checkpoint.
     """
     if path.is_symlink() or not os.path.isfile(path):
         return Path(os.path.realpath(path))
@@ -59,7 +59,7 @@ def follow(path: Path) -> Path:
 
 
 def points_at(folder: Path, name: str) -> Path | None:
-    """The checkpoint that `name` in `folder` stands for; None where there is none, or a copy in place of a link."""
+    """Return the checkpoint that the pointer `name` in `folder` refers to; None if it is missing or a copied folder."""
     pointer = folder / name
     if not pointer.is_symlink() and not pointer.is_file():
         return None
@@ -70,9 +70,9 @@ def points_at(folder: Path, name: str) -> Path | None:
 
 
 def adopt_copies(folder: Path, step_of: dict[str, int]) -> None:
-    """Turn copies in place of links into pointers again. `step_of` maps ``latest``, ``best`` to the copy's step.
+    """Replace folders that were copied from links by pointers. `step_of` maps ``latest``, ``best`` to the copy's step.
 
-    A copy whose checkpoint is missing takes its place; nothing is lost. Raises OSError.
+    A copy whose checkpoint is missing is renamed to that checkpoint, so that nothing is lost. Raises OSError.
     """
     for name, step in step_of.items():
         original = path_of(folder, step)

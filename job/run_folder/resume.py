@@ -1,4 +1,4 @@
-"""Finding the checkpoint that a run resumes from, and checking that it belongs to this run."""
+"""Find the checkpoint that a run resumes from, and check that it belongs to this run."""
 
 import logging
 from pathlib import Path
@@ -24,8 +24,8 @@ class Best(NamedTuple):
 def find_resume_point(folder: Path, config: Config, manifest: Manifest) -> Checkpoint | None:
     """Return the newest whole checkpoint of the run in `folder`, or None for a new run.
 
-    Logs a warning for each damaged one. Raises JobError when there are checkpoints and none is whole, or when the run
-    was started with another configuration or on other shards.
+    Logs a warning for each damaged checkpoint. Raises JobError when all checkpoints are damaged, or when the run was
+    started with another configuration or on other shards.
     """
     checkpoints = folder / "checkpoints"
     remove_unfinished(checkpoints)
@@ -45,10 +45,10 @@ def find_resume_point(folder: Path, config: Config, manifest: Manifest) -> Check
 
 
 def restore_pointers(folder: Path, last: Checkpoint) -> Best:
-    """Let ``latest`` and ``best`` in `folder` stand for `last` and for what it calls the best.
+    """Point ``latest`` and ``best`` in `folder` to `last` and to the best checkpoint that its meta.json records.
 
-    They may not, because a kill came before they moved, or because a newer checkpoint is damaged. Returns the best so
-    far. Where its checkpoint is missing or damaged, the choice starts anew.
+    They differ when the process was killed before they moved, or when a newer checkpoint is damaged. Returns the best
+    so far. If its checkpoint is missing or damaged, returns an empty `Best`: the selection starts again.
     """
     if points_at(folder, LATEST) != last.path:
         point(folder, LATEST, last.path)
@@ -57,7 +57,7 @@ def restore_pointers(folder: Path, last: Checkpoint) -> Best:
         return best
     try:
         chosen = read_checkpoint(path_of(folder, best.step))
-        if chosen.path != last.path:  # which is verified
+        if chosen.path != last.path:  # `last` has been verified already
             chosen.verify()
     except JobError as error:
         log.warning("%s; the best checkpoint is chosen anew", error)
@@ -68,7 +68,7 @@ def restore_pointers(folder: Path, last: Checkpoint) -> Best:
 
 
 def _adopt_copied_links(checkpoints: Path) -> None:
-    """Turn the folders that ``cp -rL`` made of ``latest`` and ``best`` into pointers again."""
+    """Replace the folders that ``cp -rL`` made of ``latest`` and ``best`` by pointers."""
     steps = {}
     for name in (LATEST, BEST):
         if (checkpoints / name).is_dir() and not (checkpoints / name).is_symlink():
@@ -85,7 +85,7 @@ def _check_same(config: Config, manifest: Manifest, last: Checkpoint) -> None:
             f"{config.run_folder} was started on other shards than {config.data.shards}: choose another `name`"
         )
     started = build_config(last.meta["config"], f"{last.path}/meta.json")
-    # the kind of score is compared too: the best score so far keeps counting
+    # compare the kind of score too: scores of this start are compared with the best score of the earlier ones
     before, now = (_flat(one.decisive()) | {"selection.score": one.score} for one in (started, config))
     if before != now:
         changes = [f"{key} {before.get(key)} -> {now[key]}" for key in now if before.get(key) != now[key]]

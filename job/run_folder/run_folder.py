@@ -1,4 +1,4 @@
-"""The run folder of a training run: opening or resuming it, saving checkpoints, and recording how the run ended."""
+"""Open or resume the run folder of a training run, save checkpoints in it, and record how the run ended."""
 
 import logging
 import os
@@ -29,7 +29,7 @@ log = logging.getLogger("job")
 
 
 class RunFolder:
-    """The one owner of what a training run leaves on disk. All ranks open it together::
+    """The only owner of the files of a training run. All ranks open it together::
 
         with RunFolder(config, manifest, accelerator) as folder:
             weights = folder.resumed.weights() if folder.resumed else ...
@@ -40,11 +40,11 @@ class RunFolder:
             chosen = folder.chosen()
             folder.end(exit_code)
 
-    Entering makes the folder, locks it, opens the log and finds the checkpoint to resume from. Leaving writes
-    status.json, closes the log and releases the lock: after an error status.json names it, whichever rank it came from;
-    otherwise it holds what `end` was given. Leave it last, after everything that logs or writes.
+    Entering creates the folder, locks it, opens the log and finds the checkpoint to resume from. Leaving writes
+    status.json, closes the log and releases the lock: after an error on any rank, status.json names the error;
+    otherwise it records the exit code that `end` set. Leave it last, after everything that logs or writes.
 
-    Attributes, the same on every rank unless said otherwise:
+    Attributes, equal on all ranks except `metrics`:
         path: the folder.
         resumed: the checkpoint that this start resumes from; None for a new run.
         start_step: the number of steps done before, 0 for a new run.
@@ -71,7 +71,7 @@ class RunFolder:
         self._exit_code = EXIT_CRASH
 
     def __enter__(self) -> "RunFolder":
-        """Open the folder. Raises JobError, on every rank, when that is impossible or the run is another one."""
+        """Open the folder. Raises JobError, on every rank, when that fails or the folder belongs to another run."""
         try:
             if not self._accelerator.is_main_process:
                 set_up_log(None, main=False)
@@ -94,7 +94,7 @@ class RunFolder:
             self._release()
 
     def improves(self, score: float | None) -> bool:
-        """Whether a selection score is at least as good as the best so far. None, for no evaluation, is not."""
+        """Return whether a selection score is at least as good as the best so far; False for None (no evaluation)."""
         return score is not None and (self.best.score is None or score >= self.best.score)
 
     def save(
@@ -111,12 +111,11 @@ class RunFolder:
     ) -> None:
         """Write the checkpoint of `step` (steps done), move ``latest``, move ``best`` if `score` improves, prune.
 
-        To be called by all ranks, with the same values; the main rank writes its `weights` and `trainer` (state of
-        optimiser and gradient scaler, as `Checkpoint.trainer` returns it). `metrics` are those of this step, or empty:
-        a run that is killed before it logs them finds them in the checkpoint. `score` is None where the step was not
-        evaluated; with `evaluation_pending` it is to be evaluated when the run resumes, and logged only then. Raises
-        JobError, on every rank, when the disk is full or the folder was deleted; the earlier checkpoints are untouched
-        then.
+        Call it on all ranks, with equal values; the main rank writes its `weights` and `trainer` (state of optimiser
+        and gradient scaler, as `Checkpoint.trainer` returns it). `metrics` are those of this step, or empty: a run that
+        is killed before it logs them restores them from the checkpoint. `score` is None if the step was not evaluated;
+        with `evaluation_pending` the step is evaluated when the run resumes, and logged only then. Raises JobError, on
+        every rank, when the disk is full or the folder was deleted; the earlier checkpoints are then unchanged.
         """
         best = Best(step, score) if self.improves(score) else self.best
         meta = self._describe() | {"wandb_id": wandb_id, "step": step, "best": best._asdict()}
@@ -136,7 +135,7 @@ class RunFolder:
 
     def chosen(self) -> Checkpoint:
         """Return the best checkpoint. Raises JobError when it is damaged or the run has no checkpoint."""
-        # by its step, not by the link `best`, which other nodes see late on some file systems
+        # by step, not by the link `best`: on some file systems other nodes see a changed link late
         step = self.best.step if self.best.step is not None else self.start_step
         return read_checkpoint(path_of(self._checkpoints, step))
 
@@ -178,7 +177,7 @@ class RunFolder:
             ) from None
 
     def _share(self) -> None:
-        """Give the other ranks what the main rank has found."""
+        """Broadcast the checkpoint to resume from, and the best so far, from the main rank to the others."""
         found: list[Any] = [self.resumed.path if self.resumed else None, tuple(self.best)]
         broadcast_object_list(found)
         if found[0] is not None:
@@ -206,7 +205,7 @@ class RunFolder:
                 f"{self.path} was deleted while the run was writing to it: run the same command to start it anew"
             )
         if self.metrics is not None:
-            try:  # no checkpoint may survive a power cut that its rows do not
+            try:  # rows first: after a power cut no checkpoint may exist without its rows
                 self.metrics.sync()
             except OSError as error:
                 log.warning("cannot write metrics.jsonl: %s", error)
@@ -223,9 +222,10 @@ class RunFolder:
 
 
 def _wait_for_lock(folder: Path) -> TextIO | None:
-    """Lock the folder against a second job, waiting as long as the launch script allows.
+    """Lock the folder against a second job; wait as long as the launch script allows.
 
-    Returns None, after a warning, on a file system without locks. Raises JobError that names the other job.
+    Returns None, after a warning, on a file system without locks. Raises JobError, naming the other job, when the
+    folder is still locked after that time.
     """
     give_up = time.monotonic() + float(os.environ.get(LOCK_WAIT, 0))
     while True:

@@ -1,4 +1,4 @@
-"""A run as its folder shows it: what figures, reports and comparisons are drawn from. Needs neither torch nor W&B."""
+"""Read a run from its folder, for figures, reports and comparisons. Needs neither torch nor W&B."""
 
 import io
 import time
@@ -18,12 +18,12 @@ from job.system.files import is_locked, was_locked_here, write_atomically
 
 ROLES = ("source", "target")
 _SAMPLE = "figures/sample.npz"
-_QUIET = 600  # seconds without a line in the log, after which nobody is believed to be at work
+_QUIET = 600  # seconds without a line in the log, after which the run counts as killed
 
 
 @dataclass(frozen=True)
 class RunView:
-    """Everything that the run folder holds so far. `sample` maps names such as ``source_features`` to arrays."""
+    """The content of a run folder so far. `sample` maps names such as ``source_features`` to arrays."""
 
     folder: Path
     config: dict[str, Any]
@@ -31,7 +31,7 @@ class RunView:
     evaluations: list[dict[str, Any]]  # of evaluation/step_*.json, by step
     test: dict[str, Any] | None  # of evaluation/test.json: the chosen checkpoint on the test splits
     summary: dict[str, Any]
-    status: dict[str, Any]  # of status.json; "killed" where it could not say how it ended
+    status: dict[str, Any]  # of status.json; "killed" if the process ended without writing it
     alerts: list[dict[str, Any]]
     facts: dict[str, Any]  # of facts.json: code version, ranks, device, Slurm job
     sample: dict[str, np.ndarray] = field(default_factory=dict)
@@ -41,31 +41,31 @@ class RunView:
         return self.evaluations[-1]["class_names"] if self.evaluations else []
 
     def logs(self, name: str) -> bool:
-        """Whether a metric was ever logged."""
+        """Return whether a metric was ever logged."""
         return any(name in row for row in self.rows)
 
     @property
     def score(self) -> str:
-        """The model-selection score in force."""
+        """The score that selects the checkpoint, as configured."""
         return score_of(self.config)
 
     def series(self, name: str) -> tuple[list[int], list[float]]:
-        """Steps and values of one metric."""
+        """Return the steps and values of one metric."""
         found = [(row["trainer/step"], row[name]) for row in self.rows if name in row]
         return [step for step, _ in found], [value for _, value in found]
 
     def last(self, name: str) -> Any:
-        """The last value of a metric, or None."""
+        """Return the last value of a metric, or None."""
         return next((row[name] for row in reversed(self.rows) if name in row), self.summary.get(name))
 
     def confusion(self, role: str) -> np.ndarray | None:
-        """int64 [C, C] of the last evaluation, rows are true classes; None where it has no labels."""
+        """Return int64 [C, C] of the last evaluation, rows are true classes; None when the domain has no labels."""
         matrix = self.evaluations[-1][role]["confusion"] if self.evaluations else None
         return None if matrix is None else np.array(matrix)
 
     @cached_property
     def feature_map(self) -> dict[str, np.ndarray] | None:
-        """Positions float [n, 2] of each role's features, laid out together; None where there are none yet."""
+        """Positions float [n, 2] of each role's features, laid out together; None when there are no features yet."""
         parts = [self.sample.get(f"{role}_features") for role in ROLES]
         if any(part is None or len(part) == 0 for part in parts):
             return None
@@ -74,13 +74,13 @@ class RunView:
 
     @property
     def target_labels_known(self) -> bool:
-        """Whether the sample holds a true class of the target, which only ``oracle/...`` may show."""
+        """Whether the sample has a true class of the target, which only ``oracle/...`` may show."""
         labels = self.sample.get("target_labels")
         return labels is not None and len(labels) > 0 and bool(labels.max() >= 0)
 
 
 def read_run(folder: Path) -> RunView:
-    """Read a run folder, finished or not. Raises JobError when it is none."""
+    """Read a run folder, finished or not. Raises JobError when it is not a run folder."""
     folder = Path(folder)
     config = read_config(folder)
     rows = read_metrics(folder / "metrics.jsonl")
@@ -98,12 +98,12 @@ def read_run(folder: Path) -> RunView:
         status=_status(folder),
         alerts=read_alerts(folder / "alerts.jsonl"),
         facts=read_object(folder / "facts.json"),
-        sample=read_arrays(folder / _SAMPLE) if evaluations else {},  # they name its classes
+        sample=read_arrays(folder / _SAMPLE) if evaluations else {},  # they have its class names
     )
 
 
 def write_sample(folder: Path, step: int, samples: Sequence, map_samples: int) -> None:
-    """Hand the samples (`job.evaluation.samples.Sample`) of source and target over to whoever draws."""
+    """Write the samples (`job.evaluation.samples.Sample`) of source and target to a file, for the figures."""
     arrays: dict[str, Any] = {"step": step}
     for role, sample in zip(ROLES, samples, strict=True):
         arrays |= {
@@ -127,9 +127,10 @@ def _status(folder: Path) -> dict[str, Any]:
 
 
 def _was_left(folder: Path) -> bool:
-    """Whether the process of a run has gone: nobody has its lock.
+    """Return whether the process of a run is gone: no process has locked the folder.
 
-    Some file systems lock for each node alone: what ran on another node must have been quiet for a while, too.
+    On some file systems a lock is visible only on its own node: a run of another node counts as gone only if its log
+    has also been quiet for `_QUIET` seconds.
     """
     try:
         if is_locked(folder / "lock"):

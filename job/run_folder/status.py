@@ -1,4 +1,4 @@
-"""``status.json``: whether a run is running, or how it ended, for people and for scripts."""
+"""Write ``status.json``: whether a run is running, or how it ended, for people and scripts."""
 
 import json
 import logging
@@ -23,10 +23,10 @@ def write_end(folder: Path, exit_code: int) -> None:
 
 
 def write_failure(folder: Path, error: BaseException) -> None:
-    """Record the error that ended the run, from whichever rank.
+    """Record the error that ended the run; any rank may call it.
 
-    A JobError replaces whatever stands there; another error only "running", because ranks that lose their peers fail
-    later and with less to say.
+    A JobError replaces any earlier status. Another error replaces only "running", because ranks that lose their peers
+    fail later, with a less useful error.
     """
     if isinstance(error, JobError):
         _write(folder, {"status": FAILED, "exit_code": EXIT_BAD_INPUT, "message": str(error)})
@@ -35,7 +35,7 @@ def write_failure(folder: Path, error: BaseException) -> None:
 
 
 def _write(folder: Path, content: dict) -> None:
-    if not (folder / "checkpoints").is_dir():  # deleted under the run, which says so
+    if not (folder / "checkpoints").is_dir():  # the folder was deleted during the run, which reports it
         return
     try:
         write_atomically(folder / _NAME, json.dumps(content) + "\n")

@@ -1,6 +1,6 @@
-"""Reading the small files of a run folder, any of which may be missing, half written or damaged.
+"""Read the small files of a run folder, any of which may be missing, incomplete or damaged.
 
-A damaged file is skipped with a warning: it must not keep a run from resuming or its report from being drawn.
+A damaged file is skipped with a warning: it must not prevent a run from resuming or its report from being written.
 """
 
 import json
@@ -52,7 +52,7 @@ class _Evaluation(BaseModel):
 
 
 def read_object(path: Path) -> dict[str, Any]:
-    """The JSON object in a file; empty where there is no file, and with a warning where it is damaged."""
+    """Read the JSON object in a file; return {} when there is no file, and, with a warning, when it is damaged."""
     try:
         content = json.loads(read_regular(path, most=_LARGEST))
         if not isinstance(content, dict):
@@ -66,7 +66,7 @@ def read_object(path: Path) -> dict[str, Any]:
 
 
 def read_evaluation(path: Path) -> dict[str, Any] | None:
-    """What an evaluation left: step, class names, and counts of both domains. None where that is missing or damaged."""
+    """Read the file of an evaluation: step, class names, counts of both domains. None if it is missing or damaged."""
     content = read_object(path)
     if not content:
         return None
@@ -80,10 +80,10 @@ def read_evaluation(path: Path) -> dict[str, Any] | None:
 
 
 def read_config(folder: Path) -> dict[str, Any]:
-    """The configuration of a run, as nested dictionaries with every key.
+    """Read the configuration of a run, as nested dictionaries with every key.
 
-    From config.yaml, or, with a warning, from the newest checkpoint where that is damaged. Raises JobError where
-    neither holds one.
+    Reads config.yaml or, with a warning, the newest readable checkpoint if config.yaml is damaged. Raises JobError when
+    neither has a configuration.
     """
     path = folder / "config.yaml"
     try:
@@ -111,18 +111,18 @@ def _complete(content: Any, where: Path) -> dict[str, Any]:
 
 
 def read_arrays(path: Path) -> dict[str, np.ndarray]:
-    """The arrays of an npz file; empty where there is none, and with a warning where it is damaged."""
+    """Read the arrays of an npz file; return {} when there is no file, and, with a warning, when it is damaged."""
     try:
         with np.load(path) as content:
             return {name: content[name] for name in content.files}
     except FileNotFoundError:
         return {}
-    except Exception as error:  # numpy and zipfile raise errors of many kinds for a damaged file
+    except Exception as error:  # numpy and zipfile raise many kinds of errors for a damaged file
         skip(path, error)
         return {}
 
 
 def skip(path: Path, reason: BaseException | str) -> None:
-    """Warn that a file is left out because it is damaged."""
+    """Log a warning that a file is skipped because it is damaged."""
     text = getattr(reason, "strerror", None) or first_line(reason)
     log.warning("%s is damaged and left out: %s", path, printable(text))

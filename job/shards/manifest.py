@@ -1,6 +1,6 @@
-"""manifest.json: which shards there are, and what is in them.
+"""Read and check manifest.json: the list of all shards and their content.
 
-It is written last, so a folder without one is unfinished. A remote one is opened through webdataset, like its shards.
+It is written last, so a folder without it is unfinished. A remote one is opened through webdataset, like its shards.
 """
 
 import hashlib
@@ -27,9 +27,9 @@ VERSION = 1
 WRITE_AGAIN = "copy it again, or delete the folder and write the shards again"
 
 
-MOST_BYTES = 256 << 20  # of a manifest: those of a million shards
-_TAR_SAMPLE = 1024  # bytes that a sample takes in a tar at least: a header, and the image in whole blocks
-# lines with a backslash, or with an empty part (so a slash at either end), `.` or `..`
+MOST_BYTES = 256 << 20  # of a manifest: enough for a million shards
+_TAR_SAMPLE = 1024  # the fewest bytes of a sample in a tar: a header, and the image in whole blocks
+# matches lines with a backslash, or with an empty part (so a slash at either end), `.` or `..`
 _NOT_BELOW = re.compile(r"^(?:|.*\\.*|(?:.*/)?\.{0,2}(?:/.*)?)$", re.MULTILINE)
 
 
@@ -37,9 +37,9 @@ Name = Annotated[str, Field(min_length=1, max_length=1000)]
 
 
 class ShardInfo(BaseModel):
-    """One tar file. `class_counts` is None where the shard is not labelled: it must not say anything about labels.
+    """One tar file. `class_counts` is None if the shard is not labelled: it must not reveal anything about labels.
 
-    A labelled shard may hold samples without a label too: `class_counts` counts those that have one.
+    A labelled shard may also have samples without a label: `class_counts` counts only those with one.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -53,13 +53,13 @@ class ShardInfo(BaseModel):
 
     @property
     def labels(self) -> int:
-        """How many of the samples have a label."""
+        """The number of samples that have a label."""
         if not self.labelled:
             return 0
         return self.samples if self.class_counts is None else sum(self.class_counts)
 
     def problem(self, classes: int) -> str | None:
-        """What of this cannot be true, of shards with so many classes."""
+        """Return why the values contradict each other, given the number of classes, or None."""
         if self.samples * _TAR_SAMPLE > self.bytes:
             return f"{self.bytes} bytes cannot hold {self.samples} samples"
         if self.class_counts is None:
@@ -73,25 +73,25 @@ class ShardInfo(BaseModel):
 
 
 class Manifest(BaseModel):
-    """What `SHARDS/manifest.json` holds."""
+    """The content of `SHARDS/manifest.json`."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     version: Literal[1] = VERSION
     layout: str
-    size: int = Field(gt=0, le=8192)  # pixels; the reader makes room for whole images
+    size: int = Field(gt=0, le=8192)  # pixels; limited because the reader allocates whole images
     class_names: tuple[Name, ...] = Field(min_length=1, max_length=10_000)
     seed: int = Field(ge=-(2**63), lt=2**63)
     quality: int = Field(ge=0, le=100)
     keep_target_labels: bool = False
     crop: str = "center"
-    no_face: str = "keep"  # what became of images in which --crop face found none
+    no_face: str = "keep"  # what --crop face did with images without a face
     options: dict[str, Any] = {}
-    inputs: str = ""  # digest of the records that the shards were written from
-    left_out: dict[str, NonNegativeInt] = {}  # images that are not here, by what was wrong with them
-    # by domain and split, images that have no label in the data set either
+    inputs: str = ""  # digest of the records of the data set, from which the shards were written
+    left_out: dict[str, NonNegativeInt] = {}  # images that were not written, by reason
+    # by domain and split, images without a label in the data set
     unlabelled: dict[str, dict[str, NonNegativeInt]] = {}
-    # by domain, images of which no subject is known: they are split by image
+    # by domain, images whose subject is unknown: they are split by image
     subjects_unknown: dict[str, NonNegativeInt] = {}
     domains: dict[Name, dict[Name, tuple[ShardInfo, ...]]]
 
@@ -101,19 +101,19 @@ class Manifest(BaseModel):
         _check_paths([shard.path for shard in shards])
         if twice := _first_twice(self.class_names):
             raise ValueError(f"class_names: {twice} is named twice")
-        for shard in shards:  # not a validator of each: of 20,000 shards those would take a tenth of a second
+        for shard in shards:  # not a validator of each shard: for 20,000 it would take a tenth of a second
             if problem := shard.problem(len(self.class_names)):
                 raise ValueError(f"{shard.path}: {problem}")
         return self
 
     def all_shards(self) -> Iterator[ShardInfo]:
-        """The shards of all domains and splits."""
+        """Yield the shards of all domains and splits."""
         for splits in self.domains.values():
             for shards in splits.values():
                 yield from shards
 
     def shards(self, domain: str, split: str) -> tuple[ShardInfo, ...]:
-        """The shards of a split. Raises JobError where there are none."""
+        """Return the shards of a split. Raises JobError when it has no shards."""
         shards = self.domains.get(domain, {}).get(split, ())
         if not shards:
             held = ", ".join(f"{d}/{s}" for d, splits in self.domains.items() for s in splits)
@@ -121,25 +121,25 @@ class Manifest(BaseModel):
         return shards
 
     def samples(self, domain: str, split: str) -> int:
-        """How many samples a split has."""
+        """Return the number of samples of a split."""
         return sum(shard.samples for shard in self.shards(domain, split))
 
     def labels(self, domain: str, split: str) -> int:
-        """How many samples of a split have a label."""
+        """Return the number of samples of a split that have a label."""
         return sum(shard.labels for shard in self.shards(domain, split))
 
     def labelled(self, domain: str, split: str) -> bool:
-        """Whether every sample of a split has a label."""
+        """Return whether every sample of a split has a label."""
         return all(shard.labels == shard.samples for shard in self.shards(domain, split))
 
     def class_counts(self, domain: str, split: str) -> tuple[int, ...] | None:
-        """Samples of each class in a split, of those that have a label; None where none has."""
+        """Return the number of labelled samples of each class in a split; None if no shard of it is labelled."""
         counts = [shard.class_counts for shard in self.shards(domain, split) if shard.labelled]
         return tuple(map(sum, zip(*counts))) if counts else None
 
     @property
     def hash(self) -> str:
-        """sha256 (hex) of what training sees: the size, the classes, and the content and order of every shard."""
+        """sha256 (hex) of all that affects training: the size, the classes, and the content and order of all shards."""
         domains = {
             domain: {split: [(s.path, s.samples, s.sha256) for s in shards] for split, shards in splits.items()}
             for domain, splits in self.domains.items()
@@ -149,12 +149,12 @@ class Manifest(BaseModel):
 
 
 def is_remote(place: str | Path) -> bool:
-    """Whether a place is a URL. `file://` counts: it is how shards on a slow disk are read through the local cache."""
+    """Return whether a place is a URL. So is `file://`, with which shards on a slow disk use the local cache."""
     return len(urlparse(str(place)).scheme) > 1  # a scheme of one letter is a Windows drive
 
 
 def check_url(url: str, allow_pipe: bool) -> str:
-    """The URL itself. Raises JobError for a `pipe:` URL, which runs a shell, unless the user allows those."""
+    """Return the URL. Raises JobError for a `pipe:` URL, which runs a shell command, unless the user allows those."""
     if url.startswith("pipe:") and not allow_pipe:
         raise JobError(
             f"{url} would run a shell command: if you trust it, allow it with data.allow_pipe=true (train, doctor) or "
@@ -166,8 +166,8 @@ def check_url(url: str, allow_pipe: bool) -> str:
 def load_manifest(place: str | Path, *, allow_pipe: bool = False, check_files: bool = True) -> Manifest:
     """Read the manifest of a folder or URL of shards (or the path of the manifest itself).
 
-    With `check_files`, the size of every local shard is compared with the manifest. Raises JobError when there is no
-    such folder, it is unfinished, the manifest cannot be read, or a shard is missing or of another size.
+    With `check_files`, compare the size of every local shard with the manifest. Raises JobError when the folder is
+    missing or unfinished, the manifest cannot be read, or a shard is missing or of another size.
     """
     place = str(place)
     base = place.removesuffix(NAME).rstrip("/") if place.endswith("/" + NAME) else place.rstrip("/") or place
@@ -198,9 +198,9 @@ def load_manifest(place: str | Path, *, allow_pipe: bool = False, check_files: b
 
 
 def check_size(path: str | Path, shard: ShardInfo) -> None:
-    """Raise JobError unless there is a regular file with as many bytes as the manifest says."""
+    """Raise JobError unless `path` is a regular file of the size in the manifest."""
     try:
-        status = os.stat(path)  # not Path.stat: making 10,000 Paths would take longer than asking the disk
+        status = os.stat(path)  # not Path.stat: creating 10,000 Paths would take longer than the stat calls
     except (OSError, ValueError) as error:  # ValueError: NUL
         why = getattr(error, "strerror", None) or error
         raise JobError(f"shard {path} is missing ({why}): {WRITE_AGAIN}") from None
@@ -214,7 +214,7 @@ def check_size(path: str | Path, shard: ShardInfo) -> None:
 
 
 def _check_paths(paths: list[str]) -> None:
-    """Raise ValueError unless every path is a name below the manifest's folder, and none is there twice."""
+    """Raise ValueError unless all paths are below the manifest's folder, and no path is repeated."""
     if control_characters("".join(paths)):
         raise ValueError("domains: a path with control characters")
     if outside := _NOT_BELOW.search("\n".join(paths)):
@@ -240,7 +240,7 @@ def _read_remote(url: str) -> bytes:
 def _parse(content: bytes, where: str | Path) -> Manifest:
     again = "delete it and run the shards command again"
     try:
-        with pause_garbage_collection():  # it would take longer than reading 20,000 shards
+        with pause_garbage_collection():  # collecting would take longer than parsing 20,000 shards
             return Manifest.model_validate_json(content)
     except ValidationError as error:
         (first, *_) = error.errors(include_input=False, include_url=False)
@@ -253,7 +253,7 @@ def _parse(content: bytes, where: str | Path) -> Manifest:
 
 
 def _version(content: bytes, where: str | Path) -> str:
-    """The version that a manifest claims, of which nothing else may be known. Raises JobError unless it is JSON."""
+    """Return the version of a manifest whose other content may be unknown. Raises JobError when it is not JSON."""
     try:
         held = json.loads(content, parse_int=lambda digits: digits if len(digits) > 18 else int(digits))
     except (ValueError, RecursionError) as error:

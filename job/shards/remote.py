@@ -1,4 +1,4 @@
-"""Read what is at a URL, within bounds: neither a silent server nor an endless answer holds a run up for ever.
+"""Read the content of a URL, with limits: neither a silent server nor an endless answer can block a run for ever.
 
 URLs are opened by webdataset, which starts a program for most schemes (curl, gsutil, a shell command for `pipe:`) and
 reads its output.
@@ -21,10 +21,10 @@ import psutil
 from job.system.errors import JobError, first_line
 from job.system.files import open_regular
 
-PERIOD_SECONDS = 60.0  # of waiting, in which at least so many bytes have to come:
+PERIOD_SECONDS = 60.0  # of waiting, in which at least LEAST_BYTES must arrive
 LEAST_BYTES = 64 << 10
 _CHUNK = 1 << 20
-_WAKE_SECONDS = 0.2  # how long it takes to notice that the reader was closed
+_WAKE_SECONDS = 0.2  # the longest time to notice that the reader was closed
 _SAFE_IN_SHELL = re.compile(r"[\w./=+@,-]+", re.ASCII)
 _CURL = {  # exit codes
     3: "the address is malformed",
@@ -40,11 +40,11 @@ _CURL = {  # exit codes
 
 
 class RemoteError(Exception):
-    """A transfer failed; the message says why, in one line, without the address."""
+    """A transfer failed; the message is the reason, in one line, without the address."""
 
 
 def url_of(base: str, path: str) -> str:
-    """The URL of a file below `base`. Raises JobError for a name that a `pipe:` command cannot give to the shell."""
+    """Return the URL of a file below `base`. Raises JobError for a name that is not safe in the shell of `pipe:`."""
     scheme = urlparse(base).scheme
     if scheme == "pipe" and not _SAFE_IN_SHELL.fullmatch(path):
         raise JobError(f"the manifest names a shard {path!r}, which is not safe in a shell command: rename it")
@@ -52,10 +52,10 @@ def url_of(base: str, path: str) -> str:
 
 
 def read_remote(url: str, most: int, closed: threading.Event | None = None) -> Iterator[bytes]:
-    """Yield what is at a URL piece by piece, `most` bytes in all.
+    """Yield the content of a URL piece by piece, at most `most` bytes in all.
 
-    Raises RemoteError when it fails, brings less than LEAST_BYTES while it was waited for PERIOD_SECONDS, or is larger;
-    when `closed` is set from another thread; and OSError, for `file:` URLs.
+    Raises RemoteError when the transfer fails, when fewer than LEAST_BYTES arrive in PERIOD_SECONDS of waiting, when
+    the content is larger than `most`, or when another thread sets `closed`; and OSError, for `file:` URLs.
     """
     total = 0
     with contextlib.closing(_open(url)) as transfer:
@@ -79,7 +79,7 @@ def _open(url: str) -> "_Program | _Stream":
 
 
 class _Stream:
-    """A file, or whatever else a handler returned, whose reads return in time."""
+    """A file, or another object of a webdataset handler, whose reads do not block for long."""
 
     def __init__(self, stream: BinaryIO):
         self._stream = stream
@@ -96,7 +96,7 @@ class _Stream:
 
 
 class _Program:
-    """The output of a program, as webdataset's Pipe holds it."""
+    """The output of a program that webdataset started (its `Pipe`)."""
 
     def __init__(self, pipe: Any):
         self._pipe = pipe
@@ -106,7 +106,7 @@ class _Program:
         self._waited, self._came = 0.0, 0
 
     def read(self, closed: threading.Event | None) -> bytes:
-        """The next bytes, or none at the end. Raises RemoteError when they come too slowly or the program failed."""
+        """Return the next bytes, empty at the end. Raises RemoteError when they are too slow or the program failed."""
         while not self._ready():
             _check_open(closed)
             if self._waited < PERIOD_SECONDS:
@@ -124,7 +124,7 @@ class _Program:
         return chunk
 
     def _ready(self) -> bool:
-        """Wait a little for bytes; only time spent here counts, not what the caller does with the bytes."""
+        """Wait up to `_WAKE_SECONDS` for bytes; only this time counts as waiting, not that of the caller's work."""
         began = time.monotonic()
         ready = self._poll.poll(1000 * _WAKE_SECONDS)
         self._waited += time.monotonic() - began
@@ -142,14 +142,14 @@ class _Program:
             raise RemoteError(f"{why}; curl exit code {code}" if why else f"{name} ended with exit code {code}")
 
     def close(self) -> None:
-        """End the program, and those it has started, if they still run."""
+        """Kill the program, and its children, if they still run."""
         if self._pipe.proc.poll() is None:
             with contextlib.suppress(psutil.Error):
                 for child in psutil.Process(self._pipe.proc.pid).children(recursive=True):
                     with contextlib.suppress(psutil.Error):
                         child.kill()
             self._pipe.proc.kill()
-        with contextlib.suppress(OSError):  # that it was killed
+        with contextlib.suppress(OSError):  # it reports that the program was killed
             self._pipe.close()
 
 

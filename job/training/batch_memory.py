@@ -1,4 +1,4 @@
-"""Whether the images of a batch fit into the memory of a machine, before anything tries to put them there."""
+"""Check that the images of a batch fit into the memory of a machine, before they are allocated."""
 
 import psutil
 
@@ -9,9 +9,9 @@ from job.system.errors import JobError
 def check_batch_memory(config: Config, size: int, domains: int, ranks: int) -> None:
     """Raise JobError when the images of the batches in flight alone exceed the memory of this machine.
 
-    `size` is their edge in pixels. Counted are bytes of the batches that are decoded ahead and the floats of the one
-    that trains; what the network needs comes on top and depends on it. Without this check the machine would swap until
-    the kernel kills something.
+    `size` is their edge in pixels. The sum has the bytes of the batches that are decoded ahead and the floats of the
+    batch that trains; the memory of the network comes on top and depends on the network. Without this check the machine
+    would swap until the kernel kills a process.
     """
     data = config.data
     images = domains * data.global_batch_size // ranks

@@ -1,4 +1,4 @@
-"""The batches of a run: streams of the domains that the method reads, and the loader that fills batches from them."""
+"""Build the batches of a run: streams of the domains that the method reads, and the loader that fills batches."""
 
 import json
 from collections.abc import Iterator
@@ -17,9 +17,9 @@ from job.training.inputs import domain_names, open_store
 
 
 class TrainingBatches:
-    """This rank's share of every global batch from a step on. Iterate once; close it, or use it in a `with`.
+    """Iterate over this rank's share of every global batch from `start_step`, once. Close it, or use it in a `with`.
 
-    With data.record_keys the sample keys of each batch go to ``keys/rank_N.jsonl`` in `folder`.
+    With data.record_keys, write the sample keys of each batch to ``keys/rank_N.jsonl`` in `folder`.
     """
 
     def __init__(
@@ -42,7 +42,7 @@ class TrainingBatches:
                 manifest,
                 domains[role],
                 self._store,
-                labelled=role == method.labelled,  # no other label is ever decoded
+                labelled=role == method.labelled,  # labels of the other domains are never read
                 seed=config.seed,
                 streams=data.streams,
                 global_batch_size=data.global_batch_size,
@@ -91,7 +91,7 @@ class TrainingBatches:
         return {f"trainer/epoch_{role}": s.epoch(step) for role, s in zip(self._roles, self.streams, strict=True)}
 
     def close(self) -> None:
-        """Give up what is fetched ahead, then wait for the threads."""
+        """Cancel the downloads of later shards, then wait for the threads."""
         self._store.close()
         self._loader.close()
 

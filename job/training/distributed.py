@@ -1,4 +1,4 @@
-"""Accelerate, set up once: ranks, precision, time-outs, and what the machine needs to be told."""
+"""Set up Accelerate: ranks, precision, time-outs, and settings of torch for the machine."""
 
 import os
 import socket
@@ -17,8 +17,8 @@ from job.system.memory import keep_freed_memory
 def build_accelerator(config: Config) -> Accelerator:
     """Join the other ranks. Raises JobError for a precision that the device lacks or a wrong number of ranks.
 
-    The time-out is set here because NCCL_TIMEOUT does nothing. `accelerate launch` starts a single process for some
-    settings that ask for several, hence the count.
+    The time-out is set here because NCCL_TIMEOUT has no effect. The ranks are counted because `accelerate launch`
+    starts a single process for some settings that request several.
     """
     if config.train.deterministic:
         os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
@@ -48,7 +48,7 @@ def build_accelerator(config: Config) -> Accelerator:
 
 
 def check_ranks(accelerator: Accelerator) -> None:
-    """Raise JobError unless as many ranks started as the launch script asked for."""
+    """Raise JobError unless as many ranks started as the launch script requested."""
     wanted = int(os.environ.get(EXPECTED_RANKS, accelerator.num_processes))
     if accelerator.num_processes != wanted:
         raise JobError(
@@ -58,7 +58,7 @@ def check_ranks(accelerator: Accelerator) -> None:
 
 
 def check_gpus() -> None:
-    """Raise JobError where a launch script started more ranks on this node than it has GPUs."""
+    """Raise JobError when a launch script started more ranks on this node than it has GPUs."""
     rank, gpus = int(os.environ.get("LOCAL_RANK", 0)), torch.cuda.device_count()
     if EXPECTED_RANKS in os.environ and not _on_cpu() and 0 < rank >= gpus:
         raise JobError(
@@ -72,9 +72,9 @@ def _on_cpu() -> bool:
 
 
 def share_buffers(model: torch.nn.Module) -> None:
-    """Give every rank the main rank's BatchNorm statistics, as a checkpoint holds them.
+    """Copy the main rank's BatchNorm statistics, which a checkpoint saves, to every rank.
 
-    Each rank's own have moved on since the last forward, before which DDP made them equal; without this, ranks would
+    DDP makes them equal before a forward pass, and that pass updates them on each rank; without this copy, ranks would
     evaluate slightly different networks.
     """
     for buffer in model.buffers():

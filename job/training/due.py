@@ -1,4 +1,4 @@
-"""What is due after a step: logging, evaluation, a checkpoint, stopping."""
+"""Decide what follows a step: logging, evaluation, a checkpoint, stopping."""
 
 from typing import NamedTuple
 
@@ -6,7 +6,7 @@ from job.config.schema import Train
 
 
 class Due(NamedTuple):
-    """What follows a step. The same on every rank."""
+    """The actions that follow a step; equal on all ranks."""
 
     log: bool
     evaluate: bool
@@ -19,10 +19,10 @@ class Due(NamedTuple):
 
 
 def due_after(done: int, settings: Train, stop: bool) -> Due:
-    """Decide what is due when `done` steps are done and a `stop` has, or has not, been agreed on.
+    """Decide what is due after `done` steps; `stop` is whether all ranks agreed to stop.
 
-    At the last step everything is due. At any other, a stop leaves a checkpoint and no evaluation: whoever sends the
-    signal may not wait for one, so it is made up for when the run resumes.
+    After the last step everything is due. After any other, a stop saves a checkpoint and does not evaluate: the sender
+    of the signal may not wait that long, so the evaluation is done when the run resumes.
     """
     last = done == settings.steps
     stop = stop and not last
@@ -35,5 +35,5 @@ def due_after(done: int, settings: Train, stop: bool) -> Due:
 
 
 def evaluation_is_due(done: int, settings: Train) -> bool:
-    """Whether an evaluation belongs to this step, stopped or not."""
+    """Return whether this step must be evaluated, now or, after a stop, when the run resumes."""
     return done > 0 and (done % settings.eval_every == 0 or done == settings.steps)

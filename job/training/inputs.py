@@ -1,4 +1,4 @@
-"""The shards of a configuration, and what must hold of them before the first step."""
+"""Open the shards of a configuration, and check them before the first step."""
 
 from job.config.schema import Config
 from job.methods import METHODS
@@ -11,12 +11,12 @@ from job.vocabulary import SOURCE, TARGET
 
 
 def domain_names(config: Config) -> dict[str, str]:
-    """The manifest's name of the domain in each role."""
+    """Return the manifest's name of the domain in each role."""
     return {SOURCE: config.data.source, TARGET: config.data.target}
 
 
 def open_store(config: Config, shards: str | None = None) -> ShardStore:
-    """Access to the shards' files, through the local cache where they are remote."""
+    """Open the store of the shards' files; remote ones are read through the local cache."""
     data = config.data
     max_bytes = None if data.cache_gib is None else int(data.cache_gib * 2**30)
     verify = data.verify == "first_use"
@@ -24,7 +24,7 @@ def open_store(config: Config, shards: str | None = None) -> ShardStore:
 
 
 def check_data(config: Config, manifest: Manifest, ranks: int) -> None:
-    """Raise JobError unless the shards hold what the method needs and the ranks can share the batch."""
+    """Raise JobError unless the shards have the labels that the method needs and the ranks can share the batch."""
     method = METHODS[config.objective.name]
     data = config.data
     for role, domain in domain_names(config).items():
@@ -66,7 +66,7 @@ def check_data(config: Config, manifest: Manifest, ranks: int) -> None:
 
 
 def missing_classes(config: Config, manifest: Manifest) -> list[str]:
-    """Return the classes of which the training split whose labels are read has no image."""
+    """Return the classes without an image in the training split whose labels the method reads."""
     labelled = METHODS[config.objective.name].labelled
     if labelled is None:
         return []

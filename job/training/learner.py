@@ -1,4 +1,4 @@
-"""The learner: what is learned and how. Method, optimiser, gradient scaler and meter, and one update of the weights."""
+"""Combine method, optimiser, gradient scaler and meter into a learner that updates the weights."""
 
 import contextlib
 import math
@@ -29,11 +29,11 @@ from job.training.schedules import lr_factor_at, progress
 class Learner:
     """A method under training, on one rank of many, wrapped by Accelerate.
 
-    Everything that decides the next update is in the weights, the state of optimiser and scaler, and the step's number.
+    The next update depends only on the weights, the state of optimiser and scaler, and the step with its batch.
 
     Attributes:
         method: the module itself, not wrapped: for evaluations and checkpoints.
-        prepare: turns a batch of bytes into network input.
+        prepare: converts a batch of bytes to network input.
     """
 
     def __init__(
@@ -47,7 +47,7 @@ class Learner:
         self._meter = Meter(accelerator, method)
         self._untrained = {phase: _untrained(method, phase) for phase in method.phases}
         self._scale: float | None = None  # of the loss, in half precision, at the last log step
-        # torch.manual_seed asks after devices of every kind at every call, which takes half a millisecond
+        # torch.manual_seed looks for devices of every kind at every call, which takes half a millisecond
         is_cuda = accelerator.device.type == "cuda"
         self._seed = torch.cuda.manual_seed if is_cuda else torch.default_generator.manual_seed
         method.train()
@@ -55,14 +55,14 @@ class Learner:
     def update(self, batch: Batch, *, logs: bool = False) -> None:
         """Update the weights from one global batch: each phase of the method in turn. Does not wait for the device.
 
-        With `logs` the gradient that the domain classifier hands back is measured too, for the `metrics` that follow.
+        With `logs`, measure also the gradient that the encoder receives from the domain classifier, for `metrics`.
         """
         step = batch.step
         self._seed(_step_seed(self._config.seed, step, self._accelerator.process_index))  # no state to save
         set_learning_rate(self._optimizer, lr_factor_at(step, self._config.train.steps, self._config.optimizer))
         if logs:
             self._meter.watch_gradients()
-            # before the update, which may change it
+            # read it before the update, which may change it
             self._scale = self._accelerator.scaler.get_scale() if self._accelerator.scaler is not None else None
         rows = self._rows(batch)
         done = progress(step, self._config.train.steps)
@@ -75,7 +75,7 @@ class Learner:
         shares = self._config.train.accumulate
         self._optimizer.zero_grad(set_to_none=True)
         for share in range(shares):
-            waits = share < shares - 1  # gradients travel between ranks with the last share only
+            waits = share < shares - 1  # ranks exchange gradients with the last share only
             with self._accelerator.no_sync(self._model) if waits else contextlib.nullcontext():
                 losses = self._model(rows.share(share, shares), progress, phase)
                 self._meter.update(step, phase, losses)
@@ -93,7 +93,7 @@ class Learner:
         labels = torch.empty(0, dtype=torch.int64)
         if self.method.labelled is not None:
             by_domain = dict(zip(reads, batch.labels.chunk(len(reads)), strict=True))
-            labels = by_domain[self.method.labelled].clone()  # the loader will use the batch's memory again
+            labels = by_domain[self.method.labelled].clone()  # the loader will reuse the batch's memory
         return TrainingBatch(names, self.prepare(batch), labels)
 
     def metrics(self, step: int, skipped: int) -> dict[str, float]:
@@ -107,17 +107,17 @@ class Learner:
         return values | self.method.schedules(progress(step, self._config.train.steps))
 
     def check_finite(self, last_checkpoint: Callable[[], str], weights: bool) -> None:
-        """Raise NotFinite, on all ranks, where a loss since the last call was NaN or infinite.
+        """Raise NotFinite, on all ranks, when a loss since the last call was NaN or infinite.
 
-        With `weights` these are checked too: those of the last update are in no loss yet. `last_checkpoint` names the
-        newest one, for the message. Waits for the device.
+        With `weights`, check the weights too: no loss has been computed from those of the last update yet.
+        `last_checkpoint` names the newest checkpoint, for the message. Waits for the device.
         """
         bad_step = self._meter.first_bad_step(self.method.state_dict().values() if weights else ())
         if bad_step is not None:
             raise self.not_finite(bad_step, last_checkpoint())
 
     def not_finite(self, step: int, last_checkpoint: str) -> NotFinite:
-        """Make the error for update `step`, with what to try."""
+        """Return the error for update `step`, with advice."""
         precision = " or train.precision=bf16 in place of fp16" if self._config.train.precision == "fp16" else ""
         return NotFinite(
             f"the loss, or what is computed from the weights, was NaN or infinite at step {step + 1}; the last good "
@@ -131,7 +131,7 @@ class Learner:
         return {"optimizer": self._optimizer.state_dict(), "scaler": scaler}
 
     def restore(self, state: dict[str, Any]) -> None:
-        """Load what `trainer_state` returned."""
+        """Load a state that `trainer_state` returned."""
         self._optimizer.load_state_dict(state["optimizer"])
         if self._accelerator.scaler is not None and state["scaler"]:
             self._accelerator.scaler.load_state_dict(state["scaler"])
@@ -173,7 +173,7 @@ def _step_seed(seed: int, step: int, rank: int) -> int:
 
 
 def _class_weights(config: Config, manifest: Manifest, method: Method) -> Tensor | None:
-    """Weights [classes] of the class loss; None where all weigh the same."""
+    """Return the weights [classes] of the class loss; None when all classes have equal weight."""
     weights = config.objective.class_weights
     if weights == "none" or method.labelled is None:
         return None

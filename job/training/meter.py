@@ -1,4 +1,4 @@
-"""Training metrics, summed on the device and read only at log steps."""
+"""Sum training metrics on the device and read them only at log steps."""
 
 import math
 from collections import defaultdict
@@ -13,12 +13,12 @@ from job.methods.adversary import Adversary
 from job.methods.base import Losses, Method
 
 _NEVER = 2**62
-_TOGETHER = 16  # batches whose outputs are kept until they are measured, in one go: small operations cost their start
+_TOGETHER = 16  # batches that are measured together: the time of small operations is mostly that of their start
 
 
 @dataclass
 class _Phase:
-    """What a phase of the updates has given since it was last measured, and the sums of what was measured."""
+    """The losses of one phase of the updates that are not measured yet, and the sums of the measured metrics."""
 
     steps: list[int] = field(default_factory=list)
     losses: list[Losses] = field(default_factory=list)  # detached
@@ -27,17 +27,17 @@ class _Phase:
 
 
 class Meter:
-    """Means since the last reading, over all ranks, and the first step at which the loss was not finite."""
+    """Computes means since the last reading, over all ranks, and the first step at which the loss was not finite."""
 
     def __init__(self, accelerator: Accelerator, method: Method) -> None:
         self._accelerator = accelerator
         self._method = method
         self._adversaries = [module for module in method.modules() if isinstance(module, Adversary)]
         self._phases: defaultdict[str, _Phase] = defaultdict(_Phase)
-        self._finite: list[tuple[list[int], Tensor]] = []  # steps, and for each whether its loss was finite
+        self._finite: list[tuple[list[int], Tensor]] = []  # steps, and whether the loss of each was finite
 
     def update(self, step: int, phase: str, losses: Losses) -> None:
-        """Add the losses of a batch, or of an accumulated step's share of one. Does not wait for the device."""
+        """Add the losses of a batch, or of its share in an accumulated step. Does not wait for the device."""
         held = self._phases[phase]
         held.steps.append(step)
         held.losses.append(
@@ -52,7 +52,7 @@ class Meter:
 
     @torch.no_grad()
     def _measure(self, held: _Phase) -> None:
-        """Add to the sums what a phase has given."""
+        """Measure the kept losses of a phase and add them to its sums."""
         if not held.steps:
             return
         totals = torch.stack([one.total.float() for one in held.losses])
@@ -67,16 +67,16 @@ class Meter:
         held.steps, held.losses = [], []
 
     def watch_gradients(self) -> None:
-        """Let the next backward passes measure what the encoder is really handed back by the domain classifier."""
+        """Measure, in the next backward passes, the gradient that the encoder really receives from each adversary."""
         for adversary in self._adversaries:
             adversary.watch_gradient()
 
     def read(self, loss_scale: float | None = None, skipped: int = 0) -> dict[str, float]:
-        """Return the means since the last reading, over all ranks, the norm of the reversed gradient where it was
-        watched, and all ranks' `skipped`; start anew.
+        """Return the means since the last reading, over all ranks, the norm of the reversed gradient if it was
+        measured, and the sum of all ranks' `skipped`; reset the means.
 
-        `loss_scale` is what the loss was multiplied by, in half precision: there, a gradient that overflows is an
-        everyday affair (the step is skipped, the scale lowered), and its norm is left out. All ranks take part.
+        `loss_scale` is the factor on the loss in half precision, where an overflow of the gradient is normal (the step
+        is skipped and the scale lowered): its norm is then omitted. All ranks take part.
         """
         device = self._accelerator.device
         world = self._accelerator.num_processes
@@ -103,7 +103,7 @@ class Meter:
     def first_bad_step(self, weights: Iterable[Tensor] = ()) -> int | None:
         """Return the earliest step since the last call at which the loss was NaN or infinite, on any rank.
 
-        Or the last step, where one of the `weights` that it left is. Waits for the device. All ranks take part.
+        If one of the `weights` is NaN or infinite, the last step counts too. Waits for the device. All ranks take part.
         """
         for held in self._phases.values():
             self._measure(held)

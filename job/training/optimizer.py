@@ -1,4 +1,4 @@
-"""The optimiser and its parameter groups."""
+"""Build the optimiser and its parameter groups."""
 
 import torch
 from torch import nn
@@ -11,9 +11,9 @@ from job.methods.base import Method
 def build_optimizer(method: Method, settings: Optimizer) -> torch.optim.Optimizer:
     """Build SGD with momentum or AdamW over the parameters that require a gradient.
 
-    Loaded (pretrained) layers learn at ``pretrained_lr_factor`` times the rate, domain classifiers at
-    ``domain_lr_factor`` times; biases and normalisation layers are not decayed. Each group keeps its own rate in
-    ``base_lr``, which the schedule multiplies.
+    Pretrained layers have ``pretrained_lr_factor`` times the learning rate, domain classifiers ``domain_lr_factor``
+    times; biases and normalisation layers have no weight decay. Each group stores its own rate in ``base_lr``, which
+    the schedule multiplies.
     """
     network = method.network
     loaded = set(next(network.feature_extractor.children()).parameters()) if network.pretrained else set()

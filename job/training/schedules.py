@@ -1,4 +1,4 @@
-"""Schedules as pure functions of the global step: nothing to save, nothing to replay."""
+"""Compute schedules as pure functions of the global step: they need no state in a checkpoint and no replay."""
 
 import math
 
@@ -6,12 +6,12 @@ from job.config.schema import Optimizer
 
 
 def progress(step: int, steps: int) -> float:
-    """Compute p of Ganin et al. 2016, sec. 5.2.2: from 0 at the first step to 1 at the end."""
+    """Compute the progress p of Ganin et al. 2016, sec. 5.2.2: from 0 at the first step to 1 at the end."""
     return step / steps
 
 
 def lr_factor_at(step: int, steps: int, settings: Optimizer) -> float:
-    """Compute the factor on learning rates: ``1 / (1 + 10 p)^0.75``, half a cosine to 0, or 1; times a warm-up."""
+    """Compute the factor on learning rates: ``1 / (1 + 10 p)^0.75``, half a cosine to 0, or 1; times the warm-up."""
     p = progress(step, steps)
     factor = 1.0
     if settings.schedule == "paper":

@@ -1,4 +1,4 @@
-"""Durations of steps, without the evaluations and checkpoints between them."""
+"""Measure the durations of steps, without the evaluations and checkpoints between them."""
 
 import time
 from typing import Protocol
@@ -7,13 +7,13 @@ import numpy as np
 
 
 class Waits(Protocol):
-    """What counts the seconds that were spent waiting for data."""
+    """An object that counts the seconds spent waiting for data."""
 
     wait_seconds: float
 
 
 class StepClock:
-    """Times steps: `start` before one, `tick` after it."""
+    """Measures steps: call `start` before a step and `tick` after it."""
 
     def __init__(self, batches: Waits) -> None:
         self._batches = batches
@@ -29,7 +29,7 @@ class StepClock:
         self._durations.append(time.perf_counter() - self._from)
 
     def read(self, images_per_step: int) -> dict[str, float]:
-        """Return the speed since the last reading under its metric names, and start anew."""
+        """Return the speed since the last reading, by metric name, and reset."""
         seconds = sum(self._durations)
         waited, self._waited = self._batches.wait_seconds - self._waited, self._batches.wait_seconds
         p50, p95 = np.percentile(self._durations, (50, 95))

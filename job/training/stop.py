@@ -1,4 +1,4 @@
-"""Stopping early: a file or a signal, agreed by all ranks at a step boundary."""
+"""Stop early, on a file or a signal, when all ranks agree at a step boundary."""
 
 import signal
 import time
@@ -13,12 +13,12 @@ SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1)
 
 
 class Stop:
-    """Asks every rank, at every step boundary, whether any of them wants to stop.
+    """Decides at every step boundary, together on all ranks, whether any rank has a request to stop.
 
-    Rank 0 looks for `file`, at most once a second; what it says, if anything, is the reason. Every rank listens for
-    SIGTERM, SIGINT and SIGUSR1 (a second SIGINT interrupts at once). The question of one boundary is answered at the
-    next one: the reduction of a host flag over Gloo goes on while the step computes, so that neither the device nor the
-    host waits for it.
+    Rank 0 looks for `file`, at most once a second; the text in it, if any, is the reason. Every rank handles SIGTERM,
+    SIGINT and SIGUSR1 (a second SIGINT interrupts at once). A request at one boundary takes effect at the next: the
+    reduction of a host flag over Gloo runs while the step computes, so that neither the device nor the host waits for
+    it.
     """
 
     def __init__(self, file: Path, timeout: timedelta) -> None:
@@ -41,15 +41,15 @@ class Stop:
         if self.reason is None and self._looks and now - self._looked_at >= 1:
             self._looked_at = now
             asked = self._asked_by_file()
-            # not assigned at once: a signal may have come meanwhile, and none must not take the place of its reason
+            # assign only a reason: a signal may have arrived meanwhile, and None must not overwrite its reason
             if asked is not None:
                 self.reason = asked
         return self.reason is not None
 
     def _asked_by_file(self) -> str | None:
-        """Why, if the file is there."""
+        """Return the reason to stop if the file exists or the run folder was deleted, otherwise None."""
         if not self.file.exists():
-            # the checkpoint that follows a stop says what to do; without a folder none could ever be written again
+            # stop: no checkpoint could be written without the folder; the attempt to save one reports what to do
             return f"{self.file.parent} was deleted" if self._folder_is_gone() else None
         try:
             said = self.file.read_text(encoding="utf-8", errors="replace").split()
@@ -61,7 +61,7 @@ class Stop:
         return not self.file.parent.exists() or (self._locked and not self.file.with_name("lock").exists())
 
     def agreed(self) -> bool:
-        """Whether to stop at this boundary: the same answer on every rank. To be called once a step by all of them."""
+        """Return whether to stop at this boundary, equal on all ranks. Call it once a step on every rank."""
         if self._ranks is None:
             return self._wanted()
         answer = self._collect()
@@ -86,7 +86,7 @@ class Stop:
         self.close()
 
     def close(self) -> None:
-        """Give the signals back and forget the file's request, which has been served."""
+        """Restore the signal handlers and delete the file, whose request has been handled."""
         for number, handler in self._previous.items():
             signal.signal(number, handler)
         if self._looks:

@@ -1,8 +1,8 @@
-"""Augment and normalise a whole batch on its device; both domains go through the same lines (docs/pitfalls.md).
+"""Augment and normalise a whole batch on its device; both domains use the same code (docs/pitfalls.md).
 
-Randomness comes from the batch's `draws` and from nowhere else, so it is the same on any device and any ranks. All
-geometry is one affine resampling, all colour one multiplication and one addition per image and channel. Images are
-square, S pixels an edge, as the shards' are.
+All randomness comes from the batch's `draws`, so it is equal on any device and any number of ranks. All geometry is one
+affine resampling, all colour one multiplication and one addition per image and channel. Images are square, with S
+pixels an edge, as in the shards.
 """
 
 import math
@@ -24,7 +24,7 @@ DRAWN = 8  # columns that one view uses
 def normalise(
     images: torch.Tensor, mean: Sequence[float], std: Sequence[float], channels_last: bool = False
 ) -> torch.Tensor:
-    """uint8 [n, S, S, 3] -> (x / 255 - mean) / std, float32 [n, 3, S, S]; mean and std per channel.
+    """Normalise uint8 [n, S, S, 3] to (x / 255 - mean) / std, float32 [n, 3, S, S]; mean and std per channel.
 
     `channels_last` chooses the memory format of the result, not its shape.
     """
@@ -32,9 +32,9 @@ def normalise(
 
 
 def place(images: torch.Tensor, draws: torch.Tensor, augmentation: Augment) -> torch.Tensor:
-    """The geometry: uint8 [n, S, S, 3] -> the same on a CPU, or where pixels were resampled on a GPU, planes of floats.
+    """Apply the geometry to uint8 [n, S, S, 3]. Returns this shape and type; resampled on a GPU, float32 [n, 3, S, S].
 
-    `draws` are float32 [n, 8 or more] in [0, 1). The result may be `images` itself. On a CPU one thread does it all,
+    `draws` are float32 [n, 8 or more] in [0, 1). The result may be `images` itself. On a CPU it runs in one thread,
     mostly without the interpreter's lock.
     """
     if augmentation.resamples:
@@ -51,7 +51,7 @@ def colour(
     std: Sequence[float],
     channels_last: bool = False,
 ) -> torch.Tensor:
-    """What `place` returned -> colours changed and normalised, float32 [n, 3, S, S]."""
+    """Change the colours of images that `place` returned and normalise them, to float32 [n, 3, S, S]."""
     # x -> gain x + bias in [0, 255], then the normalisation, as one factor and one offset
     gain, bias = _colour(draws, augmentation)
     factor, offset = _normalisation(tuple(mean), tuple(std), images.device)
@@ -59,15 +59,15 @@ def colour(
 
 
 def _planes(images: torch.Tensor) -> torch.Tensor:
-    """uint8 [n, S, S, 3] -> float32 [n, 3, S, S], contiguous: a new tensor."""
+    """Convert uint8 [n, S, S, 3] to float32 [n, 3, S, S], contiguous: a new tensor."""
     return images.permute(0, 3, 1, 2).to(torch.float32, memory_format=torch.contiguous_format)
 
 
 def _finish(images: torch.Tensor, factor: torch.Tensor, offset: torch.Tensor, channels_last: bool) -> torch.Tensor:
-    """uint8 [n, S, S, 3], or float32 planes to change in place, times factor plus offset ([1 or n, 3, 1, 1]).
+    """Multiply uint8 [n, S, S, 3], or float32 planes in place, by factor and add offset ([1 or n, 3, 1, 1]).
 
-    Bytes stay interleaved where that is the order asked for. Factors are then spelled out for a row of pixels, because
-    over an innermost dimension of three a CPU takes ten times as long.
+    With `channels_last`, bytes stay interleaved. Factors are then repeated for a whole row of pixels, because over an
+    innermost dimension of three a CPU takes ten times as long.
     """
     if images.dtype == torch.uint8 and channels_last:
         n, size = images.shape[:2]
@@ -81,15 +81,15 @@ def _finish(images: torch.Tensor, factor: torch.Tensor, offset: torch.Tensor, ch
 
 def _flip(images: torch.Tensor, draws: torch.Tensor) -> torch.Tensor:
     flipped = (draws[:, FLIP] < 0.5)[:, None, None, None]
-    if images.device.type == "cpu":  # PyTorch would start threads of its own from each of the loader's
+    if images.device.type == "cpu":  # PyTorch would start its own threads from each thread of the loader
         return torch.from_numpy(np.where(flipped.numpy(), images.numpy()[:, :, ::-1], images.numpy()))
     return torch.where(flipped, images.flip(2), images)
 
 
 def _affine(draws: torch.Tensor, a: Augment) -> torch.Tensor:
-    """float32 [n, 2, 3]: from a place (x, y, 1) in the result to the place in the picture, edges at -1 and 1.
+    """Compute float32 [n, 2, 3] that map a point (x, y, 1) of the result to the point of the image, edges at -1 and 1.
 
-    Shift, rotation about the centre and scale, then the mirror.
+    Combines shift, rotation about the centre and scale, then the flip.
     """
     angle = _signed(draws[:, ROTATE]) * math.radians(a.rotate)
     scale = a.scale[0] + draws[:, SCALE] * (a.scale[1] - a.scale[0])
@@ -102,7 +102,7 @@ def _affine(draws: torch.Tensor, a: Augment) -> torch.Tensor:
 
 
 def _sample(planes: torch.Tensor, affine: torch.Tensor) -> torch.Tensor:
-    """Bilinear resampling; edges are continued, so that no frame betrays the change."""
+    """Resample bilinearly; repeat the pixels at the edges, so that no border reveals the change."""
     centres = _centres(planes.shape[-1], planes.device)
     grid = (affine[:, None, :, 0] * centres[:, None])[:, None] + (
         affine[:, None, :, 1] * centres[:, None] + affine[:, None, :, 2]
@@ -111,9 +111,9 @@ def _sample(planes: torch.Tensor, affine: torch.Tensor) -> torch.Tensor:
 
 
 def _warp(images: torch.Tensor, affine: torch.Tensor) -> torch.Tensor:
-    """The same on a CPU and on bytes, to a 32nd of a pixel, in a third of the time that grid_sample takes there."""
+    """Resample bytes on a CPU as `_sample` does, to a 32nd of a pixel, in a third of the time of grid_sample there."""
     size = images.shape[1]
-    # between places with edges at -1 and 1 and OpenCV's pixels, whose centres are whole numbers
+    # convert from coordinates with edges at -1 and 1 to OpenCV's pixels, whose centres are integers
     offset = affine[:, :, :2].sum(2) * (0.5 - size / 2) + affine[:, :, 2] * (size / 2) + (size / 2 - 0.5)
     matrices = torch.cat((affine[:, :, :2], offset[:, :, None]), 2).double().numpy()
     warped = torch.empty_like(images)
@@ -124,7 +124,7 @@ def _warp(images: torch.Tensor, affine: torch.Tensor) -> torch.Tensor:
 
 
 def _colour(draws: torch.Tensor, a: Augment) -> tuple[torch.Tensor, torch.Tensor]:
-    """Factor and offset [n, 1, 1, 1] of contrast, brightness and negative, for values in [0, 255]."""
+    """Compute factor and offset [n, 1, 1, 1] of contrast, brightness and negative, for values in [0, 255]."""
     gain = 1 + a.contrast * _signed(draws[:, CONTRAST])
     bias = 127.5 * (1 - gain) + 255 * a.brightness * _signed(draws[:, BRIGHTNESS])
     if a.invert:
@@ -139,7 +139,7 @@ def _signed(draws: torch.Tensor) -> torch.Tensor:
 
 @lru_cache(maxsize=16)
 def _centres(size: int, device: torch.device) -> torch.Tensor:
-    """Where the pixels of an edge that spans [-1, 1] have their centres."""
+    """Return the centres of the pixels of an edge that spans [-1, 1], float [size]."""
     return (torch.arange(size, device=device) * 2 + 1) / size - 1
 
 
@@ -147,6 +147,6 @@ def _centres(size: int, device: torch.device) -> torch.Tensor:
 def _normalisation(
     mean: tuple[float, ...], std: tuple[float, ...], device: torch.device
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    """Factor and offset [1, 3, 1, 1] for values in [0, 255]; kept, because a copy to a GPU at every step would wait."""
+    """Compute factor and offset [1, 3, 1, 1] for values in [0, 255]; cached: a copy to a GPU every step would wait."""
     offset, scale = (torch.tensor(values, dtype=torch.float64).view(1, 3, 1, 1) for values in (mean, std))
     return (1 / (255 * scale)).float().to(device), (-offset / scale).float().to(device)

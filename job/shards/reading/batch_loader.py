@@ -1,7 +1,7 @@
-"""Batches ahead of time: threads fill a ring of buffers, the consumer gets them strictly in step order.
+"""Load batches ahead of time: threads fill a ring of buffers, the consumer receives them strictly in step order.
 
 Threads, not processes: the JPEG decoder and the copies release the interpreter's lock, and nothing has to be pickled.
-A thread fills a whole batch, so that they hardly ever meet.
+Each thread fills a whole batch, so that threads hardly ever wait for each other.
 """
 
 import itertools
@@ -22,7 +22,7 @@ _OFF_GRID = 8  # bytes
 
 @dataclass(frozen=True, slots=True)
 class Batch:
-    """Global batch `step` as one rank sees it, on the device: the rows of the first stream, then those of the second.
+    """One rank's share of global batch `step`, on the device: the rows of the first stream, then those of the second.
 
     images uint8 [n, H, W, 3], labels int64 [n] (-1: none), draws float32 [n, K] in [0, 1) for augmentation.
     """
@@ -34,10 +34,10 @@ class Batch:
 
 
 class _Slot:
-    """Buffers of one batch; pinned where it will be copied to a CUDA device."""
+    """Buffers of one batch; pinned if the batch is copied to a CUDA device."""
 
     def __init__(self, rows: int, size: int, draws: int, pinned: bool):
-        # Off the 32-byte grid on purpose: onto it libjpeg-turbo stores past the cache, which takes a fifth more time
+        # Not aligned to 32 bytes: to aligned rows libjpeg-turbo writes past the cache, which takes a fifth more time.
         held = torch.empty(_OFF_GRID + rows * size * size * 3, dtype=torch.uint8, pin_memory=pinned)
         self.images = held[_OFF_GRID:].view(rows, size, size, 3)
         self.labels = torch.empty(rows, dtype=torch.int64, pin_memory=pinned)
@@ -47,15 +47,15 @@ class _Slot:
 
 
 class BatchLoader:
-    """Iterates over the batches of steps [start_step, stop_step) (stop_step None: for ever), once.
+    """Iterates once over the batches of steps [start_step, stop_step) (stop_step None: without end).
 
-    On a CPU a batch is valid until the next but one is asked for; on CUDA for as long as it is held. Errors of the
-    streams are raised from the iteration, at their step. Close it, or use it as a context manager.
+    On a CPU a batch is valid until the next but one is requested; on CUDA as long as it is referenced. Errors of the
+    streams are raised by the iteration, at their step. Close it, or use it as a context manager.
 
-    `on_host` is called with every batch by the thread that filled it, before it goes to the device.
+    The thread that filled a batch calls `on_host` with it, before the batch is copied to the device.
 
-    `wait_seconds` is how long the consumer has waited for batches since the start, `skipped` how many images they
-    replaced that could not be decoded, beside those `skipped` before.
+    The attribute `wait_seconds` is the time that the consumer has waited for batches since the start; `skipped` is the
+    number of images that could not be decoded and were replaced, plus the argument `skipped`.
     """
 
     def __init__(
@@ -84,14 +84,14 @@ class BatchLoader:
             self._device = torch.device("cuda", torch.cuda.current_device())
         self._copying = torch.cuda.Stream(self._device) if self._cuda else None
         self._steps = itertools.count(start_step) if stop_step is None else iter(range(start_step, stop_step))
-        # a new thread is on GPU 0, whichever its rank's is, and would open a context of half a GiB there
+        # a new thread uses GPU 0, not that of its rank, and would open a context of half a GiB there
         at: dict[str, Any] = {"initializer": torch.cuda.set_device, "initargs": (self._device,)} if self._cuda else {}
         self._pool = ThreadPoolExecutor(max(1, threads), thread_name_prefix="batch", **at)
         self._pending: deque[tuple[_Slot, Future[tuple[Batch, int]]]] = deque()
         self._lent: deque[_Slot] = deque()
         self._closed = False
         rows = sum(stream.local_batch_size for stream in self._streams)
-        kept = 0 if self._cuda else 2  # the batch in use and the one before it stay as they are
+        kept = 0 if self._cuda else 2  # the batch in use and the one before it must not change
         for _ in range(max(1, prefetch) + kept):
             self._submit(_Slot(rows, self._streams[0].size, draws, self._cuda))
 
@@ -123,7 +123,7 @@ class BatchLoader:
         return batch
 
     def close(self) -> None:
-        """Stop the threads after the batches they are at. Can be called twice."""
+        """Stop the threads after their current batches. Can be called twice."""
         self._closed = True
         self._pool.shutdown(wait=True, cancel_futures=True)
         self._pending.clear()
@@ -140,9 +140,9 @@ class BatchLoader:
             self._pending.append((slot, self._pool.submit(self._fill, slot, step)))
 
     def _fill(self, slot: _Slot, step: int) -> tuple[Batch, int]:
-        """Runs in a thread: the batch of a step in the buffers of `slot`, or copied from there to the device."""
+        """Fill the buffers of `slot` with the batch of a step, and copy it to a CUDA device. Runs in a thread."""
         if slot.copied is not None:
-            slot.copied.synchronize()  # the buffers may still be on their way to the device
+            slot.copied.synchronize()  # the copy of the buffers to the device may not be finished
         images, labels, draws = slot.arrays
         first = skipped = 0
         for stream, at in zip(self._streams, self._places):

@@ -1,4 +1,4 @@
-"""One JPEG into one row of a batch, without a copy in between."""
+"""Decode a JPEG into a row of a batch, without an intermediate copy."""
 
 import numpy as np
 import simplejpeg
@@ -9,7 +9,7 @@ from job.system.errors import JobError
 
 
 def decode_into(jpeg: bytes, row: np.ndarray) -> None:
-    """Decode to RGB into `row`, uint8 [H, W, 3]. Raises ValueError when it is damaged or of another size."""
+    """Decode a JPEG to RGB into `row`, uint8 [H, W, 3]. Raises ValueError when it is damaged or of another size."""
     try:
         picture = simplejpeg.decode_jpeg(jpeg, "RGB", buffer=row)
     except ValueError as error:
@@ -19,7 +19,7 @@ def decode_into(jpeg: bytes, row: np.ndarray) -> None:
 
 
 def decode_or_fail(shard: Shard, i: int, row: np.ndarray) -> None:
-    """Decode image i of a shard into `row`, where nothing may be skipped. Raises JobError naming shard and key."""
+    """Decode image i of a shard into `row`. Raises JobError, naming shard and key, when it cannot be decoded."""
     try:
         decode_into(shard.jpeg(i), row)
     except ValueError as error:

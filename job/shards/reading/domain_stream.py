@@ -1,4 +1,4 @@
-"""One domain's part of every global batch, as one rank reads it."""
+"""Read one rank's samples of one domain for every global batch."""
 
 import threading
 
@@ -15,16 +15,16 @@ from job.system.errors import JobError
 
 
 class DomainStream:
-    """Reads the samples of any global batch of one domain, those of one rank; safe to use from several threads.
+    """Reads one rank's samples of one domain, for any global batch; safe to use from several threads.
 
-    `labelled` says whether labels may be read at all: without it every label is -1. An image that cannot be decoded is
-    an error; with on_bad_image="skip" the next one of its block takes its place, the same on any number of ranks, at
-    most `max_skipped` times (None: any number of times) in this process.
+    Labels are read only if `labelled`; otherwise every label is -1. An image that cannot be decoded is an error; with
+    on_bad_image="skip" the next image of its block replaces it, equal on any number of ranks, at most `max_skipped`
+    times (None: without limit) in this process.
 
     `decoded` keeps decoded images for later passes; streams of several domains may share it.
 
-    `slots` (int64 [b]) are the places of this rank's samples within the global batch: s * B/S + j for sample j of
-    stream s. Raises JobError for numbers that cannot work, and for labels that are not there.
+    `slots` (int64 [b]) are the positions of this rank's samples within the global batch: s * B/S + j for sample j of
+    stream s. Raises JobError for settings that do not fit together, and when labels are required but missing.
     """
 
     def __init__(
@@ -56,7 +56,7 @@ class DomainStream:
             block_shards=block_shards,
         )
         per_stream = self._order.batch_per_stream
-        # every stream's block and the one it is leaving, or has threads ahead in
+        # for every stream its current block, and the block before or after it, which other threads may be reading
         capacity = max(16, 2 * len(self._streams) * block_shards)
         self._shards = OpenShards(manifest, domain, split, store, labelled=labelled, capacity=capacity)
         self._store = store
@@ -75,18 +75,18 @@ class DomainStream:
         self.slots = np.arange(self._streams.start * per_stream, self._streams.stop * per_stream, dtype=np.int64)
 
     def epoch(self, step: int) -> float:
-        """Passes over the domain before global batch `step`, over all ranks."""
+        """Return the passes over the domain before global batch `step`, over all ranks."""
         return self._order.epoch(step)
 
     def keys(self, step: int) -> list[str]:
-        """The keys of this rank's samples of global batch `step`, before any substitution; [b]."""
+        """Return the keys [b] of this rank's samples of global batch `step`, before any substitution."""
         shards, samples = self._order.batch(step, self._streams)
         return [self._shards[shard].key(i) for shard, i in zip(shards.tolist(), samples.tolist())]
 
     def fill(self, step: int, images: np.ndarray, labels: np.ndarray) -> int:
         """Decode this rank's samples of global batch `step` into uint8 [b, H, W, 3] and int64 [b].
 
-        Returns how many images were skipped. Raises JobError naming the shard and the key of what cannot be read.
+        Returns how many images were skipped. Raises JobError, naming shard and key, when a sample cannot be read.
         """
         if self._store.remote:
             self._announce(step)
@@ -99,7 +99,7 @@ class DomainStream:
         return sum(self._decode(step, row, numbers[row], places[row], images[row], labels) for row in missing)
 
     def _decode(self, step: int, row: int, number: int, i: int, image: np.ndarray, labels: np.ndarray) -> int:
-        """Decode sample i of a shard for a row, and keep it. Returns 1 where another one had to take its place."""
+        """Decode sample i of a shard into a row, and keep it. Returns 1 when another sample replaced it, else 0."""
         shard, substituted = self._shards.open.get(number) or self._shards[number], 0
         try:
             decode_into(shard.jpeg(i), image)
@@ -114,7 +114,7 @@ class DomainStream:
     def _substitute(
         self, step: int, row: int, image: np.ndarray, bad: Shard, i: int, error: ValueError
     ) -> tuple[Shard, int]:
-        """Put the next sample of the block that can be decoded into `image`; returns where it was found."""
+        """Decode the next readable sample of the block into `image`; return its shard and its index there."""
         problem = f"shard {bad.path}: {bad.key(i)} cannot be decoded ({error})"
         if self._max_skipped == 0:
             raise JobError(f"{problem}: write the shards again, or set data.on_bad_image=skip")
@@ -134,7 +134,7 @@ class DomainStream:
         raise JobError(f"{problem}, nor can any other image of its block: write the shards again")
 
     def _announce(self, step: int) -> None:
-        """Tell the store which shards are needed now, and then which next, whenever a stream enters a block."""
+        """Prefetch the shards of the current block, then those of the next one, whenever a stream enters a block."""
         now, later = [], []
         for stream in self._streams:
             position = step * self._order.batch_per_stream

@@ -1,4 +1,4 @@
-"""The shards of one split that a rank has open."""
+"""Keep the shards of one split open that a rank reads."""
 
 import errno
 import logging
@@ -14,18 +14,18 @@ from job.shards.reading.shard_file import Identity, ShardFile
 from job.shards.reading.tar_index import Shard, ShardIndex, open_file, read_index
 from job.system.errors import JobError
 
-_ATTEMPTS = 3  # to open a shard of the cache, from which other ranks may throw it out at any time
+_ATTEMPTS = 3  # to open a cached shard, which other ranks may evict at any time
 
 log = logging.getLogger(__name__)
 
 
 class OpenShards:
-    """Shards by their place in the manifest, opened when first asked for; safe to use from several threads.
+    """Shards by their number in the manifest, opened on first use; safe to use from several threads.
 
-    At most `capacity` stay open, and fewer where the system allows few open files. What the headers say is kept for
-    good (14 bytes an image), so that the next pass does not look again. Without `labelled`, labels are not read even
-    where there are some (docs/pitfalls.md). With it every sample must have a label, or, with `partly`, one of them: the
-    label of the others is -1. The store decides whether a shard's sha256 is checked on first use.
+    At most `capacity` stay open, fewer if the system limits open files. The index of a shard is kept after it is closed
+    (14 bytes an image), so that the next pass does not read the headers again. Without `labelled`, labels are not read
+    even if the shards have them (docs/pitfalls.md). With it every sample must have a label or, with `partly`, at least
+    one sample: the label of the others is -1. The store decides whether a shard's sha256 is checked on first use.
     """
 
     def __init__(
@@ -49,7 +49,7 @@ class OpenShards:
         self._classes = len(manifest.class_names) if labelled else None
         self._store = store
         self._capacity = min(capacity, _most_open())
-        self.open: dict[int, Shard] = {}  # to look into on the way that every image takes; ask [number] for others
+        self.open: dict[int, Shard] = {}  # a fast look-up for every image; [number] also opens closed shards
         self._indexes: dict[int, tuple[Identity, ShardIndex]] = {}
         self._lock = threading.Lock()
         self._opening: dict[int, threading.Lock] = {}
@@ -58,13 +58,13 @@ class OpenShards:
         return self.open.get(number) or self._open(number)
 
     def open_all(self, numbers: Iterable[int]) -> None:
-        """Open shards together with the other threads that need them: none waits while another shard is left to open.
+        """Open shards together with other threads that need them: no thread waits while there are shards to open.
 
-        A run that starts or resumes has to read one block of shards for each stream whole, which takes all its threads.
+        A run that starts or resumes must read one whole block of shards for each stream; all its threads share that.
         """
         closed = [number for number in dict.fromkeys(numbers) if number not in self.open]
         if len(closed) > self._capacity:
-            return  # the first would be closed again before they are used
+            return  # the first ones would be closed again before their use
         for number in closed:
             if (opening := self._lock_of(number)).acquire(blocking=False):
                 try:
@@ -73,7 +73,7 @@ class OpenShards:
                     opening.release()
 
     def _open(self, number: int) -> Shard:
-        with self._lock_of(number):  # one thread opens it, the others wait for that one only
+        with self._lock_of(number):  # one thread opens the shard, others that need it wait
             return self._open_locked(number)
 
     def _lock_of(self, number: int) -> threading.Lock:
@@ -90,7 +90,7 @@ class OpenShards:
         return shard
 
     def _find(self, number: int) -> Shard:
-        """Open a shard, and fetch a remote one again where its cached copy is damaged or has gone."""
+        """Open a shard; fetch a remote one again if its cached copy is damaged or was deleted."""
         info, fetched_again = self.infos[number], False
         for _ in range(_ATTEMPTS):
             path = self._store.open(info)
@@ -111,7 +111,7 @@ class OpenShards:
         )
 
     def _read(self, number: int, path: Path) -> Shard:
-        """The shard at a path. What is known of it is read again, and verified, only when the file has changed."""
+        """Return the shard at a path. Its index is read again, and verified, only when the file has changed."""
         info = self.infos[number]
         file = self._open_file(path, info)
         known = self._indexes.get(number)
@@ -137,11 +137,11 @@ class OpenShards:
 
     def _keep(self, count: int) -> None:
         while len(self.open) > count:
-            # blocks follow one another, so the one opened first is done with first
+            # blocks are read in order, so the shard opened first is finished first
             del self.open[next(iter(self.open))]
 
 
 def _most_open() -> int:
-    """How many shards of one split may be open: a quarter of the files that this process may have open."""
+    """Return how many shards of one split may be open: a quarter of this process's limit on open files."""
     limit = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
     return sys.maxsize if limit == resource.RLIM_INFINITY else max(1, limit // 4)

@@ -1,9 +1,9 @@
-"""Which samples make up global batch t: a pure function of (seed, step), the same on any number of ranks.
+"""Compute the samples of global batch t: a pure function of (seed, step), equal on any number of ranks.
 
-The shards of a domain are dealt once to S canonical streams. A stream passes over its shards again and again; each
-pass has a new order of shards, cut into blocks of `block_shards`, and the samples of a block are shuffled among
-themselves. Global batch t takes the samples [t b, (t + 1) b) of every stream, b = B / S. Ranks share out whole
-streams, so a shard is read by one rank, and nothing is replayed to resume: a position is found by counting.
+The shards of a domain are dealt once to S canonical streams. A stream makes pass after pass over its shards; each pass
+has a new order of shards, cut into blocks of `block_shards`, and the samples of a block are shuffled among themselves.
+Global batch t takes the samples [t b, (t + 1) b) of every stream, b = B / S. Each rank serves whole streams, so a shard
+is read by one rank only. Resuming replays nothing: a position is computed by counting.
 """
 
 import heapq
@@ -23,7 +23,7 @@ Value = TypeVar("Value")
 
 
 def rank_streams(streams: int, rank: int, world_size: int) -> range:
-    """The streams that `rank` serves: an equal, contiguous share.
+    """Return the streams that `rank` serves: an equal, contiguous share.
 
     Raises JobError when there are more ranks than streams, or the streams cannot be shared out equally.
     """
@@ -43,7 +43,7 @@ def rank_streams(streams: int, rank: int, world_size: int) -> range:
 
 
 def batch_per_stream(global_batch_size: int, streams: int) -> int:
-    """b = B / S. Raises JobError when the global batch cannot take equally from every stream."""
+    """Return b = B / S. Raises JobError when the global batch cannot take equally from every stream."""
     if streams < 1:
         raise JobError(f"data.streams is {streams}: it must be 1 or more")
     if global_batch_size < 1 or global_batch_size % streams:
@@ -55,7 +55,7 @@ def batch_per_stream(global_batch_size: int, streams: int) -> int:
 
 
 def check_streams(domain: str, shards: int, streams: int) -> None:
-    """Raise JobError unless every stream of a domain can have a shard of its own."""
+    """Raise JobError when a domain has fewer shards than streams: every stream needs its own shard."""
     if shards < streams:
         raise JobError(
             f"{domain} has {shards} shards but data.streams is {streams}, and every stream needs a shard of "
@@ -67,8 +67,8 @@ def check_streams(domain: str, shards: int, streams: int) -> None:
 def deal(counts: Sequence[int], streams: int, key: int) -> list[np.ndarray]:
     """Deal shards of `counts` samples to streams so that every stream gets nearly equally many samples.
 
-    Returns, for each stream, the int64 indices of its shards. Larger shards first, each to the lightest stream; which
-    of the equal ones comes first is drawn from `key`.
+    Returns, for each stream, the int64 indices of its shards. Larger shards are dealt first, each to the stream with
+    the fewest samples; the order of shards of equal size is drawn from `key`.
     """
     shuffled = permutation(key, len(counts))
     by_size = shuffled[np.argsort(-np.asarray(counts)[shuffled], kind="stable")]
@@ -84,8 +84,8 @@ def deal(counts: Sequence[int], streams: int, key: int) -> list[np.ndarray]:
 class DomainOrder:
     """The order of one domain's samples.
 
-    `counts` are the samples of each shard. A sample is named by (shard, index within the shard). Safe to call from
-    several threads. Raises JobError when the numbers cannot work, saying which would.
+    `counts` are the samples of each shard. A sample is identified by (shard, index within the shard). Safe to call from
+    several threads. Raises JobError, with values that would work, when the settings do not fit together.
     """
 
     def __init__(
@@ -110,25 +110,25 @@ class DomainOrder:
         self._block_shards = block_shards
         self._shards = deal(counts, streams, self._key)
         self._stream_samples = [int(self._counts[shards].sum()) for shards in self._shards]
-        # A rank's threads work within a batch or two of each other: two blocks of each stream, and one to spare.
+        # A rank's threads are at most a batch or two apart: two blocks of each stream, and one in reserve.
         self._passes = _Recent(self._make_pass, 3 * streams)
         self._blocks = _Recent(self._make_block, 3 * streams)
-        # by stream: where the block used last begins, and what is in it; most batches are found here
+        # by stream: the start and the content of the block used last, which contains most batches
         self._latest = [(0, np.empty(0, np.int32), np.empty(0, np.int32))] * streams
 
     def batch(self, step: int, streams: range) -> tuple[np.ndarray, np.ndarray]:
-        """Shards and sample indices, int32 [len(streams) * b], of global batch `step`: stream by stream."""
+        """Return shards and sample indices, int32 [len(streams) * b], of global batch `step`: stream by stream."""
         b = self.batch_per_stream
         runs = [self.locate(stream, step * b, b) for stream in streams]
         return np.concatenate([shards for shards, _ in runs]), np.concatenate([samples for _, samples in runs])
 
     def shards(self, stream: int) -> list[int]:
-        """All shards of a stream."""
+        """Return all shards of a stream."""
         shards: list[int] = self._shards[stream].tolist()
         return shards
 
     def locate(self, stream: int, position: int, count: int = 1) -> tuple[np.ndarray, np.ndarray]:
-        """Shards and sample indices, int32 [count], at positions [position, position + count) of an infinite stream."""
+        """Return shards and sample indices, int32 [count], at [position, position + count) of an infinite stream."""
         found = self._locate_in_block(stream, position, count)
         while (done := len(found[0])) < count:
             following = self._locate_in_block(stream, position + done, count - done)
@@ -136,9 +136,9 @@ class DomainOrder:
         return found
 
     def substitutes(self, stream: int, position: int) -> Iterator[tuple[int, int]]:
-        """The samples after `position` in its block, then those before it: what to take when it cannot be decoded.
+        """Yield the replacements for a sample that cannot be decoded: those after it in its block, then those before.
 
-        Stays within the block, whose shards this rank has open anyway, and depends on nothing but the position.
+        They come from the same block, whose shards this rank has open anyway, and depend only on the position.
         """
         _, _, offset = self._find(stream, position)
         length = len(self._block_at(stream, position)[2])
@@ -147,18 +147,18 @@ class DomainOrder:
             yield int(shards[0]), int(samples[0])
 
     def block_shards_at(self, stream: int, position: int) -> tuple[tuple[int, int], list[int], list[int]]:
-        """(pass, block) of a position, the shards of that block, and the shards of the block after it."""
+        """Return (pass, block) of a position, the shards of that block, and the shards of the block after it."""
         epoch, block, offset = self._find(stream, position)
         members, _, shuffled = self._block_at(stream, position)
         following = self._block_at(stream, position - offset + len(shuffled))[0]
         return (epoch, block), members.tolist(), following.tolist()
 
     def epoch(self, step: int) -> float:
-        """Passes over the domain before global batch `step`: samples taken so far / samples there are."""
+        """Return the passes over the domain before global batch `step`: samples taken / samples of the domain."""
         return step * self._global_batch_size / self.samples
 
     def _locate_in_block(self, stream: int, position: int, count: int) -> tuple[np.ndarray, np.ndarray]:
-        """The same as far as the block of `position` goes."""
+        """Locate as `locate` does, but only up to the end of the block of `position`."""
         first, shards, samples = self._latest[stream]
         offset = position - first
         if not 0 <= offset < len(shards):
@@ -178,14 +178,14 @@ class DomainOrder:
         return self._blocks.get((stream, epoch, block))
 
     def _make_pass(self, name: tuple[int, int]) -> tuple[np.ndarray, list[int]]:
-        """The shards of a stream in the order of one pass, and the position within the pass where each block starts."""
+        """Compute the order of a stream's shards in one pass, and the position in the pass where each block starts."""
         stream, epoch = name
         shards = self._shards[stream][permutation(mix(self._key, "pass", stream, epoch), len(self._shards[stream]))]
         before = np.cumsum(self._counts[shards]) - self._counts[shards]
         return shards, before[:: self._block_shards].tolist()
 
     def _make_block(self, name: tuple[int, int, int]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """The shards of a block int64 [m]; of its samples, in their order, shards int32 [n] and indices int32 [n]."""
+        """Compute a block: its shards int64 [m]; for its samples, in order, shards int32 [n] and indices int32 [n]."""
         stream, epoch, block = name
         first = block * self._block_shards
         members = self._passes.get((stream, epoch))[0][first : first + self._block_shards]
@@ -197,7 +197,7 @@ class DomainOrder:
 
 
 class _Recent(Generic[Name, Value]):
-    """`make(name)`, remembered for the names used most recently. Safe to use from several threads."""
+    """A cache of `make(name)` for the most recently used names. Safe to use from several threads."""
 
     def __init__(self, make: Callable[[Name], Value], capacity: int) -> None:
         self._make, self._capacity = make, capacity

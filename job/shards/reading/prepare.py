@@ -1,4 +1,4 @@
-"""From a batch of bytes to network input, in the two places where the work is cheapest."""
+"""Convert a batch of bytes to network input, in the two places where the work is cheapest."""
 
 import dataclasses
 from collections.abc import Callable, Sequence
@@ -13,10 +13,10 @@ from job.shards.reading.batch_loader import Batch
 
 @dataclass(frozen=True)
 class Preparation:
-    """Augments and normalises batches of `blocks` domains; `views` of 2 adds the last one's rows again, drawn anew.
+    """Augments and normalises batches of `blocks` domains; `views` of 2 adds the last one's rows with other draws.
 
-    On a CPU the pixels are moved by the thread that filled the batch (`on_host`, for the BatchLoader), while the
-    network is busy with the one before; on a GPU everything happens there.
+    On a CPU the thread that filled the batch applies the geometry (`on_host`, for the BatchLoader), while the network
+    computes the batch before; on a GPU everything is done there.
     """
 
     augmentation: Augment
@@ -29,11 +29,11 @@ class Preparation:
 
     @property
     def on_host(self) -> Callable[[Batch], Batch] | None:
-        """What the loader's threads have to do to a batch, or None."""
+        """The function that the loader's threads apply to a batch, or None."""
         return self._place if self.device.type == "cpu" else None
 
     def __call__(self, batch: Batch) -> torch.Tensor:
-        """float32 [n, 3, S, S], n counting the further views, which follow after all other rows."""
+        """Return float32 [n, 3, S, S]; n includes the rows of the second view, which follow all other rows."""
         placed = batch if self.on_host else self._place(batch)
         return colour(placed.images, placed.draws, self.augmentation, self.mean, self.std, self.channels_last)
 
@@ -45,5 +45,5 @@ class Preparation:
         if self.views == 1:
             return images, draws
         target = len(images) - len(images) // self.blocks
-        # the second view takes the draws that the first leaves over
+        # the second view uses the draws that the first does not use
         return torch.cat([images, images[target:]]), torch.cat([draws, draws[target:].roll(DRAWN, 1)])

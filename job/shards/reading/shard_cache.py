@@ -1,8 +1,8 @@
-"""Where a rank finds a shard: in place, or in a local cache of remote ones.
+"""Provide the local path of a shard: its own path, or that of a copy in a local cache of remote shards.
 
-A cached file is named by the sha256 of its whole URL and then its base name, because base names repeat
-(docs/pitfalls.md). It appears under that name only once its bytes and sha256 are the manifest's, so ranks of one node
-may share the folder without locks: at worst two of them fetch the same shard.
+The name of a cached file is the sha256 of its whole URL and then its base name, because base names repeat
+(docs/pitfalls.md). A file gets that name only when its size and sha256 are the manifest's, so ranks of one node may
+share the folder without locks: at worst two of them fetch the same shard.
 """
 
 import contextlib
@@ -26,17 +26,17 @@ from job.system.text import shortened
 
 CACHE = "~/.cache/job/shards"
 _RETRY_SECONDS = 1.0  # doubled after every attempt
-_STALE_SECONDS = 24 * 3600.0  # a partial file this old was left by a process that was killed
+_STALE_SECONDS = 24 * 3600.0  # a partial file of this age was left by a killed process
 
 log = logging.getLogger(__name__)
 
 
 class ShardStore:
-    """Gives the local path of a shard below `base`, a folder or a URL.
+    """Provides the local path of each shard below `base`, a folder or a URL.
 
-    `cache_dir` is where remote shards are kept (CACHE unless given), at most `max_bytes` of them when that is given:
-    those used longest ago go first. With `verify`, a shard's sha256 is checked when it is first opened: the store notes
-    which were, for everything that reads through it. Safe to use from several threads.
+    Remote shards are kept in `cache_dir` (default: CACHE), at most `max_bytes` of them if that is given: the least
+    recently used are deleted first. With `verify`, a shard's sha256 is checked when it is first opened: the store
+    records the checked files, for all its readers. Safe to use from several threads.
     """
 
     def __init__(
@@ -52,7 +52,7 @@ class ShardStore:
         self.base = str(base).removesuffix("/manifest.json").rstrip("/")
         self.remote = is_remote(self.base)
         self._verify = verify
-        self._verified: dict[str, Identity] = {}  # by the path in the manifest: the file that was read whole
+        self._verified: dict[str, Identity] = {}  # by the path in the manifest: the file that was checked
         self._attempts = attempts
         self._max_bytes = max_bytes
         if not self.remote:
@@ -70,7 +70,7 @@ class ShardStore:
         self._pool = ThreadPoolExecutor(2, thread_name_prefix="shard-fetch")
 
     def open(self, info: ShardInfo) -> Path:
-        """The local path of a shard, fetched if need be. Raises JobError when it cannot be had whole."""
+        """Return the local path of a shard; fetch it if necessary. Raises JobError when it cannot be fetched whole."""
         if not self.remote:
             return Path(self.base, info.path)
         path = self._cached_path(info)
@@ -80,7 +80,7 @@ class ShardStore:
         return path
 
     def prefetch(self, infos: Iterable[ShardInfo]) -> None:
-        """Start to fetch shards that will be needed, in the background. Does nothing for local ones."""
+        """Start to fetch shards in the background. Does nothing for local ones."""
         if self.remote:
             for info in infos:
                 path = self._cached_path(info)
@@ -88,34 +88,35 @@ class ShardStore:
                     self._fetch_once(info, path)
 
     def is_verified(self, info: ShardInfo, identity: Identity) -> bool:
-        """Whether a shard's sha256 need not be checked: it was, of just this file, or never is."""
+        """Return whether a shard's sha256 need not be checked: this very file was checked, or checks are off."""
         return not self._verify or self._verified.get(info.path) == identity
 
     def mark_verified(self, info: ShardInfo, identity: Identity) -> None:
-        """Note that a file's sha256 is the manifest's."""
+        """Record that a file's sha256 is the manifest's."""
         self._verified[info.path] = identity
 
     def discard(self, info: ShardInfo) -> None:
-        """Forget what is cached of a remote shard, so that it is fetched again when it is asked for."""
-        with contextlib.suppress(OSError):  # not ours to delete
+        """Delete the cached copy of a remote shard, so that the next use fetches it again."""
+        with contextlib.suppress(OSError):  # the file may belong to another user
             self._cached_path(info).unlink(missing_ok=True)
 
     def close(self) -> None:
-        """Give up whatever is being fetched. Can be called twice."""
+        """Cancel all downloads. Can be called twice."""
         if self.remote:
             self._closed.set()
             self._pool.shutdown(wait=False, cancel_futures=True)
 
     def _cached_path(self, info: ShardInfo) -> Path:
         name = Path(info.path).name
-        # the content too: the same URL may later hold other shards, and ranks may still read the old ones
+        # the key includes the content: the shard at a URL may be replaced while ranks still read the old one
         key = hashlib.sha256(f"{self.base}/{info.path}\n{info.sha256}".encode()).hexdigest()
         return self._folder / f"{key[:32]}-{name}"
 
     def _use(self, path: Path) -> bool:
-        """Whether the file is there; notes that it was used, where that is allowed.
+        """Return whether the file exists, and record its use if permissions allow.
 
-        In the time of the last access: the time of the last change shows whether a verified file is still the same.
+        The use is recorded as the time of the last access; the time of the last change must stay, because it shows
+        whether a verified file is unchanged.
         """
         with contextlib.suppress(OSError):
             os.utime(path, ns=(time.time_ns(), os.stat(path).st_mtime_ns))
@@ -131,7 +132,7 @@ class ShardStore:
 
     def _fetch(self, info: ShardInfo, path: Path) -> None:
         try:
-            if self._use(path):  # somebody was quicker
+            if self._use(path):  # another rank has fetched it meanwhile
                 return
             for attempt in range(1, self._attempts + 1):
                 try:
@@ -153,12 +154,12 @@ class ShardStore:
                 self._fetching.pop(path, None)
 
     def _download(self, info: ShardInfo, path: Path) -> None:
-        """Fetch a shard once. Raises RemoteError or OSError when it does not come whole, JobError for a full disk."""
+        """Fetch a shard, without retry. Raises RemoteError or OSError when that fails, JobError for a full disk."""
         digest, size = hashlib.sha256(), 0
         with self._writing():
             descriptor, partial = tempfile.mkstemp(prefix="partial-", suffix=path.name[-40:], dir=self._folder)
         try:
-            # unbuffered: the rest of a buffer would be written at the end, where a full disk looks like a bad address
+            # Unbuffered: closing would write the rest of a buffer, and a full disk there would look like a bad address.
             with os.fdopen(descriptor, "wb", buffering=0) as file:
                 for chunk in read_remote(url_of(self.base, info.path), info.bytes, self._closed):
                     digest.update(chunk)
@@ -180,7 +181,7 @@ class ShardStore:
         return writing(f"to the cache {self._folder}", "make room, or set data.cache_gib or another data.cache_dir")
 
     def _evict(self, keep: Path) -> None:
-        """Delete the files used longest ago until the rest fits. A shard that is open stays readable."""
+        """Delete the least recently used files until the rest fits. A shard that is open stays readable."""
         if self._max_bytes is None:
             return
         files = []

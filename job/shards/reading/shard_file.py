@@ -1,7 +1,7 @@
-"""A shard that is read by position: from several threads at a time, and without a crash where the file fails.
+"""Read a shard by position: from several threads at a time, and without a crash when the file cannot be read.
 
-Not a memory map: where a mapped file was cut short, or its disk or server fails, the process is killed by SIGBUS in
-the middle of whatever touches the page. A read returns an error, which names the shard.
+Not a memory map: when a mapped file is truncated, or its disk or server fails, SIGBUS kills the process at its next
+access to the page. A failed read raises an error that names the shard.
 """
 
 import os
@@ -14,7 +14,7 @@ from job.system.files import open_regular
 
 
 class Identity(NamedTuple):
-    """What changes when a file is replaced or written to: inode, size in bytes, time of the last change in ns."""
+    """Identifies the content of a file, until it is replaced or changed: inode, size in bytes, last change in ns."""
 
     inode: int
     size: int
@@ -22,9 +22,9 @@ class Identity(NamedTuple):
 
 
 class ShardFile:
-    """A shard, open until nothing refers to it any more; it can be read to its end also after it was deleted.
+    """A shard, open as long as it is referenced; it stays readable after the file is deleted.
 
-    Raises OSError where it cannot be opened or is no regular file.
+    Raises OSError when the file cannot be opened or is not a regular file.
     """
 
     __slots__ = ("_descriptor", "identity", "path")
@@ -38,12 +38,12 @@ class ShardFile:
         self.identity = Identity(status.st_ino, status.st_size, status.st_mtime_ns)
 
     def __del__(self) -> None:
-        # not an explicit close: a thread that still reads would get the bytes of the next file under this number
+        # no explicit close: a thread that still reads would get the bytes of the next file with this descriptor
         if self._descriptor >= 0:
             os.close(self._descriptor)
 
     def read(self, offset: int, size: int) -> bytes:
-        """The bytes [offset, offset + size). Raises JobError where they cannot be read or are not there."""
+        """Return the bytes [offset, offset + size). Raises JobError when they cannot be read or are past the end."""
         try:
             content = os.pread(self._descriptor, size, offset)
         except OSError as error:
@@ -53,7 +53,7 @@ class ShardFile:
         return content
 
     def read_into(self, buffer: memoryview, offset: int) -> None:
-        """Fill a writable buffer with the bytes from `offset` on. Raises JobError as `read` does."""
+        """Fill a writable buffer with the bytes from `offset`. Raises JobError as `read` does."""
         while buffer:
             try:
                 got = os.preadv(self._descriptor, [buffer], offset)
@@ -64,7 +64,7 @@ class ShardFile:
             buffer, offset = buffer[got:], offset + got
 
     def stream(self) -> BinaryIO:
-        """The file from its beginning, for readers that want a stream; one at a time."""
+        """Return the file as a stream from its beginning; use only one at a time."""
         stream = os.fdopen(os.dup(self._descriptor), "rb")
         stream.seek(0)
         return stream

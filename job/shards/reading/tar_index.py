@@ -1,4 +1,4 @@
-"""What is in a shard: where each image lies, what its label is, what it is called."""
+"""Index a shard: the position, label and name of each image."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -18,21 +18,21 @@ _MOST_BYTES = 2**31 - 1  # of an image
 
 @dataclass(frozen=True, slots=True)
 class ShardIndex:
-    """Where the images of a shard lie: offsets int64 [n] and sizes int32 [n] in bytes, labels int16 [n].
+    """The images of a shard: offsets int64 [n] and sizes int32 [n] in bytes, labels int16 [n].
 
-    A label is -1 where a sample has none, and everywhere unless labels were asked for: then the .cls members are not
-    even looked at.
+    The label of a sample without one is -1. Unless labels were requested, all labels are -1 and the .cls members are
+    not read.
     """
 
     offsets: np.ndarray
     sizes: np.ndarray
     labels: np.ndarray
-    names: np.ndarray | None  # of the image members, bytes [n]; None where the header before the image has it whole
+    names: np.ndarray | None  # of the image members, bytes [n]; None if the header before each image has the whole name
 
 
 @dataclass(frozen=True, slots=True)
 class Shard:
-    """An open shard and what is in it; it can be read also after its file was deleted."""
+    """An open shard and its index; it stays readable after its file is deleted."""
 
     file: ShardFile
     index: ShardIndex
@@ -42,38 +42,38 @@ class Shard:
         return self.file.path
 
     def jpeg(self, i: int) -> bytes:
-        """The bytes of image i. Raises JobError where they cannot be read."""
+        """Return the bytes of image i. Raises JobError when they cannot be read."""
         return self.file.read(self.index.offsets.item(i), self.index.sizes.item(i))
 
     def key(self, i: int) -> str:
-        """The WebDataset key of image i, read when it is asked for: hardly anybody does."""
+        """Return the WebDataset key of image i; it is read on demand because it is rarely needed."""
         if self.index.names is not None:
             return _key(self.index.names[i])
         return _key(self.file.read(self.index.offsets.item(i) - BLOCK, NAME).rstrip(b"\0"))
 
 
 def open_shard(path: Path, info: ShardInfo, classes: int | None, verify: bool = False) -> Shard:
-    """Open a shard and find its images; see `open_file` and `read_index`."""
+    """Open a shard and index its images; see `open_file` and `read_index`."""
     file = open_file(path, info)
     return Shard(file, read_index(file, info, classes, verify))
 
 
 def open_file(path: Path, info: ShardInfo) -> ShardFile:
-    """Open the file of a shard. Raises JobError when it is missing, no regular file, or not of the manifest's size.
+    """Open the file of a shard. Raises JobError when it is missing, not a regular file, or not of the manifest's size.
 
     Raises OSError when this process has too many files open.
     """
     check_size(path, info)
     file = ShardFile(path)
-    if file.identity.size != info.bytes:  # replaced in between
+    if file.identity.size != info.bytes:  # replaced between the check and the opening
         check_size(path, info)
     return file
 
 
 def read_index(file: ShardFile, info: ShardInfo, classes: int | None, verify: bool = False) -> ShardIndex:
-    """Find the images of a shard, and with `verify` compare its sha256 with the manifest's on the way.
+    """Index the images of a shard; with `verify`, compare its sha256 with the manifest's in the same pass.
 
-    `classes` is the number of classes where labels are to be read, or None where they must not be. Raises JobError,
+    `classes` is the number of classes if labels are to be read, or None if they must not be read. Raises JobError,
     naming the shard, when its sha256, number of images or class counts are not the manifest's, it is damaged, or a
     label is missing or out of range.
     """
@@ -97,12 +97,12 @@ def read_index(file: ShardFile, info: ShardInfo, classes: int | None, verify: bo
 
 
 def member_names(shard: Shard) -> list[str]:
-    """Every member of a shard, images or not."""
+    """Return the names of all members of a shard, images or not."""
     return [name.decode("utf-8", "replace") for name in scan(shard.file).names.tolist()]
 
 
 def members(shard: Shard) -> Iterator[tuple[str, bytes]]:
-    """Name and content of every member that is not an image."""
+    """Yield name and content of every member that is not an image."""
     found = scan(shard.file)
     for name, start, size in zip(found.names.tolist(), found.offsets.tolist(), found.sizes.tolist()):
         if not name.lower().endswith(_IMAGES):
@@ -110,9 +110,9 @@ def members(shard: Shard) -> Iterator[tuple[str, bytes]]:
 
 
 def _labels(path: Path, members: Members, images: np.ndarray, classes: int, whole: bool) -> np.ndarray:
-    """The labels int16 [n] of the images: the .cls member has the image's name up to the first dot.
+    """Read the labels int16 [n] of the images: the .cls member has the image's name up to the first dot.
 
-    `whole` says that every image must have one.
+    With `whole`, every image must have a label.
     """
     texts = {
         _stem(members.names[i]): members.starts[i, : members.sizes[i]].tobytes()
@@ -144,7 +144,7 @@ def _check_counts(path: Path, labels: np.ndarray, info: ShardInfo, classes: int)
 
 
 def _stem(name: bytes) -> bytes:
-    """WebDataset's key of a member: its path up to the first dot of the file name."""
+    """Return WebDataset's key of a member: its path up to the first dot of the file name."""
     dot = name.find(b".", name.rfind(b"/") + 1)
     return name if dot < 0 else name[:dot]
 

@@ -1,8 +1,8 @@
-"""One pass over a tar: its sha256, and where every member lies.
+"""Read a tar in one pass: compute its sha256 and locate every member.
 
-The headers of a plain tar are found block by block: every header starts on a multiple of 512 bytes and says "ustar",
-and the sizes must lead from each to the next without a gap. A tar of any other kind (long names, global headers) goes
-through the standard library, at 30 times the cost.
+The headers of a plain tar are located block by block: every header starts at a multiple of 512 bytes and contains
+"ustar", and the sizes must lead from each header to the next without a gap. A tar of any other kind (long names, global
+headers) is read by the standard library, which takes 30 times as long.
 """
 
 import hashlib
@@ -16,27 +16,27 @@ from job.shards.reading.shard_file import ShardFile
 from job.system.errors import JobError, first_line
 
 BLOCK = 512
-NAME = 100  # bytes of a header that hold the name
+NAME = 100  # bytes of the name in a header
 SHORT = 32  # bytes of a member's content that are kept: enough for a label
-_CHUNK = 2048  # blocks that are read, hashed and searched at a time: 1 MiB, which stays in the processor's cache
+_CHUNK = 2048  # blocks that are read, hashed and searched at a time: 1 MiB, which fits in the processor's cache
 _USTAR = np.uint64(int.from_bytes(b"ustar", "little"))
 _FIVE_BYTES = np.uint64(0xFFFFFFFFFF)
 
 
 class Members(NamedTuple):
-    """The ordinary files of a tar, in their order: n of them."""
+    """The n ordinary files of a tar, in their order."""
 
     names: np.ndarray  # bytes [n]
     offsets: np.ndarray  # int64 [n], of the content, in bytes
     sizes: np.ndarray  # int64 [n], bytes
-    starts: np.ndarray  # uint8 [n, 32]: how the content begins; what follows it where it is shorter
-    plain: bool  # whether each name stands whole in the header right before the content
+    starts: np.ndarray  # uint8 [n, 32]: the first bytes from the start of the content, also past its end
+    plain: bool  # whether the header right before the content has the whole name
 
 
 def scan(file: ShardFile, sha256: str | None = None) -> Members:
     """Read a tar once and list its members.
 
-    Raises JobError when it cannot be read, its sha256 is not the given one, or it is damaged.
+    Raises JobError when it cannot be read, its sha256 is not `sha256` (if given), or it is damaged.
     """
     digest = None if sha256 is None else hashlib.sha256()
     headers, starts = _read_headers(file, digest)
@@ -48,7 +48,7 @@ def scan(file: ShardFile, sha256: str | None = None) -> Members:
 
 
 class _Headers(NamedTuple):
-    """What may be headers: the numbers of their blocks int64 [n], and the fields that matter."""
+    """Blocks that may be headers: their numbers int64 [n], and the relevant fields."""
 
     blocks: np.ndarray
     names: np.ndarray  # uint8 [n, 100]
@@ -58,11 +58,11 @@ class _Headers(NamedTuple):
 
 
 def _read_headers(file: ShardFile, digest: Any) -> tuple[_Headers, np.ndarray]:
-    """Blocks that say "ustar", and the first bytes uint8 [n, 32] of the blocks that follow them."""
+    """Return the blocks that contain "ustar", and the first bytes uint8 [n, 32] of the blocks that follow them."""
     size = file.identity.size
     rows = min(_CHUNK, -(-size // BLOCK))
-    # One block more than is read: the last one of each chunk waits for the next, to see what follows it.
-    # And one that is never filled, which "follows" the last of the file.
+    # One extra block: the last one of each chunk is searched with the next chunk, when the block after it is known.
+    # And one block that stays zero, as the block after the last one of the file.
     buffer = np.zeros((rows + 2, BLOCK), np.uint8)
     bytes_of = memoryview(buffer.data).cast("B")
     magic = np.ndarray((rows + 1,), "<u8", buffer, 257, (BLOCK,))
@@ -92,16 +92,16 @@ def _nothing() -> list[np.ndarray]:
 
 
 def _plain_members(file: ShardFile, headers: _Headers, starts: np.ndarray) -> Members | None:
-    """The members of a tar that are all plain files, or None if there is anything else in it."""
+    """Return the members of a tar if all are plain files, otherwise None."""
     count = len(headers.blocks)
     digits = headers.digits.astype(np.int64) - ord("0")
     kinds = headers.kinds
-    special = (kinds != 0) & (kinds != ord("0")) | (headers.prefixes != 0)  # no ordinary file, or a name in two parts
+    special = (kinds != 0) & (kinds != ord("0")) | (headers.prefixes != 0)  # not a plain file, or a name in two parts
     if count == 0 or digits.min() < 0 or digits.max() > 7 or special.any():
         return None
     sizes = digits @ (8 ** np.arange(10, -1, -1))
     following = headers.blocks + 1 + -(-sizes // BLOCK)
-    # an image may hold "ustar" by chance, and a cut archive lacks a part: then the chain breaks
+    # the chain is broken if a block of an image contains "ustar", or if the archive was truncated
     if headers.blocks[0] != 0 or (following[:-1] != headers.blocks[1:]).any():
         return None
     if following[-1] > file.identity.size // BLOCK or not _empty_from(file, int(following[-1]) * BLOCK):
@@ -111,7 +111,7 @@ def _plain_members(file: ShardFile, headers: _Headers, starts: np.ndarray) -> Me
 
 
 def _empty_from(file: ShardFile, offset: int) -> bool:
-    """Whether nothing but zeros follows, as at the end of every tar."""
+    """Return whether all bytes from `offset` are zero, as at the end of every tar."""
     while offset < file.identity.size:
         length = min(_CHUNK * BLOCK, file.identity.size - offset)
         if any(file.read(offset, length)):
@@ -121,7 +121,7 @@ def _empty_from(file: ShardFile, offset: int) -> bool:
 
 
 def _any_members(file: ShardFile) -> Members:
-    """The members of any tar. Raises JobError when it is damaged."""
+    """Return the members of a tar of any kind. Raises JobError when it is damaged."""
     try:
         with file.stream() as stream, tarfile.open(fileobj=stream, mode="r:") as tar:
             members = [member for member in tar.getmembers() if member.isfile()]

@@ -1,4 +1,4 @@
-"""Every sample of a split exactly once, over all ranks: what exact evaluation reads."""
+"""Read every sample of a split exactly once, over all ranks, for exact evaluation."""
 
 from collections import deque
 from collections.abc import Iterator
@@ -27,11 +27,11 @@ def read_split(
     batch_size: int = 256,
     threads: int = 2,
 ) -> Iterator[Rows]:
-    """Yields (images uint8 [b, H, W, 3], labels int64 [b], keys [b]) of the rank's share, in the shards' order.
+    """Yield (images uint8 [b, H, W, 3], labels int64 [b], keys [b]) of the rank's share, in the order of the shards.
 
-    Of N samples rank r of W reads those from N r // W up to N (r + 1) // W, so the shares differ by one at most and may
-    be empty. The label of a sample that has none is -1, without `labelled` that of every one. Raises JobError at once
-    where no sample has a label that is asked for, and later for an image that cannot be decoded: nothing is skipped.
+    Of N samples, rank r of W reads those in [N r // W, N (r + 1) // W), so the shares differ by one at most and may be
+    empty. The label of a sample without one is -1; without `labelled`, every label is -1. Raises JobError at once when
+    labels are requested and no sample has one, and later for an image that cannot be decoded: nothing is skipped.
     """
     shards = OpenShards(manifest, domain, split, store, labelled=labelled, capacity=2 * threads + 2, partly=True)
     ends = np.cumsum([info.samples for info in shards.infos])
@@ -60,7 +60,7 @@ def _batches(
 
 
 def _read(shards: OpenShards, ends: np.ndarray, start: int, stop: int, size: int) -> Rows:
-    """The samples [start, stop) of the split, counted over all its shards."""
+    """Read the samples [start, stop) of the split, counted over all its shards."""
     images = np.empty((stop - start, size, size, 3), np.uint8)
     labels = np.empty(stop - start, np.int64)
     keys = []
