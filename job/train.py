@@ -87,8 +87,9 @@ def _train(config: Config, manifest: Manifest, accelerator: Accelerator, folder:
         run = Run(config, accelerator, folder, learner, batches, evaluator, recorder, stop)
         with batches:
             finished = fit(run)
-        if finished and (tested := _test(run)):
-            chosen = folder.chosen()
+        chosen = folder.chosen() if finished else None
+        # None where the ranks agreed to stop meanwhile: the next start repeats the test
+        if chosen is not None and (tested := evaluator.test(chosen)):
             recorder.summarise(tested | {"selection/chosen_step": chosen.step, "selection/chosen_by": config.score})
             recorder.artifacts(chosen.path, chosen.meta, config.data.shards)
             log.info("finished; step %d, chosen by %s: %s", chosen.step, config.score, recorder.result(tested))
@@ -163,8 +164,3 @@ def _save(run: Run, done: int, metrics: dict[str, float], score: float | None, p
         run.recorder.alert(alerts.checkpoint_failed(str(error)))
         raise
     return time.perf_counter() - began
-
-
-def _test(run: Run) -> dict[str, float] | None:
-    """Test the chosen checkpoint. Returns None where the ranks agreed to stop meanwhile: the next start repeats it."""
-    return run.evaluator.test(run.folder.chosen())

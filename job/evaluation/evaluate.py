@@ -14,10 +14,8 @@ from job.evaluation.tally import Tally
 from job.methods.base import Method
 from job.shards.manifest import Manifest
 from job.shards.reading.shard_cache import ShardStore
-from job.shards.reading.whole_split import read_split
+from job.shards.reading.whole_split import Rows, read_split
 from job.system.progress import follow
-
-Rows = tuple[Tensor, Tensor, list[str]]  # images, labels, keys of a batch
 
 
 class EvaluationStopped(Exception):

@@ -7,6 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from job.config.objectives import AdversarialSettings
+from job.methods.terms import rise
 from job.models.gradient_reversal import reverse_gradient
 from job.models.heads import head
 
@@ -44,8 +45,7 @@ class Adversary(nn.Module):
         settings = self._settings
         if settings.lambda_schedule == "constant":
             return torch.full_like(progress, settings.lambda_max, dtype=torch.float32)
-        lambda_ = settings.lambda_max * (2 / (1 + torch.exp(-settings.gamma * progress)) - 1)
-        return lambda_.float()
+        return (settings.lambda_max * rise(progress, settings.gamma)).float()
 
     def rise(self, lambda_: Tensor) -> Tensor | float:
         """Rise from 0 to 1 as lambda does to lambda_max: a factor for further terms on the target."""

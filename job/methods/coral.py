@@ -7,7 +7,7 @@ from job.config.objectives import CORALSettings
 from job.methods.base import Losses, Method
 from job.methods.batch import TrainingBatch
 from job.methods.ranks import gather_rows
-from job.methods.terms import in_full_precision
+from job.methods.terms import in_full_precision, rise
 from job.vocabulary import SOURCE, TARGET
 
 
@@ -28,7 +28,7 @@ class CORAL(Method):
         classes, features = batch.split(output.class_logits), batch.split(output.features)
         on_classes = self.class_loss(classes[SOURCE], batch.labels)
         distance = coral_loss(gather_rows(features[SOURCE]), gather_rows(features[TARGET]))
-        rise = (2 / (1 + torch.exp(-10 * progress)) - 1).float() if self.settings.rises else 1.0
-        total = on_classes + self.settings.coral_weight * rise * distance
+        factor = rise(progress, gamma=10).float() if self.settings.rises else 1.0
+        total = on_classes + self.settings.coral_weight * factor * distance
         terms = {"train/class_loss": on_classes, "train/coral_loss": distance}
         return Losses(total, terms, self.seen(batch.labels, classes))

@@ -31,6 +31,11 @@ def _widen(value: Any) -> Any:
     return value.float() if is_half else value
 
 
+def rise(progress: Tensor, gamma: float) -> Tensor:
+    """Rise from 0 towards 1 with progress: ``2 / (1 + exp(-gamma p)) - 1`` (Ganin et al. 2016, sec. 5.2.2)."""
+    return 2 / (1 + torch.exp(-gamma * progress)) - 1
+
+
 @in_full_precision
 def class_loss(
     logits: Tensor, labels: Tensor, label_smoothing: float = 0.0, class_weights: Tensor | None = None

@@ -28,7 +28,7 @@ def due_after(done: int, settings: Train, stop: bool) -> Due:
     stop = stop and not last
     return Due(
         log=done % settings.log_every == 0 or last,
-        evaluate=(done % settings.eval_every == 0 or last) and not stop,
+        evaluate=evaluation_is_due(done, settings) and not stop,
         save=done % settings.checkpoint_every == 0 or last or stop,
         stop=stop,
     )
