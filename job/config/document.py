@@ -16,6 +16,7 @@ from pydantic.fields import FieldInfo
 
 from job.config.schema import Config
 from job.config.section import HARMLESS, models_in
+from job.config.terms import TERM_SETTINGS
 from job.system.files import write_atomically
 
 PAGE = Path(__file__).parents[2] / "docs" / "configuration.md"
@@ -38,7 +39,8 @@ _PLAIN = {int: "integer", float: "number", str: "text", bool: "true or false", t
 def page() -> str:
     """Return docs/configuration.md."""
     parts = [_HEAD, "## Top level\n", _table("", Config, False)]
-    for title, model, free in _sections(Config):
+    terms = ((f"objective.also, an entry with name: {name}", term, False) for name, term in TERM_SETTINGS.items())
+    for title, model, free in (*_sections(Config), *terms):
         prefix = title.split(",")[0] + "."
         parts += [f"## {title}\n", f"{_first(model)}\n", _table(prefix, model, free)]
     return "\n".join(parts)
@@ -49,7 +51,7 @@ def _sections(
 ) -> Iterator[tuple[str, type[BaseModel], bool]]:
     """Yield title and model of each section, and whether all its keys are free.
 
-    A union of models, of which `name` selects one, gives several.
+    A union of models, of which `name` selects one, gives several. Lists of sections are left out.
     """
     for name, field in model.model_fields.items():
         models = list(models_in(field.annotation))
@@ -58,6 +60,8 @@ def _sections(
             title = f"{prefix}{name}"
             if len(models) > 1:
                 title += f", with {name}.name={section.model_fields['name'].default}"
+            if get_origin(field.annotation) is tuple:
+                continue
             yield title, section, all_free
             yield from _sections(section, f"{prefix}{name}.", all_free)
 
@@ -69,7 +73,7 @@ def _first(model: type[BaseModel]) -> str:
 def _table(prefix: str, model: type[BaseModel], all_free: bool) -> str:
     rows = ["| key | value | default | |", "|---|---|---|---|"]
     for name, field in model.model_fields.items():
-        if any(models_in(field.annotation)):
+        if any(models_in(field.annotation)) and get_origin(field.annotation) is not tuple:
             continue
         free = "*free.* " if all_free or HARMLESS in field.metadata else ""
         text = " ".join((field.description or "").split())
@@ -87,6 +91,8 @@ def kind(annotation: Any, limits: Sequence[Any] = ()) -> str:
         return ", ".join(f"`{value}`" for value in arguments)
     if origin in (Union, types.UnionType):
         return ", or ".join(kind(each, limits if each is not type(None) else ()) for each in arguments)
+    if origin is tuple and any(models_in(annotation)):
+        return "list of sections, below"
     if origin is tuple and arguments[-1] is Ellipsis:
         return f"list of {kind(arguments[0]).replace('integer', 'integers', 1).replace('number', 'numbers', 1)}"
     if origin is tuple:

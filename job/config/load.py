@@ -4,6 +4,7 @@ Every mistake is reported in one line that names the file, the key and, for an u
 """
 
 import difflib
+import re
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,7 @@ from pydantic import BaseModel, ValidationError
 from job.config.objectives import SETTINGS, switch_method
 from job.config.schema import Config
 from job.config.section import models_in
+from job.config.terms import TERM_SETTINGS
 from job.config.yaml_text import LARGEST_FILE, annotation_of, parse_yaml
 from job.system.errors import JobError
 from job.system.secrets import find_secret
@@ -132,6 +134,8 @@ def _describe(error: ValidationError, where: str, overrides: Sequence[str]) -> s
     method: str | None = None
     if loc[:1] == ("objective",) and len(loc) > 1 and loc[1] in SETTINGS:  # drop the tag of the union
         loc, method = (loc[0], *loc[2:]), str(loc[1])
+    if loc[:2] == ("objective", "also") and len(loc) > 3:  # drop the tag of the entry
+        loc = (*loc[:3], *loc[4:])
     key = shortened(".".join(str(part) for part in loc))
     if first["type"] == "extra_forbidden":
         text = f"unknown key {key}{_nearest(key, method)}"
@@ -139,14 +143,15 @@ def _describe(error: ValidationError, where: str, overrides: Sequence[str]) -> s
             text = f"{key} is not a setting of {method}{_nearest(key, method)}"
     elif first["type"] == "union_tag_invalid":
         name = first["ctx"]["tag"]
-        close = difflib.get_close_matches(name, SETTINGS, n=1)
-        hint = f"did you mean {close[0]}?" if close else f"choose one of {', '.join(SETTINGS)}"
-        text = f"objective.name = {name!r} is not a method: {hint}"
+        what, names = ("method", list(SETTINGS)) if key == "objective" else ("term", list(TERM_SETTINGS))
+        close = difflib.get_close_matches(name, names, n=1)
+        hint = f"did you mean {close[0]}?" if close else f"choose one of {', '.join(names)}"
+        text = f"{key}.name = {name!r} is not a {what}: {hint}"
     elif first["type"] == "model_type":
         within = next(name for name in known_keys() if name.startswith(f"{key}."))
         text = f"{key} is a section: set its keys, such as {within}"
     elif key:
-        message = first["msg"].removeprefix("Value error, ")
+        message = first["msg"].removeprefix("Value error, ").replace("a valid tuple", "a list")
         text = f"{key} = {shortened(repr(first['input']), 80)}: {message[0].lower()}{message[1:]}{_hint(first)}"
     else:
         text = first["msg"].removeprefix("Value error, ")
@@ -166,6 +171,7 @@ def _hint(error: Any) -> str:
 
 def _nearest(key: str, method: str | None = None) -> str:
     known = list(known_keys(method))
+    key = re.sub(r"^objective\.also\.\d+", "objective.also", key)
     section, _, leaf = key.rpartition(".")
     by_leaf = {name.rpartition(".")[2]: name for name in known}
     siblings = [name for name in known if name.rpartition(".")[0] == section]

@@ -5,9 +5,10 @@ A new method needs a class here, listed in `Objective` below; the methods themse
 
 from typing import Annotated, Any, ClassVar, Literal
 
-from pydantic import Discriminator, Field, Tag
+from pydantic import Discriminator, Field, Tag, model_validator
 
-from job.config.section import BelowOne, Fraction, Section, Weight, Width, models_in
+from job.config.section import BelowOne, Fraction, New, Section, Weight, Width, models_in
+from job.config.terms import AnyTerm, TermSettings
 
 
 class MethodSettings(Section):
@@ -23,8 +24,32 @@ class MethodSettings(Section):
     score: ClassVar[str] = "infomax"  # default of selection.score
     supervised: ClassVar[bool] = False  # trains with labels of the target
 
+    @property
+    def terms(self) -> tuple[TermSettings, ...]:
+        """The terms that are added to the loss."""
+        return ()
 
-class AdversarialSettings(MethodSettings):
+
+class AdaptationSettings(MethodSettings):
+    """Settings of methods whose batches hold both domains."""
+
+    also: New[Annotated[tuple[AnyTerm, ...], Field(max_length=16)]] = ()
+    """Terms to add to the loss, such as `[{name: coral, weight: 0.1}]`."""
+
+    @model_validator(mode="after")
+    def _each_term_once(self) -> "AdaptationSettings":
+        names = [self.name, *(term.name for term in self.also)]
+        for name in names:
+            if names.count(name) > 1:
+                raise ValueError(f"objective.also adds {name} to {', '.join(names[:-1])}: a loss has each term once")
+        return self
+
+    @property
+    def terms(self) -> tuple[TermSettings, ...]:
+        return self.also
+
+
+class AdversarialSettings(AdaptationSettings):
     """Settings of methods with a domain classifier behind a gradient reversal layer."""
 
     lambda_max: Weight = 1.0
@@ -78,7 +103,7 @@ class CDANSettings(AdversarialSettings):
     """Width of a random projection in place of the outer product; null: the product itself."""
 
 
-class MCDSettings(MethodSettings):
+class MCDSettings(AdaptationSettings):
     """Maximum classifier discrepancy."""
 
     name: Literal["mcd"] = "mcd"
@@ -89,7 +114,7 @@ class MCDSettings(MethodSettings):
     """Updates of the feature extractor in a step."""
 
 
-class CORALSettings(MethodSettings):
+class CORALSettings(AdaptationSettings):
     """Deep CORAL."""
 
     name: Literal["coral"] = "coral"
@@ -132,7 +157,7 @@ SETTINGS: dict[str, type[MethodSettings]] = {
     if issubclass(settings, MethodSettings)
 }
 # In version 0.1 every objective had these keys, and the others ignored them.
-_IGNORED = {*AdversarialSettings.model_fields, *DANNSettings.model_fields} - {*MethodSettings.model_fields}
+_IGNORED = {*AdversarialSettings.model_fields, *DANNSettings.model_fields} - {*AdaptationSettings.model_fields}
 
 
 def complete(objective: Any) -> Any:

@@ -16,7 +16,7 @@ from job.config.data import Augment, Data
 from job.config.model import Model
 from job.config.monitoring import Evaluation, Wandb
 from job.config.objectives import SETTINGS, DANNSettings, MethodSettings, Objective, complete
-from job.config.section import Harmless, Section, harmless_keys
+from job.config.section import Harmless, Section, harmless_keys, new_at_default
 from job.config.training import Optimizer, Selection, Train
 from job.system.secrets import scrub_all
 
@@ -129,6 +129,6 @@ class Config(Section):
 
 
 def _decisive(section: BaseModel) -> dict[str, Any]:
-    content = section.model_dump(mode="json", exclude=harmless_keys(type(section)))
+    content = section.model_dump(mode="json", exclude=harmless_keys(type(section)) | new_at_default(section))
     nested = {name: getattr(section, name) for name in content}
     return content | {name: _decisive(value) for name, value in nested.items() if isinstance(value, BaseModel)}

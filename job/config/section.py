@@ -19,8 +19,17 @@ class _Harmless:
         return "harmless"
 
 
+class _SinceNextVersion:
+    """Mark of a key that version 0.1 did not have: it is no part of the fingerprint while it has its default."""
+
+    def __repr__(self) -> str:
+        return "new"
+
+
 HARMLESS = _Harmless()
+NEW = _SinceNextVersion()
 Harmless = Annotated[Value, HARMLESS]  # `threads: Harmless[Positive]`; every other key decides the weights
+New = Annotated[Value, NEW]  # old runs keep their fingerprints
 
 # Upper limits are far above any use: a typing mistake fails here, in one line, and not deep in a library.
 Count = Annotated[int, Field(ge=0, le=1_000_000_000)]
@@ -78,6 +87,12 @@ def models_in(annotation: Any) -> Iterator[type[BaseModel]]:
 def harmless_keys(section: type[BaseModel]) -> set[str]:
     """Return the keys of a section that no weight depends on."""
     return {name for name, field in section.model_fields.items() if HARMLESS in field.metadata}
+
+
+def new_at_default(section: BaseModel) -> set[str]:
+    """Return the keys of a section that are newer than version 0.1 and have their default."""
+    fields = type(section).model_fields
+    return {name for name, field in fields.items() if NEW in field.metadata and getattr(section, name) == field.default}
 
 
 def _leaves(value: Any) -> Iterator[Any]:

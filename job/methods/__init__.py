@@ -1,12 +1,18 @@
-"""Methods of domain adaptation: a file of maths each, a line here, and settings in job/config/objectives.py."""
+"""Methods of domain adaptation and terms that they can add: a file of maths each, and a line here.
 
+Their settings are in job/config/objectives.py and job/config/terms.py.
+"""
+
+from job.config.objectives import MethodSettings
 from job.methods.adabn import AdaBN
 from job.methods.base import Method
 from job.methods.cdan import CDAN
-from job.methods.coral import CORAL
+from job.methods.coral import CORAL, CORALTerm
 from job.methods.dann import DANN
+from job.methods.entropy import EntropyTerm
 from job.methods.mcd import MCD
 from job.methods.source_only import SourceOnly
+from job.methods.term import Term
 from job.methods.train_on_target import TrainOnTarget
 
 METHODS: dict[str, type[Method]] = {
@@ -18,3 +24,17 @@ METHODS: dict[str, type[Method]] = {
     "coral": CORAL,
     "adabn": AdaBN,
 }
+TERMS: dict[str, type[Term]] = {  # of `objective.also`
+    "coral": CORALTerm,
+    "entropy": EntropyTerm,
+}
+
+
+def couples_rows(objective: MethodSettings) -> bool:
+    """Return whether the loss compares the rows of a batch with each other, so that shares of it give another loss."""
+    return METHODS[objective.name].couples_rows or any(TERMS[term.name].couples_rows for term in objective.terms)
+
+
+def add_terms(method: Method) -> None:
+    """Build the terms of `objective.also` and add them to the method."""
+    method.add_terms([TERMS[term.name](method.network, term) for term in method.settings.terms])

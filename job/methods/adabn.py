@@ -6,14 +6,13 @@ import torch
 from torch import Tensor, nn
 
 from job.config.objectives import AdaBNSettings
-from job.methods.base import Losses, Method, supervised
-from job.methods.batch import TrainingBatch
+from job.methods.base import Supervised
 from job.models.classifier import Classifier
 from job.system.errors import JobError
 from job.vocabulary import SOURCE
 
 
-class AdaBN(Method):
+class AdaBN(Supervised):
     """Supervised learning on the source; before an evaluation BatchNorm takes the statistics of target images.
 
     Nothing is trained on the target. The same images, in the same batches, give the same statistics on every rank.
@@ -28,9 +27,6 @@ class AdaBN(Method):
                 "objective.name=adabn replaces the statistics of BatchNorm layers, and the network has none that may "
                 "change: set model.batch_norm=mixed and a backbone or model.bottleneck with BatchNorm"
             )
-
-    def forward(self, batch: TrainingBatch, progress: Tensor, phase: str = "all") -> Losses:
-        return supervised(self, batch)
 
     @torch.no_grad()
     def before_evaluation(self, target_images: Iterator[Tensor]) -> None:

@@ -1,8 +1,7 @@
 """The interface of a method: one module that holds the network, whatever the method adds to it, and its loss."""
 
-from collections.abc import Iterable, Iterator, Mapping
-from types import MappingProxyType
-from typing import ClassVar, NamedTuple
+from collections.abc import Iterable, Iterator, Sequence
+from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -10,23 +9,19 @@ from torch import Tensor, nn
 from job.config.objectives import MethodSettings
 from job.methods.adversary import Adversary
 from job.methods.batch import TrainingBatch
+from job.methods.losses import Losses
+from job.methods.term import Term
 from job.methods.terms import class_loss
 from job.models.classifier import Classifier, Output
 from job.vocabulary import SOURCE, TARGET
 
-
-class Losses(NamedTuple):
-    """What a method gives for a batch."""
-
-    total: Tensor  # 0-dim, differentiated
-    terms: dict[str, Tensor]  # 0-dim, logged under their metric names
-    seen: Mapping[str, Tensor] = MappingProxyType({})  # rows that `measure` needs, such as class_logits [n, classes]
+__all__ = ["Losses", "Method", "Supervised"]
 
 
 class Method(nn.Module):
     """A way to train a classifier on a labelled and an unlabelled domain.
 
-    A subclass defines `forward`, the loss of a batch; everything else has a default. The module is what Accelerate
+    A subclass defines `losses`, the loss of a batch; everything else has a default. The module is what Accelerate
     wraps, the optimiser updates and checkpoints hold, so ranks, devices, precision and exact resume need no code here.
     State belongs in parameters and buffers, randomness comes from torch's global generator (seeded at every step), and
     schedules are functions of progress: a counter would restart on resume.
@@ -45,10 +40,33 @@ class Method(nn.Module):
         self.network = network
         self.settings = settings
         self.adversary: Adversary | None = None
+        self.also = nn.ModuleList()  # terms of other losses: `objective.also`
         self.register_buffer("class_weights", None, persistent=False)
 
-    def forward(self, batch: TrainingBatch, progress: Tensor, phase: str = "all") -> Losses:
-        """Compute the losses of a rank's rows; `progress` is a 0-dim float64 in [0, 1). Called through DDP."""
+    def forward(self, batch: TrainingBatch, progress: Tensor, phase: str | None = None) -> Losses:
+        """Compute the losses of a rank's rows in a phase, by default the first. Called through DDP.
+
+        `progress` is a 0-dim float64 in [0, 1). The terms of `objective.also` are added in the first phase.
+        """
+        first = self.phases[0]
+        output = self.network(batch.images)
+        losses = self.losses(batch, output, progress, phase or first)
+        for term in self._terms() if phase in (None, first) else ():
+            added = term(batch, output, progress)
+            total = losses.total + term.factor(progress) * added.total
+            losses = Losses(total, losses.terms | added.terms, losses.seen)
+        return losses
+
+    def add_terms(self, terms: Sequence[Term]) -> None:
+        """Add terms to the loss of the first phase."""
+        self.also.extend(terms)
+        self.views = max(self.views, *(term.views for term in terms)) if terms else self.views
+
+    def _terms(self) -> list[Term]:
+        return [term for term in self.also if isinstance(term, Term)]
+
+    def losses(self, batch: TrainingBatch, output: Output, progress: Tensor, phase: str) -> Losses:
+        """Compute the method's own losses from the network's output, which has a row for each image of the batch."""
         raise NotImplementedError
 
     def trained(self, phase: str) -> Iterable[nn.Parameter]:
@@ -104,8 +122,18 @@ class Method(nn.Module):
         return class_loss(logits, labels, self.settings.label_smoothing, self.class_weights)
 
 
-def supervised(method: Method, batch: TrainingBatch) -> Losses:
-    """Compute the class loss of a batch whose only block is the labelled one."""
-    logits = method.network(batch.images).class_logits
-    loss = method.class_loss(logits, batch.labels)
-    return Losses(loss, {"train/class_loss": loss}, {"class_logits": logits, "labels": batch.labels})
+class Supervised(Method):
+    """Class loss of a batch whose only block is the labelled one."""
+
+    def add_terms(self, terms: Sequence[Term]) -> None:
+        """Add terms to the loss of the first phase."""
+        self.also.extend(terms)
+        self.views = max(self.views, *(term.views for term in terms)) if terms else self.views
+
+    def _terms(self) -> list[Term]:
+        return [term for term in self.also if isinstance(term, Term)]
+
+    def losses(self, batch: TrainingBatch, output: Output, progress: Tensor, phase: str) -> Losses:
+        logits = output.class_logits
+        loss = self.class_loss(logits, batch.labels)
+        return Losses(loss, {"train/class_loss": loss}, {"class_logits": logits, "labels": batch.labels})

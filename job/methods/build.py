@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from job.config.schema import Config
-from job.methods import METHODS
+from job.methods import METHODS, add_terms
 from job.methods.base import Method
 from job.models.backbones import load_state
 from job.models.build import build_network, new_modules
@@ -26,6 +26,7 @@ def build_method(config: Config, size: int, classes: int, *, load_weights: bool 
     if method.adversary is None:
         # drawn and dropped, so that a seed gives the same network with and without an adversary
         head(network.width, network.domain_hidden, 1)
+    add_terms(method)
     added = [module for module in method.children() if module is not network]
     for module in (*new_modules(network), *added):
         initialise(module, config.model.init)

@@ -42,8 +42,7 @@ class CDAN(Method):
             return projected / scale
         return torch.einsum("nc,nf->ncf", predictions, features).flatten(1)
 
-    def forward(self, batch: TrainingBatch, progress: Tensor, phase: str = "all") -> Losses:
-        output = self.network(batch.images)
+    def losses(self, batch: TrainingBatch, output: Output, progress: Tensor, phase: str) -> Losses:
         classes = batch.split(output.class_logits)
         domains = batch.split(self.adversary(self.domain_input(output), self.adversary.lambda_at(progress)))
         on_classes = self.class_loss(classes[SOURCE], batch.labels)

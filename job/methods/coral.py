@@ -4,10 +4,14 @@ import torch
 from torch import Tensor
 
 from job.config.objectives import CORALSettings
-from job.methods.base import Losses, Method
+from job.config.terms import CORALTermSettings
 from job.methods.batch import TrainingBatch
+from job.methods.losses import Losses
+from job.methods.one_term import OneTerm
 from job.methods.ranks import gather_rows
-from job.methods.terms import in_full_precision, rise
+from job.methods.term import Term
+from job.methods.terms import in_full_precision
+from job.models.classifier import Classifier, Output
 from job.vocabulary import SOURCE, TARGET
 
 
@@ -17,18 +21,22 @@ def coral_loss(source: Tensor, target: Tensor) -> Tensor:
     return (torch.cov(source.T) - torch.cov(target.T)).square().sum() / (4 * source.shape[1] ** 2)
 
 
-class CORAL(Method):
-    """Class loss on the source + `coral_weight` * CORAL loss of the features of both domains, over all ranks' rows."""
+class CORALTerm(Term):
+    """CORAL loss of the features of both domains, over all ranks' rows."""
 
     couples_rows = True
-    settings: CORALSettings
 
-    def forward(self, batch: TrainingBatch, progress: Tensor, phase: str = "all") -> Losses:
-        output = self.network(batch.images)
-        classes, features = batch.split(output.class_logits), batch.split(output.features)
-        on_classes = self.class_loss(classes[SOURCE], batch.labels)
+    def forward(self, batch: TrainingBatch, output: Output, progress: Tensor) -> Losses:
+        features = batch.split(output.features)
         distance = coral_loss(gather_rows(features[SOURCE]), gather_rows(features[TARGET]))
-        factor = rise(progress, gamma=10).float() if self.settings.rises else 1.0
-        total = on_classes + self.settings.coral_weight * factor * distance
-        terms = {"train/class_loss": on_classes, "train/coral_loss": distance}
-        return Losses(total, terms, self.seen(batch.labels, classes))
+        return Losses(distance, {"train/coral_loss": distance})
+
+
+class CORAL(OneTerm):
+    """Class loss on the source + `coral_weight` * CORAL loss."""
+
+    couples_rows = True
+
+    def __init__(self, network: Classifier, settings: CORALSettings) -> None:
+        term = CORALTermSettings(weight=settings.coral_weight, rises=settings.rises)
+        super().__init__(network, settings, CORALTerm(network, term))

@@ -7,7 +7,7 @@ from job.methods.adversary import Adversary
 from job.methods.base import Losses, Method
 from job.methods.batch import SECOND_VIEW, TrainingBatch
 from job.methods.terms import conditional_entropy, domain_loss, pseudo_label_loss
-from job.models.classifier import Classifier
+from job.models.classifier import Classifier, Output
 from job.vocabulary import SOURCE, TARGET
 
 
@@ -27,10 +27,9 @@ class DANN(Method):
         self.views = 2 if settings.pseudo_label_weight else 1
         self.adversary = Adversary(network.width, network.domain_hidden, settings)
 
-    def forward(self, batch: TrainingBatch, progress: Tensor, phase: str = "all") -> Losses:
+    def losses(self, batch: TrainingBatch, output: Output, progress: Tensor, phase: str) -> Losses:
         settings = self.settings
         lambda_ = self.adversary.lambda_at(progress)
-        output = self.network(batch.images)
         classes = batch.split(output.class_logits)
         domains = batch.split(self.adversary(output.features, lambda_))
         on_classes = self.class_loss(classes[SOURCE], batch.labels)

@@ -43,8 +43,7 @@ class MCD(Method):
         parts = {LEARN: (features, *predictors), DISAGREE: predictors, AGREE: (features,)}[phase]
         return (parameter for part in parts for parameter in part.parameters())
 
-    def forward(self, batch: TrainingBatch, progress: Tensor, phase: str = LEARN) -> Losses:
-        output = self.network(batch.images)
+    def losses(self, batch: TrainingBatch, output: Output, progress: Tensor, phase: str) -> Losses:
         first, second = batch.split(output.class_logits), batch.split(self.second_predictor(output.features))
         on_classes = self.class_loss(first[SOURCE], batch.labels) + self.class_loss(second[SOURCE], batch.labels)
         apart = discrepancy(first[TARGET], second[TARGET])

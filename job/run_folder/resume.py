@@ -88,7 +88,8 @@ def _check_same(config: Config, manifest: Manifest, last: Checkpoint) -> None:
     # compare the kind of score too: scores of this start are compared with the best score of the earlier ones
     before, now = (_flat(one.decisive()) | {"selection.score": one.score} for one in (started, config))
     if before != now:
-        changes = [f"{key} {before.get(key)} -> {now[key]}" for key in now if before.get(key) != now[key]]
+        keys = [key for key in {**now, **before} if before.get(key) != now.get(key)]
+        changes = [f"{key} {before.get(key, 'default')} -> {now.get(key, 'default')}" for key in keys]
         raise JobError(
             f"{config.run_folder} was started with another configuration ({'; '.join(changes)}): "
             "choose another `name`, or put the values back to resume it"

@@ -1,7 +1,7 @@
 """Open the shards of a configuration, and check them before the first step."""
 
 from job.config.schema import Config
-from job.methods import METHODS
+from job.methods import METHODS, couples_rows
 from job.shards.manifest import Manifest
 from job.shards.reading.order import batch_per_stream, check_streams, rank_streams
 from job.shards.reading.shard_cache import ShardStore
@@ -49,7 +49,7 @@ def check_data(config: Config, manifest: Manifest, ranks: int) -> None:
             f"train.accumulate={config.train.accumulate} cannot share out the {per_rank} images per domain of a rank "
             f"(data.global_batch_size={data.global_batch_size} over {ranks} ranks): choose a divisor of {per_rank}"
         )
-    if method.couples_rows and config.train.accumulate > 1:
+    if couples_rows(config.objective) and config.train.accumulate > 1:
         raise JobError(
             f"train.accumulate={config.train.accumulate} cannot be used with objective.name={config.objective.name}: "
             "its loss compares all rows of a batch with each other, and shares of it would give another: leave it at 1"

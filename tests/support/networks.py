@@ -5,7 +5,7 @@ from torch import nn
 
 from job.config.load import build_config
 from job.config.objectives import SETTINGS
-from job.methods import METHODS
+from job.methods import METHODS, add_terms
 from job.methods.base import Method
 from job.methods.batch import SECOND_VIEW, TrainingBatch
 from job.models.classifier import Classifier
@@ -23,7 +23,9 @@ def tiny_method(name: str, seed: int = 3, network=None, **settings) -> Method:
     """A method on a tiny network, in double precision; equal for equal arguments."""
     torch.manual_seed(seed)
     network = network or tiny_network(layers=with_batch_norm() if name == "adabn" else None)
-    return METHODS[name](network, SETTINGS[name](**settings)).double()
+    method = METHODS[name](network, SETTINGS[name](**settings))
+    add_terms(method)
+    return method.double()
 
 
 def with_batch_norm(inputs=INPUTS, width=WIDTH) -> nn.Sequential:

@@ -1,0 +1,29 @@
+"""Methods whose loss is the class loss on the source plus one term on both domains."""
+
+from torch import Tensor
+
+from job.config.objectives import MethodSettings
+from job.methods.base import Method
+from job.methods.batch import TrainingBatch
+from job.methods.losses import Losses
+from job.methods.term import Term
+from job.models.classifier import Classifier, Output
+from job.vocabulary import SOURCE
+
+
+class OneTerm(Method):
+    """Class loss on the source + factor * term."""
+
+    term: Term
+
+    def __init__(self, network: Classifier, settings: MethodSettings, term: Term) -> None:
+        super().__init__(network, settings)
+        self.term = term
+        self.views = term.views
+
+    def losses(self, batch: TrainingBatch, output: Output, progress: Tensor, phase: str) -> Losses:
+        classes = batch.split(output.class_logits)
+        on_classes = self.class_loss(classes[SOURCE], batch.labels)
+        added = self.term(batch, output, progress)
+        total = on_classes + self.term.factor(progress) * added.total
+        return Losses(total, {"train/class_loss": on_classes, **added.terms}, self.seen(batch.labels, classes))

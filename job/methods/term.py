@@ -1,0 +1,37 @@
+"""A term: a loss of a batch's rows that any method on both domains can add to its own."""
+
+from typing import ClassVar
+
+from torch import Tensor, nn
+
+from job.config.terms import TermSettings
+from job.methods.batch import TrainingBatch
+from job.methods.losses import Losses
+from job.methods.terms import rise
+from job.models.classifier import Classifier, Output
+
+
+class Term(nn.Module):
+    """A loss of features and class logits, listed in `objective.also` of a configuration.
+
+    A subclass defines `forward`. Parameters and buffers that it adds are trained and saved with the method.
+    """
+
+    couples_rows: ClassVar[bool] = False  # the loss is no mean over rows: it gathers the rows of all ranks
+    views: int = 1  # augmented views of each target image that the term needs
+
+    def __init__(self, network: Classifier, settings: TermSettings) -> None:
+        super().__init__()
+        self.settings = settings
+
+    def forward(self, batch: TrainingBatch, output: Output, progress: Tensor) -> Losses:
+        """Compute the loss without its weight. `output` has a row for each image of the batch.
+
+        `progress` is a 0-dim float64 in [0, 1).
+        """
+        raise NotImplementedError
+
+    def factor(self, progress: Tensor) -> Tensor | float:
+        """Return the weight of the loss: it rises from 0 as lambda does with gamma 10, or is constant."""
+        settings = self.settings
+        return settings.weight * rise(progress, gamma=10).float() if settings.rises else settings.weight
