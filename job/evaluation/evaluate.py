@@ -35,7 +35,7 @@ class DomainReport:
     predicted: np.ndarray  # int64 [C], number of predictions of each class
     mean_probability: np.ndarray  # float64 [C], mean predicted distribution
     mean_entropy: float  # nats, mean entropy of the predictions
-    sample: Sample | None = None  # for figures
+    sample: Sample | None = None  # for scores and figures
     confidence: np.ndarray | None = None  # int64 [CONFIDENCE_BINS], samples by probability of the predicted class
 
     @property
@@ -62,7 +62,8 @@ def evaluate_domain(
 ) -> DomainReport:
     """Run the network in evaluation mode over all samples of `split`, on all ranks together.
 
-    The report keeps `probe_samples` samples and, for figures, `pictures` images and as many confident mistakes.
+    The report keeps the first `probe_samples` samples and, for figures, `pictures` images and as many confident
+    mistakes.
 
     `normalise` maps uint8 [n, height, width, 3] to network input; `batch_size` and the decoding `threads` are per rank.
     Each rank takes its own range of the samples and the sums are reduced once, so that no sample is padded, dropped or
@@ -74,7 +75,8 @@ def evaluate_domain(
     labelled = manifest.labels(domain, split) > 0
     device = accelerator.device
     tally = Tally(classes, device)
-    sampler = Sampler(probe_samples, pictures, pictures, accelerator.num_processes) if probe_samples else None
+    first = manifest.samples(domain, split) * accelerator.process_index // accelerator.num_processes
+    sampler = Sampler(probe_samples, pictures, pictures, accelerator.num_processes, first) if probe_samples else None
     was_training = method.training
     method.eval()
     batches = read_split(
@@ -96,7 +98,7 @@ def evaluate_domain(
         log_probabilities = output.class_logits.float().log_softmax(1)
         tally.add(log_probabilities, labels)
         if sampler is not None:
-            sampler.add(images, labels, keys, output, log_probabilities.exp())
+            sampler.add(images, labels, keys, output, log_probabilities)
     method.train(was_training)
     totals = tally.total(accelerator)
     total, expected = totals.samples, manifest.samples(domain, split)

@@ -1,7 +1,8 @@
-"""Samples of an evaluated split that are kept for figures: features, predictions, and thumbnails of some.
+"""Samples of an evaluated split that are kept for scores and figures: features, predictions, thumbnails of some.
 
-They come from the forward passes of the evaluation itself. Each rank keeps its first samples. The most confident
-mistakes are chosen over all ranks: confidences are compared first, so that only the chosen images are sent.
+They come from the forward passes of the evaluation itself. The first n samples of the split are kept, in its order,
+on any number of ranks. The most confident mistakes are chosen over all ranks: confidences are compared first, so that
+only the chosen images are sent.
 """
 
 from dataclasses import dataclass
@@ -18,9 +19,13 @@ THUMBNAIL = 96  # px, longest edge of a thumbnail
 
 @dataclass(frozen=True)
 class Sample:
-    """The first n samples of a split, `faces` of them with images, and its k most confident mistakes."""
+    """The first n samples of a split, `faces` of them with images, and its k most confident mistakes.
 
-    features: np.ndarray  # float32 [n, width]
+    Row i of every array belongs to the i-th image of the split, on any number of ranks.
+    """
+
+    features: np.ndarray  # float32 [n, width], the input of the label predictor
+    log_probabilities: np.ndarray  # float32 [n, C], the log-softmax of the class logits
     labels: np.ndarray  # int64 [n]; -1: no label
     predicted: np.ndarray  # int64 [n]
     target_probability: np.ndarray  # float32 [n], probability of being target; [0] without a domain classifier
@@ -40,28 +45,30 @@ class Faces:
 
 
 class Sampler:
-    """Collect this rank's part of a Sample. `samples`, `faces` and `mistakes` are totals over all ranks."""
+    """Collect this rank's part of a Sample. `samples`, `faces` and `mistakes` are totals over all ranks.
 
-    def __init__(self, samples: int, faces: int, mistakes: int, ranks: int) -> None:
+    `first` is the position in the split of the first sample that this rank evaluates.
+    """
+
+    def __init__(self, samples: int, faces: int, mistakes: int, ranks: int, first: int = 0) -> None:
         self._samples, self._faces, self._mistakes = samples, faces, mistakes
-        self._samples_left, self._faces_left = -(-samples // ranks), -(-faces // ranks)
-        self._rows: dict[str, list[np.ndarray]] = {"features": [], "labels": [], "predicted": [], "target": []}
+        self._samples_left, self._faces_left = samples - first, -(-faces // ranks)
+        self._rows: dict[str, list[np.ndarray]] = {name: [] for name in ("features", "logs", "labels", "target")}
         self._first: list[tuple] = []  # image, key, label, predicted, confidence
         self._worst: list[tuple] = []
 
-    def add(self, images: Tensor, labels: Tensor, keys: list[str], output: Output, probabilities: Tensor) -> None:
+    def add(self, images: Tensor, labels: Tensor, keys: list[str], output: Output, log_probabilities: Tensor) -> None:
         """Add a batch: `images` uint8 [n, height, width, 3] and `labels` on the CPU, the rest on any device."""
         if self._samples_left > 0:
-            predicted = probabilities[: self._samples_left].argmax(1)
             self._rows["features"].append(output.features[: self._samples_left].float().cpu().numpy())
+            self._rows["logs"].append(log_probabilities[: self._samples_left].float().cpu().numpy())
             self._rows["labels"].append(labels[: self._samples_left].numpy())
-            self._rows["predicted"].append(predicted.cpu().numpy())
             if output.domain_logits is not None:
                 self._rows["target"].append(output.domain_logits[: self._samples_left].float().sigmoid().cpu().numpy())
-            self._samples_left -= len(predicted)
+            self._samples_left -= len(labels)
         if not (self._faces_left > 0 or (self._mistakes and labels.max() >= 0)):
             return
-        confidence, predicted = (part.cpu().numpy() for part in probabilities.max(1))
+        confidence, predicted = (part.cpu().numpy() for part in log_probabilities.exp().max(1))
         truth = labels.numpy()
 
         def entry(row: int) -> tuple:
@@ -88,8 +95,9 @@ class Sampler:
         worst = sorted(gather_object(worst), key=_by_confidence)[: self._mistakes]
         return Sample(
             features=joined["features"],
+            log_probabilities=joined["logs"],
             labels=joined["labels"],
-            predicted=joined["predicted"],
+            predicted=joined["logs"].argmax(1),
             target_probability=joined["target"],
             faces=_faces(gather_object(self._first)[: self._faces]),
             mistakes=_faces(worst),

@@ -246,11 +246,11 @@ def test_failed_drawing_is_one_warning_and_training_continues(small, tmp_path, m
     assert len(rows(config)) == 8
 
 
-def sampler_of(n: int, samples=10, faces=4, mistakes=3) -> tuple[Sampler, Output, np.ndarray]:
+def sampler_of(n: int, samples=10, faces=4, mistakes=3, first=0) -> tuple[Sampler, Output, np.ndarray]:
     import torch
 
     generator = torch.Generator().manual_seed(0)
-    sampler = Sampler(samples, faces, mistakes, ranks=1)
+    sampler = Sampler(samples, faces, mistakes, ranks=1, first=first)
     labels = torch.randint(0, 3, (n,), generator=generator)
     logits = torch.randn(n, 3, generator=generator)
     images = torch.randint(0, 256, (n, 200, 160, 3), generator=generator, dtype=torch.uint8)
@@ -258,7 +258,7 @@ def sampler_of(n: int, samples=10, faces=4, mistakes=3) -> tuple[Sampler, Output
     for first in range(0, n, 7):
         part = slice(first, first + 7)
         keys = [f"k{i:03d}" for i in range(n)][part]
-        sampler.add(images[part], labels[part], keys, Output(*(p[part] for p in output)), logits[part].softmax(1))
+        sampler.add(images[part], labels[part], keys, Output(*(p[part] for p in output)), logits[part].log_softmax(1))
     return sampler, output, labels.numpy()
 
 
@@ -268,12 +268,20 @@ def test_sample_has_the_first_samples_and_the_most_confident_mistakes():
     assert isinstance(sample, Sample)
     np.testing.assert_array_equal(sample.features, output.features[:10].numpy())
     np.testing.assert_array_equal(sample.labels, labels[:10])
+    np.testing.assert_array_equal(sample.log_probabilities, output.class_logits[:10].log_softmax(1).numpy())
+    np.testing.assert_array_equal(sample.predicted, output.class_logits[:10].argmax(1).numpy())
     assert sample.faces.keys == ["k000", "k001", "k002", "k003"]
     assert sample.faces.images.shape == (4, 96, 77, 3)  # thumbnails
     confidence, predicted = (part.numpy() for part in output.class_logits.softmax(1).max(1))
     wrong = [i for i in np.argsort(-confidence) if predicted[i] != labels[i]][:3]
     assert sample.mistakes.keys == [f"k{i:03d}" for i in wrong]
     np.testing.assert_allclose(sample.mistakes.confidence, confidence[wrong])
+
+
+@pytest.mark.parametrize(("first", "kept"), [(0, 10), (7, 3), (9, 1)])
+def test_the_first_samples_of_the_split_are_kept_whichever_rank_evaluates_them(first, kept):
+    sampler, _, _ = sampler_of(40, first=first)
+    assert len(sampler.gather().features) == kept
 
 
 def test_feature_map_is_deterministic():
@@ -345,7 +353,7 @@ def test_sample_without_labels_has_no_mistakes():
     sampler = Sampler(4, 2, 2, ranks=1)
     output = Output(torch.zeros(4, 2), torch.eye(4, 3), torch.zeros(4))
     sampler.add(torch.zeros(4, 8, 8, 3, dtype=torch.uint8), torch.full((4,), -1), list("abcd"), output,
-                output.class_logits.softmax(1))  # fmt: skip
+                output.class_logits.log_softmax(1))  # fmt: skip
     sample = sampler.gather()
     assert isinstance(sample.mistakes, Faces)
     assert len(sample.mistakes.keys) == 0
