@@ -8,7 +8,7 @@ from typing import Annotated, Any, ClassVar, Literal
 from pydantic import Discriminator, Field, Tag, model_validator
 
 from job.config.section import BelowOne, Fraction, New, Section, Weight, Width, models_in
-from job.config.terms import AnyTerm, TermSettings
+from job.config.terms import AnyTerm, MCCTermSettings, TermSettings
 
 
 class MethodSettings(Section):
@@ -132,6 +132,13 @@ class AdaBNSettings(MethodSettings):
     """The method: docs/methods.md."""
 
 
+class MCCSettings(AdaptationSettings, MCCTermSettings):
+    """Minimum class confusion."""
+
+    name: Literal["mcc"] = "mcc"
+    """The method: docs/methods.md."""
+
+
 DEFAULT = "dann"
 
 
@@ -148,7 +155,8 @@ Objective = Annotated[
     | Annotated[CDANSettings, Tag("cdan")]
     | Annotated[MCDSettings, Tag("mcd")]
     | Annotated[CORALSettings, Tag("coral")]
-    | Annotated[AdaBNSettings, Tag("adabn")],
+    | Annotated[AdaBNSettings, Tag("adabn")]
+    | Annotated[MCCSettings, Tag("mcc")],
     Discriminator(_method),
 ]
 SETTINGS: dict[str, type[MethodSettings]] = {
@@ -170,10 +178,11 @@ def complete(objective: Any) -> Any:
 def switch_method(objective: dict[str, Any], name: str) -> None:
     """Replace a configuration's method by the method `name`, in place, and drop the keys that only the old one has.
 
-    One file then serves all methods: ``configs/faces.yaml objective.name=mcd``.
+    One file then serves all methods: ``configs/faces.yaml objective.name=mcd``. The weight of a term is dropped too:
+    that of one loss says nothing about another.
     """
     before, after = SETTINGS.get(objective.get("name", DEFAULT)), SETTINGS.get(name)
-    if before is not None and after is not None:
-        for key in before.model_fields.keys() - after.model_fields.keys():
+    if before is not None and after is not None and before is not after:
+        for key in before.model_fields.keys() - (after.model_fields.keys() - TermSettings.model_fields.keys()):
             objective.pop(key, None)
     objective["name"] = name

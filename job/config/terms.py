@@ -2,7 +2,7 @@
 
 from typing import Annotated, Any, Literal
 
-from pydantic import Discriminator, Tag
+from pydantic import Discriminator, Field, Tag
 
 from job.config.section import Section, Weight, models_in
 
@@ -32,13 +32,24 @@ class EntropyTermSettings(TermSettings):
     """The term: docs/methods.md."""
 
 
+class MCCTermSettings(TermSettings):
+    """Confusion of the classes by the target predictions."""
+
+    name: Literal["mcc"] = "mcc"
+    """The term: docs/methods.md."""
+    temperature: Annotated[float, Field(gt=0, le=1e6)] = 2.5
+    """Divisor of the logits; above 1 it makes the predictions less certain."""
+
+
 def _name(term: Any) -> str:
     """Return the name of an entry, which is a mapping or the settings themselves."""
     return str(term.get("name", "") if isinstance(term, dict) else getattr(term, "name", ""))
 
 
 AnyTerm = Annotated[
-    Annotated[CORALTermSettings, Tag("coral")] | Annotated[EntropyTermSettings, Tag("entropy")],
+    Annotated[CORALTermSettings, Tag("coral")]
+    | Annotated[EntropyTermSettings, Tag("entropy")]
+    | Annotated[MCCTermSettings, Tag("mcc")],
     Discriminator(_name),
 ]
 TERM_SETTINGS: dict[str, type[TermSettings]] = {

@@ -17,6 +17,12 @@ from tests.support.steps import one_step
 
 IN_TEST_TRAIN = ("dann", "source_only", "train_on_target")  # tests/test_train.py has theirs
 NEW = tuple(name for name in METHODS if name not in IN_TEST_TRAIN)
+EXTRA = {  # what a method logs beside the metrics that all have
+    "mcd": "train/discrepancy",
+    "coral": "train/coral_loss",
+    "cdan": "domain/confusion",
+    "mcc": "train/class_confusion",
+}
 
 
 def settings(name: str) -> dict:
@@ -93,8 +99,7 @@ def test_report_card_and_comparison_show_it(small, tmp_path, name):
     page = (config.run_folder / "report.html").read_text()
     assert name in page
     logged = set().union(*rows(config))
-    extra = {"mcd": "train/discrepancy", "coral": "train/coral_loss", "cdan": "domain/confusion"}.get(name)
-    assert extra is None or extra in logged
+    assert EXTRA.get(name) is None or EXTRA[name] in logged
     checkpoint = str(config.run_folder / "checkpoints" / "best")
     run = CliRunner().invoke
     assert run(main, ["evaluate", "--checkpoint", checkpoint], standalone_mode=False).exit_code == 0

@@ -72,6 +72,7 @@ CASES = {
     "mcd": Case(moons, 800, (30, 30), nn.ReLU, ADAM),
     "coral": Case(misleading_blobs, 300, (8,), nn.Identity, ADAM, {"coral_weight": 10.0}),
     "adabn": Case(stretched_blobs, 300, (15,), nn.Tanh, ADAM, batch_norm=True),
+    "mcc": Case(shifted_blobs, 300, (15,), nn.Tanh, ADAM),
 }
 
 
@@ -103,3 +104,12 @@ def test_it_beats_the_plain_network_by_five_points(name):
     plain = [target_accuracy("source_only", case, seed) for seed in range(5)]
     adapted = [target_accuracy(name, case, seed, **case.settings) for seed in range(5)]
     assert statistics.mean(adapted) >= statistics.mean(plain) + 0.05, (plain, adapted)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["dann", "cdan"])
+def test_with_class_confusion_it_beats_itself_without_by_five_points(name):
+    case = CASES["mcc"]
+    alone = [target_accuracy(name, case, seed) for seed in range(5)]
+    both = [target_accuracy(name, case, seed, also=[{"name": "mcc"}]) for seed in range(5)]
+    assert statistics.mean(both) >= statistics.mean(alone) + 0.05, (alone, both)
