@@ -80,7 +80,7 @@ def measure(
                 others = [lambda: bare.steps(steps), lambda: beside(steps)]
                 measured, waits = _ours(learner, accelerator, config, recording, stop, others)
             began = time.perf_counter()
-            weights, trainer = learner.method.state_dict(), learner.trainer_state()
+            weights, trainer = learner.evaluated.state_dict(), learner.trainer_state()
             run.save(config.train.steps, {}, None, weights, trainer, wandb_id=recorder.wandb_id, skipped=0)
             checkpoint = (time.perf_counter() - began) / CHECKPOINT_EVERY
         finally:

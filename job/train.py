@@ -70,7 +70,7 @@ def _train(config: Config, manifest: Manifest, accelerator: Accelerator, folder:
         Recorder(config, folder.path, folder.metrics, resumed and resumed.meta["wandb_id"], facts) as recorder,
         contextlib.closing(NodeMonitor(config, accelerator, recorder.wandb_id, recorder.wandb_mode)),
         Stop(folder.path / "stop", timedelta(seconds=config.train.timeout_seconds)) as stop,
-        Evaluator(config, manifest, accelerator, learner.method, folder.path, stop.agreed) as evaluator,
+        Evaluator(config, manifest, accelerator, learner.evaluated, folder.path, stop.agreed) as evaluator,
     ):
         batches = TrainingBatches(
             config,
@@ -154,7 +154,7 @@ def _save(run: Run, done: int, metrics: dict[str, float], score: float | None, p
             done,
             metrics,
             score,
-            learner.method.state_dict(),
+            learner.evaluated.state_dict(),
             learner.trainer_state(),
             wandb_id=run.recorder.wandb_id,
             skipped=int(skipped),

@@ -4,7 +4,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, field_validator
 
-from job.config.section import BelowOne, Count, Harmless, Positive, Section, Weight
+from job.config.section import BelowOne, Count, Harmless, New, Positive, Section, Weight
 
 
 class Optimizer(Section):
@@ -43,6 +43,9 @@ class Train(Section):
     """Forward passes per step, each on an equal share of the batch."""
     precision: Literal["no", "fp16", "bf16"] = "no"
     """Mixed precision; no: float32."""
+    ema: New[Annotated[float, Field(gt=0, lt=1)] | None] = None
+    """Decay of an exponential moving average of the weights, which is then evaluated, selected and exported; null:
+    no average. After update t it is min(ema, (1 + t) / (10 + t))."""
     log_every: Harmless[Positive] = 50
     """Steps between two rows of metrics."""
     eval_every: Harmless[Positive] = 500

@@ -20,6 +20,7 @@ from job.shards.manifest import Manifest
 from job.shards.reading.batch_loader import Batch
 from job.shards.reading.prepare import Preparation
 from job.system.errors import NotFinite
+from job.training.average import Average
 from job.training.inputs import domain_names
 from job.training.meter import Meter
 from job.training.optimizer import build_optimizer, set_learning_rate
@@ -32,7 +33,9 @@ class Learner:
     The next update depends only on the weights, the state of optimiser and scaler, and the step with its batch.
 
     Attributes:
-        method: the module itself, not wrapped: for evaluations and checkpoints.
+        method: the module itself, not wrapped.
+        evaluated: the module to evaluate, whose weights predict and are saved as such: `method`, or with train.ema the
+            average of its weights.
         prepare: converts a batch of bytes to network input.
     """
 
@@ -43,6 +46,9 @@ class Learner:
         self._accelerator = accelerator
         self.method = method
         self.prepare = prepare
+        decay = config.train.ema
+        self._average = None if decay is None else Average(method, decay)  # copied before Accelerate wraps the method
+        self.evaluated = method if self._average is None else self._average.method.to(accelerator.device)
         self._model, self._optimizer = accelerator.prepare(method, build_optimizer(method, config.optimizer))
         self._meter = Meter(accelerator, method)
         self._untrained = {phase: _untrained(method, phase) for phase in method.phases}
@@ -70,6 +76,8 @@ class Learner:
         for phase in self.method.phases:
             self._update(rows, progress_, phase, step)
         self.method.after_step(done)
+        if self._average is not None:
+            self._average.update(self.method, step)
 
     def _update(self, rows: TrainingBatch, progress: Tensor, phase: str, step: int) -> None:
         shares = self._config.train.accumulate
@@ -126,12 +134,19 @@ class Learner:
         )
 
     def trainer_state(self) -> dict[str, Any]:
-        """Return the state of the optimiser and of the gradient scaler, for a checkpoint."""
-        scaler = self._accelerator.scaler.state_dict() if self._accelerator.scaler is not None else {}
-        return {"optimizer": self._optimizer.state_dict(), "scaler": scaler}
+        """Return the state of the optimiser and of the gradient scaler, for a checkpoint.
 
-    def restore(self, state: dict[str, Any]) -> None:
-        """Load a state that `trainer_state` returned."""
+        With an average, whose weights the checkpoint holds as the network's, also the weights that are trained.
+        """
+        scaler = self._accelerator.scaler.state_dict() if self._accelerator.scaler is not None else {}
+        state = {"optimizer": self._optimizer.state_dict(), "scaler": scaler}
+        return state if self._average is None else state | {"weights": dict(self.method.state_dict())}
+
+    def restore(self, checkpoint: Checkpoint) -> None:
+        """Load what `trainer_state` returned. The learner was built with the checkpoint's weights."""
+        state = checkpoint.trainer()
+        if self._average is not None:
+            load_weights(self.method, state["weights"], str(checkpoint.path))
         self._optimizer.load_state_dict(state["optimizer"])
         if self._accelerator.scaler is not None and state["scaler"]:
             self._accelerator.scaler.load_state_dict(state["scaler"])
@@ -159,7 +174,7 @@ def build_learner(
     prepare = Preparation(data.augment, data.mean, data.std, last, device, method.views, len(method.reads))
     learner = Learner(config, accelerator, method, prepare)
     if resumed:
-        learner.restore(resumed.trainer())
+        learner.restore(resumed)
     return learner
 
 
