@@ -142,8 +142,8 @@ if [[ -z $told ]]; then
 fi
 if [[ -n $own ]]; then
   rm -f "$own"
-  [[ $told != 1 ]] || echo "error: crashed: ${message:-see above}; the same command goes on from the last checkpoint" >&2
-  [[ $told != 130 ]] || echo "ended at once: the same command goes on from the last checkpoint" >&2
+  [[ $told != 1 ]] || echo "error: crashed: ${message:-see above}; the same command resumes from the last checkpoint" >&2
+  [[ $told != 130 ]] || echo "ended at once: the same command resumes from the last checkpoint" >&2
   [[ $told != 2 || $JOB_EXPECTED_RANKS -eq 1 ]] || echo "error: $message" >&2
 elif [[ $told == 75 ]] && $served; then
   exit 0 # all ranks have saved; on an exit code other than 0 srun would kill the other tasks

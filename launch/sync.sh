@@ -43,7 +43,7 @@ for run in "$@"; do
     if uploaded "$segment"; then continue; fi
     if [[ $segment == "${segments[-1]}" ]] && goes_on "$run" "$segment"; then
       if ! $live; then
-        echo "$run goes on: its newest segment is uploaded once it is over, or now with --live"
+        echo "$run is still running: its newest segment is uploaded when it has ended, or now with --live"
         continue
       fi
       wandb beta sync --yes --live "$segment" || true

@@ -1,4 +1,4 @@
-"""What only a GPU can show. Skipped, saying so, where there is none."""
+"""What only a GPU can show. Skipped, with a message, without a GPU."""
 
 import pytest
 import torch

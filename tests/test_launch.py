@@ -105,7 +105,7 @@ def test_a_second_interruption_ends_at_once_and_says_so(small, tmp_path):
         time.sleep(0.5)
     _, errors = process.communicate(timeout=60)
     assert process.returncode == 130, errors
-    assert errors.splitlines()[-1] == "ended at once: the same command goes on from the last checkpoint"
+    assert errors.splitlines()[-1] == "ended at once: the same command resumes from the last checkpoint"
     assert "Killed" not in errors
 
 

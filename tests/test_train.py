@@ -547,7 +547,7 @@ def test_a_damaged_checkpoint_is_told_and_never_begun_over_in_silence(undisturbe
     assert train(config) == 0
     log = (config.run_folder / "log.txt").read_text()
     assert f"{newest.name} is damaged: trainer.pt should be" in log
-    assert "going on from step" in log
+    assert "resuming from step" in log
     assert_same_weights(weights(config), weights(undisturbed))
     for path in checkpoints.glob("step_*"):
         (path / "trainer.pt").write_bytes(b"cut short")

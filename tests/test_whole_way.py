@@ -60,7 +60,7 @@ def train(job, tmp_path, shards, **changes):
 
 
 def says_nan(text):
-    """Whether a text, pictures within it aside, shows a number that is none."""
+    """Whether a text, apart from embedded pictures, shows NaN or infinity."""
     return re.search(r"\bnan\b", re.sub(r"base64,[\w+/=]+", "", text), re.IGNORECASE) is not None
 
 

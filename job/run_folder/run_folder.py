@@ -164,7 +164,7 @@ class RunFolder:
             else:
                 self.best = restore_pointers(self._checkpoints, last)
                 done = last.step >= self._config.train.steps
-                what = "nothing left to train, evaluating once more:" if done else "going on from"
+                what = "nothing left to train, evaluating once more:" if done else "resuming from"
                 log.info("%s step %d of %d in %s", what, last.step, self._config.train.steps, self.path)
             step, row = (last.step, last.meta.get("scores")) if last else (0, None)
             row = None if self.evaluation_pending else row

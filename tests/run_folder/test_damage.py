@@ -43,7 +43,7 @@ def test_damage_at_the_right_size_falls_back_to_the_earlier_checkpoint(
     pretend(config)
     log = (config.run_folder / "log.txt").read_text()
     assert f"step_00000004 is damaged: {name if not checksums else 'the content of ' + name}" in log
-    assert "going on from step 2 of 6" in log
+    assert "resuming from step 2 of 6" in log
     assert read_checkpoint(checkpoints / "latest").step == 6
 
 

@@ -75,7 +75,7 @@ def test_a_copy_without_links_resumes_and_has_links_again(pretend, config):
     checkpoints = config.run_folder / "checkpoints"
     assert read_checkpoint(checkpoints / "best").step == 2
     pretend(config)
-    assert "going on from step 4" in (config.run_folder / "log.txt").read_text()
+    assert "resuming from step 4" in (config.run_folder / "log.txt").read_text()
     assert all((checkpoints / name).is_symlink() for name in ("latest", "best"))
     assert read_checkpoint(checkpoints / "latest").step == 6
 
@@ -88,7 +88,7 @@ def test_a_copy_that_holds_nothing_but_the_last_checkpoint_resumes(pretend, conf
     shutil.rmtree(checkpoints / "step_00000002")
     (checkpoints / "best").unlink()
     pretend(config)
-    assert "going on from step 4" in (config.run_folder / "log.txt").read_text()
+    assert "resuming from step 4" in (config.run_folder / "log.txt").read_text()
 
 
 def test_a_link_takes_the_place_of_a_file_and_the_other_way_round(tmp_path, monkeypatch):

@@ -19,7 +19,7 @@ esac
 
 
 def test_crashes_while_the_controller_is_away(cluster):
-    """One job asks until it is back, the other gives up after a second and says how to go on.
+    """One job asks until it is back, the other gives up after a second and says how to resume.
 
     The first one's log begins in the folder where it was submitted, moves to slurm/logs, and holds all three starts.
     """

@@ -40,7 +40,7 @@ class Run:
 
     def starts(self) -> int:
         """How many times training began or went on."""
-        return len(re.findall(r"going on from step|starting /", self.job.output()))
+        return len(re.findall(r"resuming from step|starting /", self.job.output()))
 
     def stops(self) -> int:
         """How many times the job saved and queued itself again."""

@@ -72,5 +72,5 @@ def test_begun_on_two_nodes_cancelled_and_finished_on_four_ranks_of_one(cluster,
     assert rows(config)[-1]["trainer/step"] < STEPS, "the job was over before it was cancelled"
     job = cluster.submit("--nodes=1", TRAIN, path, "name=reshaped", JOB_RANKS="4")
     assert job.wait() == 0, job.output()
-    assert "going on from step" in job.output()
+    assert "resuming from step" in job.output()
     assert_same_training(config, one_rank)

@@ -73,7 +73,7 @@ class Cluster:
         return self.call(SCRIPTS / "node", self.folder, name, *action)
 
     def stop_controller(self) -> None:
-        """Take slurmctld away: scontrol, sbatch and the creation of steps fail, what runs goes on."""
+        """Take slurmctld away: scontrol, sbatch and the creation of steps fail, running jobs continue."""
         pid = int((self.folder / "slurmctld.pid").read_text())
         os.kill(pid, signal.SIGTERM)  # saves what it knows
         eventually(lambda: not Path(f"/proc/{pid}").exists(), "the end of slurmctld")
