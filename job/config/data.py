@@ -4,12 +4,56 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, field_validator, model_validator
 
-from job.config.section import BatchSize, Fraction, Gibibytes, Harmless, Positive, Section
+from job.config.section import BatchSize, Fraction, Gibibytes, Harmless, New, Positive, Section
 
 Number = Annotated[float, Field(ge=-1e6, le=1e6)]
 Triple = tuple[Number, Number, Number]
 Zoom = Annotated[float, Field(le=100)]
 IMAGENET = {"mean": (0.485, 0.456, 0.406), "std": (0.229, 0.224, 0.225)}
+
+
+def _zoom(scale: tuple[float, float]) -> tuple[float, float]:
+    if not 0 < scale[0] <= scale[1]:
+        raise ValueError("give two numbers, 0 < from <= to")
+    return scale
+
+
+class Strong(Section):
+    """The strong view of methods that need one: further changes, drawn per image. Flips are those of data.augment."""
+
+    rotate: float = Field(20.0, ge=0, le=180)
+    """Degrees, either way."""
+    shift: Fraction = 0.15
+    """Share of the width and of the height, either way."""
+    scale: tuple[Zoom, Zoom] = (0.8, 1.2)
+    """Zoom, from and to."""
+    brightness: Fraction = 0.3
+    """Added, as a share of the full range, either way."""
+    contrast: Fraction = 0.6
+    """Factor on the distance from mid-grey, either way."""
+    saturation: Fraction = 0.6
+    """Factor on the distance from grey of the same brightness, either way."""
+    tint: Fraction = 0.2
+    """Factor of each colour channel, either way."""
+    grey: Fraction = 0.1
+    """Probability of an image without colour."""
+    posterize: Fraction = 0.2
+    """Probability of fewer brightness levels: 1 to 4 bits are lost."""
+    solarize: Fraction = 0.0
+    """Probability of the negative of all values above a random one."""
+    invert: Fraction | None = None
+    """Probability of the photographic negative; null: that of data.augment."""
+    blur: Fraction = 0.3
+    """Probability of a Gaussian blur, with a sigma of up to 3 % of the edge."""
+    erase: Fraction = 0.5
+    """Probability of a rectangle of a random colour."""
+    erase_side: Fraction = 0.4
+    """Longest side of the rectangle, as a share of the edge; the shortest is a quarter of it."""
+
+    @field_validator("scale")
+    @classmethod
+    def _ordered(cls, scale: tuple[float, float]) -> tuple[float, float]:
+        return _zoom(scale)
 
 
 class Augment(Section):
@@ -29,13 +73,20 @@ class Augment(Section):
     """Factor on the distance from mid-grey, either way."""
     invert: Fraction = 0.0
     """Probability of the photographic negative."""
+    strong: New[Strong] = Strong()
+    """The strong view."""
 
     @field_validator("scale")
     @classmethod
     def _ordered(cls, scale: tuple[float, float]) -> tuple[float, float]:
-        if not 0 < scale[0] <= scale[1]:
-            raise ValueError("give two numbers, 0 < from <= to")
-        return scale
+        return _zoom(scale)
+
+    @property
+    def strongest(self) -> "Augment":
+        """The ranges of the strong view, for those changes that the ordinary views have too."""
+        shared = self.strong.model_dump(include={"rotate", "shift", "scale", "brightness", "contrast"})
+        invert = self.invert if self.strong.invert is None else self.strong.invert
+        return self.model_copy(update={**shared, "invert": invert})
 
     @property
     def resamples(self) -> bool:

@@ -8,7 +8,7 @@ from typing import Annotated, Any, ClassVar, Literal
 from pydantic import Discriminator, Field, Tag, model_validator
 
 from job.config.section import BelowOne, Fraction, New, Section, Weight, Width, models_in
-from job.config.terms import AnyTerm, MCCTermSettings, TermSettings
+from job.config.terms import AnyTerm, FixMatchTermSettings, MCCTermSettings, TermSettings
 
 
 class MethodSettings(Section):
@@ -139,6 +139,13 @@ class MCCSettings(AdaptationSettings, MCCTermSettings):
     """The method: docs/methods.md."""
 
 
+class FixMatchSettings(AdaptationSettings, FixMatchTermSettings):
+    """FixMatch on the target."""
+
+    name: Literal["fixmatch"] = "fixmatch"
+    """The method: docs/methods.md."""
+
+
 DEFAULT = "dann"
 
 
@@ -156,7 +163,8 @@ Objective = Annotated[
     | Annotated[MCDSettings, Tag("mcd")]
     | Annotated[CORALSettings, Tag("coral")]
     | Annotated[AdaBNSettings, Tag("adabn")]
-    | Annotated[MCCSettings, Tag("mcc")],
+    | Annotated[MCCSettings, Tag("mcc")]
+    | Annotated[FixMatchSettings, Tag("fixmatch")],
     Discriminator(_method),
 ]
 SETTINGS: dict[str, type[MethodSettings]] = {

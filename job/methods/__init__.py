@@ -10,6 +10,7 @@ from job.methods.cdan import CDAN
 from job.methods.coral import CORAL, CORALTerm
 from job.methods.dann import DANN
 from job.methods.entropy import EntropyTerm
+from job.methods.fixmatch import FixMatch, FixMatchTerm
 from job.methods.mcc import MCC, MCCTerm
 from job.methods.mcd import MCD
 from job.methods.source_only import SourceOnly
@@ -25,11 +26,13 @@ METHODS: dict[str, type[Method]] = {
     "coral": CORAL,
     "adabn": AdaBN,
     "mcc": MCC,
+    "fixmatch": FixMatch,
 }
 TERMS: dict[str, type[Term]] = {  # of `objective.also`
     "coral": CORALTerm,
     "entropy": EntropyTerm,
     "mcc": MCCTerm,
+    "fixmatch": FixMatchTerm,
 }
 
 

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from job.config.objectives import MethodSettings
 from job.methods.adversary import Adversary
-from job.methods.batch import TrainingBatch
+from job.methods.batch import SECOND_VIEW, STRONG_VIEW, TrainingBatch
 from job.methods.losses import Losses
 from job.methods.term import Term
 from job.methods.terms import class_loss
@@ -31,6 +31,7 @@ class Method(nn.Module):
     labelled: ClassVar[str | None] = SOURCE  # whose labels are read; None: nobody's
     couples_rows: ClassVar[bool] = False  # the loss is no mean over rows: it gathers the rows of all ranks
     views: int = 1  # augmented views of each target image; with 2 a batch has a block SECOND_VIEW
+    strong_view: bool = False  # a batch has a block STRONG_VIEW: each target image under stronger augmentation
     phases: tuple[str, ...] = ("all",)  # updates per batch, in this order; each sees the whole batch
 
     class_weights: Tensor | None  # [classes], of the class loss; not saved: computed from the manifest
@@ -60,7 +61,19 @@ class Method(nn.Module):
     def add_terms(self, terms: Sequence[Term]) -> None:
         """Add terms to the loss of the first phase."""
         self.also.extend(terms)
-        self.views = max(self.views, *(term.views for term in terms)) if terms else self.views
+        self.views = max([self.views, *(term.views for term in terms)])
+        self.strong_view = self.strong_view or any(term.strong_view for term in terms)
+
+    @property
+    def blocks(self) -> tuple[str, ...]:
+        """Names of the blocks of a batch, in the order of their rows: domains, then further views of the target."""
+        return (*self.reads, *[SECOND_VIEW] * (self.views - 1), *[STRONG_VIEW] * self.strong_view)
+
+    def begin(self) -> None:
+        """Do what needs the initial weights, once they are set."""
+        for module in self.modules():
+            if isinstance(module, Term):
+                module.begin()
 
     def _terms(self) -> list[Term]:
         return [term for term in self.also if isinstance(term, Term)]
@@ -72,6 +85,13 @@ class Method(nn.Module):
     def trained(self, phase: str) -> Iterable[nn.Parameter]:
         """Parameters that the update of this phase changes; the others' gradients are discarded."""
         return self.parameters()
+
+    def finish_step(self, progress: float) -> None:
+        """Call `after_step` of the method and of its terms."""
+        self.after_step(progress)
+        for module in self.modules():
+            if isinstance(module, Term):
+                module.after_step(progress)
 
     def after_step(self, progress: float) -> None:
         """Do what follows an update, such as moving an average of the weights."""
@@ -124,14 +144,6 @@ class Method(nn.Module):
 
 class Supervised(Method):
     """Class loss of a batch whose only block is the labelled one."""
-
-    def add_terms(self, terms: Sequence[Term]) -> None:
-        """Add terms to the loss of the first phase."""
-        self.also.extend(terms)
-        self.views = max(self.views, *(term.views for term in terms)) if terms else self.views
-
-    def _terms(self) -> list[Term]:
-        return [term for term in self.also if isinstance(term, Term)]
 
     def losses(self, batch: TrainingBatch, output: Output, progress: Tensor, phase: str) -> Losses:
         logits = output.class_logits

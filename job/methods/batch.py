@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 
 SECOND_VIEW = "second view"  # of the target's images, augmented once more
+STRONG_VIEW = "strong view"  # likewise, by data.augment.strong
 
 
 @dataclass(frozen=True)

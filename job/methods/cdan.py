@@ -46,7 +46,9 @@ class CDAN(Method):
         classes = batch.split(output.class_logits)
         domains = batch.split(self.adversary(self.domain_input(output), self.adversary.lambda_at(progress)))
         on_classes = self.class_loss(classes[SOURCE], batch.labels)
-        on_domains = domain_loss(domains[SOURCE], domains[TARGET], *(self._weights(classes[d]) for d in batch.names))
+        on_domains = domain_loss(
+            domains[SOURCE], domains[TARGET], *(self._weights(classes[d]) for d in (SOURCE, TARGET))
+        )
         total = on_classes + self.settings.domain_weight * on_domains
         terms = {"train/class_loss": on_classes, "train/domain_loss": on_domains}
         return Losses(total, terms, self.seen(batch.labels, classes, domains))

@@ -20,6 +20,7 @@ class OneTerm(Method):
         super().__init__(network, settings)
         self.term = term
         self.views = term.views
+        self.strong_view = term.strong_view
 
     def losses(self, batch: TrainingBatch, output: Output, progress: Tensor, phase: str) -> Losses:
         classes = batch.split(output.class_logits)

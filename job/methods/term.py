@@ -19,6 +19,7 @@ class Term(nn.Module):
 
     couples_rows: ClassVar[bool] = False  # the loss is no mean over rows: it gathers the rows of all ranks
     views: int = 1  # augmented views of each target image that the term needs
+    strong_view: bool = False  # whether it needs a strongly augmented view of each target image
 
     def __init__(self, network: Classifier, settings: TermSettings) -> None:
         super().__init__()
@@ -30,6 +31,12 @@ class Term(nn.Module):
         `progress` is a 0-dim float64 in [0, 1).
         """
         raise NotImplementedError
+
+    def begin(self) -> None:
+        """Do what needs the network's initial weights, once they are set."""
+
+    def after_step(self, progress: float) -> None:
+        """Do what follows an update, such as moving an average."""
 
     def factor(self, progress: Tensor) -> Tensor | float:
         """Return the weight of the loss: it rises from 0 as lambda does with gamma 10, or is constant."""

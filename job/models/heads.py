@@ -22,13 +22,14 @@ def head(width: int, hidden: Sequence[int], outputs: int, dropout: float = 0.0) 
 def initialise(module: nn.Module, scheme: str) -> None:
     """Draw the weights of linear and convolutional layers anew: `xavier` (Glorot uniform) or `kaiming` (He normal).
 
-    `torch` keeps PyTorch's default, uniform with variance 1 / (3 fan_in): a sixth of He's. Biases become zero.
+    `torch` keeps PyTorch's default, uniform with variance 1 / (3 fan_in): a sixth of He's. Biases become zero. Layers
+    that are not trained, such as those of a copy of a network, stay as they are.
     """
     if scheme == "torch":
         return
     draw = nn.init.xavier_uniform_ if scheme == "xavier" else nn.init.kaiming_normal_
     for layer in module.modules():
-        if isinstance(layer, nn.Linear | nn.Conv2d):
+        if isinstance(layer, nn.Linear | nn.Conv2d) and layer.weight.requires_grad:
             draw(layer.weight)
             if layer.bias is not None:
                 layer.bias.zero_()

@@ -63,6 +63,7 @@ class TrainingBatches:
             threads=data.threads,
             prefetch=data.prefetch,
             device=accelerator.device,
+            draws=preparation.draws,
             on_host=preparation.on_host,
             skipped=skipped if accelerator.is_main_process else 0,
         )

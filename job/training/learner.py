@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from job.config.schema import Config
 from job.methods.base import Method
-from job.methods.batch import SECOND_VIEW, TrainingBatch
+from job.methods.batch import TrainingBatch
 from job.methods.build import build_method, load_weights
 from job.models.build import memory_format
 from job.run_folder.checkpoint import Checkpoint
@@ -75,7 +75,7 @@ class Learner:
         progress_ = torch.full((), done, dtype=torch.float64, device=rows.images.device)
         for phase in self.method.phases:
             self._update(rows, progress_, phase, step)
-        self.method.after_step(done)
+        self.method.finish_step(done)
         if self._average is not None:
             self._average.update(self.method, step)
 
@@ -95,14 +95,13 @@ class Learner:
         self._optimizer.step()
 
     def _rows(self, batch: Batch) -> TrainingBatch:
-        """Prepare a batch: one block of rows for each domain that the method reads, then the target's second view."""
+        """Prepare a batch: one block of rows for each domain that the method reads, then the target's further views."""
         reads = self.method.reads
-        names = (*reads, *[SECOND_VIEW] * (self.method.views - 1))
         labels = torch.empty(0, dtype=torch.int64)
         if self.method.labelled is not None:
             by_domain = dict(zip(reads, batch.labels.chunk(len(reads)), strict=True))
             labels = by_domain[self.method.labelled].clone()  # the loader will reuse the batch's memory
-        return TrainingBatch(names, self.prepare(batch), labels)
+        return TrainingBatch(self.method.blocks, self.prepare(batch), labels)
 
     def metrics(self, step: int, skipped: int) -> dict[str, float]:
         """Return the means since the last call and the schedules of update `step`. All ranks take part.
@@ -171,7 +170,9 @@ def build_learner(
     if config.model.compile:
         method.network.feature_extractor.compile()
     last = layout == torch.channels_last
-    prepare = Preparation(data.augment, data.mean, data.std, last, device, method.views, len(method.reads))
+    prepare = Preparation(
+        data.augment, data.mean, data.std, last, device, method.views, len(method.reads), method.strong_view
+    )
     learner = Learner(config, accelerator, method, prepare)
     if resumed:
         learner.restore(resumed)

@@ -7,7 +7,7 @@ from job.config.load import build_config
 from job.config.objectives import SETTINGS
 from job.methods import METHODS, add_terms
 from job.methods.base import Method
-from job.methods.batch import SECOND_VIEW, TrainingBatch
+from job.methods.batch import SECOND_VIEW, STRONG_VIEW, TrainingBatch
 from job.models.classifier import Classifier
 from job.models.heads import head
 
@@ -39,8 +39,8 @@ def tiny_batch(method: Method, rows: int = 8, seed: int = 4) -> TrainingBatch:
     blocks["target"] = torch.randn(rows, INPUTS, dtype=torch.float64) + 1
     blocks[SECOND_VIEW] = blocks["target"] + 0.1 * torch.randn(rows, INPUTS, dtype=torch.float64)
     labels = torch.randint(CLASSES, (rows,))
-    names = (*method.reads, *[SECOND_VIEW] * (method.views - 1))
-    return TrainingBatch(names, torch.cat([blocks[name] for name in names]), labels)
+    blocks[STRONG_VIEW] = blocks["target"] + 0.5 * torch.randn(rows, INPUTS, dtype=torch.float64)
+    return TrainingBatch(method.blocks, torch.cat([blocks[name] for name in method.blocks]), labels)
 
 
 def tiny_config(name: str, **sections):

@@ -39,7 +39,7 @@ def place(images: torch.Tensor, draws: torch.Tensor, augmentation: Augment) -> t
     """
     if augmentation.resamples:
         affine = _affine(draws, augmentation)
-        return _warp(images, affine) if images.device.type == "cpu" else _sample(_planes(images), affine)
+        return _warp(images, affine) if images.device.type == "cpu" else _sample(to_planes(images), affine)
     return _flip(images, draws) if augmentation.flip else images
 
 
@@ -53,12 +53,12 @@ def colour(
 ) -> torch.Tensor:
     """Change the colours of images that `place` returned and normalise them, to float32 [n, 3, S, S]."""
     # x -> gain x + bias in [0, 255], then the normalisation, as one factor and one offset
-    gain, bias = _colour(draws, augmentation)
+    gain, bias = gain_and_bias(draws, augmentation)
     factor, offset = _normalisation(tuple(mean), tuple(std), images.device)
     return _finish(images, gain * factor, offset + bias * factor, channels_last)
 
 
-def _planes(images: torch.Tensor) -> torch.Tensor:
+def to_planes(images: torch.Tensor) -> torch.Tensor:
     """Convert uint8 [n, S, S, 3] to float32 [n, 3, S, S], contiguous: a new tensor."""
     return images.permute(0, 3, 1, 2).to(torch.float32, memory_format=torch.contiguous_format)
 
@@ -74,7 +74,7 @@ def _finish(images: torch.Tensor, factor: torch.Tensor, offset: torch.Tensor, ch
         rows = images.reshape(n, size, 3 * size).to(torch.float32)
         factor, offset = (t.flatten(1).repeat(1, size)[:, None] for t in (factor, offset))
         return rows.mul_(factor).add_(offset).view(n, size, size, 3).permute(0, 3, 1, 2)
-    planes = _planes(images) if images.dtype == torch.uint8 else images
+    planes = to_planes(images) if images.dtype == torch.uint8 else images
     planes = planes.mul_(factor).add_(offset)
     return planes.contiguous(memory_format=torch.channels_last) if channels_last else planes
 
@@ -91,10 +91,10 @@ def _affine(draws: torch.Tensor, a: Augment) -> torch.Tensor:
 
     Combines shift, rotation about the centre and scale, then the flip.
     """
-    angle = _signed(draws[:, ROTATE]) * math.radians(a.rotate)
+    angle = signed(draws[:, ROTATE]) * math.radians(a.rotate)
     scale = a.scale[0] + draws[:, SCALE] * (a.scale[1] - a.scale[0])
     cos, sin = torch.cos(angle) / scale, torch.sin(angle) / scale
-    x, y = (-2 * a.shift * _signed(draws[:, column]) for column in (SHIFT_X, SHIFT_Y))
+    x, y = (-2 * a.shift * signed(draws[:, column]) for column in (SHIFT_X, SHIFT_Y))
     affine = torch.stack((cos, sin, cos * x + sin * y, -sin, cos, cos * y - sin * x), 1).view(-1, 2, 3)
     if a.flip:
         affine[:, 0] *= 1 - 2 * (draws[:, FLIP, None] < 0.5).float()
@@ -123,17 +123,17 @@ def _warp(images: torch.Tensor, affine: torch.Tensor) -> torch.Tensor:
     return warped
 
 
-def _colour(draws: torch.Tensor, a: Augment) -> tuple[torch.Tensor, torch.Tensor]:
+def gain_and_bias(draws: torch.Tensor, a: Augment) -> tuple[torch.Tensor, torch.Tensor]:
     """Compute factor and offset [n, 1, 1, 1] of contrast, brightness and negative, for values in [0, 255]."""
-    gain = 1 + a.contrast * _signed(draws[:, CONTRAST])
-    bias = 127.5 * (1 - gain) + 255 * a.brightness * _signed(draws[:, BRIGHTNESS])
+    gain = 1 + a.contrast * signed(draws[:, CONTRAST])
+    bias = 127.5 * (1 - gain) + 255 * a.brightness * signed(draws[:, BRIGHTNESS])
     if a.invert:
         negative = draws[:, INVERT] < a.invert
         gain, bias = torch.where(negative, -gain, gain), torch.where(negative, 255 - bias, bias)
     return gain[:, None, None, None], bias[:, None, None, None]
 
 
-def _signed(draws: torch.Tensor) -> torch.Tensor:
+def signed(draws: torch.Tensor) -> torch.Tensor:
     return 2 * draws - 1
 
 
