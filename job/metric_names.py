@@ -124,7 +124,22 @@ METRICS = (
            "class; one near 1 is a collapse"),
     Metric("selection/target_accuracy", "target_accuracy", "Model selection", UP, "the only score that needs target "
            "labels; for `train_on_target`", labels=True),
-    Metric("selection/*", "*", "Model selection", UP, "scores that choose the checkpoint"),
+    Metric("selection/infomax", "infomax", "Model selection", UP, "source accuracy + mutual information of the target "
+           "predictions over ln C"),
+    Metric("selection/entropy", "entropy", "Model selection", UP, "minus the mean entropy of the target predictions",
+           "nats"),
+    Metric("selection/mixval", "mixval", "Model selection", UP, "share of mixed target images predicted as the image "
+           "that dominates the mix"),
+    Metric("selection/bnm", "bnm", "Model selection", UP, "nuclear norm of the target predictions, over its bound"),
+    Metric("selection/class_ami", "class_ami", "Model selection", UP, "adjusted mutual information of predicted "
+           "classes and clusters of the target features"),
+    Metric("selection/source_accuracy", "source_accuracy", "Model selection", UP, "accuracy on the source"),
+    Metric("selection/dev", "dev", "Model selection", UP, "minus the source loss, weighted to count as on the target",
+           "nats"),
+    Metric("selection/snd", "snd", "Model selection", UP, "entropy of the similarities of target predictions", "nats"),
+    Metric("selection/transfer_score", "transfer_score", "Model selection", UP, "clusters of the target features + "
+           "mutual information - unevenness of the classifier's weights"),
+    Metric("selection/*", "*", "Model selection", UP, "other scores that choose the checkpoint"),
     Metric("speed/images_per_second", "images a second", "Images a second", UP, "over all ranks", "images/s",
            short="img/s", form=",.0f"),
     Metric("speed/data_wait_fraction", "share of the time", "Waiting for data", DOWN, "share of the time that steps "

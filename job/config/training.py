@@ -1,10 +1,24 @@
 """The sections `optimizer`, `train` and `selection`."""
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, get_args
 
 from pydantic import Field, field_validator
 
 from job.config.section import BelowOne, Count, Harmless, New, Positive, Section, Weight
+
+Score = Literal[
+    "infomax",
+    "entropy",
+    "mixval",
+    "bnm",
+    "class_ami",
+    "source_accuracy",
+    "dev",
+    "snd",
+    "transfer_score",
+    "target_accuracy",
+]
+LABEL_FREE_SCORES = tuple(name for name in get_args(Score) if name != "target_accuracy")
 
 
 class Optimizer(Section):
@@ -68,6 +82,6 @@ class Train(Section):
 class Selection(Section):
     """Selection of the checkpoint."""
 
-    score: Literal["infomax", "source_accuracy", "target_accuracy"] | None = None
-    """Score that selects the checkpoint; null: the default of the method. target_accuracy needs target labels and
-    is for train_on_target alone."""
+    score: Score | None = None
+    """Score that selects the checkpoint (docs/training.md); null: the default of the method. target_accuracy needs
+    target labels and is for train_on_target alone."""

@@ -3,6 +3,7 @@
 import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from typing import TypeVar
 
 import numpy as np
 import torch
@@ -14,8 +15,10 @@ from job.evaluation.tally import Tally
 from job.methods.base import Method
 from job.shards.manifest import Manifest
 from job.shards.reading.shard_cache import ShardStore
-from job.shards.reading.whole_split import Rows, read_split
+from job.shards.reading.whole_split import read_split
 from job.system.progress import follow
+
+Batch = TypeVar("Batch")
 
 
 class EvaluationStopped(Exception):
@@ -91,7 +94,7 @@ def evaluate_domain(
         threads=threads,
     )
     own = manifest.samples(domain, split) / accelerator.num_processes
-    batches = _stoppable(batches, math.ceil(math.ceil(own) / batch_size), stop)
+    batches = stoppable(batches, math.ceil(math.ceil(own) / batch_size), stop)
     for images, labels, keys in follow(batches, int(own), lambda batch: len(batch[2]), f"{domain} {split}", progress):
         with accelerator.autocast():
             output = method.predict(normalise(images.to(device, non_blocking=True)))
@@ -122,8 +125,11 @@ def evaluate_domain(
     )
 
 
-def _stoppable(batches: Iterator[Rows], rounds: int, stop: Callable[[], bool]) -> Iterator[Rows]:
-    """Yield the batches; call `stop` `rounds` times, which is the number of batches of the rank that has most."""
+def stoppable(batches: Iterator[Batch], rounds: int, stop: Callable[[], bool]) -> Iterator[Batch]:
+    """Yield the batches; call `stop` `rounds` times, which is the number of batches of the rank that has most.
+
+    Raise EvaluationStopped when it returns True.
+    """
     for _ in range(rounds):
         if stop():
             raise EvaluationStopped

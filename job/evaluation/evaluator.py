@@ -1,5 +1,6 @@
 """The evaluations of a training run: validation during training, and the test of the chosen checkpoint."""
 
+import logging
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -11,12 +12,16 @@ from torch import Tensor
 
 from job.config.schema import Config
 from job.evaluation.evaluate import DomainReport, EvaluationStopped, evaluate_domain
+from job.evaluation.mixed import predict_mixes
 from job.evaluation.report_files import write_reports
 from job.evaluation.samples import Sample
+from job.evaluation.selection import Evidence
+from job.evaluation.selection.evidence import Mixes
 from job.evaluation.validate import final_metrics, validation_metrics
 from job.methods.base import Method
 from job.methods.build import load_weights
 from job.models.build import memory_format
+from job.models.heads import class_directions
 from job.run_folder.checkpoint import Checkpoint
 from job.shards.manifest import Manifest
 from job.shards.reading.augment import normalise
@@ -25,6 +30,8 @@ from job.training.distributed import share_buffers
 from job.training.inputs import domain_names, open_store
 from job.vocabulary import DOMAINS, TARGET
 
+log = logging.getLogger("job")
+WORST = -1e30  # score of a checkpoint for which it cannot be computed; any other checkpoint is better
 ADAPTATION_BATCH, ADAPTATION_BATCHES = 128, 16  # target images for Method.before_evaluation
 
 
@@ -71,14 +78,20 @@ class Evaluator:
         try:
             self._method.before_evaluation(self._target_images())
             source, target = (self._report(role, "val", settings.probe_samples, pictures) for role in DOMAINS)
+            mixes = self._mixes(target)
         except EvaluationStopped:
             return None
         metrics: list[Any] = [None]
         if self._accelerator.is_main_process:
             write_reports(self._folder / f"step_{step:08d}.json", step, [source, target], names)
-            metrics = [validation_metrics(source, target, names, self._config.score)]
+            evidence = Evidence(source, target, mixes, class_directions(self._method.network.label_predictor))
+            metrics = [validation_metrics(evidence, names, self._config.score)]
         broadcast_object_list(metrics)
-        score = metrics[0][f"selection/{self._config.score}"]
+        score = metrics[0].get(f"selection/{self._config.score}")
+        if score is None:
+            name = self._config.score
+            log.warning("step %d: selection.score=%s cannot be computed: the checkpoint counts as worst", step, name)
+            score = WORST
         samples = [report.sample for report in (source, target) if report.sample is not None]
         return Validation(metrics[0], score, samples)
 
@@ -117,6 +130,24 @@ class Evaluator:
             threads=self._config.data.threads,
             probe_samples=probe_samples,
             pictures=pictures,
+            stop=self._stop,
+        )
+
+    def _mixes(self, target: DomainReport) -> Mixes | None:
+        """Predict mixes of the target's validation images; None where the report keeps no samples."""
+        if target.sample is None:
+            return None
+        return predict_mixes(
+            self._method,
+            self._accelerator,
+            self._manifest,
+            self._store,
+            target.domain,
+            target.split,
+            target.sample.predicted,
+            normalise=self._normalise,
+            batch_size=self._config.evaluation.batch_size,
+            threads=self._config.data.threads,
             stop=self._stop,
         )
 

@@ -7,12 +7,16 @@ import numpy as np
 from job.evaluation.a_distance import proxy_a_distance
 from job.evaluation.evaluate import DomainReport
 from job.evaluation.metrics import UNMEASURED, accuracy, macro_f1, recall
-from job.evaluation.selection import scores
+from job.evaluation.selection import Evidence, scores
 from job.metric_names import TEST_SOURCE, TEST_TARGET
 
 
-def validation_metrics(source: DomainReport, target: DomainReport, class_names, score: str) -> dict[str, float]:
-    """Return the metrics of the validation splits. Names of metrics that need target labels start with ``oracle/``."""
+def validation_metrics(evidence: Evidence, class_names, score: str) -> dict[str, float]:
+    """Return the metrics of the validation splits; `score` is the configured one.
+
+    Names of metrics that need target labels start with ``oracle/``.
+    """
+    source, target = evidence.source, evidence.target
     metrics = {
         "val/source_accuracy": accuracy(source.confusion),
         "val/source_macro_f1": macro_f1(source.confusion),
@@ -22,7 +26,7 @@ def validation_metrics(source: DomainReport, target: DomainReport, class_names, 
             metrics[f"val/source_recall/{name}"] = float(value)
     if source.sample and target.sample and min(len(source.sample.features), len(target.sample.features)) >= 20:
         metrics["domain/a_distance"] = proxy_a_distance(source.sample.features, target.sample.features)
-    for name, value in scores(source, target).items():
+    for name, value in scores(evidence).items():
         if name != "target_accuracy" or name == score:  # otherwise it is reported as oracle/target_accuracy
             metrics[f"selection/{name}"] = value
     for name, share in zip(class_names, target.predicted / target.samples, strict=True):

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 
+import numpy as np
 import torch
 from torch import nn
 
@@ -33,3 +34,9 @@ def initialise(module: nn.Module, scheme: str) -> None:
             draw(layer.weight)
             if layer.bias is not None:
                 layer.bias.zero_()
+
+
+def class_directions(head: nn.Module) -> np.ndarray | None:
+    """Return the weights [outputs, width] of the last fully connected layer, a row for each class; None without one."""
+    layers = [layer for layer in head.modules() if isinstance(layer, nn.Linear)]
+    return layers[-1].weight.detach().float().cpu().numpy() if layers else None

@@ -6,7 +6,7 @@ from sklearn.metrics import accuracy_score, confusion_matrix, f1_score, recall_s
 
 from job.evaluation.a_distance import proxy_a_distance
 from job.evaluation.metrics import accuracy, macro_f1, recall
-from job.evaluation.selection import mutual_information, scores
+from job.evaluation.selection import Evidence, mutual_information, scores
 from job.evaluation.validate import validation_metrics
 from tests.support.reports import report
 
@@ -28,18 +28,19 @@ def test_mutual_information_is_1_for_confident_diverse_predictions_and_0_for_col
 
 def test_scores_without_target_labels():
     source, target = report(np.eye(3), [0, 1, 1]), report(np.eye(3))
-    assert scores(source, target) == {
+    assert scores(Evidence(source, target)) == {
         "source_accuracy": pytest.approx(2 / 3),
         "infomax": pytest.approx(2 / 3 + 1),
+        "entropy": pytest.approx(0),
     }
 
 
 def test_metrics_that_need_target_labels_are_named_oracle_or_absent():
     names = ("a", "b", "c")
     source = report(np.eye(3), [0, 1, 2])
-    unlabelled = validation_metrics(source, report(np.eye(3)), names, "infomax")
+    unlabelled = validation_metrics(Evidence(source, report(np.eye(3))), names, "infomax")
     assert not [name for name in unlabelled if "oracle" in name or name == "selection/target_accuracy"]
-    labelled = validation_metrics(source, report(np.eye(3), [0, 1, 1]), names, "infomax")
+    labelled = validation_metrics(Evidence(source, report(np.eye(3), [0, 1, 1])), names, "infomax")
     extra = set(labelled) - set(unlabelled)
     assert extra
     assert all(name.startswith("oracle/") for name in extra)

@@ -13,6 +13,7 @@ from job.evaluation.command import evaluate_checkpoint
 from job.evaluation.evaluate import evaluate_domain
 from job.evaluation.metrics import accuracy
 from job.evaluation.report_files import as_json
+from job.evaluation.selection import Evidence
 from job.evaluation.validate import final_metrics, validation_metrics
 from job.shards.manifest import load_manifest
 from job.shards.reading.augment import normalise
@@ -109,7 +110,7 @@ def test_metrics_are_finite_or_absent(shards):
     unlabelled, _, _ = evaluated(shards, "val")
     names = EMOTIONS
     for metrics in (
-        validation_metrics(report, unlabelled, names, "infomax"),
+        validation_metrics(Evidence(report, unlabelled), names, "infomax"),
         final_metrics(report, unlabelled, names),
     ):
         assert not [name for name in metrics if name.startswith("oracle")]

@@ -24,18 +24,21 @@ def read_split(
     labelled: bool,
     rank: int = 0,
     world_size: int = 1,
+    rows: range | None = None,
     batch_size: int = 256,
     threads: int = 2,
 ) -> Iterator[Rows]:
     """Yield (images uint8 [b, H, W, 3], labels int64 [b], keys [b]) of the rank's share, in the order of the shards.
 
     Of N samples, rank r of W reads those in [N r // W, N (r + 1) // W), so the shares differ by one at most and may be
-    empty. The label of a sample without one is -1; without `labelled`, every label is -1. Raises JobError at once when
-    labels are requested and no sample has one, and later for an image that cannot be decoded: nothing is skipped.
+    empty; with `rows`, a range of step 1, it reads those positions of the split instead. The label of a sample without
+    one is -1; without `labelled`, every label is -1. Raises JobError at once when labels are requested and no sample
+    has one, and later for an image that cannot be decoded: nothing is skipped.
     """
     shards = OpenShards(manifest, domain, split, store, labelled=labelled, capacity=2 * threads + 2, partly=True)
     ends = np.cumsum([info.samples for info in shards.infos])
-    first, end = (int(ends[-1]) * r // world_size for r in (rank, rank + 1))
+    share = range(int(ends[-1]) * rank // world_size, int(ends[-1]) * (rank + 1) // world_size)
+    first, end = (share.start, share.stop) if rows is None else (rows.start, rows.stop)
     return _batches(shards, store, ends, range(first, end, batch_size), end, manifest.size, threads)
 
 

@@ -1,0 +1,160 @@
+"""Regret of the label-free scores: what each loses against the best checkpoint, on finished runs with target labels.
+
+For each score, within a run: the checkpoint that it picks. Across runs: the checkpoint that it picks among all
+checkpoints of all runs on the same shards, domains and seed. Regret is the best accuracy on the target's validation
+split minus that of the pick, in [0, 1]. Runs that train with target labels are excluded. The target labels are read
+here alone, after training: they choose nothing.
+"""
+
+import argparse
+import statistics
+import sys
+from collections import defaultdict
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from benchmarks.common import write_result
+from job.config.objectives import SETTINGS, MethodSettings
+from job.evaluation.agreement import rank_correlation
+from job.metric_names import STEP, find
+from job.run_folder.metrics_file import read_metrics
+from job.run_folder.stored_files import read_config, read_object
+from job.system.errors import JobError
+
+TRUTH = "oracle/target_accuracy"
+PREFIX = "selection/"
+LAST = "last checkpoint"  # what no score at all would pick, within a run
+
+
+class Run(NamedTuple):
+    """A finished run: its group, and the rows of its evaluations."""
+
+    folder: str
+    method: str
+    group: tuple[str, str, str, int]  # shards, source, target, seed
+    rows: list[dict[str, Any]]
+
+
+def read(folder: Path) -> Run | str:
+    """Read a run, or return the reason why it is left out."""
+    try:
+        config = read_config(folder)
+    except JobError as error:
+        return str(error)
+    method = config["objective"]["name"]
+    if not (folder / "summary.json").exists():
+        return "not finished"
+    if SETTINGS.get(method, MethodSettings).supervised:
+        return "trained with target labels"
+    rows = [row for row in read_metrics(folder / "metrics.jsonl") if TRUTH in row]
+    if not rows:
+        return f"no {TRUTH}: its shards have no target labels for validation"
+    data = config["data"]
+    shards = read_object(folder / "facts.json").get("manifest") or data["shards"]
+    return Run(str(folder), method, (shards, data["source"], data["target"], config["seed"]), rows)
+
+
+def label_free(rows: Sequence[dict[str, Any]]) -> list[str]:
+    """Return the names of the logged scores that need no target labels, without their prefix."""
+    names = {name for row in rows for name in row if name.startswith(PREFIX) and not find(name).labels}
+    return sorted(name.removeprefix(PREFIX) for name in names)
+
+
+def judge(rows: Sequence[dict[str, Any]], score: str) -> dict[str, Any]:
+    """Return what a score picks among evaluations: its regret, the pick, the rank correlation with the accuracy.
+
+    The pick is the latest evaluation with the highest value. Evaluations without the score cannot be picked; at least
+    one has it.
+    """
+    scored = [row for row in rows if PREFIX + score in row]
+    pick = max(scored, key=lambda row: (row[PREFIX + score], row[STEP]))
+    correlation = rank_correlation([row[PREFIX + score] for row in scored], [row[TRUTH] for row in scored])
+    regret = max(row[TRUTH] for row in rows) - pick[TRUTH]
+    return {"regret": regret, "accuracy": pick[TRUTH], "step": pick[STEP], "rank_correlation": correlation}
+
+
+def summary(judged: dict[str, list[dict[str, Any]]]) -> dict[str, dict[str, Any]]:
+    """Summarise each score over runs or groups, the lowest mean regret first."""
+    result = {}
+    for score, each in judged.items():
+        known = [one["rank_correlation"] for one in each if one.get("rank_correlation") is not None]
+        result[score] = {
+            "mean_regret": statistics.mean(one["regret"] for one in each),
+            "worst_regret": max(one["regret"] for one in each),
+            "rank_correlation": statistics.mean(known) if known else None,
+            "count": len(each),
+        }
+    return dict(sorted(result.items(), key=lambda item: item[1]["mean_regret"]))
+
+
+def measure(runs: Sequence[Run]) -> dict[str, Any]:
+    """Return the regret of every score within the runs, and across the runs of each group."""
+    within: dict[str, list[dict[str, Any]]] = defaultdict(list)
+    by_method: dict[str, dict[str, list[dict[str, Any]]]] = defaultdict(lambda: defaultdict(list))
+    groups: dict[tuple, list[Run]] = defaultdict(list)
+    for run in runs:
+        groups[run.group].append(run)
+        best, last = max(row[TRUTH] for row in run.rows), max(run.rows, key=lambda row: row[STEP])[TRUTH]
+        judged = {score: judge(run.rows, score) for score in label_free(run.rows)} | {LAST: {"regret": best - last}}
+        for score, one in judged.items():
+            within[score].append(one)
+            by_method[run.method][score].append(one)
+    across: dict[str, list[dict[str, Any]]] = defaultdict(list)
+    described = []
+    for (shards, source, target, seed), members in groups.items():
+        rows = [row | {"run": run.folder, "method": run.method} for run in members for row in run.rows]
+        best = max(rows, key=lambda row: row[TRUTH])
+        picked = {score: judge(rows, score) for score in label_free(rows)}
+        described.append(
+            {"shards": shards, "source": source, "target": target, "seed": seed, "runs": len(members)}
+            | {"checkpoints": len(rows), "best": {key: best[key] for key in ("run", "method", STEP, TRUTH)}}
+            | {"scores": picked}
+        )
+        for score, one in picked.items() if len(members) > 1 else ():
+            across[score].append(one)
+    return {
+        "within_run": summary(within),
+        "within_run_by_method": {method: summary(judged) for method, judged in by_method.items()},
+        "across_runs": summary(across),
+        "groups": described,
+    }
+
+
+def table(result: dict[str, Any]) -> str:
+    """Format the result as text, in points of accuracy."""
+    lines = [f"{'score':<16} {'mean regret':>12} {'worst':>7} {'rank corr.':>11} {'count':>6}"]
+    for title, key in (("within a run", "within_run"), ("across the runs of a shift and seed", "across_runs")):
+        lines.append(f"{title}:")
+        for score, row in result[key].items():
+            correlation = "-" if row["rank_correlation"] is None else f"{row['rank_correlation']:+.2f}"
+            regrets = f"{100 * row['mean_regret']:>12.2f} {100 * row['worst_regret']:>7.2f}"
+            lines.append(f"{score:<16} {regrets} {correlation:>11} {row['count']:>6}")
+        if not result[key]:
+            lines.append("nothing to measure: it needs two runs of one seed on the same shards and domains")
+    return "\n".join(lines)
+
+
+def main(words: Sequence[str] | None = None) -> int:
+    """Measure the runs that the command line names; print a table, and write JSON with --out."""
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.selection", description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("folders", nargs="+", type=Path, help="folders of finished runs, such as runs/*")
+    parser.add_argument("--out", type=Path, help="JSON file to write")
+    args = parser.parse_args(words)
+    found = {str(folder): read(folder) for folder in args.folders}
+    runs = [run for run in found.values() if isinstance(run, Run)]
+    left_out = {folder: reason for folder, reason in found.items() if isinstance(reason, str)}
+    for folder, reason in left_out.items():
+        print(f"{folder} is left out: {reason}", file=sys.stderr)
+    if not runs:
+        print("error: no run is left: give finished runs on shards written with --keep-target-labels", file=sys.stderr)
+        return 2
+    result = {"runs": len(runs), "left_out": left_out} | measure(runs)
+    print(table(result))
+    if args.out is not None:
+        write_result(args.out, "selection", result)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
