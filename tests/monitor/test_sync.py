@@ -81,7 +81,9 @@ def test_unfinished_segment_is_skipped_or_followed_with_live(run):
             time.sleep(0.2)
         with FakeWandb() as server:
             first = sync(server, run)
-            assert "is still running: its newest segment is uploaded when it has ended, or now with --live" in first.stdout
+            assert (
+                "is still running: its newest segment is uploaded when it has ended, or now with --live" in first.stdout
+            )
             assert steps(server) == list(range(1, 11))
             assert process.poll() is None
             threading.Timer(5, process.stdin.close).start()
