@@ -24,14 +24,15 @@ class Agreement(NamedTuple):
 def label_free_scores(rows: Sequence[Mapping[str, Any]], evaluations: Sequence[Mapping[str, Any]]) -> dict[str, dict]:
     """Return score -> step -> value for the scores that use no target labels.
 
-    These are the logged scores and the mean confidence on the target, 1 - mean entropy / ln C (Morerio et al. 2018).
+    These are the logged scores. Where `entropy` is not among them, as in runs of version 0.1, the mean confidence on
+    the target stands in for it: 1 - mean entropy / ln C (Morerio et al. 2018).
     """
     scores: dict[str, dict[int, float]] = {}
     for row in rows:
         for name, value in row.items():
             if name.startswith(SELECTION) and not find(name).labels:
                 scores.setdefault(name.removeprefix(SELECTION), {})[row[STEP]] = value
-    for evaluation in evaluations:
+    for evaluation in evaluations if "entropy" not in scores else ():
         classes, entropy = len(evaluation["class_names"]), evaluation["target"].get("mean_entropy")
         if classes > 1 and isinstance(entropy, float):
             scores.setdefault(CONFIDENCE, {})[evaluation["step"]] = 1 - entropy / math.log(classes)

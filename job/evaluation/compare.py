@@ -11,8 +11,9 @@ import yaml
 
 from job.config.schema import decisive_data, score_of
 from job.evaluation.curves import Curve, mean_curve
+from job.evaluation.doubts import adapts, against_baseline
 from job.evaluation.intervals import difference, mean_interval, ratio_interval, seed_noise
-from job.metric_names import TEST_SOURCE, TEST_TARGET
+from job.metric_names import STEP, TEST_SOURCE, TEST_TARGET
 from job.run_folder.metrics_file import read_metrics
 from job.system.errors import JobError, first_line
 from job.vocabulary import DOMAINS
@@ -113,9 +114,33 @@ def compare(folders: Sequence[Path]) -> dict:
         for name in names:
             by_objective[name][role] = _spread(values[name], _images(members[name], role), noise)
     comparison = {"objectives": by_objective, "runs": runs}
+    comparison["doubts"] = _doubts(runs)
     if LOWER in by_objective and UPPER in by_objective and by_objective[LOWER]["target"] is not None:
         comparison["gap"] = _gap(by_objective)
     return comparison
+
+
+def _doubts(runs: Sequence[dict]) -> list[dict[str, Any]]:
+    """Return the adapted runs whose scores without target labels are below those of source_only with the same seed."""
+    baselines = {run["seed"]: run for run in runs if run["objective"] == LOWER}
+    found = []
+    for run in runs:
+        baseline = baselines.get(run["seed"])
+        if baseline is None or baseline is run or not adapts({"name": run["objective"]}):
+            continue
+        rows = [_chosen_row(each) for each in (run, baseline)]
+        doubts = against_baseline(*rows, len(run["images"].get("target_predictions", ())))
+        if doubts:
+            scores = {one.score: [one.value, one.other] for one in doubts}
+            found.append({"run": run["run"], "baseline": baseline["run"], "scores": scores})
+    return found
+
+
+def _chosen_row(run: dict) -> dict[str, Any]:
+    """Return the metrics of a run at its chosen step, or nothing when metrics.jsonl lacks them."""
+    rows = read_metrics(Path(run["run"]) / "metrics.jsonl")
+    at = [row for row in rows if row[STEP] == run.get("selection/chosen_step") and "val/source_accuracy" in row]
+    return at[-1] if at else {}
 
 
 def _images(members: Sequence[dict], role: str) -> int | None:

@@ -2,6 +2,7 @@
 
 from typing import Any
 
+from job.evaluation.doubts import REMEDY
 from job.evaluation.metrics import UNMEASURED
 from job.vocabulary import DOMAINS
 
@@ -39,10 +40,11 @@ def gap_text(row: dict[str, Any]) -> str:
 def remarks(comparison: dict) -> list[str]:
     """Return the remarks on the table: what was not measured or is within noise, and the source of the intervals."""
     rows = comparison["objectives"].values()
+    doubts = [_doubt(each) for each in comparison.get("doubts", ())]
     if any(row["target"] is None for row in rows):
-        return [UNMEASURED, *_without_labels(comparison["runs"])]
+        return [*doubts, UNMEASURED, *_without_labels(comparison["runs"])]
     gap = comparison.get("gap")
-    lines = []
+    lines = doubts
     if gap is not None and gap["within_noise"]:
         around = f" (95 %: {gap['interval'][0]:+.4f} to {gap['interval'][1]:+.4f})" if gap["interval"] else ""
         count = f" of {gap['images']} test images" if gap["images"] else ""
@@ -53,6 +55,15 @@ def remarks(comparison: dict) -> list[str]:
     if sources:
         lines.append(f"95 % intervals, from {' and '.join(sources)}; images are treated as independent")
     return lines
+
+
+def _doubt(doubt: dict[str, Any]) -> str:
+    """Describe an adapted run whose scores are below those of its baseline."""
+    scores = " and ".join(f"{name} {one:.3f} against {other:.3f}" for name, (one, other) in doubt["scores"].items())
+    return (
+        f"{doubt['run']}: adaptation may have hurt: its scores without target labels are below those of "
+        f"{doubt['baseline']} ({scores}); {REMEDY}"
+    )
 
 
 def _without_labels(runs: list[dict]) -> list[str]:

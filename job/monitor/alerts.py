@@ -7,6 +7,8 @@ and W&B.
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from job.evaluation.doubts import ADVICE, Doubt, listed
+
 
 @dataclass(frozen=True)
 class Alert:
@@ -48,6 +50,15 @@ def class_missing(names: Sequence[str], domain: str) -> Alert:
         "classes=folders, or list the classes"
     )
     return Alert("class without examples", text)
+
+
+def may_have_hurt(step: int, score: str, doubts: Sequence[Doubt]) -> Alert:
+    """Return the alert of a finished run whose other label-free scores speak against the chosen checkpoint."""
+    text = (
+        f"step {step} is chosen by {score}, but {listed(doubts)}: predictions on the target may have become confident "
+        f"and wrong. No target label is needed to see this, and none proves it: {ADVICE}"
+    )
+    return Alert("adaptation may have hurt", text)
 
 
 def not_finite(message: str) -> Alert:

@@ -11,6 +11,7 @@ from typing import Any
 import torch
 
 from job.config.schema import Config
+from job.evaluation.doubts import adapts, within_run
 from job.evaluation.samples import Sample
 from job.evaluation.validate import headline
 from job.monitor import alerts
@@ -23,7 +24,7 @@ from job.monitor.wandb.media import Samples
 from job.monitor.wandb.run import WandbRun
 from job.monitor.watch import Watch
 from job.run_folder.environment import facts
-from job.run_folder.metrics_file import MetricsFile, finite
+from job.run_folder.metrics_file import MetricsFile, finite, read_metrics
 from job.run_folder.run_view import write_sample
 from job.run_folder.stored_files import read_evaluation
 from job.system.errors import ENDS, EXIT_BAD_INPUT, EXIT_CRASH, EXIT_STOPPED, JobError, NotFinite
@@ -116,7 +117,10 @@ class Recorder:
         return read_evaluation(self._folder / "evaluation" / f"step_{step:08d}.json")
 
     def result(self, tested: dict[str, float]) -> str:
-        """Return the result of a finished run in one line, with remarks; raise an alert if nothing was learned."""
+        """Return the result of a finished run in one line, with remarks.
+
+        Raise an alert if nothing was learned, or if scores without target labels say that adaptation may have hurt.
+        """
         if not self._main:
             return ""
         content = read_evaluation(self._folder / "evaluation" / "test.json")
@@ -126,6 +130,10 @@ class Recorder:
             parts.append(f"{bad.title}: {bad.text}")
             if self._watch.has_begun:
                 self.alert(bad)
+        if adapts(self._config.objective.model_dump()):
+            step, doubts = within_run(read_metrics(self._folder / "metrics.jsonl"), self._config.score)
+            if doubts:
+                self.alert(alerts.may_have_hurt(step, self._config.score, doubts))
         return "; ".join(parts)
 
     def alert(self, alert: Alert) -> None:

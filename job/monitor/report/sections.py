@@ -1,8 +1,11 @@
 """Sections of the report below the curves: classes, features, images, choice of the checkpoint, test split."""
 
+from html import escape
+
 import numpy as np
 
 from job.evaluation.agreement import agreement, label_free_scores
+from job.evaluation.doubts import ADVICE, adapts, listed, within_run
 from job.evaluation.metrics import UNMEASURED
 from job.metric_names import TEST_TARGET
 from job.monitor.figures.paths import figure_path
@@ -79,7 +82,15 @@ def selection(run: RunView) -> str:
     )  # fmt: skip
     evaluations = f"{len(run.evaluations)} evaluations"
     note = f"{evaluations}; rank correlation 1: the same ranking, 0: unrelated. The scores need no target labels"
-    return cards("Choice of the checkpoint", card(verdict, table(heads, rows), note, wide=True))
+    return cards("Choice of the checkpoint", card(verdict, _doubts(run) + table(heads, rows), note, wide=True))
+
+
+def _doubts(run: RunView) -> str:
+    """Return a paragraph on the scores that speak against the chosen checkpoint; "" where there is no doubt."""
+    step, doubts = within_run(run.rows, run.score) if adapts(run.config["objective"]) else (0, [])
+    if not doubts:
+        return ""
+    return f"<p>{escape(f'Adaptation may have hurt: at step {step:,}, {listed(doubts)}; {ADVICE}.')}</p>"
 
 
 def test_split(run: RunView) -> str:

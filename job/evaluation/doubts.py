@@ -1,0 +1,86 @@
+"""Signs, without target labels, that adaptation may have hurt: within a run, and against its own baseline."""
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
+
+from job.evaluation.agreement import SELECTION
+from job.methods import METHODS
+from job.metric_names import STEP, find
+from job.vocabulary import TARGET
+
+# How far a score must fall before it counts, about twice its noise on 1,000 images. Of the scores that do not simply
+# follow the confidence on the target: confident predictions are what hides the harm.
+FALLS = {"mixval": 0.05, "class_ami": 0.1, "source_accuracy": 0.03}
+# How far a score must be below that of the baseline; the entropy over ln C. Comparable between networks of one kind.
+BELOW = {"mixval": 0.05, "class_ami": 0.1, "entropy": 0.05}
+LEARNED = 0.9  # of the best source accuracy: before that, scores are those of a network that has learned little
+VOTES = 2  # scores that must agree: one alone has its own weakness
+FEWEST = 3  # evaluations of a network that has learned
+REMEDY = (
+    "lower the strength of adaptation (objective.lambda_max, or the weight of the method's term), use another method, "
+    "or keep source_only"
+)
+ADVICE = f"compare it with source_only on the same seed and data (python -m job compare); {REMEDY}"
+
+
+class Doubt(NamedTuple):
+    """One score that speaks against a checkpoint."""
+
+    score: str
+    value: float  # at the checkpoint
+    other: float  # the better value
+    where: str  # of the better value
+
+
+def adapts(objective: Mapping[str, Any]) -> bool:
+    """Return whether the method of a run reads the target, and no label of it."""
+    method = METHODS.get(str(objective.get("name", "")))
+    return method is not None and TARGET in method.reads and method.labelled != TARGET
+
+
+def within_run(rows: Sequence[Mapping[str, Any]], score: str) -> tuple[int, list[Doubt]]:
+    """Return the step that `score` chooses, and the scores that speak against it; no scores: there is no doubt.
+
+    A score speaks against the choice if it is in the lower half of the run there and has fallen by more than its
+    margin in FALLS since its best. Evaluations before the network had learned do not count (LEARNED). At least VOTES
+    scores must agree, and FEWEST evaluations count. `rows` are those of metrics.jsonl.
+    """
+    rows = [row for row in rows if SELECTION + score in row and "val/source_accuracy" in row]
+    if not rows or find(SELECTION + score).labels:
+        return 0, []
+    chosen = max(rows, key=lambda row: (row[SELECTION + score], row[STEP]))
+    learned = LEARNED * max(row["val/source_accuracy"] for row in rows)
+    counted = [row for row in rows if row is chosen or row["val/source_accuracy"] >= learned]
+    doubts = []
+    for name, margin in FALLS.items():
+        values = {row[STEP]: row[SELECTION + name] for row in counted if SELECTION + name in row}
+        before = [step for step in values if step < chosen[STEP]]
+        if chosen[STEP] not in values or not before or len(values) < FEWEST:
+            continue
+        best, value = max(before, key=lambda step: values[step]), values[chosen[STEP]]
+        better = sum(other > value for other in values.values())
+        if better >= len(values) / 2 and values[best] - value > margin:
+            doubts.append(Doubt(name, value, values[best], f"step {best:,}"))
+    return chosen[STEP], doubts if len(doubts) >= VOTES else []
+
+
+def against_baseline(row: Mapping[str, Any], baseline: Mapping[str, Any], classes: int) -> list[Doubt]:
+    """Return the scores by which a chosen checkpoint is below the baseline's; none if fewer than VOTES are.
+
+    `row` and `baseline` are the metrics at the chosen steps of two runs on the same data and seed. With fewer than two
+    `classes`, as when their number is unknown, the entropy is not compared.
+    """
+    doubts = []
+    for name, margin in BELOW.items():
+        value, other = row.get(SELECTION + name), baseline.get(SELECTION + name)
+        if value is None or other is None or (name == "entropy" and classes < 2):
+            continue
+        if other - value > margin * (math.log(classes) if name == "entropy" else 1.0):
+            doubts.append(Doubt(name, value, other, "source_only"))
+    return doubts if len(doubts) >= VOTES else []
+
+
+def listed(doubts: Sequence[Doubt]) -> str:
+    """Return the doubts as text: `mixval 0.412 (0.530 at step 300) and class_ami 0.31 (...)`."""
+    return " and ".join(f"{one.score} is {one.value:.3f} ({one.other:.3f} at {one.where})" for one in doubts)
