@@ -128,8 +128,8 @@ def _doubts(runs: Sequence[dict]) -> list[dict[str, Any]]:
         baseline = baselines.get(run["seed"])
         if baseline is None or baseline is run or not adapts({"name": run["objective"]}):
             continue
-        rows = [_chosen_row(each) for each in (run, baseline)]
-        doubts = against_baseline(*rows, len(run["images"].get("target_predictions", ())))
+        classes = len(run["images"].get("target_predictions", ()))
+        doubts = against_baseline(_chosen_row(run), _chosen_row(baseline), classes)
         if doubts:
             scores = {one.score: [one.value, one.other] for one in doubts}
             found.append({"run": run["run"], "baseline": baseline["run"], "scores": scores})
