@@ -1,0 +1,1 @@
+"""Search for settings without target labels: `python -m job search`."""

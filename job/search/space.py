@@ -1,0 +1,224 @@
+"""Read a search space: which keys of the configuration vary, and over which values.
+
+    objective.name: {choices: [dann, cdan]}
+    objective.lambda_max: {low: 0.1, high: 1, log: true}
+    optimizer.domain_lr_factor: {choices: [1, 3, 10], when: {objective.name: [dann, cdan]}}
+    objective.also.0.weight: {low: 0.03, high: 1, log: true}        # of the first entry of a list
+
+A key of `objective` that the method of a trial does not have is left out of that trial, and so is every key whose
+`when` does not hold. A key that the command line sets is fixed, and not searched.
+"""
+
+import json
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import yaml
+from optuna.trial import Trial
+
+from job.config.load import build_config
+from job.config.objectives import SETTINGS
+from job.config.schema import Config
+from job.config.section import takes
+from job.config.yaml_text import LARGEST_FILE, annotation_of, parse_yaml
+from job.search.values import METHOD, get_value, has_place, set_value, without_indices
+from job.system.errors import JobError, first_line
+from job.system.text import shortened
+
+_RANGE, _CHOICES = {"low", "high", "log", "step", "when"}, {"choices", "when"}
+_EXAMPLE = "{low: 0.1, high: 1, log: true} or {choices: [1, 2, 4]}"
+_OTHER_DATA = ("seed", "data.shards", "data.source", "data.target")  # scores on other data do not compare
+
+
+@dataclass(frozen=True)
+class Range:
+    """The numbers from `low` to `high`, whole ones if `whole`; on a logarithmic scale with `log`."""
+
+    low: float
+    high: float
+    log: bool = False
+    step: float | None = None
+    whole: bool = False
+
+    def suggest(self, trial: Trial, key: str) -> Any:
+        if self.whole:
+            return trial.suggest_int(key, int(self.low), int(self.high), log=self.log, step=int(self.step or 1))
+        return trial.suggest_float(key, self.low, self.high, log=self.log, step=self.step)
+
+    def encoded(self, value: Any) -> Any:
+        """Return the parameter that stands for a value, or None when the value is outside the range."""
+        numeric = isinstance(value, int | float) and not isinstance(value, bool)
+        return value if numeric and self.low <= value <= self.high else None
+
+    def examples(self) -> Sequence[Any]:
+        return (self.low, self.high)
+
+
+@dataclass(frozen=True)
+class Choices:
+    """Any of several values, lists and mappings among them."""
+
+    values: tuple[Any, ...]
+
+    def suggest(self, trial: Trial, key: str) -> Any:
+        return json.loads(trial.suggest_categorical(key, [json.dumps(value) for value in self.values]))
+
+    def encoded(self, value: Any) -> Any:
+        """Return the parameter that stands for a value, or None when the value is not one of the choices."""
+        return json.dumps(value) if value in self.values else None
+
+    def examples(self) -> Sequence[Any]:
+        return self.values
+
+
+@dataclass(frozen=True)
+class Space:
+    """What varies: key -> values, the method first; and when a key is left out. `content` is that of the file."""
+
+    keys: dict[str, Range | Choices]
+    when: dict[str, dict[str, list[Any]]]
+    content: dict[str, Any]
+
+    def sample(self, trial: Trial, base: Mapping[str, Any]) -> dict[str, Any]:
+        """Return key -> value for a trial of the configuration `base`, without the keys that do not apply."""
+        return self._walk(base, lambda key, values: values.suggest(trial, key))
+
+    def of(self, base: Mapping[str, Any]) -> dict[str, Any]:
+        """Return the parameters that stand for the configuration as it is, where the space contains its values."""
+        params: dict[str, Any] = {}
+
+        def take(key: str, values: Range | Choices) -> Any:
+            value = get_value(base, key)
+            if value is not None and (encoded := values.encoded(value)) is not None:
+                params[key] = encoded
+            return value
+
+        self._walk(base, take)
+        return params
+
+    def _walk(self, base: Mapping[str, Any], choose: Callable[[str, Range | Choices], Any]) -> dict[str, Any]:
+        content, chosen = json.loads(json.dumps(base)), {}
+        for key, values in self.keys.items():
+            conditions = self.when.get(key, {})
+            if all(get_value(content, other) in allowed for other, allowed in conditions.items()) and has_place(
+                content, key
+            ):
+                chosen[key] = choose(key, values)
+                set_value(content, key, chosen[key])
+        return chosen
+
+
+def load_space(path: Path, base: Mapping[str, Any], fixed: Sequence[str]) -> Space:
+    """Read a space for the configuration `base`, without the keys in `fixed`.
+
+    Raises JobError, which names the file and the key, for a key that the configuration does not have or that must not
+    be searched, and for values that it does not allow.
+    """
+    content = _read(path)
+    keys: dict[str, Range | Choices] = {}
+    when: dict[str, dict[str, list[Any]]] = {}
+    for key in sorted(content, key=lambda key: key != METHOD):
+        where = f"{path}: {key}"
+        _check_searchable(where, key)
+        values, conditions = _read_values(where, key, content[key])
+        if key in fixed:
+            continue
+        for other in conditions:
+            if annotation_of(Config, without_indices(other)) is None or (other in content and other not in {*keys, *fixed}):
+                raise JobError(f"{where}: `when` names {other}: name a key that stands above this one, or one of the configuration")
+        keys[key], when[key] = values, conditions
+    space = Space(keys, when, {key: content[key] for key in keys})
+    if not keys:
+        raise JobError(f"{path}: nothing to search: every key is set on the command line")
+    for key in keys:
+        _check_values(f"{path}: {key}", space, key, base)
+    return space
+
+
+def _read(path: Path) -> dict[str, Any]:
+    try:
+        with open(path, encoding="utf-8") as file:
+            content = parse_yaml(file.read(LARGEST_FILE + 1), None)
+    except OSError as error:
+        known = ", ".join(sorted(map(str, Path("configs/search").glob("*.yaml"))))
+        raise JobError(f"cannot read the space {path} ({error.strerror}): choose one of {known or 'your own files'}") from None
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise JobError(f"{path} is not valid YAML: {shortened(first_line(error))}") from None
+    if not isinstance(content, dict) or not content:
+        raise JobError(f"{path} is not a search space: write lines such as `optimizer.lr: {_EXAMPLE.partition(' or')[0]}`")
+    return content
+
+
+def _read_values(where: str, key: str, content: Any) -> tuple[Range | Choices, dict[str, list[Any]]]:
+    expected = _CHOICES if isinstance(content, dict) and "choices" in content else _RANGE
+    if not isinstance(content, dict) or not content.keys() <= expected or not content.keys() & {"choices", "low"}:
+        raise JobError(f"{where}: give {_EXAMPLE}, with `when: {{KEY: [VALUE, ...]}}` if it depends on another key")
+    conditions = content.get("when") or {}
+    if not isinstance(conditions, dict) or not all(isinstance(allowed, list) for allowed in conditions.values()):
+        raise JobError(f"{where}: write `when` as {{KEY: [VALUE, ...]}}, for instance {{objective.name: [dann, cdan]}}")
+    if "choices" in content:
+        choices = content["choices"]
+        if not isinstance(choices, list) or len(choices) < 2 or any(c in choices[:i] for i, c in enumerate(choices)):
+            raise JobError(f"{where}: choices must be a list of at least two different values")
+        return Choices(tuple(choices)), conditions
+    return _read_range(where, key, content), conditions
+
+
+def _read_range(where: str, key: str, content: Mapping[str, Any]) -> Range:
+    low, high, log, step = (content.get(name) for name in ("low", "high", "log", "step"))
+    numbers = [low, high] + ([] if step is None else [step])
+    if not all(isinstance(number, int | float) and not isinstance(number, bool) for number in numbers):
+        raise JobError(f"{where}: low, high and step must be numbers, such as {_EXAMPLE}")
+    annotation = annotation_of(Config, without_indices(key))
+    whole = takes(annotation, int) and not takes(annotation, float)
+    if annotation is not None and not whole and not takes(annotation, float):
+        raise JobError(f"{where} is not a number: give {{choices: [...]}}")
+    if whole and not all(isinstance(number, int) for number in numbers):
+        raise JobError(f"{where} is a whole number: low, high and step must be whole numbers")
+    if not low < high:
+        raise JobError(f"{where}: low ({low}) must be below high ({high})")
+    if log not in (None, True, False) or (log and (step is not None or low <= 0)):
+        raise JobError(f"{where}: log: true needs low above 0, and no step")
+    if step is not None and not 0 < step <= high - low:
+        raise JobError(f"{where}: step ({step}) must be above 0 and at most high - low")
+    return Range(low, high, bool(log), step, whole)
+
+
+def _check_searchable(where: str, key: str) -> None:
+    if not isinstance(key, str):
+        raise JobError(f"{where} is not a key of the configuration, such as optimizer.lr")
+    if key.startswith("selection"):
+        raise JobError(f"{where}: the score must be the same for all trials: set it on the command line, {key}=...")
+    if key in _OTHER_DATA:
+        raise JobError(f"{where}: scores of different data or seeds do not compare: remove it from the space")
+    top = key.partition(".")[0]
+    if top in ("name", "output", "wandb", "evaluation"):
+        raise JobError(f"{where}: no result depends on it: remove it from the space, or set it on the command line")
+
+
+def _check_values(where: str, space: Space, key: str, base: Mapping[str, Any]) -> None:
+    """Raise JobError unless a configuration takes every choice, or both ends of the range, of a key."""
+    method_values = space.keys.get(METHOD)
+    methods = method_values.examples() if isinstance(method_values, Choices) and key != METHOD else [None]
+    wanted = space.when[key].get(METHOD)
+    methods = [name for name in methods if name is None or wanted is None or name in wanted] or [None]
+    contents = []
+    for name in methods:
+        content = json.loads(json.dumps(base))
+        if name is not None:
+            set_value(content, METHOD, name)
+        contents.append(content)
+    content = next((each for each in contents if has_place(each, key)), contents[0])
+    for value in space.keys[key].examples():
+        changed = json.loads(json.dumps(content))
+        set_value(changed, key, value)
+        config = build_config(changed, where.rpartition(": ")[0])
+        if config.objective.supervised:
+            raise JobError(
+                f"{where}: {value} learns from target labels: a search chooses without them; leave {value} out"
+            )
+    if key.startswith("objective.") and not has_place(content, key) and all(name in SETTINGS for name in methods if name):
+        names = ", ".join(name for name in methods if name) or content["objective"]["name"]
+        raise JobError(f"{where} is not a setting of {names}: remove it, or add a method that has it to {METHOD}")

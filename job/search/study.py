@@ -1,0 +1,200 @@
+"""The trials of a study, shared by many processes and nodes through files alone.
+
+OUTPUT/NAME/ holds `study.json` (what is searched; fixed), `journal.log` (Optuna's journal: trials, parameters and
+scores) and a run folder for each trial. The process that works on a trial locks `search.lock` in its folder, and so
+do the processes of the run, which inherit the lock: it is free as soon as all of them are gone, and whoever comes next
+resumes the trial.
+"""
+
+import json
+import os
+import time
+import warnings
+from collections.abc import Collection, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TextIO
+
+import numpy as np
+import optuna
+from optuna.storages.journal import JournalFileBackend, JournalFileOpenLock, JournalStorage
+from optuna.trial import FrozenTrial, Trial, TrialState
+
+from job.search.space import Space
+from job.system.errors import JobError
+from job.system.files import InUse, lock, was_locked_here, write_atomically, writing
+
+QUIET = 120  # seconds without a sign of life, after which a lock of another node is taken to be left by a dead one
+_RANDOM_TRIALS = 6  # before the sampler models the scores
+PRUNERS = ("median", "halving", "none")
+_ADVICE = "make room, or choose another `output`"
+
+
+@dataclass
+class Claim:
+    """A trial that this process works on until it is told, or released to be resumed by any process."""
+
+    trial: Trial
+    values: dict[str, Any]
+    folder: Path
+    lock: TextIO
+    reported: Collection[int] = ()  # steps whose scores the study knows
+
+    @property
+    def number(self) -> int:
+        return self.trial.number
+
+    def beat(self) -> None:
+        """Show processes on other nodes that this one is alive."""
+        os.utime(self.lock.fileno())
+
+    def release(self) -> None:
+        """Release the lock, so that any process may resume the trial at once."""
+        self.lock.truncate(0)
+        self.lock.close()
+
+
+class Study:
+    """The trials of one study folder. `settings` are what all its processes must agree on."""
+
+    def __init__(self, folder: Path, space: Space, base: Mapping[str, Any], settings: dict[str, Any]) -> None:
+        """Open or create the study of the configuration `base`.
+
+        Raises JobError when the folder belongs to a study with other settings, or is a run.
+        """
+        self.folder = folder
+        self.space = space
+        self.base = base
+        self.settings = settings
+        if (folder / "checkpoints").exists():
+            raise JobError(f"{folder} is the folder of a run: choose another --name")
+        with writing(folder, _ADVICE):
+            folder.mkdir(parents=True, exist_ok=True)
+            with self._alone():
+                self._check_same()
+                self.optuna = self._open()
+
+    def trials(self) -> list[FrozenTrial]:
+        """Return the trials that have begun, by number."""
+        return [trial for trial in self.optuna.get_trials(deepcopy=False) if trial.state != TrialState.WAITING]
+
+    def claim(self, wanted: int) -> Claim | None:
+        """Return a trial to work on, locked: one that its process left, or else a new one while there are fewer than
+        `wanted`. Returns None when there is nothing to do now."""
+        with self._alone():
+            trials = self.trials()
+            for trial in trials:
+                if trial.state == TrialState.RUNNING and (held := self._lock(trial.number)):
+                    if self.trials()[trial.number].state == TrialState.RUNNING:
+                        return self._claim(Trial(self.optuna, trial._trial_id), held)
+                    held.close()  # it was told between the two looks
+            if len(trials) >= wanted:
+                return None
+            # one generator for each trial: what is proposed depends on the seed and the trials before, not on restarts
+            self.optuna.sampler = self._sampler(len(trials))
+            trial = self.optuna.ask()
+            held = self._lock(trial.number)
+            if held is None:
+                raise JobError(f"{self.trial_folder(trial.number)} is in use: choose another --name")
+            return self._claim(trial, held)
+
+    def trial_folder(self, number: int) -> Path:
+        return self.folder / f"trial-{number:04d}"
+
+    def _claim(self, trial: Trial, held: TextIO) -> Claim:
+        values = self.space.sample(trial, self.base)
+        trial.set_user_attr("values", values)
+        reported = self.trials()[trial.number].intermediate_values
+        return Claim(trial, values, self.trial_folder(trial.number), held, reported)
+
+    def _lock(self, number: int) -> TextIO | None:
+        """Lock the folder of a trial; None while the lock is taken, or may be taken on another node."""
+        path = self.trial_folder(number) / "search.lock"
+        path.parent.mkdir(exist_ok=True)
+        try:
+            # some file systems show a lock on its own node only: there, the time of the file must be old as well
+            age = time.time() - path.stat().st_mtime if path.exists() and path.stat().st_size else QUIET
+            if age < QUIET and not was_locked_here(path):
+                return None
+            return lock(path)
+        except InUse:
+            return None
+
+    def _check_same(self) -> None:
+        path = self.folder / "study.json"
+        if not path.exists():
+            write_atomically(path, json.dumps(self.settings, indent=1) + "\n", durable=True)
+            return
+        try:
+            before = _flat(json.loads(path.read_text(encoding="utf-8")))
+        except (ValueError, AttributeError):
+            raise JobError(f"{path} is damaged: restore it, or choose another --name") from None
+        now = _flat(self.settings)
+        changes = [f"{key} {before.get(key)} -> {now.get(key)}" for key in {**before, **now} if before.get(key) != now.get(key)]
+        if changes:
+            raise JobError(
+                f"{self.folder} was started with another search ({'; '.join(changes)}): choose another --name, "
+                "or put the values back to resume it"
+            )
+
+    def _open(self) -> optuna.Study:
+        optuna.logging.set_verbosity(optuna.logging.WARNING)
+        warnings.filterwarnings("ignore", category=optuna.exceptions.ExperimentalWarning)
+        path = (self.folder / "journal.log").absolute()
+        guard = JournalFileOpenLock(str(path))  # creates a file exclusively: works on NFS, and without symbolic links
+        backend = JournalFileBackend(str(path), guard)
+        _drop_incomplete_line(path, guard)
+        study = optuna.create_study(
+            storage=JournalStorage(backend),
+            study_name="search",
+            direction="maximize",
+            pruner=self._pruner(),
+            load_if_exists=True,
+        )
+        if not study.get_trials(deepcopy=False) and (params := self.space.of(self.base)):
+            study.enqueue_trial(params)  # the first trial is the configuration itself
+        return study
+
+    def _sampler(self, number: int) -> optuna.samplers.BaseSampler:
+        seed = int(np.random.SeedSequence((self.settings["seed"], number)).generate_state(1)[0])
+        return optuna.samplers.TPESampler(
+            seed=seed, n_startup_trials=_RANDOM_TRIALS, multivariate=True, group=True, constant_liar=True
+        )
+
+    def _pruner(self) -> optuna.pruners.BasePruner:
+        name, train = self.settings["pruner"], self.base["train"]
+        if name == "median":  # scores of the first third say little: lambda is still rising
+            return optuna.pruners.MedianPruner(n_startup_trials=4, n_warmup_steps=train["steps"] // 3)
+        if name == "halving":
+            return optuna.pruners.SuccessiveHalvingPruner(min_resource=train["eval_every"], reduction_factor=2)
+        return optuna.pruners.NopPruner()
+
+    @contextmanager
+    def _alone(self) -> Iterator[None]:
+        """Keep other processes, on any node, from opening the study or taking a trial meanwhile."""
+        guard = JournalFileOpenLock(str((self.folder / "claims").absolute()))
+        guard.acquire()
+        try:
+            yield
+        finally:
+            guard.release()
+
+
+def _drop_incomplete_line(path: Path, guard: JournalFileOpenLock) -> None:
+    """Remove the last line of a journal if its writer was killed within it: no later line could be read."""
+    guard.acquire()
+    try:
+        with open(path, "r+b") as file:
+            content = file.read()
+            if content and not content.endswith(b"\n"):
+                file.truncate(content.rfind(b"\n") + 1)
+    finally:
+        guard.release()
+
+
+def _flat(content: dict[str, Any], prefix: str = "") -> dict[str, Any]:
+    flat: dict[str, Any] = {}
+    for key, value in content.items():
+        flat |= _flat(value, f"{prefix}{key}.") if isinstance(value, dict) else {prefix + key: value}
+    return flat
