@@ -10,6 +10,7 @@ import click
 from job.commands.data import inspect, shards
 from job.commands.model import evaluate, export, predict
 from job.commands.monitoring import compare, dashboard, report
+from job.commands.search import search
 from job.commands.training import doctor, train
 from job.system.crash import scrub_tracebacks
 from job.system.echo import echo
@@ -39,7 +40,7 @@ def main(context: click.Context) -> None:
     let_threads_sleep()
 
 
-for command in (train, shards, inspect, evaluate, predict, export, compare, doctor, report, dashboard):
+for command in (train, shards, inspect, evaluate, predict, export, compare, doctor, report, dashboard, search):
     main.add_command(command)
 
 

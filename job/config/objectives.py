@@ -3,6 +3,7 @@
 A new method needs a class here, listed in `Objective` below; the methods themselves are in `job/methods`.
 """
 
+from collections.abc import Mapping
 from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import Discriminator, Field, Tag, model_validator
@@ -187,10 +188,19 @@ def switch_method(objective: dict[str, Any], name: str) -> None:
     """Replace a configuration's method by the method `name`, in place, and drop the keys that only the old one has.
 
     One file then serves all methods: ``configs/faces.yaml objective.name=mcd``. The weight of a term is dropped too:
-    that of one loss says nothing about another.
+    that of one loss says nothing about another. ``dann+mcc`` is the method dann with the term mcc, of its default
+    weight: it replaces the terms in ``objective.also``.
     """
+    name, *terms = name.split("+")
     before, after = SETTINGS.get(objective.get("name", DEFAULT)), SETTINGS.get(name)
     if before is not None and after is not None and before is not after:
         for key in before.model_fields.keys() - (after.model_fields.keys() - TermSettings.model_fields.keys()):
             objective.pop(key, None)
     objective["name"] = name
+    if terms:
+        objective["also"] = [{"name": term} for term in terms]
+
+
+def method_label(objective: Mapping[str, Any]) -> str:
+    """Return the name of a stored section's method with those of its terms, such as ``dann+mcc``."""
+    return "+".join([objective["name"], *(term["name"] for term in objective.get("also") or ())])

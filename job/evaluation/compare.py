@@ -9,6 +9,7 @@ from typing import Any
 
 import yaml
 
+from job.config.objectives import method_label
 from job.config.schema import decisive_data, score_of
 from job.evaluation.curves import Curve, mean_curve
 from job.evaluation.doubts import adapts, against_baseline
@@ -32,7 +33,7 @@ def read_runs(folders: Sequence[Path]) -> list[dict]:
         runs.append(
             {
                 "run": str(folder),
-                "objective": config["objective"]["name"],
+                "objective": method_label(config["objective"]),
                 "seed": config["seed"],
                 "recipe": {key: config.get(key) for key in ("model", "objective", "optimizer", "train")}
                 | {"data": decisive_data(config.get("data") or {}), "selection": {"score": score_of(config)}},

@@ -7,6 +7,7 @@ from typing import NamedTuple
 from job.config.load import build_config
 from job.config.schema import Config
 from job.run_folder.checkpoint import Checkpoint, find_checkpoint, read_checkpoint, remove_unfinished
+from job.run_folder.differences import differences
 from job.run_folder.pointers import BEST, LATEST, adopt_copies, path_of, point, points_at
 from job.shards.manifest import Manifest
 from job.system.errors import JobError
@@ -85,19 +86,9 @@ def _check_same(config: Config, manifest: Manifest, last: Checkpoint) -> None:
             f"{config.run_folder} was started on other shards than {config.data.shards}: choose another `name`"
         )
     started = build_config(last.meta["config"], f"{last.path}/meta.json")
-    # compare the kind of score too: scores of this start are compared with the best score of the earlier ones
-    before, now = (_flat(one.decisive()) | {"selection.score": one.score} for one in (started, config))
-    if before != now:
-        keys = [key for key in {**now, **before} if before.get(key) != now.get(key)]
-        changes = [f"{key} {before.get(key, 'default')} -> {now.get(key, 'default')}" for key in keys]
+    changes = differences(started, config)
+    if changes:
         raise JobError(
             f"{config.run_folder} was started with another configuration ({'; '.join(changes)}): "
             "choose another `name`, or put the values back to resume it"
         )
-
-
-def _flat(content: dict, prefix: str = "") -> dict:
-    flat = {}
-    for key, value in content.items():
-        flat |= _flat(value, f"{prefix}{key}.") if isinstance(value, dict) else {prefix + key: value}
-    return flat

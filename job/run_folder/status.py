@@ -23,13 +23,14 @@ def write_end(folder: Path, exit_code: int) -> None:
 
 
 def write_failure(folder: Path, error: BaseException) -> None:
-    """Record the error that ended the run; any rank may call it.
+    """Record the error that ended the run, and its kind (JobError, NotFinite); any rank may call it.
 
     A JobError replaces any earlier status. Another error replaces only "running", because ranks that lose their peers
     fail later, with a less useful error.
     """
     if isinstance(error, JobError):
-        _write(folder, {"status": FAILED, "exit_code": EXIT_BAD_INPUT, "message": str(error)})
+        failure = {"status": FAILED, "exit_code": EXIT_BAD_INPUT, "message": str(error), "kind": type(error).__name__}
+        _write(folder, failure)
     elif not _has_ended(folder):
         _write(folder, {"status": FAILED, "exit_code": EXIT_CRASH})
 

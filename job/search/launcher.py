@@ -15,6 +15,15 @@ _OF_LAUNCHERS = ("RANK", "WORLD_SIZE", "LOCAL_RANK", "LOCAL_WORLD_SIZE", "MASTER
 OUTPUT = "output.txt"  # in the folder of a run: what its processes print
 
 
+def count_gpus() -> int:
+    """Return the number of GPUs of this machine: JOB_GPUS, or what torch finds."""
+    if os.environ.get("JOB_GPUS", "").isdigit():
+        return int(os.environ["JOB_GPUS"])
+    from torch.cuda import device_count
+
+    return device_count()
+
+
 class Launcher:
     """Starts runs, at most `jobs` at a time, each in a slot of its own. `gpus` are the machine's."""
 

@@ -19,7 +19,7 @@ import yaml
 from optuna.trial import Trial
 
 from job.config.load import build_config
-from job.config.objectives import SETTINGS
+from job.config.objectives import SETTINGS, method_label
 from job.config.schema import Config
 from job.config.section import takes
 from job.config.yaml_text import LARGEST_FILE, annotation_of, parse_yaml
@@ -90,7 +90,7 @@ class Space:
         params: dict[str, Any] = {}
 
         def take(key: str, values: Range | Choices) -> Any:
-            value = get_value(base, key)
+            value = method_label(base["objective"]) if key == METHOD else get_value(base, key)
             if value is not None and (encoded := values.encoded(value)) is not None:
                 params[key] = encoded
             return value
@@ -126,15 +126,20 @@ def load_space(path: Path, base: Mapping[str, Any], fixed: Sequence[str]) -> Spa
         if key in fixed:
             continue
         for other in conditions:
-            if annotation_of(Config, without_indices(other)) is None or (other in content and other not in {*keys, *fixed}):
-                raise JobError(f"{where}: `when` names {other}: name a key that stands above this one, or one of the configuration")
+            if annotation_of(Config, without_indices(other)) is None or (
+                other in content and other not in {*keys, *fixed}
+            ):
+                raise JobError(
+                    f"{where}: `when` names {other}: name a key of the configuration, or of a line above this one"
+                )
         keys[key], when[key] = values, conditions
-    space = Space(keys, when, {key: content[key] for key in keys})
+    for key, values in keys.items():
+        _check_values(f"{path}: {key}", key, values, _possible(key, content, base))
+    if METHOD not in keys:  # keys of other methods never apply
+        keys = {key: values for key, values in keys.items() if has_place(base, without_indices(key))}
     if not keys:
-        raise JobError(f"{path}: nothing to search: every key is set on the command line")
-    for key in keys:
-        _check_values(f"{path}: {key}", space, key, base)
-    return space
+        raise JobError(f"{path}: nothing to search: no key applies, or every key is set on the command line")
+    return Space(keys, when, {key: content[key] for key in keys})
 
 
 def _read(path: Path) -> dict[str, Any]:
@@ -143,11 +148,15 @@ def _read(path: Path) -> dict[str, Any]:
             content = parse_yaml(file.read(LARGEST_FILE + 1), None)
     except OSError as error:
         known = ", ".join(sorted(map(str, Path("configs/search").glob("*.yaml"))))
-        raise JobError(f"cannot read the space {path} ({error.strerror}): choose one of {known or 'your own files'}") from None
+        raise JobError(
+            f"cannot read the space {path} ({error.strerror}): choose one of {known or 'your own files'}"
+        ) from None
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise JobError(f"{path} is not valid YAML: {shortened(first_line(error))}") from None
     if not isinstance(content, dict) or not content:
-        raise JobError(f"{path} is not a search space: write lines such as `optimizer.lr: {_EXAMPLE.partition(' or')[0]}`")
+        raise JobError(
+            f"{path} is not a search space: write lines such as `optimizer.lr: {_EXAMPLE.partition(' or')[0]}`"
+        )
     return content
 
 
@@ -167,7 +176,9 @@ def _read_values(where: str, key: str, content: Any) -> tuple[Range | Choices, d
 
 
 def _read_range(where: str, key: str, content: Mapping[str, Any]) -> Range:
-    low, high, log, step = (content.get(name) for name in ("low", "high", "log", "step"))
+    low: Any = content.get("low")
+    high: Any = content.get("high")
+    log, step = content.get("log"), content.get("step")
     numbers = [low, high] + ([] if step is None else [step])
     if not all(isinstance(number, int | float) and not isinstance(number, bool) for number in numbers):
         raise JobError(f"{where}: low, high and step must be numbers, such as {_EXAMPLE}")
@@ -198,27 +209,37 @@ def _check_searchable(where: str, key: str) -> None:
         raise JobError(f"{where}: no result depends on it: remove it from the space, or set it on the command line")
 
 
-def _check_values(where: str, space: Space, key: str, base: Mapping[str, Any]) -> None:
-    """Raise JobError unless a configuration takes every choice, or both ends of the range, of a key."""
-    method_values = space.keys.get(METHOD)
-    methods = method_values.examples() if isinstance(method_values, Choices) and key != METHOD else [None]
-    wanted = space.when[key].get(METHOD)
-    methods = [name for name in methods if name is None or wanted is None or name in wanted] or [None]
-    contents = []
-    for name in methods:
-        content = json.loads(json.dumps(base))
-        if name is not None:
-            set_value(content, METHOD, name)
-        contents.append(content)
-    content = next((each for each in contents if has_place(each, key)), contents[0])
-    for value in space.keys[key].examples():
-        changed = json.loads(json.dumps(content))
-        set_value(changed, key, value)
-        config = build_config(changed, where.rpartition(": ")[0])
-        if config.objective.supervised:
+def _check_values(where: str, key: str, values: Range | Choices, contents: Sequence[dict[str, Any]]) -> None:
+    """Raise JobError unless one of `contents` has the key, and takes every choice or both ends of the range."""
+    content = next((each for each in contents if has_place(each, key)), None)
+    if content is None:
+        if annotation_of(Config, without_indices(key)) is not None and without_indices(key) != key:
+            return  # of an entry that the list does not have now
+        names = ", ".join(dict.fromkeys(each["objective"]["name"] for each in contents))
+        raise JobError(f"{where} is not a setting of {names}: remove it, or add a method that has it to {METHOD}")
+    for value in values.examples():
+        settings = SETTINGS.get(str(value).partition("+")[0]) if key == METHOD else None
+        if settings is not None and settings.supervised:
             raise JobError(
                 f"{where}: {value} learns from target labels: a search chooses without them; leave {value} out"
             )
-    if key.startswith("objective.") and not has_place(content, key) and all(name in SETTINGS for name in methods if name):
-        names = ", ".join(name for name in methods if name) or content["objective"]["name"]
-        raise JobError(f"{where} is not a setting of {names}: remove it, or add a method that has it to {METHOD}")
+        changed = json.loads(json.dumps(content))
+        set_value(changed, key, value)
+        build_config(changed, where.rpartition(": ")[0])
+
+
+def _possible(key: str, content: Mapping[str, Any], base: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """Return configurations of every method, and of every list of terms, of the space that a key may apply to."""
+    bases = [json.loads(json.dumps(base))]
+    conditions = content[key].get("when") or {}
+    for other in (METHOD, "objective.also"):
+        choices = content[other].get("choices", []) if other in content and other != key else []
+        choices = [choice for choice in choices if choice in conditions.get(other, choices)]
+        bases = [changed for each in bases for changed in [each, *(_changed(each, other, value) for value in choices)]]
+    return bases
+
+
+def _changed(base: dict[str, Any], key: str, value: Any) -> dict[str, Any]:
+    content: dict[str, Any] = json.loads(json.dumps(base))
+    set_value(content, key, value)
+    return content

@@ -10,7 +10,7 @@ import json
 import os
 import time
 import warnings
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -58,14 +58,17 @@ class Claim:
 class Study:
     """The trials of one study folder. `settings` are what all its processes must agree on."""
 
-    def __init__(self, folder: Path, space: Space, base: Mapping[str, Any], settings: dict[str, Any]) -> None:
-        """Open or create the study of the configuration `base`.
+    def __init__(
+        self, folder: Path, space: Space, base: dict[str, Any], settings: dict[str, Any], original: dict[str, Any]
+    ) -> None:
+        """Open or create the study of the trials' configuration `base`, made from the user's `original`.
 
         Raises JobError when the folder belongs to a study with other settings, or is a run.
         """
         self.folder = folder
         self.space = space
         self.base = base
+        self.original = original
         self.settings = settings
         if (folder / "checkpoints").exists():
             raise JobError(f"{folder} is the folder of a run: choose another --name")
@@ -84,10 +87,10 @@ class Study:
         `wanted`. Returns None when there is nothing to do now."""
         with self._alone():
             trials = self.trials()
-            for trial in trials:
-                if trial.state == TrialState.RUNNING and (held := self._lock(trial.number)):
-                    if self.trials()[trial.number].state == TrialState.RUNNING:
-                        return self._claim(Trial(self.optuna, trial._trial_id), held)
+            for begun in trials:
+                if begun.state == TrialState.RUNNING and (held := self._lock(begun.number)):
+                    if self.trials()[begun.number].state == TrialState.RUNNING:
+                        return self._claim(Trial(self.optuna, begun._trial_id), held)
                     held.close()  # it was told between the two looks
             if len(trials) >= wanted:
                 return None
@@ -131,7 +134,9 @@ class Study:
         except (ValueError, AttributeError):
             raise JobError(f"{path} is damaged: restore it, or choose another --name") from None
         now = _flat(self.settings)
-        changes = [f"{key} {before.get(key)} -> {now.get(key)}" for key in {**before, **now} if before.get(key) != now.get(key)]
+        changes = [
+            f"{key} {before.get(key)} -> {now.get(key)}" for key in {**before, **now} if before.get(key) != now.get(key)
+        ]
         if changes:
             raise JobError(
                 f"{self.folder} was started with another search ({'; '.join(changes)}): choose another --name, "

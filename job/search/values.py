@@ -1,6 +1,7 @@
 """Get and set values of a configuration of nested dictionaries and lists by their dotted keys."""
 
 from collections.abc import Mapping
+from copy import deepcopy
 from typing import Any
 
 from job.config.objectives import SETTINGS, switch_method
@@ -45,6 +46,6 @@ def set_value(content: dict[str, Any], key: str, value: Any) -> None:
     try:
         for part in parents:
             node = node[int(part)] if isinstance(node, list) else node.setdefault(part, {})
-        node[int(leaf) if isinstance(node, list) else leaf] = value
+        node[int(leaf) if isinstance(node, list) else leaf] = deepcopy(value)
     except (AttributeError, IndexError, TypeError, ValueError):
         raise JobError(f"{key} is not a key of the configuration: docs/configuration.md lists them") from None

@@ -16,6 +16,7 @@ LAYERS = [
     ("monitor",),
     ("doctor",),
     ("train", "predict", "export"),
+    ("search",),
     ("commands",),
     ("__main__",),
 ]

@@ -1,0 +1,105 @@
+"""Open a study for a configuration and a space, work on it, and show the result."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from job.config.load import build_config, load_config
+from job.config.schema import Config
+from job.search.figure import draw_search
+from job.search.launcher import Launcher, count_gpus
+from job.search.results import table, write_results
+from job.search.search import Search
+from job.search.space import load_space
+from job.search.study import Study
+from job.shards.manifest import load_manifest
+from job.system.echo import echo
+from job.system.errors import EXIT_OK, JobError
+
+
+def search(
+    path: Path,
+    space_path: Path,
+    overrides: Sequence[str],
+    *,
+    trials: int,
+    jobs: int = 1,
+    name: str | None = None,
+    seed: int = 0,
+    seeds: Sequence[int] = (),
+    pruner: str = "median",
+    waits: bool = True,
+    report: bool = False,
+) -> int:
+    """Work on the search that the arguments describe, or resume it. Returns the exit code: 0 finished, 75 stopped.
+
+    With `report`, only show what it has found so far. Raises JobError for everything that the user can put right.
+    """
+    config = load_config(path, overrides)
+    fixed = [override.partition("=")[0] for override in overrides]
+    _check_label_free(config)
+    if name is None:
+        name = config.name if "name" in fixed else f"{path.stem}-search-{space_path.stem}"
+    seeds = list(seeds) or [config.seed]
+    base = _for_trials(config, name, fixed).model_dump(mode="json")
+    space = load_space(space_path, base, fixed)
+    folder = Path(config.output) / name
+    if report and not (folder / "study.json").exists():
+        raise JobError(f"no search at {folder}: give the same --name, or leave --report out to begin it")
+    manifest = load_manifest(config.data.shards, allow_pipe=config.data.allow_pipe)
+    launcher = Launcher(jobs, 0 if report else count_gpus())
+    if not report:
+        _check(config, manifest, launcher)
+    settings: dict[str, Any] = {
+        "config": _for_trials(config, name, fixed).decisive(),
+        "space": space.content,
+        "shards": manifest.hash,
+    }
+    settings |= {"score": config.score, "seed": seed, "seeds": seeds, "pruner": pruner}
+    study = Study(folder, space, base, settings, original=_scored(config).model_dump(mode="json"))
+    exit_code = EXIT_OK
+    if not report:
+        work = Search(study, launcher, config.score, seeds, trials, jobs, config.data.allow_pipe, waits)
+        exit_code = work.run()
+    write_results(study, config.score)
+    draw_search(study, config.score, folder / "search.png")
+    echo(table(study, config.score))
+    return exit_code
+
+
+def _check_label_free(config: Config) -> None:
+    if config.objective.supervised or config.score == "target_accuracy":
+        raise JobError(
+            f"objective.name={config.objective.name} with selection.score={config.score} needs target labels: a search "
+            "chooses without them; search another method, with a score such as selection.score=infomax"
+        )
+
+
+def _check(config: Config, manifest: Any, launcher: Launcher) -> None:
+    """Raise JobError for what every run would refuse: ranks, streams, the network."""
+    from job.methods.build import build_method
+    from job.training.inputs import check_data
+
+    check_data(config, manifest, launcher.ranks)
+    build_method(config, manifest.size, len(manifest.class_names))
+
+
+def _scored(config: Config) -> Config:
+    """Return the configuration with its score written out: another method would have another default."""
+    return build_config(config.model_dump(mode="json") | {"selection": {"score": config.score}}, "the configuration")
+
+
+def _for_trials(config: Config, name: str, fixed: Sequence[str]) -> Config:
+    """Return the configuration of the trials: in one W&B group, with few files each. Words win."""
+    content = _scored(config).model_dump(mode="json")
+    defaults = (
+        ("wandb", "group", name),
+        ("wandb", "job_type", "search"),
+        ("wandb", "artifacts", False),
+        ("evaluation", "figures", False),
+        ("train", "keep_last", 1),
+    )
+    for section, key, value in defaults:
+        if f"{section}.{key}" not in fixed:
+            content[section][key] = value
+    return build_config(content, "the configuration")

@@ -1,0 +1,95 @@
+"""Draw the picture of a search: the scores of the trials in order, and over each searched key."""
+
+import math
+from pathlib import Path
+from typing import Any
+
+import optuna
+from matplotlib.axes import Axes
+from optuna.trial import FrozenTrial, TrialState
+
+from job.monitor.colours import GREY, SOURCE, TARGET
+from job.monitor.figures.style import FAINT, new_figure
+from job.search.results import score_of
+from job.search.space import Range
+from job.search.study import Study
+from job.system.files import atomic_path
+
+_COLUMNS = 3
+_MOST_KEYS = 11
+_COLOURS = {TrialState.COMPLETE: SOURCE, TrialState.PRUNED: GREY, TrialState.FAIL: TARGET, TrialState.RUNNING: GREY}
+
+
+def draw_search(study: Study, score: str, path: Path) -> None:
+    """Write a PNG, unless no trial has a score yet."""
+    trials = [trial for trial in study.trials() if score_of(trial) is not None]
+    if not trials:
+        return
+    importances = _importances(study)
+    keys = sorted(study.space.keys, key=lambda key: -importances.get(key, 0))[:_MOST_KEYS]
+    rows = math.ceil((len(keys) + 1) / _COLUMNS)
+    figure = new_figure(4 * _COLUMNS, 3 * rows)
+    every = figure.subplots(rows, _COLUMNS, squeeze=False).flatten()
+    _draw_order(every[0], trials, score)
+    for axes, key in zip(every[1:], keys, strict=False):
+        _draw_key(axes, study, trials, key)
+        share = f", importance {importances[key]:.2f}" if key in importances else ""
+        axes.set(title=f"{key}{share}", ylabel=score)
+    for axes in every[len(keys) + 1 :]:
+        axes.set_axis_off()
+    with atomic_path(path) as partial:
+        figure.savefig(partial, format="png")
+
+
+def _importances(study: Study) -> dict[str, float]:
+    """Return the importance of the keys that all finished trials have; {} where there are too few trials."""
+    finished = [trial for trial in study.trials() if trial.state == TrialState.COMPLETE]
+    if len(finished) < 4 or len({trial.value for trial in finished}) < 2:
+        return {}
+    try:
+        return optuna.importance.get_param_importances(
+            study.optuna, evaluator=optuna.importance.FanovaImportanceEvaluator(seed=0)
+        )
+    except (ValueError, RuntimeError):  # no key that varies in all trials
+        return {}
+
+
+def _draw_order(axes: Axes, trials: list[FrozenTrial], score: str) -> None:
+    best, line = -math.inf, []
+    for trial in trials:
+        if trial.state == TrialState.COMPLETE:
+            best = max(best, score_of(trial) or -math.inf)
+        line.append(best if best > -math.inf else math.nan)
+    axes.step([trial.number for trial in trials], line, where="post", color=FAINT, label="best so far")
+    for state, word in ((TrialState.COMPLETE, "finished"), (TrialState.PRUNED, "pruned"), (TrialState.FAIL, "failed")):
+        of_state = [trial for trial in trials if trial.state == state]
+        if of_state:
+            numbers, values = [trial.number for trial in of_state], [score_of(trial) or 0.0 for trial in of_state]
+            axes.plot(numbers, values, "o", color=_COLOURS[state], markersize=4, label=word)
+    axes.set(title="scores of the trials", xlabel="trial", ylabel=score)
+    axes.grid(True)
+    axes.legend(fontsize=7)
+
+
+def _draw_key(axes: Axes, study: Study, trials: list[FrozenTrial], key: str) -> None:
+    values = study.space.keys[key]
+    shown = [trial for trial in trials if key in trial.user_attrs.get("values", {})]
+    points: list[Any] = [trial.user_attrs["values"][key] for trial in shown]
+    if isinstance(values, Range):
+        if values.log:
+            axes.set_xscale("log")
+    else:
+        names = [_label(value) for value in values.values]
+        axes.set_xticks(range(len(names)), names, rotation=30 if max(map(len, names)) > 6 else 0, fontsize=7)
+        axes.set_xlim(-0.5, len(names) - 0.5)
+        points = [values.values.index(value) for value in points]
+    axes.scatter(
+        points, [score_of(trial) or 0.0 for trial in shown], s=16, c=[_COLOURS[trial.state] for trial in shown]
+    )
+    axes.grid(True)
+
+
+def _label(value: Any) -> str:
+    if isinstance(value, list) and all(isinstance(entry, dict) for entry in value):  # objective.also
+        return "+".join(f"{entry.get('name')} {entry.get('weight', '')}".strip() for entry in value) or "none"
+    return str(value)

@@ -1,0 +1,178 @@
+"""`python -m job search`: work on a study until it has all its trials, or until it is asked to stop."""
+
+import os
+import signal
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+from optuna.trial import TrialState
+
+from job.config.load import build_config
+from job.config.schema import Config
+from job.search.launcher import Launcher
+from job.search.results import describe, write_results
+from job.search.study import Claim, Study
+from job.search.trial_run import End, Ended, TrialRun
+from job.search.values import set_value
+from job.system.echo import echo
+from job.system.errors import EXIT_OK, EXIT_STOPPED, JobError
+
+SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1, signal.SIGHUP)
+STOP_FILE = "JOB_STOP_FILE"  # a file that stops this process alone; OUTPUT/NAME/stop stops all processes of a study
+_POLL_SECONDS = 0.5
+_MOST_FAILURES = 3  # of trials, before any has finished
+_TOLD = {End.FINISHED: TrialState.COMPLETE, End.PRUNED: TrialState.PRUNED, End.FAILED: TrialState.FAIL}
+
+
+@dataclass
+class Search:
+    """A process that works on a study: `jobs` trials at a time, up to `trials` in all processes together."""
+
+    study: Study
+    launcher: Launcher
+    score: str
+    seeds: list[int]
+    trials: int
+    jobs: int
+    permission: bool = False  # data.allow_pipe
+    waits: bool = True  # for trials of other processes
+    _running: list[TrialRun] = field(default_factory=list)
+    _signals: list[int] = field(default_factory=list)
+    _stopping: bool = False
+
+    def run(self) -> int:
+        """Work until there is nothing left to do. Returns the exit code: 0, or 75 when it was stopped."""
+        stop = StopFiles([self.study.folder / "stop", *map(Path, filter(None, [os.environ.get(STOP_FILE)]))])
+        said_waiting = False
+        with self._handling_signals():
+            try:
+                while True:
+                    if stop.asked() and not self._stopping:
+                        self._signals.append(signal.SIGTERM)
+                    self._pass_on_signals()
+                    self._start_trials()
+                    if not self._running:
+                        left = self._unfinished()
+                        if self._stopping or not (left and self.waits):
+                            break
+                        if not said_waiting:
+                            echo(f"waiting for {left} trial(s) of other processes", err=True)
+                            said_waiting = True
+                    self._poll()
+                    time.sleep(_POLL_SECONDS)
+            except BaseException:
+                self._abandon()
+                raise
+        if self._stopping:
+            echo(f"stopped: run the same command again to resume the search in {self.study.folder}", err=True)
+            return EXIT_STOPPED
+        return EXIT_OK
+
+    def _start_trials(self) -> None:
+        """Fill the free slots while there are trials to work on."""
+        while not self._stopping and len(self._running) < self.jobs:
+            claim = self.study.claim(self.trials)
+            if claim is None:
+                break
+            slot = min({*range(self.jobs)} - {run.slot for run in self._running})
+            configs = self._configs(claim)
+            echo(f"trial {claim.number}: {describe(claim.values) or 'the configuration as it is'}")
+            self._running.append(TrialRun(claim, configs, self.score, self.launcher, slot))
+
+    def _unfinished(self) -> int:
+        """Return the number of trials that other processes work on."""
+        return sum(trial.state == TrialState.RUNNING for trial in self.study.trials())
+
+    def _configs(self, claim: Claim) -> list[Config]:
+        """Return the configuration of each run of a trial."""
+        content = trial_content(self.study.base, claim.values)
+        configs = []
+        for seed in self.seeds:
+            name = claim.folder.name if len(self.seeds) == 1 else f"seed-{seed}"
+            output = self.study.folder if len(self.seeds) == 1 else claim.folder
+            changed = content | {"seed": seed, "name": name, "output": str(output)}
+            config = build_config(changed, f"trial {claim.number} ({describe(claim.values)})")
+            configs.append(config.with_pipe(self.permission))
+        return configs
+
+    def _poll(self) -> None:
+        for run in list(self._running):
+            ended = run.poll()
+            if ended is not None:
+                self._running.remove(run)
+                self._end(run, ended)
+
+    def _end(self, run: TrialRun, ended: Ended) -> None:
+        claim = run.claim
+        if ended.how is End.STOPPED:
+            claim.release()
+            if not self._stopping:  # the run alone was asked to stop
+                self._signals.append(signal.SIGTERM)
+            return
+        if ended.reason:
+            claim.trial.set_user_attr("reason", ended.reason)
+        self.study.optuna.tell(claim.number, ended.value, _TOLD[ended.how])
+        claim.release()
+        value = "" if ended.value is None else f", {self.score} {ended.value:.4f}"
+        echo(f"trial {claim.number}: {ended.how.value}{value}{ended.reason and f': {ended.reason}'}")
+        write_results(self.study, self.score)
+        ends = [trial.state for trial in self.study.trials()]
+        if ends.count(TrialState.FAIL) >= _MOST_FAILURES and not {TrialState.COMPLETE, TrialState.PRUNED} & {*ends}:
+            raise JobError(f"the first {_MOST_FAILURES} trials failed: {ended.reason}")
+
+    @contextmanager
+    def _handling_signals(self) -> Iterator[None]:
+        def note(number: int, frame: FrameType | None) -> None:
+            self._signals.append(number)
+
+        before = {number: signal.signal(number, note) for number in SIGNALS}
+        try:
+            yield
+        finally:
+            for number, handler in before.items():
+                signal.signal(number, handler)
+
+    def _pass_on_signals(self) -> None:
+        while self._signals:
+            number = self._signals.pop(0)
+            if not self._stopping:
+                echo("stopping the trials after a checkpoint", err=True)
+            self._stopping = True
+            for run in self._running:
+                run.stop(number)
+
+    def _abandon(self) -> None:
+        """After an error: stop the other trials, which the next search resumes. Their processes keep their locks."""
+        for run in self._running:
+            run.stop(signal.SIGTERM)
+            run.claim.lock.close()
+
+
+class StopFiles:
+    """Files that ask this process to stop: those that appear or change after its start."""
+
+    def __init__(self, paths: list[Path]) -> None:
+        self._before = {path: _changed(path) for path in paths}
+
+    def asked(self) -> bool:
+        return any(_changed(path) not in (None, before) for path, before in self._before.items())
+
+
+def _changed(path: Path) -> int | None:
+    try:
+        return path.stat().st_mtime_ns
+    except OSError:
+        return None
+
+
+def trial_content(base: dict[str, Any], values: dict[str, Any]) -> dict[str, Any]:
+    """Return the configuration `base` with the values of a trial."""
+    content = build_config(base, "search").stored()
+    for key, value in values.items():
+        set_value(content, key, value)
+    return content

@@ -1,0 +1,214 @@
+"""`python -m job search`: trials, pruning, failures, results; killed and resumed; several processes on one study."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import yaml
+
+from tests.support.running import REPO
+
+
+def start(words: list, **environment: str) -> subprocess.Popen:
+    """A search with fake runs in a process of its own."""
+    command = [sys.executable, "-m", "tests.support.fake_search", *map(str, words)]
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
+    return subprocess.Popen(command, cwd=REPO, env=os.environ | environment, **pipes)
+
+
+def until(condition, seconds: float = 120) -> None:
+    end = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < end
+        time.sleep(0.02)
+
+
+def slow_down(study: Path, seconds: float) -> None:
+    study.mkdir(parents=True, exist_ok=True)
+    (study / "pause").write_text(str(seconds))
+
+
+def test_it_finds_the_best_value_and_writes_a_configuration_that_train_takes(search, trials, study, job):
+    code, output, errors = search("--trials", 14, "--pruner", "none", "train.steps=24")
+    assert code == 0, errors
+    best = yaml.safe_load((study / "best.yaml").read_text())
+    found = json.loads((study / "search.json").read_text())
+    assert 0.003 < best["optimizer"]["lr"] < 0.03
+    assert best["optimizer"]["lr"] == trials()[found["best"]]["values"]["optimizer.lr"]
+    assert (best["name"], best["selection"]["score"]) == ("study-best", "infomax")
+    assert best["wandb"]["group"] is None, "settings of trials are not those of the result"
+    assert trials()[0]["values"] == {"optimizer.lr": 0.005}, "the configuration as it is"
+    assert f"best: trial {found['best']}" in output
+    assert len((study / "trials.csv").read_text().splitlines()) == 15
+    assert (study / "search.png").stat().st_size > 10_000
+    code, plan, errors = job("train", "--check", "--config", study / "best.yaml")
+    assert code == 0, errors
+    assert plan.endswith("/runs/study-best\n")
+    config = yaml.safe_load((study / "trial-0003" / "config.yaml").read_text())
+    assert (config["wandb"]["group"], config["name"]) == ("study", "trial-0003")
+
+
+def test_the_score_is_that_of_the_source_labels_and_unlabelled_target_alone(search, trials):
+    """The oracle of the fake runs prefers the opposite."""
+    search("--trials", 6, "--pruner", "none")
+    ordered = sorted(trials(), key=lambda trial: -trial["score"])
+    assert (
+        ordered[0]["values"]["optimizer.lr"]
+        == min((trial["values"]["optimizer.lr"] for trial in trials()), key=lambda rate: abs(rate - 0.01) / rate)
+        or ordered[0]["score"] > -2
+    )
+
+
+def test_the_same_seed_proposes_the_same_trials_in_one_start_or_in_several(search, trials, study):
+    search("--trials", 9)
+    whole = [trial["values"] for trial in trials()]
+    study.rename(study.with_name("first"))
+    for some in (2, 5, 9):
+        assert search("--trials", some)[0] == 0
+    assert [trial["values"] for trial in trials()] == whole
+    study.rename(study.with_name("second"))
+    search("--trials", 3, "--seed", 1)
+    assert [trial["values"] for trial in trials()][1:] != whole[1:3]
+
+
+def test_run_again_with_all_trials_done_it_prints_the_table_and_starts_nothing(search, study):
+    _, first, _ = search("--trials", 3)
+    code, again, errors = search("--trials", 3)
+    assert code == 0, errors
+    assert "trial 1:" not in again
+    assert again.splitlines() == first.splitlines()[-len(again.splitlines()) :]
+    assert search("--report")[1] == again
+    assert [path.read_text() for path in study.glob("*/starts")] == ["x"] * 3
+
+
+def test_hopeless_trials_are_stopped_and_told_as_pruned(search, trials, study):
+    slow_down(study, 1.2)  # so that a run has not ended before it is looked at
+    code, _, errors = search("--trials", 9, "--jobs", 3)
+    assert code == 0, errors
+    pruned = [trial for trial in trials() if trial["state"] == "pruned"]
+    assert pruned
+    assert all(len(trial["scores"]) < 3 for trial in pruned)
+    assert not list(study.glob("trial-*/stop"))
+    assert not list(study.glob("trial-*/twice"))
+
+
+def test_a_run_that_diverges_or_crashes_is_a_failed_trial_and_the_search_goes_on(search, trials, study):
+    study.mkdir(parents=True)
+    (study / "trial-0001.then").write_text("not finite")
+    (study / "trial-0002.then").write_text("1")
+    code, output, errors = search("--trials", 4)
+    assert code == 0, errors
+    assert [trial["state"] for trial in trials()] == ["finished", "failed", "failed", "finished"]
+    assert trials()[1]["reason"] == "The loss is NaN at step 3"
+    assert (study / "trial-0002" / "starts").read_text() == "xx", "a crashed run is resumed once"
+    assert "2 finished, 0 pruned, 2 failed" in output
+
+
+def test_a_mistake_that_every_run_would_meet_ends_the_search_and_loses_no_trial(search, trials, study):
+    study.mkdir(parents=True)
+    (study / "trial-0001.then").write_text("2")
+    code, _, errors = search("--trials", 3)
+    assert code == 2
+    assert errors == "error: no space left: make room\n"
+    (study / "trial-0001.then").unlink()
+    (study / "trial-0001" / "status.json").unlink()
+    assert search("--trials", 3)[0] == 0
+    assert [trial["state"] for trial in trials()] == ["finished"] * 3
+
+
+def test_the_mean_over_seeds_is_the_score(search, trials, study):
+    code, _, errors = search("--trials", 2, "--seeds", "3,4")
+    assert code == 0, errors
+    assert sorted(path.parent.name for path in study.glob("trial-0001/*/summary.json")) == ["seed-3", "seed-4"]
+    assert yaml.safe_load((study / "trial-0001/seed-4/config.yaml").read_text())["seed"] == 4
+    assert [trial["state"] for trial in trials()] == ["finished"] * 2
+
+
+@pytest.mark.parametrize(
+    ("words", "says"),
+    [(("--seed", "7"), "seed 0 -> 7"), (("optimizer.momentum=0.5",), "optimizer.momentum 0.9 -> 0.5")],
+)
+def test_another_search_under_the_same_name_is_refused(search, words, says):
+    search("--trials", 1)
+    code, _, errors = search("--trials", 1, *words)
+    assert code == 2
+    assert "was started with another search (" in errors
+    assert says in errors
+
+
+def test_a_run_s_folder_is_refused(search, study):
+    (study / "checkpoints").mkdir(parents=True)
+    code, _, errors = search("--trials", 1)
+    assert (code, errors) == (2, f"error: {study} is the folder of a run: choose another --name\n")
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGUSR1])
+def test_a_signal_stops_the_trials_in_75_and_the_search_resumes(files, study, number):
+    slow_down(study, 1)
+    words = [*files(), "--trials", 2, "--pruner", "none", "--jobs", 2]
+    process = start(words)
+    until(lambda: len(list(study.glob("trial-*/metrics.jsonl"))) == 2)
+    process.send_signal(number)
+    _, errors = process.communicate(timeout=60)
+    assert process.returncode == 75, errors
+    assert errors.splitlines()[-1] == f"stopped: run the same command again to resume the search in {study}"
+    slow_down(study, 0.02)
+    process = start(words)
+    output, errors = process.communicate(timeout=60)
+    assert process.returncode == 0, errors
+    assert "2 trials: 2 finished" in output
+    assert [path.read_text() for path in study.glob("*/starts")] == ["xx"] * 2
+
+
+def test_killed_and_started_again_it_resumes_the_trial_without_running_it_twice(files, study):
+    """The run of a killed search lives on with its lock: the next search waits for it, then takes its result."""
+    slow_down(study, 2)
+    words = [*files(), "--trials", 1]
+    process = start(words)
+    until((study / "trial-0000" / "metrics.jsonl").exists)
+    process.kill()
+    process.communicate()
+    process = start(words)
+    output, errors = process.communicate(timeout=60)
+    assert process.returncode == 0, errors
+    assert "waiting for 1 trial(s) of other processes" in errors
+    assert "1 trials: 1 finished" in output
+    assert (study / "trial-0000" / "starts").read_text() == "x"
+    assert not (study / "trial-0000" / "twice").exists()
+
+
+def test_several_processes_work_on_one_study(files, study):
+    slow_down(study, 0.1)
+    words = [*files(), "--trials", 8, "--pruner", "none"]
+    processes = [start(words) for _ in range(3)]
+    for process in processes:
+        _, errors = process.communicate(timeout=120)
+        assert process.returncode == 0, errors
+    found = json.loads((study / "search.json").read_text())["trials"]
+    assert [trial["state"] for trial in found] == ["finished"] * 8
+    assert [path.read_text() for path in study.glob("trial-*/starts")] == ["x"] * 8
+    assert not list(study.glob("trial-*/twice"))
+
+
+@pytest.mark.parametrize("whose", ["study", "process"])
+def test_a_file_stops_all_processes_of_the_study_or_one(files, study, tmp_path, whose):
+    slow_down(study, 1)
+    process = start([*files(), "--trials", 3], JOB_STOP_FILE=str(tmp_path / "mine"))
+    until(lambda: any(study.glob("trial-*/starts")))
+    (study / "stop" if whose == "study" else tmp_path / "mine").touch()
+    _, errors = process.communicate(timeout=60)
+    assert process.returncode == 75, errors
+
+
+def test_a_line_that_a_killed_process_left_incomplete_does_not_spoil_the_journal(search, study, trials):
+    search("--trials", 2)
+    with open(study / "journal.log", "a") as journal:
+        journal.write('{"op_code":')
+    code, _, errors = search("--trials", 3)
+    assert code == 0, errors
+    assert len(trials()) == 3
