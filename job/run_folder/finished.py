@@ -1,4 +1,4 @@
-"""Check that a finished run was made with a configuration: ``python -m job.run_folder.finished CONFIG key.sub=value ...``.
+"""Check that a finished run was made with a configuration: ``python -m job.run_folder.finished CONFIG KEY=VALUE ...``.
 
 Exit code: 0 if so, 1 if the run is not finished, 2 with one line if it was made with another configuration.
 """

@@ -1,0 +1,71 @@
+"""The table of the study in docs/methods.md, between two marks, and its figure, docs/study.svg."""
+
+from pathlib import Path
+from typing import Any
+
+from job.monitor.colours import objective_colours
+from job.monitor.figures.style import new_figure
+from job.system.files import write_atomically
+
+BEGIN, END = "<!-- study: written by python -m benchmarks.study --draw -->", "<!-- end of study -->"
+
+
+def draw(result: dict[str, Any], docs: Path) -> None:
+    """Write the figure, and the table into the page where the marks are."""
+    page = docs / "methods.md"
+    text = page.read_text(encoding="utf-8")
+    if BEGIN not in text or END not in text:
+        raise SystemExit(f"error: {page} has no lines {BEGIN} and {END}: add them where the table belongs")
+    before, after = text.partition(BEGIN)[0], text.partition(END)[2]
+    content = f"![Accuracy on the target by method, a panel for each shift](study.svg)\n\n{table(result)}"
+    write_atomically(page, f"{before}{BEGIN}\n\n{content}\n\n{END}{after}")
+    draw_figure(result, docs / "study.svg")
+
+
+def table(result: dict[str, Any]) -> str:
+    """Return a Markdown table for each shift."""
+    parts = []
+    for shift in result["shifts"].values():
+        lines = [
+            f"**{shift['title']}**\n",
+            "| method | target accuracy | seeds | gap closed (lowest seed) | regret | cost of a step | settings |",
+            "|---|---|---|---|---|---|---|",
+        ]
+        for name, row in shift["methods"].items():
+            accuracy = f"{row['target_mean']:.3f} \u00b1 {row['target_std']:.3f}"
+            share = (
+                f"{100 * row['gap_closed']:.0f} % ({100 * row['gap_closed_lowest']:.0f} %)"
+                if "gap_closed" in row
+                else "-"
+            )
+            lost = row["regret"] if row["regret"] is not None else row["regret_of_checkpoints"]
+            cost = f"{row['cost']:.1f}" if "cost" in row else "-"
+            settings = (
+                ", ".join(f"`{key}={_short(value)}`" for key, value in row["settings"].items()) or "as configured"
+            )
+            cells = (f"`{name}`", accuracy, len(row["seeds"]), share, f"{100 * lost:.1f}", cost, settings)
+            lines.append(f"| {' | '.join(map(str, cells))} |")
+        parts.append("\n".join(lines))
+    return "\n\n".join(parts)
+
+
+def _short(value: Any) -> str:
+    return f"{value:.3g}" if isinstance(value, float) else str(value)
+
+
+def draw_figure(result: dict[str, Any], path: Path) -> None:
+    """Write an SVG: a panel for each shift, a bar for each method with a dot for each seed."""
+    shifts = result["shifts"]
+    names = list(dict.fromkeys(name for shift in shifts.values() for name in shift["methods"]))
+    colours = objective_colours(names)
+    figure = new_figure(3.2 * len(shifts), 3.4)
+    panels = figure.subplots(1, len(shifts), sharey=True, squeeze=False)[0]
+    for axes, shift in zip(panels, shifts.values(), strict=True):
+        for place, (name, row) in enumerate(shift["methods"].items()):
+            axes.bar(place, row["target_mean"], 0.7, color=colours[name], alpha=0.85)
+            axes.plot([place] * len(row["target"]), row["target"], ".", color="black", markersize=4)
+        axes.set_xticks(range(len(shift["methods"])), list(shift["methods"]), rotation=60, ha="right", fontsize=7)
+        axes.set(title=shift["title"], ylim=(0, 1))
+        axes.grid(True, axis="y")
+    panels[0].set_ylabel("accuracy on the target, test (oracle)")
+    figure.savefig(path, format="svg", metadata={"Date": None})

@@ -1,0 +1,61 @@
+"""The shifts of the study: which data sets, how their shards are made, which configuration trains on them."""
+
+import subprocess
+import sys
+from pathlib import Path
+from typing import NamedTuple
+
+from benchmarks.digit_files import read_mnist, read_usps, write_folders
+
+FACES, MODERN = "configs/faces.yaml", "configs/mnist_mnistm_modern.yaml"
+DIGITS = "configs/digits.yaml" if Path("configs/digits.yaml").exists() else MODERN
+
+
+class Shift(NamedTuple):
+    """A shift: `layout` are the first arguments of `python -m job shards`; {data} and {folders} stand for folders."""
+
+    name: str
+    title: str
+    config: str
+    layout: tuple[str, ...]
+    words: tuple[str, ...] = ()
+    seeds: int = 3
+
+
+def _pair(source: str, target: str) -> tuple[str, ...]:
+    sides = ("--source", f"folders:{{folders}}/{source}", "--target", f"folders:{{folders}}/{target}")
+    return ("pair", *sides, "--option", "classes=folders", "--size", "28")
+
+
+_FACES = ("faces", "--size", "48")
+SHIFTS = {
+    shift.name: shift
+    for shift in (
+        Shift("faces", "faces: men to women", FACES, _FACES, seeds=5),
+        Shift("faces-joy", "faces, joy tripled", FACES, (*_FACES, "--option", "target_shares=joy:3")),
+        Shift("mnist-mnistm", "MNIST to MNIST-M", MODERN, ("mnist-m", "--root", "{data}")),
+        Shift("mnist-usps", "MNIST to USPS", DIGITS, _pair("mnist", "usps")),
+        Shift("usps-mnist", "USPS to MNIST", DIGITS, _pair("usps", "mnist")),
+    )
+}
+
+
+def make_shards(shift: Shift, data: Path, output: Path, small: int | None = None) -> Path:
+    """Write the shards of a shift unless they exist, with target labels for the bounds and the oracle. Returns them.
+
+    With `small`, at most so many images of each split (faces, MNIST-M) or of each split and class (the others).
+    """
+    out, folders = output / "shards" / shift.name, output / "digits"
+    if (out / "manifest.json").exists():
+        return out
+    if shift.layout[0] == "pair":
+        for name, read in (("mnist", read_mnist), ("usps", read_usps)):
+            if not (folders / name / "complete").exists():
+                write_folders(folders / name, read(data), small)
+                (folders / name / "complete").touch()
+    words = [word.format(data=data, folders=folders) for word in shift.layout]
+    if small and shift.layout[0] != "pair":
+        words += [each for split in ("train", "val", "test") for each in ("--option", f"{split}={small}")]
+    command = [sys.executable, "-m", "job", "shards", *words, "--out", str(out), "--keep-target-labels"]
+    subprocess.run(command, check=True)
+    return out
