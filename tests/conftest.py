@@ -6,7 +6,10 @@ import pytest
 from accelerate.state import AcceleratorState, GradientState, PartialState
 
 from job.config.load import build_config
+from job.methods.build import build_method
+from job.run_folder.checkpoint import save_checkpoint
 from job.shards.writing.write_shards import write_shards
+from job.vocabulary import EMOTIONS
 from tests.support.running import SMALL, merge
 
 pytest_plugins = ["tests.support.commands", "tests.support.toy_shards"]
@@ -37,5 +40,20 @@ def small(faces, tmp_path):
     def make(**changes):
         content = merge(SMALL, {"output": str(tmp_path / "runs"), "data": {"shards": str(faces)}})
         return build_config(merge(content, changes), "test")
+
+    return make
+
+
+@pytest.fixture
+def checkpoint_of(small, tmp_path):
+    """`checkpoint_of(seed=1, class_names=..., model={...})`: the path of a checkpoint of an untrained source_only."""
+
+    def make(class_names=EMOTIONS, name="source", **changes) -> Path:
+        config = small(name=name, objective={"name": "source_only"}, **changes)
+        method = build_method(config, 48, len(class_names))
+        folder = tmp_path / "runs" / name / "checkpoints"
+        folder.mkdir(parents=True)
+        meta = {"class_names": list(class_names), "size": 48, "quality": 95, "crop": "center", "step": 7}
+        return save_checkpoint(folder, meta | {"config": config.stored()}, method.state_dict(), {}).path
 
     return make

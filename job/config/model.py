@@ -13,7 +13,8 @@ class Model(Section):
     backbone: str = "compact"
     """compact, mnist, svhn, or any torchvision classifier (resnet18, vit_b_16, ...)."""
     weights: str = "none"
-    """none, a local file, or a name of torchvision (DEFAULT, IMAGENET1K_V1, ...)."""
+    """none, a checkpoint of this project (runs/NAME/checkpoints/best, or runs/NAME for its best one), a local file of a
+    torchvision state dict, or a name of torchvision (DEFAULT, IMAGENET1K_V1, ...)."""
     bottleneck: Width | None = None
     """Width of a layer (with BatchNorm) between backbone and heads; null: no such layer."""
     label_hidden: Widths | None = None

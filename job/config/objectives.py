@@ -147,6 +147,19 @@ class FixMatchSettings(AdaptationSettings, FixMatchTermSettings):
     """The method: docs/methods.md."""
 
 
+class SHOTSettings(MethodSettings):
+    """Source-free adaptation (SHOT)."""
+
+    name: Literal["shot"] = "shot"
+    """The method: docs/methods.md."""
+    diversity_weight: Weight = 1.0
+    """Factor of the entropy of the mean prediction, which is maximised; below 1 where target classes are uneven."""
+    pseudo_label_weight: Weight = 0.3
+    """Factor of the cross-entropy with pseudo-labels."""
+    centroid_momentum: BelowOne = 0.95
+    """Share of the classes' centroids that a step keeps."""
+
+
 DEFAULT = "dann"
 
 
@@ -165,7 +178,8 @@ Objective = Annotated[
     | Annotated[CORALSettings, Tag("coral")]
     | Annotated[AdaBNSettings, Tag("adabn")]
     | Annotated[MCCSettings, Tag("mcc")]
-    | Annotated[FixMatchSettings, Tag("fixmatch")],
+    | Annotated[FixMatchSettings, Tag("fixmatch")]
+    | Annotated[SHOTSettings, Tag("shot")],
     Discriminator(_method),
 ]
 SETTINGS: dict[str, type[MethodSettings]] = {

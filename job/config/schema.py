@@ -90,6 +90,15 @@ class Config(Section):
         return self
 
     @model_validator(mode="after")
+    def _sam_needs_unscaled_gradients(self) -> "Config":
+        if self.optimizer.sam_rho and self.train.precision == "fp16":
+            raise ValueError(
+                "optimizer.sam_rho cannot be used with train.precision=fp16, whose gradients underflow unless the loss "
+                "is scaled: use bf16"
+            )
+        return self
+
+    @model_validator(mode="after")
     def _nesterov_needs_momentum(self) -> "Config":
         if self.optimizer.nesterov and not self.optimizer.momentum:
             raise ValueError("optimizer.nesterov=true needs optimizer.momentum above 0")

@@ -41,11 +41,19 @@ class Optimizer(Section):
     weight_decay: Weight = 0.0
     """Weight decay, except of biases and normalisation layers."""
     pretrained_lr_factor: Weight = 0.1
-    """Learning rate of loaded layers, relative to the new ones."""
+    """Learning rate of the backbone where model.weights is not none, relative to all other layers."""
     domain_lr_factor: float = Field(1.0, gt=0, le=1e6)
     """Learning rate of the domain classifier, relative to the rest."""
     clip_norm: Annotated[float, Field(gt=0, le=1e12)] | None = None
     """Largest norm of the whole gradient; null: no limit."""
+    sam_rho: New[Weight | None] = None
+    """Sharpness-aware minimisation of the class loss (SDAT): the gradient is taken at weights that are moved by this
+    length towards a higher class loss; null, or 0: at the weights themselves."""
+
+    @field_validator("sam_rho")
+    @classmethod
+    def _off(cls, rho: float | None) -> float | None:
+        return rho or None
 
 
 class Train(Section):

@@ -13,6 +13,7 @@ from job.methods.entropy import EntropyTerm
 from job.methods.fixmatch import FixMatch, FixMatchTerm
 from job.methods.mcc import MCC, MCCTerm
 from job.methods.mcd import MCD
+from job.methods.shot import SHOT
 from job.methods.source_only import SourceOnly
 from job.methods.term import Term
 from job.methods.train_on_target import TrainOnTarget
@@ -27,6 +28,7 @@ METHODS: dict[str, type[Method]] = {
     "adabn": AdaBN,
     "mcc": MCC,
     "fixmatch": FixMatch,
+    "shot": SHOT,
 }
 TERMS: dict[str, type[Term]] = {  # of `objective.also`
     "coral": CORALTerm,

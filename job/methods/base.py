@@ -30,6 +30,7 @@ class Method(nn.Module):
     reads: ClassVar[tuple[str, ...]] = (SOURCE, TARGET)  # whose images make a batch, in this order
     labelled: ClassVar[str | None] = SOURCE  # whose labels are read; None: nobody's
     couples_rows: ClassVar[bool] = False  # the loss is no mean over rows: it gathers the rows of all ranks
+    needs_trained_predictor: ClassVar[bool] = False  # starts from a checkpoint with a label predictor of these classes
     views: int = 1  # augmented views of each target image; with 2 a batch has a block SECOND_VIEW
     strong_view: bool = False  # a batch has a block STRONG_VIEW: each target image under stronger augmentation
     phases: tuple[str, ...] = ("all",)  # updates per batch, in this order; each sees the whole batch

@@ -1,6 +1,8 @@
 """Build the network that a configuration describes."""
 
 import difflib
+import os
+from pathlib import Path
 
 import torch
 from torch import Tensor, nn
@@ -15,6 +17,13 @@ from job.system.errors import JobError, first_line
 # Hidden widths of the label predictor and of the domain classifier, per backbone (Ganin et al. 2016, fig. 4).
 HEADS = {"mnist": ((100, 100), (100,)), "svhn": ((3072, 2048), (1024, 1024)), "compact": ((), (256,))}
 TORCHVISION_HEADS = ((), (1024, 1024))
+
+
+def is_checkpoint_path(weights: str) -> bool:
+    """Return whether `model.weights` names a checkpoint of this project: a folder, a pointer to one, or its weights."""
+    path = Path(weights)
+    within_checkpoint = path.suffix == ".safetensors" and (path.parent / "meta.json").exists()
+    return os.path.isdir(path) or within_checkpoint or (os.path.isfile(path) and path.name in ("latest", "best"))
 
 
 def memory_format(settings: Model, device: torch.device) -> torch.memory_format:
@@ -72,15 +81,14 @@ def _backbone(settings: Model, size: int, load_weights: bool) -> nn.Module:
         "svhn": lambda: backbones.svhn(size, norm),
     }
     if name in own:
-        if settings.weights != "none":
-            raise JobError(f"model.weights={settings.weights}: only torchvision's backbones load weights, not {name}")
-        return own[name]()
+        return own[name]()  # model.weights can only be a checkpoint, which gives the whole network: see job.training
     known = [*own, *backbones.torchvision_names()]
     if name not in known:
         close = difflib.get_close_matches(name, known, n=1)
         hint = f"did you mean {close[0]}?" if close else "choose compact, mnist, svhn or a torchvision classifier"
         raise JobError(f"unknown model.backbone {name}: {hint}")
-    backbone = backbones.from_torchvision(name, size, settings.weights if load_weights else "none")
+    published = load_weights and not is_checkpoint_path(settings.weights)
+    backbone = backbones.from_torchvision(name, size, settings.weights if published else "none")
     if not norm and any(isinstance(m, nn.modules.batchnorm._BatchNorm) for m in backbone.modules()):
         raise JobError(f"model.batch_norm=none: {name} has BatchNorm built in; use mixed, sync or frozen")
     return backbone

@@ -21,10 +21,12 @@ from job.shards.reading.batch_loader import Batch
 from job.shards.reading.prepare import Preparation
 from job.system.errors import NotFinite
 from job.training.average import Average
+from job.training.initial_weights import load_initial_weights
 from job.training.inputs import domain_names
 from job.training.meter import Meter
 from job.training.optimizer import build_optimizer, set_learning_rate
 from job.training.schedules import lr_factor_at, progress
+from job.training.sharpness import CLASS_LOSS, Ascent
 
 
 class Learner:
@@ -50,6 +52,8 @@ class Learner:
         self._average = None if decay is None else Average(method, decay)  # copied before Accelerate wraps the method
         self.evaluated = method if self._average is None else self._average.method.to(accelerator.device)
         self._model, self._optimizer = accelerator.prepare(method, build_optimizer(method, config.optimizer))
+        rho = config.optimizer.sam_rho
+        self._ascent = None if rho is None else Ascent(method, accelerator, rho)
         self._meter = Meter(accelerator, method)
         self._untrained = {phase: _untrained(method, phase) for phase in method.phases}
         self._scale: float | None = None  # of the loss, in half precision, at the last log step
@@ -64,7 +68,7 @@ class Learner:
         With `logs`, measure also the gradient that the encoder receives from the domain classifier, for `metrics`.
         """
         step = batch.step
-        self._seed(_step_seed(self._config.seed, step, self._accelerator.process_index))  # no state to save
+        self._seed_step(step)
         set_learning_rate(self._optimizer, lr_factor_at(step, self._config.train.steps, self._config.optimizer))
         if logs:
             self._meter.watch_gradients()
@@ -79,20 +83,36 @@ class Learner:
         if self._average is not None:
             self._average.update(self.method, step)
 
+    def _seed_step(self, step: int) -> None:
+        """Seed torch's generator for a pass of update `step`, so that it has no state to save."""
+        self._seed(_step_seed(self._config.seed, step, self._accelerator.process_index))
+
     def _update(self, rows: TrainingBatch, progress: Tensor, phase: str, step: int) -> None:
         shares = self._config.train.accumulate
+        parts = [rows.share(share, shares) for share in range(shares)]
         self._optimizer.zero_grad(set_to_none=True)
-        for share in range(shares):
-            waits = share < shares - 1  # ranks exchange gradients with the last share only
-            with self._accelerator.no_sync(self._model) if waits else contextlib.nullcontext():
-                losses = self._model(rows.share(share, shares), progress, phase)
-                self._meter.update(step, phase, losses)
-                self._accelerator.backward(losses.total / shares)
+        with self._moved(parts, progress, phase, step):
+            for share, part in enumerate(parts):
+                waits = share < shares - 1  # ranks exchange gradients with the last share only
+                with self._accelerator.no_sync(self._model) if waits else contextlib.nullcontext():
+                    losses = self._model(part, progress, phase)
+                    self._meter.update(step, phase, losses)
+                    self._accelerator.backward(losses.total / shares)
         for parameter in self._untrained[phase]:
             parameter.grad = None
         if self._config.optimizer.clip_norm is not None:
             self._accelerator.clip_grad_norm_(self._model.parameters(), self._config.optimizer.clip_norm)
         self._optimizer.step()
+
+    def _moved(
+        self, parts: list[TrainingBatch], progress: Tensor, phase: str, step: int
+    ) -> contextlib.AbstractContextManager[None]:
+        """With optimizer.sam_rho, move the weights uphill on the class loss of the parts while the block runs."""
+        if self._ascent is None:
+            return contextlib.nullcontext()
+        # the module itself, not wrapped: each rank computes its own gradient, and they are reduced once
+        losses = (self.method(part, progress, phase).terms[CLASS_LOSS] / len(parts) for part in parts)
+        return self._ascent.moved(losses, lambda: self._seed_step(step))
 
     def _rows(self, batch: Batch) -> TrainingBatch:
         """Prepare a batch: one block of rows for each domain that the method reads, then the target's further views."""
@@ -165,6 +185,8 @@ def build_learner(
         method = nn.SyncBatchNorm.convert_sync_batchnorm(method)
     if resumed:
         load_weights(method, resumed.weights(), str(resumed.path))
+    else:
+        load_initial_weights(method, config, manifest.class_names)
     layout = memory_format(config.model, device)
     method = method.to(memory_format=layout)
     if config.model.compile:

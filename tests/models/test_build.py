@@ -106,7 +106,6 @@ def test_frozen_batch_norm_keeps_its_statistics_and_mixed_does_not():
         ({"backbone": "resnet19"}, "unknown model.backbone resnet19: did you mean resnet1"),
         ({"backbone": "resnet18", "weights": "/nowhere/w.pth"}, "no file at model.weights=/nowhere/w.pth"),
         ({"backbone": "resnet18", "weights": "IMAGENET21K"}, "torchvision has only IMAGENET1K_V1"),
-        ({"backbone": "compact", "weights": "DEFAULT"}, "only torchvision's backbones load weights"),
         ({"backbone": "vit_b_32"}, "patches of 32 px, and 48 px is not a multiple of that"),
         ({"backbone": "resnet18", "batch_norm": "none"}, "has BatchNorm built in"),
         ({"backbone": "squeezenet1_0"}, "does not end in a linear layer"),
