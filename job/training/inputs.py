@@ -29,6 +29,8 @@ def check_data(config: Config, manifest: Manifest, ranks: int) -> None:
     data = config.data
     for role, domain in domain_names(config).items():
         for split in ("train", "val", "test"):
+            if split == "train" and role == SOURCE and SOURCE not in method.reads:
+                continue  # a source-free method: its source may have no training split
             manifest.shards(domain, split)
             needs_labels = (split != "test" and role == method.labelled) or (split != "train" and role == SOURCE)
             if needs_labels and not manifest.labelled(domain, split):

@@ -1,5 +1,8 @@
 """SHOT against a step derived by hand (Liang et al. 2020, eq. 3-5), and its refusals."""
 
+import json
+import shutil
+
 import pytest
 import torch
 import torch.nn.functional as F
@@ -8,6 +11,7 @@ from job.methods.shot import diversity
 from job.system.errors import JobError
 from job.train import train
 from tests.support.networks import tiny_batch, tiny_method
+from tests.support.running import rows
 from tests.support.steps import LR, one_step
 
 
@@ -54,3 +58,17 @@ def test_it_is_refused_with_the_label_predictor_of_other_classes(small, checkpoi
     path = checkpoint_of(class_names=tuple("abcdefg"))
     with pytest.raises(JobError, match="other classes than those of the shards"):
         train(small(objective={"name": "shot"}, model={"weights": str(path)}))
+
+
+def test_it_trains_on_shards_without_a_training_split_of_the_source(small, faces, tmp_path, checkpoint_of):
+    shards = shutil.copytree(faces, tmp_path / "without_source")
+    manifest = json.loads((shards / "manifest.json").read_text())
+    for shard in manifest["domains"]["source"].pop("train"):
+        (shards / shard["path"]).unlink()
+    (shards / "manifest.json").write_text(json.dumps(manifest))
+    keys = {"data": {"shards": str(shards)}, "model": {"weights": str(checkpoint_of())}, "train": {"steps": 4}}
+    config = small(objective={"name": "shot"}, **keys)
+    assert train(config) == 0
+    assert "train/pseudo_label_loss" in rows(config)[-1]
+    with pytest.raises(JobError, match="hold no source/train"):
+        train(small(name="dann", **keys))
