@@ -2,7 +2,7 @@
 PYTHON ?= python3
 export PATH := $(CURDIR)/.venv/bin:$(PATH)
 FACES := shards/faces
-OBJECTIVES := source_only dann train_on_target
+OBJECTIVES := source_only dann+mcc train_on_target
 PYTEST = python -m pytest --numprocesses 2 --dist loadfile
 SCRIPTS = $(shell git ls-files '*.sh' '*.sbatch' .ci/run slurm/cluster)
 

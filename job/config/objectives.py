@@ -202,8 +202,9 @@ def switch_method(objective: dict[str, Any], name: str) -> None:
     """Replace a configuration's method by the method `name`, in place, and drop the keys that only the old one has.
 
     One file then serves all methods: ``configs/faces.yaml objective.name=mcd``. The weight of a term is dropped too:
-    that of one loss says nothing about another. ``dann+mcc`` is the method dann with the term mcc, of its default
-    weight: it replaces the terms in ``objective.also``.
+    that of one loss says nothing about another. ``dann+mcc`` is the method dann with the term mcc. A term that the file
+    lists in ``objective.also`` keeps its settings; one that `name` does not mention is dropped, so that ``dann`` is
+    plain DANN.
     """
     name, *terms = name.split("+")
     before, after = SETTINGS.get(objective.get("name", DEFAULT)), SETTINGS.get(name)
@@ -211,8 +212,10 @@ def switch_method(objective: dict[str, Any], name: str) -> None:
         for key in before.model_fields.keys() - (after.model_fields.keys() - TermSettings.model_fields.keys()):
             objective.pop(key, None)
     objective["name"] = name
+    listed = objective.pop("also", None)
+    settings = {term.get("name"): term for term in listed or () if isinstance(term, dict)}
     if terms:
-        objective["also"] = [{"name": term} for term in terms]
+        objective["also"] = [settings.get(term, {"name": term}) for term in terms]
 
 
 def method_label(objective: Mapping[str, Any]) -> str:
