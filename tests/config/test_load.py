@@ -113,3 +113,32 @@ def test_every_recipe_loads_and_names_the_command_that_writes_its_shards(path):
     for line in commands:
         assert f"--out {config.data.shards}" in line
     assert commands or path.stem.endswith("_modern")
+
+
+@pytest.mark.parametrize(
+    ("name", "also"),
+    [
+        ("dann", []),
+        ("dann+mcc", [("mcc", 0.25)]),
+        ("dann+coral", [("coral", 1.0)]),
+        ("cdan+mcc+entropy", [("mcc", 0.25), ("entropy", 1.0)]),
+        ("mcc", []),
+        ("source_only", []),
+    ],
+)
+def test_a_method_on_the_command_line_replaces_the_terms_of_the_file(tmp_path, name, also):
+    path = tmp_path / "x.yaml"
+    path.write_text("objective: {name: dann, also: [{name: mcc, weight: 0.25}]}\n")
+    objective = load_config(path, [f"objective.name={name}"]).objective
+    assert objective.name == name.partition("+")[0]
+    assert [(term.name, term.weight) for term in objective.terms] == also
+
+
+def test_terms_on_the_command_line_hold_wherever_they_stand(tmp_path):
+    path = tmp_path / "x.yaml"
+    path.write_text("objective: {name: dann, also: [{name: mcc}]}\n")
+    for words in (
+        ["objective.also=[{name: coral}]", "objective.name=cdan"],
+        ["objective.name=cdan", "objective.also=[{name: coral}]"],
+    ):
+        assert [term.name for term in load_config(path, words).objective.terms] == ["coral"]
