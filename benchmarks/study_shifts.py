@@ -8,7 +8,7 @@ from typing import NamedTuple
 from benchmarks.digit_files import read_mnist, read_usps, write_folders
 
 FACES, MODERN = "configs/faces.yaml", "configs/mnist_mnistm_modern.yaml"
-DIGITS = "configs/digits.yaml" if Path("configs/digits.yaml").exists() else MODERN
+DIGITS = "configs/digits.yaml"
 
 
 class Shift(NamedTuple):
