@@ -69,6 +69,7 @@ PANELS = {
         Panel("Model selection", OVERVIEW),
         Panel("Domains", ADAPTATION, (0, None)),
         Panel("Reversed gradient at the encoder", ADAPTATION),
+        Panel("Norm of the features", ADAPTATION, (0, None)),
         Panel("Lambda", ADAPTATION, (0, None)),
         Panel("Learning rate", ADAPTATION, (0, None)),
         Panel("Recall, source", PER_CLASS, (0, 1)),
@@ -109,6 +110,9 @@ METRICS = (
            "indistinguishable, 2 separable"),
     Metric("domain/reversed_gradient_norm", "norm", "Reversed gradient at the encoder", NONE, "norm of the reversed "
            "gradient at the encoder; exactly 0 when nothing is adapted"),
+    Metric("domain/source_feature_norm", "source", "Norm of the features", NONE, "mean norm of the source's features, "
+           "which `afn` lengthens"),
+    Metric("domain/target_feature_norm", "target", "Norm of the features", NONE, "likewise of the target"),
     Metric("schedule/lambda", "lambda", "Lambda", NONE, "strength of the reversed gradient"),
     Metric("schedule/lr", "learning rate", "Learning rate", NONE, "learning rate of the new layers"),
     Metric("val/source_accuracy", "source, validation", "Accuracy", UP, "on the source validation split",

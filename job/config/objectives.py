@@ -9,7 +9,15 @@ from typing import Annotated, Any, ClassVar, Literal
 from pydantic import Discriminator, Field, Tag, model_validator
 
 from job.config.section import BelowOne, Fraction, New, Section, Weight, Width, models_in
-from job.config.terms import AnyTerm, FixMatchTermSettings, MCCTermSettings, TermSettings
+from job.config.terms import (
+    AFNTermSettings,
+    AnyTerm,
+    DANTermSettings,
+    DeepJDOTTermSettings,
+    FixMatchTermSettings,
+    MCCTermSettings,
+    TermSettings,
+)
 
 
 class MethodSettings(Section):
@@ -160,6 +168,27 @@ class SHOTSettings(MethodSettings):
     """Share of the classes' centroids that a step keeps."""
 
 
+class DANSettings(AdaptationSettings, DANTermSettings):
+    """Deep adaptation network: maximum mean discrepancy with several kernels."""
+
+    name: Literal["dan"] = "dan"
+    """The method: docs/methods.md."""
+
+
+class DeepJDOTSettings(AdaptationSettings, DeepJDOTTermSettings):
+    """Deep joint distribution optimal transport."""
+
+    name: Literal["deepjdot"] = "deepjdot"
+    """The method: docs/methods.md."""
+
+
+class AFNSettings(AdaptationSettings, AFNTermSettings):
+    """Stepwise adaptive feature norm."""
+
+    name: Literal["afn"] = "afn"
+    """The method: docs/methods.md."""
+
+
 DEFAULT = "dann"
 
 
@@ -179,7 +208,10 @@ Objective = Annotated[
     | Annotated[AdaBNSettings, Tag("adabn")]
     | Annotated[MCCSettings, Tag("mcc")]
     | Annotated[FixMatchSettings, Tag("fixmatch")]
-    | Annotated[SHOTSettings, Tag("shot")],
+    | Annotated[SHOTSettings, Tag("shot")]
+    | Annotated[DANSettings, Tag("dan")]
+    | Annotated[DeepJDOTSettings, Tag("deepjdot")]
+    | Annotated[AFNSettings, Tag("afn")],
     Discriminator(_method),
 ]
 SETTINGS: dict[str, type[MethodSettings]] = {

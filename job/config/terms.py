@@ -6,6 +6,8 @@ from pydantic import Discriminator, Field, Tag
 
 from job.config.section import BelowOne, Fraction, Section, Weight, models_in
 
+Above0 = Annotated[float, Field(gt=0, le=1e6)]
+
 
 class TermSettings(Section):
     """Settings that every term has."""
@@ -37,7 +39,7 @@ class MCCTermSettings(TermSettings):
 
     name: Literal["mcc"] = "mcc"
     """The term: docs/methods.md."""
-    temperature: Annotated[float, Field(gt=0, le=1e6)] = 2.5
+    temperature: Above0 = 2.5
     """Divisor of the logits; above 1 it makes the predictions less certain."""
 
 
@@ -60,6 +62,39 @@ class FixMatchTermSettings(TermSettings):
     """Decay of a moving average of the network that predicts the labels; null: the network itself."""
 
 
+class DANTermSettings(TermSettings):
+    """Maximum mean discrepancy of the features of both domains, with several kernels."""
+
+    name: Literal["dan"] = "dan"
+    """The term: docs/methods.md."""
+    bandwidths: Annotated[tuple[Above0, ...], Field(min_length=1, max_length=100)] = (0.125, 0.25, 0.5, 1.0, 2.0)
+    """Variances of the Gaussian kernels, as multiples of the mean squared distance of two rows."""
+    logits: bool = False
+    """Add the discrepancy of the class logits."""
+
+
+class DeepJDOTTermSettings(TermSettings):
+    """Optimal transport of source features and labels to target features and predictions."""
+
+    name: Literal["deepjdot"] = "deepjdot"
+    """The term: docs/methods.md."""
+    distance_weight: Weight = 0.01
+    """Factor of the squared distance of the features in the cost of a pair: alpha of the paper."""
+    label_weight: Weight = 0.5
+    """Factor of the class loss of the target's prediction with the source's label: lambda_t of the paper."""
+
+
+class AFNTermSettings(TermSettings):
+    """Growth of the norm of the features of both domains."""
+
+    name: Literal["afn"] = "afn"
+    """The term: docs/methods.md."""
+    weight: Weight = 0.05
+    """Factor of the term."""
+    step: Above0 = 1.0
+    """How much longer each feature vector is to become: delta r of the paper."""
+
+
 def _name(term: Any) -> str:
     """Return the name of an entry, which is a mapping or the settings themselves."""
     return str(term.get("name", "") if isinstance(term, dict) else getattr(term, "name", ""))
@@ -69,7 +104,10 @@ AnyTerm = Annotated[
     Annotated[CORALTermSettings, Tag("coral")]
     | Annotated[EntropyTermSettings, Tag("entropy")]
     | Annotated[MCCTermSettings, Tag("mcc")]
-    | Annotated[FixMatchTermSettings, Tag("fixmatch")],
+    | Annotated[FixMatchTermSettings, Tag("fixmatch")]
+    | Annotated[DANTermSettings, Tag("dan")]
+    | Annotated[DeepJDOTTermSettings, Tag("deepjdot")]
+    | Annotated[AFNTermSettings, Tag("afn")],
     Discriminator(_name),
 ]
 TERM_SETTINGS: dict[str, type[TermSettings]] = {

@@ -5,10 +5,13 @@ Their settings are in job/config/objectives.py and job/config/terms.py.
 
 from job.config.objectives import MethodSettings
 from job.methods.adabn import AdaBN
+from job.methods.afn import AFN, AFNTerm
 from job.methods.base import Method
 from job.methods.cdan import CDAN
 from job.methods.coral import CORAL, CORALTerm
+from job.methods.dan import DAN, DANTerm
 from job.methods.dann import DANN
+from job.methods.deepjdot import DeepJDOT, DeepJDOTTerm
 from job.methods.entropy import EntropyTerm
 from job.methods.fixmatch import FixMatch, FixMatchTerm
 from job.methods.mcc import MCC, MCCTerm
@@ -29,12 +32,18 @@ METHODS: dict[str, type[Method]] = {
     "mcc": MCC,
     "fixmatch": FixMatch,
     "shot": SHOT,
+    "dan": DAN,
+    "deepjdot": DeepJDOT,
+    "afn": AFN,
 }
 TERMS: dict[str, type[Term]] = {  # of `objective.also`
     "coral": CORALTerm,
     "entropy": EntropyTerm,
     "mcc": MCCTerm,
     "fixmatch": FixMatchTerm,
+    "dan": DANTerm,
+    "deepjdot": DeepJDOTTerm,
+    "afn": AFNTerm,
 }
 
 

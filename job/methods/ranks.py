@@ -36,6 +36,16 @@ def gather_rows(rows: Tensor) -> Tensor:
 
 
 @torch.no_grad()
+def from_first_rank(value: Tensor) -> Tensor:
+    """Return the first rank's value of a tensor of constants that every rank has; no gradient passes."""
+    if not dist.is_initialized() or dist.get_world_size() == 1:
+        return value
+    value = value.clone(memory_format=torch.contiguous_format)
+    dist.broadcast(value, 0)
+    return value
+
+
+@torch.no_grad()
 def mean_over_ranks(value: Tensor) -> Tensor:
     """Average a tensor of constants over the ranks; no gradient passes."""
     if not dist.is_initialized() or dist.get_world_size() == 1:

@@ -23,6 +23,9 @@ EXTRA = {  # what a method logs beside the metrics that all have
     "cdan": "domain/confusion",
     "mcc": "train/class_confusion",
     "shot": "train/pseudo_label_loss",
+    "dan": "train/mmd_loss",
+    "deepjdot": "train/transport_cost",
+    "afn": "domain/target_feature_norm",
 }
 
 

@@ -58,6 +58,13 @@ def misleading_blobs(seed: int, target: bool) -> tuple[Tensor, Tensor]:
     return points, torch.tensor(labels)
 
 
+def turned_cue(seed: int, target: bool) -> tuple[Tensor, Tensor]:
+    """Two blobs that differ in both coordinates; in the target the first is clearer and the second points elsewhere."""
+    centres = [(-1.6, 1), (1.6, -1)] if target else [(-1, -1), (1, 1)]
+    points, labels = make_blobs(200, centers=centres, cluster_std=0.5, random_state=seed + 1000 * target)
+    return torch.tensor(points), torch.tensor(labels)
+
+
 class Case(NamedTuple):
     data: Callable[[int, bool], tuple[Tensor, Tensor]]
     steps: int
@@ -76,6 +83,9 @@ CASES = {
     "shot": Case(shifted_blobs, 300, (15,), nn.Tanh, ADAM),
     "adabn": Case(stretched_blobs, 300, (15,), nn.Tanh, ADAM, batch_norm=True),
     "mcc": Case(shifted_blobs, 300, (15,), nn.Tanh, ADAM),
+    "dan": Case(shifted_blobs, 300, (15,), nn.Tanh, ADAM),
+    "deepjdot": Case(shifted_blobs, 300, (15,), nn.Tanh, ADAM),
+    "afn": Case(turned_cue, 300, (8,), nn.Identity, {**SGD, "lr": 0.2}),
 }
 
 

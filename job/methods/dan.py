@@ -1,0 +1,60 @@
+"""Deep adaptation network: Long et al. 2015, "Learning Transferable Features with Deep Adaptation Networks"."""
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from job.config.objectives import DANSettings
+from job.config.terms import DANTermSettings
+from job.methods.batch import TrainingBatch
+from job.methods.losses import Losses
+from job.methods.one_term import OneTerm
+from job.methods.ranks import gather_rows
+from job.methods.term import Term
+from job.methods.terms import in_full_precision, squared_distances
+from job.models.classifier import Classifier, Output
+from job.vocabulary import SOURCE, TARGET
+
+
+@in_full_precision
+def multi_kernel_mmd(source: Tensor, target: Tensor, bandwidths: Sequence[float]) -> Tensor:
+    """Compute the squared maximum mean discrepancy of [n, d] and [m, d] rows, n and m at least 2 (eq. 1).
+
+    The kernel is the mean of the Gaussians exp(-|x - y|^2 / (2 b s)) over the bandwidths b (eq. 2 with equal weights);
+    s, the mean squared distance over all pairs of rows of both domains, passes no gradient. The estimate is the
+    unbiased one (Gretton et al. 2012, eq. 3), without the pairs of a row with itself: of equal distributions it is 0 on
+    average, so it can fall below 0. The biased one also pulls the rows of each domain together.
+    """
+    rows = torch.cat([source, target])
+    distances = squared_distances(rows, rows)
+    smallest = torch.finfo(distances.dtype).eps * (1 + rows.detach().double().square().sum(1).mean())
+    scale = distances.detach().mean().maximum(smallest)  # all rows may be equal
+    kernel = torch.stack([torch.exp(-distances / (2 * bandwidth * scale)) for bandwidth in bandwidths]).mean(0)
+    n, m = len(source), len(target)
+    within = (kernel[:n, :n].sum() - n) / (n * (n - 1)) + (kernel[n:, n:].sum() - m) / (m * (m - 1))
+    return (within - 2 * kernel[:n, n:].mean()).to(source.dtype)
+
+
+class DANTerm(Term):
+    """Discrepancy of the features, and of the logits if set, of both domains over all ranks' rows."""
+
+    couples_rows = True
+    settings: DANTermSettings
+
+    def forward(self, batch: TrainingBatch, output: Output, progress: Tensor) -> Losses:
+        layers = [output.features, *([output.class_logits] if self.settings.logits else [])]
+        distance = torch.stack([self._discrepancy(batch.split(layer)) for layer in layers]).sum()
+        return Losses(distance, {"train/mmd_loss": distance})
+
+    def _discrepancy(self, rows: dict[str, Tensor]) -> Tensor:
+        return multi_kernel_mmd(gather_rows(rows[SOURCE]), gather_rows(rows[TARGET]), self.settings.bandwidths)
+
+
+class DAN(OneTerm):
+    """Class loss on the source + `weight` * maximum mean discrepancy."""
+
+    couples_rows = True
+
+    def __init__(self, network: Classifier, settings: DANSettings) -> None:
+        super().__init__(network, settings, DANTerm(network, settings))
