@@ -80,7 +80,8 @@ for seed in "${seeds[@]}"; do
       run "$here/local.sh" "$config" "${one[@]}" || code=$?
     fi
     ! $asked || [[ $code -ne 0 ]] || code=75
-    [[ $code -eq 0 ]] || { echo "$name-$method-$seed ended with $code: run the same command again to resume" >&2; exit "$code"; }
+    [[ $code -eq 0 || $code -eq 2 ]] || echo "$name-$method-$seed ended with $code: run the same command again to resume" >&2
+    [[ $code -eq 0 ]] || exit "$code"
   done
 done
 python -m job compare "${runs[@]}" --out "$folder-comparison"

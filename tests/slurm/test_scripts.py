@@ -136,3 +136,27 @@ def left(folder: Path) -> list[str]:
     found += [name for name in os.listdir("/run/netns") if name.startswith(f"slurm{folder.suffix[1:]}-")]
     daemons = subprocess.run(["pgrep", "-af", f"{folder}/"], capture_output=True, text=True).stdout.splitlines()
     return found + daemons
+
+
+def test_an_array_searches_together_and_a_job_near_its_limit_is_requeued(cluster, on_slurm):
+    """Two tasks, four trials, each once; USR1 to one task is passed on to its trial, which resumes."""
+    config, path = on_slurm(name="searched", train={"steps": 60, "eval_every": 20}, data={"record_keys": False})
+    space = cluster.scratch / "space.yaml"
+    space.write_text("optimizer.lr: {low: 0.001, high: 0.01, log: true}\n")
+    words = (path, "--space", space, "--trials", "4", "--name", "searched", "--pruner", "none")
+    job = cluster.submit("--array=0-1", "--cpus-per-task=2", "slurm/search.sbatch", *words)
+    study = config.run_folder
+    eventually(lambda: len(list(study.glob("trial-*/metrics.jsonl"))) >= 2, job.output, seconds=300)
+    cluster.call("scancel", "--signal=USR1", "--batch", f"{job.number}_0")
+    eventually(
+        lambda: (
+            json.loads((study / "search.json").read_text())["trials"][-1]["trial"] == 3
+            and all(trial["state"] == "finished" for trial in json.loads((study / "search.json").read_text())["trials"])
+        ),
+        lambda: cluster.call("squeue").stdout,
+        seconds=600,
+    )
+    assert (study / "best.yaml").exists()
+    logs = [log.read_text() for log in cluster.scratch.glob("*.out")]
+    assert any("== stopped; queued again" in text for text in logs), logs
+    assert [trial["state"] for trial in json.loads((study / "search.json").read_text())["trials"]] == ["finished"] * 4
