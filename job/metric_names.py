@@ -75,6 +75,14 @@ PANELS = {
         Panel("Recall, source", PER_CLASS, (0, 1)),
         Panel("Recall, target", PER_CLASS, (0, 1)),
         Panel("Target predictions", PER_CLASS, (0, 1), note="share of each class; needs no target labels"),
+        Panel(
+            "Estimated class shares, target",
+            PER_CLASS,
+            (0, None),
+            note="maximum likelihood; needs no target labels; worth as much as the predictions are right",
+        ),
+        Panel("Estimated class shares, target (BBSE)", PER_CLASS, (0, None), note="needs no target labels"),
+        Panel("Label shift", ADAPTATION, (0, None), note="needs no target labels"),
         Panel("Images a second", SPEED, (0, None)),
         Panel(
             "Waiting for data",
@@ -126,6 +134,14 @@ METRICS = (
     Metric("oracle/target_recall/*", "*", "Recall, target", UP, "likewise on the target", labels=True),
     Metric("val/target_prediction_share/*", "*", "Target predictions", NONE, "share of the target predicted as each "
            "class; one near 1 is a collapse"),
+    Metric("label_shift/target_share/*", "*", "Estimated class shares, target", NONE, "share of each class in the "
+           "target, estimated without its labels: maximum likelihood on calibrated predictions (MLLS)"),
+    Metric("label_shift/bbse_share/*", "*", "Estimated class shares, target (BBSE)", NONE, "likewise, from the "
+           "confusion matrix of the source's validation split (BBSE)"),
+    Metric("label_shift/distance", "distance of the class shares", "Label shift", NONE, "total variation distance of "
+           "`label_shift/target_share` from the source's shares: the part of the images that would change class"),
+    Metric("label_shift/target_error", "estimated error on the target", "Label shift", DOWN, "share of wrong "
+           "predictions on the target, estimated without its labels (ATC); it can explain a distance up to itself"),
     Metric("selection/target_accuracy", "target_accuracy", "Model selection", UP, "the only score that needs target "
            "labels; for `train_on_target`", labels=True),
     Metric("selection/infomax", "infomax", "Model selection", UP, "source accuracy + mutual information of the target "

@@ -136,6 +136,7 @@ def _conclude(run: Run, done: int, due: Due, metrics: dict[str, float]) -> bool:
             if not all_finite(validation.metrics):
                 raise run.learner.not_finite(done - 1, run.folder.last_checkpoint())
             metrics, score = metrics | validation.metrics, validation.score
+            run.learner.after_evaluation(validation.shares)
             run.recorder.evaluated(done, validation.samples, run.evaluator.class_names)
     if due.save or due.stop or run.folder.improves(score):
         metrics["speed/checkpoint_seconds"] = _save(run, done, metrics, score, pending)

@@ -30,8 +30,21 @@ class MethodSettings(Section):
     class_weights: Literal["none", "balanced"] | tuple[Weight, ...] = "none"
     """Weights of the classes in the class loss; balanced: inverse to their frequency in training."""
 
+    label_shift: New[Literal["none", "correct"]] = "none"
+    """correct: weight the source's classes by the class shares of the target, which evaluations estimate without
+    labels."""
+
     score: ClassVar[str] = "infomax"  # default of selection.score
     supervised: ClassVar[bool] = False  # trains with labels of the target
+
+    @model_validator(mode="after")
+    def _one_kind_of_class_weights(self) -> "MethodSettings":
+        if self.label_shift == "correct" and self.class_weights != "none":
+            raise ValueError(
+                "objective.label_shift=correct and objective.class_weights both weight the classes: set "
+                "objective.class_weights=none"
+            )
+        return self
 
     @property
     def terms(self) -> tuple[TermSettings, ...]:

@@ -118,8 +118,16 @@ class Config(Section):
         return hashlib.sha256(json.dumps(self.decisive(), sort_keys=True).encode()).hexdigest()[:16]
 
     def decisive(self) -> dict[str, Any]:
-        """Return the keys that decide the weights at a given step: all that are not marked harmless."""
-        return _decisive(self)
+        """Return the keys that decide the weights at a given step: all that are not marked harmless.
+
+        With objective.label_shift=correct evaluations decide the weights too: when they
+        happen, and on how many samples.
+        """
+        content = _decisive(self)
+        if self.objective.label_shift == "correct":
+            content["train"]["eval_every"] = self.train.eval_every
+            content["evaluation"] = {"probe_samples": self.evaluation.probe_samples}
+        return content
 
     def with_pipe(self, allowed: bool) -> "Config":
         """Return a copy with or without permission to run shell commands for shards."""

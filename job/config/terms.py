@@ -57,7 +57,8 @@ class FixMatchTermSettings(TermSettings):
     status_decay: BelowOne = 0.99
     """Decay per step of the averages that say how well a class is learned."""
     align: bool = False
-    """Correct the predictions so that the classes are as frequent as in the source, before labels are chosen."""
+    """Correct the predictions so that the classes are as frequent as in the source, before labels are chosen; with
+    objective.label_shift=correct, as in the target by its estimate."""
     teacher_decay: BelowOne | None = None
     """Decay of a moving average of the network that predicts the labels; null: the network itself."""
 

@@ -42,8 +42,9 @@ class Layout:
     `records(root, seed, **options)` lists every record; `read(record, size)` returns its pixels as uint8 [H, W, 3] in
     RGB, of any size: the writer resizes and encodes both domains in exactly the same way. `options` holds the keyword
     arguments of `records` that a user may set, with their defaults. The type of a default is the type of the option;
-    where the default is None it is text, or an integer if `numbers` lists it. `size` is the default edge of a shard's
-    images in pixels.
+    where the default is None it is text, or an integer if `numbers` lists it. Those in `newer` are left out of
+    manifests while they are None: shards written before the option existed stay complete. `size` is the default edge of
+    a shard's images in pixels.
 
     Layouts of files define `find(root, notes, **options)` instead: it yields an ImageEntry per image
     (job.datasets.image_search), which job.shards.writing converts and makes into records. `classes_of(root, options)`
@@ -57,6 +58,7 @@ class Layout:
     needs_root: bool = True
     options: dict[str, Any] = field(default_factory=dict)
     numbers: Sequence[str] = ()
+    newer: Sequence[str] = ()
     size: int = 64
     find: Callable[..., Iterable] | None = None
     classes_of: Callable[[str | None, dict[str, Any]], Classes] = _classes_of

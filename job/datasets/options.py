@@ -30,7 +30,10 @@ def read_options(layout: Layout, words: Iterable[str]) -> dict[str, Any]:
 
 
 def complete_options(layout: Layout, options: dict[str, Any]) -> dict[str, Any]:
-    """Return the layout's options, the user's before the defaults. Raises JobError for unknown options and values."""
+    """Return the layout's options, the user's before the defaults, without the defaults of `layout.newer`.
+
+    Raises JobError for unknown options and values.
+    """
     for name, value in options.items():
         if name not in layout.options:
             near = difflib.get_close_matches(name, layout.options, n=1)
@@ -40,7 +43,7 @@ def complete_options(layout: Layout, options: dict[str, Any]) -> dict[str, Any]:
     complete = {**layout.options, **options}
     if layout.find is not None and complete["val"] + complete["test"] >= 1:
         raise JobError(f"--option val={complete['val']} and test={complete['test']} leave nothing to train on")
-    return complete
+    return {name: value for name, value in complete.items() if name not in layout.newer or value is not None}
 
 
 def _type(layout: Layout, name: str) -> type:

@@ -9,12 +9,13 @@ from pathlib import Path
 
 import numpy as np
 
+from job.datasets.class_shares_option import read_shares, share_out
 from job.datasets.layout import Layout, Record
 from job.face_drawing.action_units import express
 from job.face_drawing.appearance import Identity, draw_identity, draw_shot
 from job.face_drawing.render import render
 from job.system.errors import JobError
-from job.vocabulary import DOMAINS, EMOTIONS, SOURCE, SPLITS
+from job.vocabulary import DOMAINS, EMOTIONS, SOURCE, SPLITS, TARGET
 
 PER_SUBJECT = 25
 SUBJECT_BLOCK = 1_000_000  # subjects of split i are numbered from i * SUBJECT_BLOCK: disjoint at any size
@@ -23,12 +24,21 @@ IDENTITY = 2**32 - 1  # the index whose random stream draws the identity of the 
 
 
 def records(
-    root: Path | None = None, seed: int = 0, *, train: int = 6000, val: int = 1000, test: int = 1500
+    root: Path | None = None,
+    seed: int = 0,
+    *,
+    train: int = 6000,
+    val: int = 1000,
+    test: int = 1500,
+    target_shares: str | None = None,
 ) -> list[Record]:
     """List `train`, `val` and `test` images per domain, PER_SUBJECT per subject, each emotion equally often (+-1).
 
-    Raises JobError for a number out of range.
+    `target_shares`, such as ``joy:3,fear:0``, changes the frequency of emotions in all splits of the target: here joy
+    is three times as frequent as the others and fear is absent. Raises JobError for a number out of range or a
+    description of shares that cannot be read.
     """
+    shares = None if target_shares is None else read_shares("target_shares", target_shares, EMOTIONS)
     for split, count in zip(SPLITS, (train, val, test)):
         if not 1 <= count <= _MAX_SAMPLES:
             raise JobError(f"layout faces: option {split}={count} must be between 1 and {_MAX_SAMPLES}")
@@ -36,7 +46,10 @@ def records(
     for domain_index, domain in enumerate(DOMAINS):
         for split_index, (split, count) in enumerate(zip(SPLITS, (train, val, test))):
             shuffle = _generator(seed, domain_index, split_index * SUBJECT_BLOCK, IDENTITY - 1)
-            labels = shuffle.permutation(np.arange(count) % len(EMOTIONS))
+            labels = np.arange(count) % len(EMOTIONS)
+            if shares is not None and domain == TARGET:
+                labels = share_out(count, shares)
+            labels = shuffle.permutation(labels)
             for i, label in enumerate(labels.tolist()):
                 number, index = split_index * SUBJECT_BLOCK + i // PER_SUBJECT, i % PER_SUBJECT
                 person = f"{'man' if domain == SOURCE else 'woman'}-{split}-{i // PER_SUBJECT:04d}"
@@ -70,5 +83,6 @@ LAYOUT = Layout(
     records=records,
     read=read,
     needs_root=False,
-    options={"train": 6000, "val": 1000, "test": 1500},
+    options={"train": 6000, "val": 1000, "test": 1500, "target_shares": None},
+    newer=("target_shares",),
 )

@@ -5,6 +5,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import numpy as np
 import torch
 from accelerate import Accelerator
 from accelerate.utils import broadcast_object_list
@@ -12,6 +13,7 @@ from torch import Tensor
 
 from job.config.schema import Config
 from job.evaluation.evaluate import DomainReport, EvaluationStopped, evaluate_domain
+from job.evaluation.label_shift.estimate import Estimate, estimate_shares
 from job.evaluation.mixed import predict_mixes
 from job.evaluation.report_files import write_reports
 from job.evaluation.samples import Sample
@@ -20,6 +22,7 @@ from job.evaluation.selection.evidence import Mixes
 from job.evaluation.validate import final_metrics, validation_metrics
 from job.methods.base import Method
 from job.methods.build import load_weights
+from job.methods.label_shift import EstimatedShares
 from job.models.build import memory_format
 from job.models.heads import class_directions
 from job.run_folder.checkpoint import Checkpoint
@@ -28,7 +31,7 @@ from job.shards.reading.augment import normalise
 from job.shards.reading.whole_split import read_split
 from job.training.distributed import share_buffers
 from job.training.inputs import domain_names, open_store
-from job.vocabulary import DOMAINS, TARGET
+from job.vocabulary import DOMAINS, SOURCE, TARGET
 
 log = logging.getLogger("job")
 WORST = -1e30  # score of a checkpoint for which it cannot be computed; any other checkpoint is better
@@ -41,6 +44,7 @@ class Validation(NamedTuple):
     metrics: dict[str, float]
     score: float  # the configured score, which chooses the checkpoint
     samples: list[Sample]  # of source and target, for figures
+    shares: EstimatedShares | None  # class shares of the target; None: they could not be estimated
 
 
 class Evaluator:
@@ -72,7 +76,7 @@ class Evaluator:
 
         All ranks use the numbers of the main rank, so that all choose the same checkpoint.
         """
-        settings, names = self._config.evaluation, self._manifest.class_names
+        settings = self._config.evaluation
         pictures = settings.pictures if settings.figures else 0
         share_buffers(self._method)
         try:
@@ -81,19 +85,42 @@ class Evaluator:
             mixes = self._mixes(target)
         except EvaluationStopped:
             return None
-        metrics: list[Any] = [None]
+        results: list[Any] = [None, None]
         if self._accelerator.is_main_process:
-            write_reports(self._folder / f"step_{step:08d}.json", step, [source, target], names)
-            evidence = Evidence(source, target, mixes, class_directions(self._method.network.label_predictor))
-            metrics = [validation_metrics(evidence, names, self._config.score)]
-        broadcast_object_list(metrics)
-        score = metrics[0].get(f"selection/{self._config.score}")
+            results = list(self._results(step, source, target, mixes))
+        broadcast_object_list(results)
+        metrics, shares = results
+        score = metrics.get(f"selection/{self._config.score}")
         if score is None:
             name = self._config.score
             log.warning("step %d: selection.score=%s cannot be computed: the checkpoint counts as worst", step, name)
             score = WORST
         samples = [report.sample for report in (source, target) if report.sample is not None]
-        return Validation(metrics[0], score, samples)
+        return Validation(metrics, score, samples, shares)
+
+    def _results(
+        self, step: int, source: DomainReport, target: DomainReport, mixes: Mixes | None
+    ) -> tuple[dict[str, float], EstimatedShares | None]:
+        """Write the evaluation file; return the metrics and, if they could be estimated, the target's class shares."""
+        names = self._manifest.class_names
+        evidence = Evidence(source, target, mixes, class_directions(self._method.network.label_predictor))
+        metrics = validation_metrics(evidence, names, self._config.score)
+        estimate = self._label_shift(source, target)
+        content = None if estimate is None else {**estimate.as_json(), "corrected": self._method.shift is not None}
+        write_reports(self._folder / f"step_{step:08d}.json", step, [source, target], names, content)
+        if estimate is None:
+            return metrics, None
+        shares = EstimatedShares(estimate.trusted.tolist(), target.mean_probability.tolist())
+        return metrics | estimate.metrics(names), shares
+
+    def _label_shift(self, source: DomainReport, target: DomainReport) -> Estimate | None:
+        """Estimate the class shares of the target, from the samples of both validation splits."""
+        counts = self._manifest.class_counts(self._domains[SOURCE], "train")
+        if self._method.labelled == TARGET or counts is None or source.sample is None or target.sample is None:
+            return None
+        return estimate_shares(
+            source.sample.log_probabilities, source.sample.labels, target.sample.log_probabilities, np.array(counts)
+        )
 
     def test(self, chosen: Checkpoint) -> dict[str, float] | None:
         """Load the chosen checkpoint and evaluate the test splits; return None when all ranks agree to stop."""

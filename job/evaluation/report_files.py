@@ -4,6 +4,7 @@ import json
 import logging
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from job.evaluation.evaluate import DomainReport
 from job.system.files import write_atomically
@@ -12,9 +13,20 @@ from job.vocabulary import DOMAINS
 log = logging.getLogger("job")
 
 
-def write_reports(path: Path, step: int, reports: Sequence[DomainReport], class_names: Sequence[str]) -> None:
-    """Write confusion matrices and prediction counts of both domains as JSON. A full disk is logged as a warning."""
-    content = {"step": step, "class_names": class_names}
+def write_reports(
+    path: Path,
+    step: int,
+    reports: Sequence[DomainReport],
+    class_names: Sequence[str],
+    label_shift: dict[str, Any] | None = None,
+) -> None:
+    """Write confusion matrices and prediction counts of both domains as JSON. A full disk is logged as a warning.
+
+    `label_shift` is the estimate of the target's class shares, if there is one.
+    """
+    content: dict[str, Any] = {"step": step, "class_names": class_names}
+    if label_shift is not None:
+        content["label_shift"] = label_shift
     content |= {role: as_json(report) for role, report in zip(DOMAINS, reports, strict=True)}
     try:
         write_atomically(path, json.dumps(content, indent=1) + "\n")

@@ -1,5 +1,6 @@
 """The interface of a method: one module that holds the network, whatever the method adds to it, and its loss."""
 
+import dataclasses
 from collections.abc import Iterable, Iterator, Sequence
 from typing import ClassVar
 
@@ -9,6 +10,7 @@ from torch import Tensor, nn
 from job.config.objectives import MethodSettings
 from job.methods.adversary import Adversary
 from job.methods.batch import SECOND_VIEW, STRONG_VIEW, TrainingBatch
+from job.methods.label_shift import EstimatedShares, LabelShift
 from job.methods.losses import Losses
 from job.methods.term import Term
 from job.methods.terms import class_loss
@@ -42,6 +44,7 @@ class Method(nn.Module):
         self.network = network
         self.settings = settings
         self.adversary: Adversary | None = None
+        self.shift = LabelShift(network.classes) if settings.label_shift == "correct" else None
         self.also = nn.ModuleList()  # terms of other losses: `objective.also`
         self.register_buffer("class_weights", None, persistent=False)
 
@@ -51,6 +54,7 @@ class Method(nn.Module):
         `progress` is a 0-dim float64 in [0, 1). The terms of `objective.also` are added in the first phase.
         """
         first = self.phases[0]
+        batch = dataclasses.replace(batch, source_weights=self.row_weights(batch.labels))
         output = self.network(batch.images)
         losses = self.losses(batch, output, progress, phase or first)
         for term in self._terms() if phase in (None, first) else ():
@@ -104,6 +108,22 @@ class Method(nn.Module):
         every evaluation. Nothing is read until something is asked for.
         """
 
+    def after_evaluation(self, estimate: EstimatedShares) -> None:
+        """Take the class shares of the target that an evaluation estimated, on every rank alike."""
+        if self.shift is not None:
+            self.shift.move(estimate)
+
+    def row_weights(self, labels: Tensor) -> Tensor | None:
+        """Return the weights [n] that give labelled rows the target's class shares; None without a correction."""
+        return None if self.shift is None else self.shift.weights[labels]
+
+    def align(self, target_logits: Tensor) -> Tensor:
+        """Shift target logits [n, classes] so that the mean prediction has the target's estimated class shares.
+
+        For pseudo-labels: distribution alignment (Berthelot et al. 2020, "ReMixMatch", sec. 3.1).
+        """
+        return target_logits if self.shift is None else target_logits + self.shift.alignment
+
     def predict(self, images: Tensor) -> Output:
         """Classify [n, 3, S, S] images: what is evaluated, selected and exported."""
         output: Output = self.network(images)
@@ -139,8 +159,13 @@ class Method(nn.Module):
         return seen
 
     def class_loss(self, logits: Tensor, labels: Tensor) -> Tensor:
-        """Compute the cross-entropy of [n, classes] logits with the user's label smoothing and class weights."""
-        return class_loss(logits, labels, self.settings.label_smoothing, self.class_weights)
+        """Compute the cross-entropy of [n, classes] logits with the user's label smoothing and class weights.
+
+        With `objective.label_shift=correct` the rows have the target's class shares, and so has the prediction: it is
+        not corrected a second time.
+        """
+        smoothing = self.settings.label_smoothing
+        return class_loss(logits, labels, smoothing, self.class_weights, self.row_weights(labels))
 
 
 class Supervised(Method):

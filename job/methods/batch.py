@@ -14,11 +14,13 @@ class TrainingBatch:
     """A rank's rows of a global batch, as network input: n rows for each of the blocks `names`, one after the other.
 
     `images` is float32 [blocks * n, 3, S, S]; `labels` int64 [n] belongs to the labelled block, [0] without one.
+    `source_weights` [n] give the source the class shares of the target; None: the shares are not corrected.
     """
 
     names: tuple[str, ...]
     images: Tensor
     labels: Tensor
+    source_weights: Tensor | None = None
 
     def split(self, rows: Tensor) -> dict[str, Tensor]:
         """Cut a tensor with a row for each image, [blocks * n, ...], into its blocks of n rows, by name."""

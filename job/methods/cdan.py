@@ -46,9 +46,9 @@ class CDAN(Method):
         classes = batch.split(output.class_logits)
         domains = batch.split(self.adversary(self.domain_input(output), self.adversary.lambda_at(progress)))
         on_classes = self.class_loss(classes[SOURCE], batch.labels)
-        on_domains = domain_loss(
-            domains[SOURCE], domains[TARGET], *(self._weights(classes[d]) for d in (SOURCE, TARGET))
-        )
+        weights = {domain: self._weights(classes[domain]) for domain in (SOURCE, TARGET)}
+        weights[SOURCE] = product(weights[SOURCE], batch.source_weights)
+        on_domains = domain_loss(domains[SOURCE], domains[TARGET], weights[SOURCE], weights[TARGET])
         total = on_classes + self.settings.domain_weight * on_domains
         terms = {"train/class_loss": on_classes, "train/domain_loss": on_domains}
         return Losses(total, terms, self.seen(batch.labels, classes, domains))
@@ -60,3 +60,10 @@ class CDAN(Method):
             return None
         weights = 1 + torch.exp(-entropy(logits.float()))
         return weights / mean_over_ranks(weights.mean())
+
+
+def product(one: Tensor | None, other: Tensor | None) -> Tensor | None:
+    """Multiply two weights [n] of rows, of which None stands for ones."""
+    if one is None or other is None:
+        return other if one is None else one
+    return one * other

@@ -38,13 +38,19 @@ class ClassStatus(nn.Module):
         return flexible.clamp(min=min(settings.lowest_threshold, settings.threshold))
 
     @torch.no_grad()
-    def choose(self, logits: Tensor, source_labels: Tensor) -> tuple[Tensor, Tensor]:
-        """Return labels, int64 [n], for the target's [n, classes] logits, and which are confident, bool [n]."""
+    def choose(
+        self, logits: Tensor, source_labels: Tensor, source_weights: Tensor | None = None
+    ) -> tuple[Tensor, Tensor]:
+        """Return labels, int64 [n], for the target's [n, classes] logits, and which are confident, bool [n].
+
+        With `source_weights` [n] the classes are aligned to those of the weighted source rows.
+        """
         probabilities = logits.to(torch.promote_types(logits.dtype, torch.float32)).softmax(1)
         classes = probabilities.shape[1]
         if self.predicted is not None and self.labelled is not None:
             self.predicted.add(probabilities)
-            self.labelled.add(F.one_hot(source_labels, classes))
+            labelled = F.one_hot(source_labels, classes)
+            self.labelled.add(labelled if source_weights is None else labelled * source_weights[:, None])
             ratio = self.labelled.value / self.predicted.value.clamp(min=1e-6)
             probabilities = probabilities * ratio / (probabilities * ratio).sum(1, keepdim=True)
         confidence, labels = probabilities.max(1)

@@ -16,9 +16,14 @@ from job.vocabulary import SOURCE, TARGET
 
 
 @in_full_precision
-def coral_loss(source: Tensor, target: Tensor) -> Tensor:
-    """Compute the squared distance of the covariances of [n, d] and [m, d] features, over 4 d^2 (eq. 1)."""
-    return (torch.cov(source.T) - torch.cov(target.T)).square().sum() / (4 * source.shape[1] ** 2)
+def coral_loss(source: Tensor, target: Tensor, source_weights: Tensor | None = None) -> Tensor:
+    """Compute the squared distance of the covariances of [n, d] and [m, d] features, over 4 d^2 (eq. 1).
+
+    With `source_weights` [n] the source's covariance is that of weighted rows.
+    """
+    return (torch.cov(source.T, aweights=source_weights) - torch.cov(target.T)).square().sum() / (
+        4 * source.shape[1] ** 2
+    )
 
 
 class CORALTerm(Term):
@@ -28,7 +33,8 @@ class CORALTerm(Term):
 
     def forward(self, batch: TrainingBatch, output: Output, progress: Tensor) -> Losses:
         features = batch.split(output.features)
-        distance = coral_loss(gather_rows(features[SOURCE]), gather_rows(features[TARGET]))
+        weights = None if batch.source_weights is None else gather_rows(batch.source_weights)
+        distance = coral_loss(gather_rows(features[SOURCE]), gather_rows(features[TARGET]), weights)
         return Losses(distance, {"train/coral_loss": distance})
 
 

@@ -33,13 +33,15 @@ class DANN(Method):
         classes = batch.split(output.class_logits)
         domains = batch.split(self.adversary(output.features, lambda_))
         on_classes = self.class_loss(classes[SOURCE], batch.labels)
-        on_domains = domain_loss(domains[SOURCE], domains[TARGET])
+        on_domains = domain_loss(domains[SOURCE], domains[TARGET], batch.source_weights)
         total = on_classes + settings.domain_weight * on_domains
         rise = self.adversary.rise(lambda_)
         terms = {"train/class_loss": on_classes, "train/domain_loss": on_domains}
         if settings.entropy_weight:
             total = total + settings.entropy_weight * rise * conditional_entropy(classes[TARGET])
         if settings.pseudo_label_weight:
-            agreement = pseudo_label_loss(classes[TARGET], classes[SECOND_VIEW], settings.pseudo_label_threshold)
+            agreement = pseudo_label_loss(
+                self.align(classes[TARGET]), classes[SECOND_VIEW], settings.pseudo_label_threshold
+            )
             total = total + settings.pseudo_label_weight * rise * agreement
         return Losses(total, terms, self.seen(batch.labels, classes, domains))

@@ -46,7 +46,7 @@ class FixMatchTerm(Term):
     def forward(self, batch: TrainingBatch, output: Output, progress: Tensor) -> Losses:
         classes = batch.split(output.class_logits)
         logits = classes[TARGET] if self.teacher is None else self._taught(self.teacher, batch)
-        labels, chosen = self.status.choose(logits, batch.labels)
+        labels, chosen = self.status.choose(logits, batch.labels, batch.source_weights)
         loss = masked_cross_entropy(classes[STRONG_VIEW], labels, chosen)
         return Losses(loss, {"train/pseudo_label_loss": loss, "train/pseudo_label_share": chosen.float().mean()})
 

@@ -38,14 +38,19 @@ def rise(progress: Tensor, gamma: float) -> Tensor:
 
 @in_full_precision
 def class_loss(
-    logits: Tensor, labels: Tensor, label_smoothing: float = 0.0, class_weights: Tensor | None = None
+    logits: Tensor,
+    labels: Tensor,
+    label_smoothing: float = 0.0,
+    class_weights: Tensor | None = None,
+    row_weights: Tensor | None = None,
 ) -> Tensor:
     """Compute the mean cross-entropy of [n, classes] logits; `class_weights` [classes] multiply the rows' losses.
 
-    The sum is divided by n and not by the sum of the weights, which would differ from rank to rank.
+    So do `row_weights` [n]. The sum is divided by n and not by the sum of the weights, which would differ from rank to
+    rank.
     """
     losses = F.cross_entropy(logits, labels, weight=class_weights, label_smoothing=label_smoothing, reduction="none")
-    return losses.mean()
+    return (losses if row_weights is None else losses * row_weights).mean()
 
 
 @in_full_precision

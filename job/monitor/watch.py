@@ -12,6 +12,7 @@ import numpy as np
 
 from job.evaluation.intervals import share_difference, wilson
 from job.metric_names import TARGET_SHARES
+from job.monitor import label_shift
 from job.monitor.alerts import Alert
 
 GUESSING = 2 * math.log(2)  # domain loss of a classifier that always predicts 1/2
@@ -54,6 +55,7 @@ class Watch:
             "collapse": self._collapse(row, evaluation),
             "falling": self._falling_source(row, evaluation),
             "shares": self._class_shares(row, evaluation),
+            "label shift": self._label_shift(evaluation),
         }
         if "chance" in self._raised or isinstance(checks["chance"], Alert):
             checks["dead"] = None  # a dead encoder also stops the domain classifier: one cause, one alert
@@ -181,6 +183,13 @@ class Watch:
             "lower objective.lambda_max or objective.class_weights=balanced",
             "INFO",
         )
+
+    def _label_shift(self, evaluation: dict[str, Any] | None) -> Alert | bool | None:
+        alert = label_shift.alert_of(evaluation, evaluation["class_names"]) if evaluation is not None else None
+        if alert is None:
+            return None
+        times = self._in_a_row("label shift", isinstance(alert, Alert))
+        return alert if times != 1 else None
 
     def _data_wait(self, row: dict[str, Any]) -> Alert | bool | None:
         wait = row.get("speed/data_wait_fraction")

@@ -32,12 +32,40 @@ class _Domain(BaseModel):
     predicted: list[_Count]
 
 
+_Shares = Annotated[list[Annotated[float, Field(ge=0, le=1)]], Field(min_length=1)]
+
+
+class _SharesWithInterval(BaseModel):
+    share: _Shares
+    low: _Shares
+    high: _Shares
+
+
+class _LabelShift(BaseModel):
+    model_config = ConfigDict(extra="allow")
+    source: _Shares
+    target: _SharesWithInterval
+    black_box: _SharesWithInterval
+    distance: float
+    distance_low: float
+    distance_high: float
+    target_error: float
+    trust: float = 0.0
+
+    def sizes(self) -> set[int]:
+        """Return the lengths of all lists, which must be the number of classes."""
+        both = (self.target, self.black_box)
+        lists = [self.source, *(part for each in both for part in (each.share, each.low, each.high))]
+        return {len(part) for part in lists}
+
+
 class _Evaluation(BaseModel):
     model_config = ConfigDict(extra="allow")
     step: Annotated[int, Field(ge=0, le=10**12)]
     class_names: Annotated[list[str], Field(min_length=1)]
     source: _Domain
     target: _Domain
+    label_shift: _LabelShift | None = None  # version 0.1 did not estimate it
 
     @model_validator(mode="after")
     def _one_size(self) -> "_Evaluation":
@@ -48,6 +76,8 @@ class _Evaluation(BaseModel):
                 rows is not None and [len(row) for row in rows] != [classes] * classes
             ):
                 raise ValueError(f"the counts are not those of {classes} classes")
+        if self.label_shift is not None and self.label_shift.sizes() != {classes}:
+            raise ValueError(f"the class shares are not those of {classes} classes")
         return self
 
 

@@ -62,6 +62,11 @@ def check_data(config: Config, manifest: Manifest, ranks: int) -> None:
             "the BatchNorm of model.bottleneck needs two images in every forward pass and there would be one: raise "
             "data.global_batch_size, lower train.accumulate, or set model.batch_norm=none"
         )
+    if config.objective.label_shift == "correct" and method.labelled != SOURCE:
+        raise JobError(
+            f"objective.label_shift=correct cannot be used with objective.name={config.objective.name}: it weights the "
+            "rows of the labelled source, and this method reads no label of the source: remove it"
+        )
     weights = config.objective.class_weights
     if isinstance(weights, tuple) and len(weights) != len(manifest.class_names):
         raise JobError(f"objective.class_weights has {len(weights)} numbers for {len(manifest.class_names)} classes")

@@ -14,6 +14,7 @@ from job.config.schema import Config
 from job.methods.base import Method
 from job.methods.batch import TrainingBatch
 from job.methods.build import build_method, load_weights
+from job.methods.label_shift import EstimatedShares
 from job.models.build import memory_format
 from job.run_folder.checkpoint import Checkpoint
 from job.shards.manifest import Manifest
@@ -152,6 +153,12 @@ class Learner:
             f"optimizer.clip_norm=1, optimizer.warmup_steps=500{precision}"
         )
 
+    def after_evaluation(self, shares: EstimatedShares | None) -> None:
+        """Give the method, and its average, the class shares of the target that an evaluation estimated, if any."""
+        if shares is not None:
+            for method in {self.method, self.evaluated}:
+                method.after_evaluation(shares)
+
     def trainer_state(self) -> dict[str, Any]:
         """Return the state of the optimiser and of the gradient scaler, for a checkpoint.
 
@@ -181,6 +188,8 @@ def build_learner(
     data, device = config.data, accelerator.device
     method = build_method(config, manifest.size, len(manifest.class_names), load_weights=resumed is None)
     method.class_weights = _class_weights(config, manifest, method)
+    if method.shift is not None:
+        method.shift.begin(manifest.class_counts(data.source, "train") or ())
     if config.model.batch_norm == "sync":
         method = nn.SyncBatchNorm.convert_sync_batchnorm(method)
     if resumed:

@@ -84,7 +84,7 @@ def test_words_that_are_not_options_are_refused():
 def test_values_of_python_are_taken_as_they_are():
     for name in LAYOUTS:
         layout = find_layout(name)
-        assert complete_options(layout, dict(layout.options)) == layout.options
+        assert complete_options(layout, dict(layout.options)) == complete_options(layout, {})
     options = {"train": 5, "test": None}
     assert complete_options(find_layout("mnist-m"), options) == {"val": 5000, "train": 5, "test": None}
 

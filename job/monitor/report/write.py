@@ -14,6 +14,7 @@ from job.evaluation.metrics import UNMEASURED
 from job.metric_names import TEST_SOURCE, TEST_TARGET
 from job.monitor.report import sections
 from job.monitor.report.curves import charts
+from job.monitor.report.label_shift import label_shift
 from job.monitor.report.parts import card, cards, number_table, page, tiles
 from job.run_folder.run_view import RunView
 from job.system.files import write_atomically
@@ -27,7 +28,14 @@ def write_report(run: RunView) -> Path:
     """Write the report of a run atomically, with the figures that are in its folder; return its path."""
     status = str(run.status.get("status", "running"))
     body = _head(run, status) + _alerts(run) + cards("Curves", *charts(run, per_class=False), small=True)
-    for section in (sections.classes, sections.features, sections.faces, sections.selection, sections.test_split):
+    for section in (
+        sections.classes,
+        label_shift,
+        sections.features,
+        sections.faces,
+        sections.selection,
+        sections.test_split,
+    ):
         body += section(run)
     body += _reproduce(run)
     path = run.folder / NAME

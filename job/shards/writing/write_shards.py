@@ -230,9 +230,9 @@ def _finished(layout, root, out, settings, shards, strict, pool, progress) -> Ma
     del here["options"]
     if layout.find is not None:
         del here["class_names"]  # the options and the images determine them
-    for name, wanted in here.items():
-        if there.get(name) != wanted:
-            refuse(f"{name} is {there.get(name)!r} there, {wanted!r} here")
+    for name in {**here, **manifest.options}:
+        if there.get(name) != here.get(name):
+            refuse(f"{name} is {there.get(name)!r} there, {here.get(name)!r} here")
     for domain, splits in manifest.domains.items():
         for split, infos in splits.items():
             if len(infos) != shard_count(split, manifest.samples(domain, split), shards):

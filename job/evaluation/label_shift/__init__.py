@@ -1,0 +1,1 @@
+"""Estimate the class shares of an unlabelled target. Pure functions of arrays; no target label is read."""

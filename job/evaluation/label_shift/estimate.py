@@ -1,0 +1,181 @@
+"""Estimate the target's class shares with 95 % intervals, from predictions on both validation splits."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from job.evaluation.label_shift.calibration import Calibration, calibrate
+from job.evaluation.label_shift.shares import black_box, distance, maximum_likelihood
+
+FEWEST = 20  # rows of each domain
+PREFIX = "label_shift/"  # of the metrics
+_WORK = 20_000_000  # rows x classes x resamples of the bootstrap
+_RESAMPLES = (20, 100)
+_QUANTILES = (0.025, 0.975)
+
+
+@dataclass(frozen=True)
+class Shares:
+    """Class shares of the target, float64 [C] each, with a 95 % interval."""
+
+    share: np.ndarray
+    low: np.ndarray
+    high: np.ndarray
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """Estimates of the target's class shares.
+
+    The intervals are those of a bootstrap over the rows of both domains. They cover the chance of the sample, not an
+    error of the assumption that a class looks alike in both domains. How far that error can reach is what
+    `target_error` tells: predictions whose share e is wrong can move the shares by a distance of e.
+    """
+
+    source: np.ndarray  # float64 [C], shares of the source's training split
+    likely: Shares  # maximum likelihood on calibrated predictions
+    black_box: Shares
+    distance: float  # total variation distance of `likely` from `source`
+    distance_low: float
+    distance_high: float
+    black_box_distance: float
+    calibration: Calibration  # of the source's validation split
+    target_error: float  # estimated share of wrong predictions on the target
+
+    @property
+    def trust(self) -> float:
+        """The part of the difference from the source's shares that counts: 1 - (target_error / distance)^2, at least 0.
+
+        This is the factor by which a shrinkage estimator of James and Stein's kind moves a difference d that was
+        measured with an error e (positive part: Baranchik 1964). It is 0 where wrong predictions alone explain the
+        difference.
+        """
+        return max(0.0, 1 - (self.target_error / self.distance) ** 2) if self.distance > 0 else 0.0
+
+    @property
+    def trusted(self) -> np.ndarray:
+        """The shares float64 [C] that a correction may use: `likely`, moved towards the source's by `trust`."""
+        return self.source + self.trust * (self.likely.share - self.source)
+
+    def metrics(self, class_names: Sequence[str]) -> dict[str, float]:
+        """Return the metrics of an evaluation."""
+        values = {"distance": self.distance, "target_error": self.target_error}
+        for family, shares in (("target_share", self.likely.share), ("bbse_share", self.black_box.share)):
+            values |= {f"{family}/{name}": float(share) for name, share in zip(class_names, shares, strict=True)}
+        return {PREFIX + name: value for name, value in values.items()}
+
+    def as_json(self) -> dict[str, Any]:
+        """Return the estimate as JSON types."""
+        return {
+            "source": self.source.tolist(),
+            "target": {name: value.tolist() for name, value in vars(self.likely).items()},
+            "black_box": {name: value.tolist() for name, value in vars(self.black_box).items()},
+            "distance": self.distance,
+            "distance_low": self.distance_low,
+            "distance_high": self.distance_high,
+            "black_box_distance": self.black_box_distance,
+            "temperature": self.calibration.temperature,
+            "target_error": self.target_error,
+            "trust": self.trust,
+        }
+
+
+def estimate_shares(
+    source_logits: np.ndarray, source_labels: np.ndarray, target_logits: np.ndarray, source_counts: np.ndarray
+) -> Estimate | None:
+    """Estimate the class shares of the target, C classes; None where a domain has fewer than FEWEST rows, or a
+    logit is not finite.
+
+    `source_logits` [n, C] with `source_labels` int64 [n] are of the source's validation split (rows of label -1 are
+    left out), `target_logits` [m, C] of the target's, and `source_counts` [C] are the images of each class in the
+    source's training split. The random numbers are the same at every call.
+    """
+    known = source_labels >= 0
+    logits, labels = source_logits[known].astype(np.float64), source_labels[known]
+    target = target_logits.astype(np.float64)
+    enough = min(len(logits), len(target)) >= FEWEST and source_counts.sum() > 0
+    if not enough or not (np.isfinite(logits).all() and np.isfinite(target).all()):
+        return None
+    classes = len(source_counts)
+    resamples = int(np.clip(_WORK // (len(target) * classes), *_RESAMPLES))
+    rng = np.random.default_rng(0)
+    source_times = _resample(rng, len(logits), resamples)
+    target_times = _resample(rng, len(target), resamples)
+    calibration = calibrate(logits, labels)
+    likely = [_likely(calibration, logits, target, None, None)]
+    for own, other in zip(source_times, target_times):
+        again = calibrate(logits, labels, own, start=calibration)
+        likely.append(_likely(again, logits, target, own, other))
+    boxes = _black_boxes(logits, labels, target, source_times, target_times)
+    source = source_counts / source_counts.sum()
+    apart = distance(np.array(likely), source)
+    low, high = np.quantile(apart[1:], _QUANTILES)
+    return Estimate(
+        source=source,
+        likely=_interval(np.array(likely)),
+        black_box=_interval(boxes),
+        distance=float(apart[0]),
+        distance_low=float(low),
+        distance_high=float(high),
+        black_box_distance=float(distance(boxes[0], source)),
+        calibration=calibration,
+        target_error=_target_error(calibration, logits, labels, target),
+    )
+
+
+def _resample(rng: np.random.Generator, rows: int, resamples: int) -> np.ndarray:
+    """Return how often each of the resamples contains each row: int64 [resamples, rows]."""
+    return rng.multinomial(rows, np.full(rows, 1 / rows), size=resamples)
+
+
+def _likely(
+    calibration: Calibration,
+    source: np.ndarray,
+    target: np.ndarray,
+    source_times: np.ndarray | None,
+    target_times: np.ndarray | None,
+) -> np.ndarray:
+    """Return the shares [C] of maximum likelihood.
+
+    The shares that the calibrated predictions refer to are their own mean on the source (Alexandari et al. 2020,
+    sec. 4), so it does not matter whether the network was trained with other shares or with class weights.
+    """
+    reference = np.average(calibration.probabilities(source), axis=0, weights=source_times)
+    counts = None if target_times is None else target_times[None]
+    return maximum_likelihood(calibration.probabilities(target), reference, counts)[0]
+
+
+def _target_error(calibration: Calibration, source: np.ndarray, labels: np.ndarray, target: np.ndarray) -> float:
+    """Estimate the share of wrong predictions on the target: average thresholded confidence.
+
+    Garg et al. 2022, "Leveraging Unlabeled Data to Predict Out-of-Distribution Performance", eq. 2, with negative
+    entropy: the share of target rows below the threshold under which lie as many source rows as are wrong.
+    """
+    wrong = np.mean(source.argmax(1) != labels)
+    certainty = [_negative_entropy(calibration.probabilities(logits)) for logits in (source, target)]
+    return float(np.mean(certainty[1] < np.quantile(certainty[0], wrong)))
+
+
+def _negative_entropy(probabilities: np.ndarray) -> np.ndarray:
+    return (probabilities * np.log(np.maximum(probabilities, 1e-12))).sum(1)
+
+
+def _black_boxes(
+    logits: np.ndarray, labels: np.ndarray, target: np.ndarray, source_times: np.ndarray, target_times: np.ndarray
+) -> np.ndarray:
+    """Return the shares [1 + resamples, C] of BBSE: of all rows once, then of each resample."""
+    classes = logits.shape[1]
+    pairs, predicted = labels * classes + logits.argmax(1), target.argmax(1)
+    shares = []
+    for own, other in zip([np.ones(len(logits)), *source_times], [np.ones(len(target)), *target_times], strict=True):
+        confusion = np.bincount(pairs, own, classes * classes).reshape(classes, classes)
+        shares.append(black_box(confusion, np.bincount(predicted, other, classes)))
+    return np.array(shares)
+
+
+def _interval(shares: np.ndarray) -> Shares:
+    """Return the first row of [1 + resamples, C] shares with the interval of the others."""
+    low, high = np.quantile(shares[1:], _QUANTILES, axis=0)
+    return Shares(shares[0], np.minimum(low, shares[0]), np.maximum(high, shares[0]))

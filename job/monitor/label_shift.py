@@ -1,0 +1,51 @@
+"""Judge the estimated class shares of a target, for an alert and for the report."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from job.monitor.alerts import Alert
+
+APART = 0.1  # total variation distance of the target's class shares from the source's
+
+
+def is_apart(estimate: Mapping[str, Any]) -> bool:
+    """Return whether the class shares differ by more than a tenth, than chance, and than wrong predictions explain.
+
+    `estimate` is the part `label_shift` of an evaluation file. Chance: the interval of at least one class leaves out
+    the source's share. Wrong predictions: their estimated share is below the low end of the distance.
+    """
+    target = estimate["target"]
+    surely = any(
+        not low <= share <= high for share, low, high in zip(estimate["source"], target["low"], target["high"])
+    )
+    return bool(surely and estimate["distance"] > APART and estimate["distance_low"] > estimate["target_error"])
+
+
+def verdict(estimate: Mapping[str, Any]) -> str:
+    """Describe the distance of the class shares in one sentence."""
+    low, high, error = (f"{100 * estimate[key]:.0f}" for key in ("distance_low", "distance_high", "target_error"))
+    explain = "cannot" if estimate["distance_low"] > estimate["target_error"] else "can"
+    return (
+        f"{100 * estimate['distance']:.0f} % of the target would change class to have the source's shares (95 %: "
+        f"{low} to {high} %); wrong predictions, an estimated {error} % of the target, {explain} explain that"
+    )
+
+
+def alert_of(evaluation: Mapping[str, Any], class_names: list[str]) -> Alert | bool | None:
+    """Return the alert of an evaluation file: False without a cause, None without an estimate.
+
+    A run that corrects the shares raises none.
+    """
+    estimate = evaluation.get("label_shift")
+    if not estimate:
+        return None
+    if estimate.get("corrected") or not is_apart(estimate):
+        return False
+    source, target = estimate["source"], estimate["target"]
+    widest = max(range(len(source)), key=lambda i: abs(target["share"][i] - source[i]))
+    return Alert(
+        "label shift",
+        f"{verdict(estimate)}; most for {class_names[widest]} (source {100 * source[widest]:.0f} %, target "
+        f"{100 * target['low'][widest]:.0f} to {100 * target['high'][widest]:.0f} %): aligning the domains then moves "
+        "classes onto each other; compare with a run with objective.label_shift=correct",
+    )
