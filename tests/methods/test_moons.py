@@ -83,8 +83,8 @@ CASES = {
     "shot": Case(shifted_blobs, 300, (15,), nn.Tanh, ADAM),
     "adabn": Case(stretched_blobs, 300, (15,), nn.Tanh, ADAM, batch_norm=True),
     "mcc": Case(shifted_blobs, 300, (15,), nn.Tanh, ADAM),
-    "dan": Case(shifted_blobs, 300, (15,), nn.Tanh, ADAM),
-    "deepjdot": Case(shifted_blobs, 300, (15,), nn.Tanh, ADAM),
+    "dan": Case(shifted_blobs, 120, (15,), nn.Tanh, ADAM, {"weight": 5.0}),
+    "deepjdot": Case(shifted_blobs, 120, (15,), nn.Tanh, ADAM),
     "afn": Case(turned_cue, 300, (8,), nn.Identity, {**SGD, "lr": 0.2}),
 }
 
