@@ -70,6 +70,7 @@ PANELS = {
         Panel("Domains", ADAPTATION, (0, None)),
         Panel("Reversed gradient at the encoder", ADAPTATION),
         Panel("Norm of the features", ADAPTATION, (0, None)),
+        Panel("Pseudo-labels", ADAPTATION, (0, 1)),
         Panel("Lambda", ADAPTATION, (0, None)),
         Panel("Learning rate", ADAPTATION, (0, None)),
         Panel("Recall, source", PER_CLASS, (0, 1)),
@@ -111,6 +112,8 @@ METRICS = (
            short="source"),
     Metric("train/target_accuracy", "target, training", "Accuracy", UP, "likewise, when training on target labels",
            short="target", labels=True),
+    Metric("train/pseudo_label_share", "share of target images", "Pseudo-labels", NONE, "share of the target images "
+           "whose prediction is confident enough to be a label", short="pseudo-labels"),
     Metric("domain/accuracy", "accuracy of the domain classifier", "Domains", NONE, "0.5 when it guesses"),
     Metric("domain/confusion", "confusion", "Domains", UP, "mean binary entropy of the domain predictions over ln 2; 1 "
            "when it guesses", short="confusion"),

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from job.methods import METHODS
 from job.methods.base import Method
-from job.methods.batch import TrainingBatch
+from job.methods.batch import STRONG_VIEW, TrainingBatch
 from tests.support.networks import tiny_method, tiny_network
 from tests.support.steps import learner_for, loaded
 
@@ -114,9 +114,11 @@ def fit(method: Method, case: Case, seed: int) -> None:
     """Train on all points at every step."""
     (source, labels), (target, _) = case.data(seed, False), case.data(seed, True)
     learner = learner_for(method, train={"steps": case.steps, "log_every": case.steps}, optimizer=case.optimizer)
-    blocks = {"source": source, "target": target}
-    batch = TrainingBatch(method.reads, torch.cat([blocks[block] for block in method.reads]), labels)
     for step in range(case.steps):
+        blocks = {"source": source, "target": target}
+        if method.strong_view:
+            blocks[STRONG_VIEW] = target + 0.2 * torch.randn(target.shape, dtype=target.dtype)
+        batch = TrainingBatch(method.blocks, torch.cat([blocks[block] for block in method.blocks]), labels)
         learner.update(loaded(batch, method, step))
 
 
