@@ -52,7 +52,7 @@ class FixMatchTermSettings(TermSettings):
     """Lowest confidence of a label; of the best learned class with per-class thresholds."""
     thresholds: Literal["per_class", "fixed"] = "per_class"
     """per_class: lower for classes that are learned less. fixed: `threshold` for all."""
-    lowest_threshold: Fraction = 0.5
+    lowest_threshold: Fraction = 0.8
     """Lower limit of the per-class thresholds."""
     status_decay: BelowOne = 0.99
     """Decay per step of the averages that say how well a class is learned."""

@@ -30,7 +30,6 @@ def build_method(config: Config, size: int, classes: int, *, load_weights: bool 
     added = [module for module in method.children() if module is not network]
     for module in (*new_modules(network), *added):
         initialise(module, config.model.init)
-    method.begin()
     return method
 
 

@@ -196,6 +196,7 @@ def build_learner(
         load_weights(method, resumed.weights(), str(resumed.path))
     else:
         load_initial_weights(method, config, manifest.class_names)
+        method.begin()
     layout = memory_format(config.model, device)
     method = method.to(memory_format=layout)
     if config.model.compile:

@@ -1,14 +1,23 @@
 """FixMatch against steps and thresholds derived by hand (Sohn et al. 2020, eq. 4; Zhang et al. 2021, eq. 5-9)."""
 
+from pathlib import Path
+
 import pytest
 import torch
+import torch.distributed as dist
+import torch.multiprocessing as mp
 import torch.nn.functional as F
+from accelerate import Accelerator
+from safetensors.torch import load_file
 
 from job.config.terms import FixMatchTermSettings
 from job.methods.batch import STRONG_VIEW
 from job.methods.build import build_method
 from job.methods.class_status import ClassStatus
 from job.methods.fixmatch import FixMatchTerm
+from job.shards.manifest import load_manifest
+from job.train import train
+from job.training.learner import build_learner
 from tests.support.networks import tiny_batch, tiny_config, tiny_method
 from tests.support.steps import LR, one_step
 
@@ -121,8 +130,49 @@ def test_the_teacher_starts_from_the_network_and_leaves_the_other_weights_alone(
     taught = build_method(tiny_config("dann", model=model, objective={"name": "dann", "also": also}), 28, 10)
     for name, parameter in plain.named_parameters():
         assert torch.equal(parameter, taught.get_parameter(name)), name
+    taught.begin()
     for name, value in taught.network.state_dict().items():
         assert torch.equal(value, term_of(taught).teacher.state_dict()[name]), name
+
+
+def test_the_teacher_of_a_run_starts_from_loaded_weights_too(small):
+    config = small(name="first", train={"steps": 1, "eval_every": 1, "checkpoint_every": 1})
+    assert train(config) == 0
+    weights = str(config.run_folder / "checkpoints" / "latest")
+    objective = {"name": "fixmatch", "teacher_decay": 0.99}
+    config = small(name="second", objective=objective, model={"weights": weights})
+    method = build_learner(config, load_manifest(config.data.shards), Accelerator(cpu=True)).method
+    trained = load_file(Path(weights) / "model.safetensors")
+    for name, value in term_of(method).teacher.state_dict().items():
+        assert torch.equal(value, trained[f"network.{name}"]), name
+
+
+def test_two_ranks_have_the_status_of_one_with_all_rows(tmp_path):
+    mp.spawn(status_of_share, (2, str(tmp_path)), nprocs=2)
+    logits, labels = rows_of_target()
+    one = status(threshold=0.6, align=True)
+    one.choose(logits, labels)
+    one.update()
+    assert one.status.value.sum() > 0
+    for rank in range(2):
+        for name, value in torch.load(tmp_path / f"{rank}.pt").items():
+            torch.testing.assert_close(value, one.state_dict()[name])
+
+
+def rows_of_target():
+    torch.manual_seed(0)
+    return 2 * torch.randn(16, 3), torch.arange(16) % 3
+
+
+def status_of_share(rank: int, ranks: int, folder: str) -> None:
+    torch.set_num_threads(1)
+    dist.init_process_group("gloo", init_method=f"file://{folder}/store", rank=rank, world_size=ranks)
+    logits, labels = (rows.chunk(ranks)[rank] for rows in rows_of_target())
+    made = status(threshold=0.6, align=True)
+    made.choose(logits, labels)
+    made.update()
+    torch.save(made.state_dict(), f"{folder}/{rank}.pt")
+    dist.destroy_process_group()
 
 
 def test_joined_to_dann_it_brings_its_view_and_leaves_the_domain_loss_alone():
