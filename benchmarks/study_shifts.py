@@ -50,12 +50,15 @@ def make_shards(shift: Shift, data: Path, output: Path, small: int | None = None
         return out
     if shift.layout[0] == "pair":
         for name, read in (("mnist", read_mnist), ("usps", read_usps)):
-            if not (folders / name / "complete").exists():
+            complete = folders / f"{name}.complete"
+            if not complete.exists():
                 write_folders(folders / name, read(data), small)
-                (folders / name / "complete").touch()
+                complete.touch()
     words = [word.format(data=data, folders=folders) for word in shift.layout]
     if small and shift.layout[0] != "pair":
         words += [each for split in ("train", "val", "test") for each in ("--option", f"{split}={small}")]
     command = [sys.executable, "-m", "job", "shards", *words, "--out", str(out), "--keep-target-labels"]
-    subprocess.run(command, check=True)
+    code = subprocess.run(command).returncode
+    if code:
+        sys.exit(code)  # the command has said why
     return out

@@ -6,6 +6,7 @@ from typing import Any
 
 import optuna
 from matplotlib.axes import Axes
+from matplotlib.ticker import MaxNLocator, NullFormatter
 from optuna.trial import FrozenTrial, TrialState
 
 from job.monitor.colours import GREY, SOURCE, TARGET
@@ -67,6 +68,7 @@ def _draw_order(axes: Axes, trials: list[FrozenTrial], score: str) -> None:
             numbers, values = [trial.number for trial in of_state], [score_of(trial) or 0.0 for trial in of_state]
             axes.plot(numbers, values, "o", color=_COLOURS[state], markersize=4, label=word)
     axes.set(title="scores of the trials", xlabel="trial", ylabel=score)
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     axes.grid(True)
     axes.legend(fontsize=7)
 
@@ -78,6 +80,9 @@ def _draw_key(axes: Axes, study: Study, trials: list[FrozenTrial], key: str) -> 
     if isinstance(values, Range):
         if values.log:
             axes.set_xscale("log")
+            axes.set_xlim(values.low / 1.1, values.high * 1.1)
+            axes.xaxis.set_major_formatter("{x:g}")  # the default one needs mathematical text
+            axes.xaxis.set_minor_formatter(NullFormatter())
     else:
         names = [_label(value) for value in values.values]
         axes.set_xticks(range(len(names)), names, rotation=30 if max(map(len, names)) > 6 else 0, fontsize=7)
