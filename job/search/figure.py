@@ -35,7 +35,8 @@ def draw_search(study: Study, score: str, path: Path) -> None:
     for axes, key in zip(every[1:], keys, strict=False):
         _draw_key(axes, study, trials, key)
         share = f", importance {importances[key]:.2f}" if key in importances else ""
-        axes.set(title=f"{key}{share}", ylabel=score)
+        axes.set_title(f"{key}{share}", fontsize=8)
+        axes.set_ylabel(score)
     for axes in every[len(keys) + 1 :]:
         axes.set_axis_off()
     with atomic_path(path) as partial:
