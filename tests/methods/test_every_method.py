@@ -10,6 +10,7 @@ from click.testing import CliRunner
 from job.__main__ import main
 from job.config.objectives import SETTINGS
 from job.methods import METHODS
+from job.methods.one_term import OneTerm
 from job.train import train
 from tests.support.networks import tiny_batch, tiny_method
 from tests.support.running import assert_same_weights, finish, kill_at, merge, rows, start, weights
@@ -17,6 +18,9 @@ from tests.support.steps import one_step
 
 IN_TEST_TRAIN = ("dann", "source_only", "train_on_target")  # tests/test_train.py has theirs
 NEW = tuple(name for name in METHODS if name not in IN_TEST_TRAIN)
+# Methods of one term differ in the term alone: the first that couples rows and the one with state stand for the others,
+# whose terms are compared on two ranks by test_ranks.py.
+KILLED = tuple(name for name in NEW if not issubclass(METHODS[name], OneTerm) or name in ("coral", "fixmatch"))
 EXTRA = {  # what a method logs beside the metrics that all have
     "mcd": "train/discrepancy",
     "coral": "train/coral_loss",
@@ -95,7 +99,7 @@ def test_stopped_and_resumed_a_run_ends_with_the_same_weights(small, settings_of
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", NEW)
+@pytest.mark.parametrize("name", KILLED)
 def test_killed_and_resumed_a_run_ends_with_the_same_weights_and_two_ranks_agree(small, settings_of, tmp_path, name):
     keys = settings_of(name)
     whole, killed, two = (small(name=run, **keys) for run in ("whole", "killed", "two"))
