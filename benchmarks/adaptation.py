@@ -1,7 +1,7 @@
-"""Accuracy of a configuration: source_only, dann and train_on_target over several seeds, each run as a user runs it.
+"""Accuracy of a configuration: source_only, its own method and train_on_target over several seeds, run as a user does.
 
 Finished runs under --output are reused, so that an interrupted measurement resumes; delete them to measure again.
-Checkpoints are selected as configured, without target labels for source_only and dann.
+Checkpoints are selected as configured, without target labels, except those of train_on_target.
 """
 
 import subprocess
@@ -10,10 +10,10 @@ from pathlib import Path
 
 from benchmarks.common import arguments, write_result
 from job.config.load import load_config
-from job.evaluation.compare import compare
+from job.config.objectives import method_label
+from job.evaluation.compare import LOWER, UPPER, compare
 from job.evaluation.compare_text import table
 
-OBJECTIVES = ("source_only", "dann", "train_on_target")
 KEPT = (
     "run",
     "objective",
@@ -37,13 +37,15 @@ def main() -> None:
     parser.add_argument("config", type=Path)
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--output", type=Path, default=Path("runs/adaptation"))
-    parser.add_argument("--objectives", nargs="+", default=list(OBJECTIVES))
+    parser.add_argument("--objectives", nargs="+", help="default: source_only, the configured method, train_on_target")
     parser.add_argument("overrides", nargs="*", help="key.sub=value")
     args = parser.parse_args()
     stem = args.config.stem
+    configured = method_label(load_config(args.config, args.overrides).model_dump()["objective"])
+    objectives = args.objectives or [LOWER, configured, UPPER]
     folders = []
     for seed in range(args.seeds):
-        for objective in args.objectives:
+        for objective in objectives:
             name = f"{stem}-{objective}-{seed}"
             folders.append(args.output / name)
             if (folders[-1] / "summary.json").exists():
