@@ -26,7 +26,8 @@ from job.evaluation.compare import LOWER, UPPER
 from job.run_folder.finished import is_finished
 from job.system.errors import EXIT_STOPPED
 
-METHODS = (LOWER, "dann", "cdan", "mcc", "dann+mcc", "cdan+mcc", "coral", "mcd", "fixmatch", UPPER)
+ADAPTED = ("dann", "cdan", "mcc", "dann+mcc", "cdan+mcc", "coral", "dan", "deepjdot", "afn", "mcd", "adabn", "fixmatch")
+METHODS = (LOWER, *ADAPTED, UPPER)
 SPACE = "configs/search/methods.yaml"
 
 
