@@ -5,6 +5,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from job.methods.ranks import gather_rows
+
 SECOND_VIEW = "second view"  # of the target's images, augmented once more
 STRONG_VIEW = "strong view"  # likewise, by data.augment.strong
 
@@ -21,6 +23,11 @@ class TrainingBatch:
     images: Tensor
     labels: Tensor
     source_weights: Tensor | None = None
+
+    @property
+    def gathered_source_weights(self) -> Tensor | None:
+        """The source weights of the rows of all ranks, as `gather_rows` gives them."""
+        return None if self.source_weights is None else gather_rows(self.source_weights)
 
     def split(self, rows: Tensor) -> dict[str, Tensor]:
         """Cut a tensor with a row for each image, [blocks * n, ...], into its blocks of n rows, by name."""

@@ -33,8 +33,8 @@ class CORALTerm(Term):
 
     def forward(self, batch: TrainingBatch, output: Output, progress: Tensor) -> Losses:
         features = batch.split(output.features)
-        weights = None if batch.source_weights is None else gather_rows(batch.source_weights)
-        distance = coral_loss(gather_rows(features[SOURCE]), gather_rows(features[TARGET]), weights)
+        source, target = gather_rows(features[SOURCE]), gather_rows(features[TARGET])
+        distance = coral_loss(source, target, batch.gathered_source_weights)
         return Losses(distance, {"train/coral_loss": distance})
 
 

@@ -1,5 +1,7 @@
 """DeepJDOT: Damodaran et al. 2018, "Deep Joint Distribution Optimal Transport for Unsupervised Domain Adaptation"."""
 
+from typing import Any
+
 import torch
 from torch import Tensor
 
@@ -18,8 +20,10 @@ ITERATIONS = 10_000_000  # 2,048 rows need more than the 100,000 that POT makes 
 
 
 @torch.no_grad()
-def transport_plan(cost: Tensor) -> Tensor:
+def transport_plan(cost: Tensor, source_weights: Tensor | None = None) -> Tensor:
     """Return the plan [n, m] of the least total cost, exactly; its rows sum to 1/n and its columns to 1/m.
+
+    With `source_weights` [n] the rows' sums are in proportion to these.
 
     Every rank computes it from the same rows; the first rank's is used, since other processors round otherwise. A cost
     that is not finite counts as a number: the loss is not finite then, and training reports that.
@@ -27,13 +31,22 @@ def transport_plan(cost: Tensor) -> Tensor:
     import ot  # here, because it takes half a second that no other method needs
 
     finite = torch.nan_to_num(cost.double()).cpu().numpy()
-    plan = ot.emd([], [], finite, numItermax=ITERATIONS)  # []: all rows weigh the same
+    rows: Any = []  # all rows weigh the same
+    if source_weights is not None:
+        rows = (source_weights.double() / source_weights.double().sum()).cpu().numpy()
+    plan = ot.emd(rows, [], finite, numItermax=ITERATIONS)
     return from_first_rank(torch.from_numpy(plan).to(cost))
 
 
 @in_full_precision
 def transport_cost(
-    source: Tensor, target: Tensor, labels: Tensor, logits: Tensor, distance_weight: float, label_weight: float
+    source: Tensor,
+    target: Tensor,
+    labels: Tensor,
+    logits: Tensor,
+    distance_weight: float,
+    label_weight: float,
+    source_weights: Tensor | None = None,
 ) -> Tensor:
     """Compute the cost of moving the source's rows to the target's by the plan of the least cost (sec. 3.2).
 
@@ -42,7 +55,7 @@ def transport_cost(
     """
     distances = squared_distances(source, target).to(source.dtype)
     cost = distance_weight * distances - label_weight * logits.log_softmax(1).T[labels]
-    return (transport_plan(cost.detach()) * cost).sum()
+    return (transport_plan(cost.detach(), source_weights) * cost).sum()
 
 
 class DeepJDOTTerm(Term):
@@ -60,6 +73,7 @@ class DeepJDOTTerm(Term):
             gather_rows(batch.split(output.class_logits)[TARGET]),
             self.settings.distance_weight,
             self.settings.label_weight,
+            batch.gathered_source_weights,
         )
         return Losses(cost, {"train/transport_cost": cost})
 

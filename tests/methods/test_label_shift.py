@@ -8,7 +8,10 @@ import torch.nn.functional as F
 
 from job.config.load import build_config
 from job.evaluation.label_shift.estimate import Estimate
+from job.methods.dan import multi_kernel_mmd
+from job.methods.deepjdot import transport_plan
 from job.methods.label_shift import EstimatedShares
+from job.methods.terms import squared_distances
 from job.system.errors import JobError
 from job.train import train
 from tests.support.networks import CLASSES, tiny_batch, tiny_method
@@ -113,6 +116,29 @@ def test_coral_weights_the_covariance_of_the_source():
     torch.testing.assert_close(method(batch, HALF).terms["train/coral_loss"], expected)
 
 
+def test_weights_of_whole_numbers_are_copies_of_rows():
+    """A row of weight 2 counts like two rows in the plan, and in the means of the discrepancy with other rows."""
+    torch.manual_seed(0)
+    source, target = torch.randn(4, 3, dtype=torch.float64), torch.randn(6, 3, dtype=torch.float64)
+    weights, copies = torch.tensor([2.0, 1, 1, 2], dtype=torch.float64), torch.tensor([0, 0, 1, 2, 3, 3])
+    cost = squared_distances(source, target)
+    plan, of_copies = transport_plan(cost, weights), transport_plan(cost[copies])
+    torch.testing.assert_close(plan.sum(1), weights / 6)
+    torch.testing.assert_close((plan * cost).sum(), (of_copies * cost[copies]).sum())
+    equal = torch.full((4,), 3.0, dtype=torch.float64)
+    expected = multi_kernel_mmd(source, target, (0.5, 1))
+    torch.testing.assert_close(multi_kernel_mmd(source, target, (0.5, 1), equal), expected)
+    # by hand: one bandwidth, pairs of two different rows
+    rows = torch.cat([source, target])
+    kernel = torch.exp(-squared_distances(rows, rows) / (2 * squared_distances(rows, rows).mean()))
+    w = weights / 6
+    own = sum(w[i] * w[j] * kernel[i, j] for i in range(4) for j in range(4) if i != j)
+    own = own / sum(w[i] * w[j] for i in range(4) for j in range(4) if i != j)
+    others = sum(kernel[i, j] for i in range(4, 10) for j in range(4, 10) if i != j) / 30
+    cross = sum(w[i] * kernel[i, j] for i in range(4) for j in range(4, 10)) / 6
+    torch.testing.assert_close(multi_kernel_mmd(source, target, (1,), weights), own + others - 2 * cross)
+
+
 def test_pseudo_labels_are_aligned_with_the_target_s_shares():
     """A prediction just below the threshold passes it once its class is found more frequent than predicted."""
     method = corrected("dann", pseudo_label_weight=1.0)
@@ -124,7 +150,7 @@ def test_pseudo_labels_are_aligned_with_the_target_s_shares():
     assert torch.equal(tiny_method("dann").align(logits), logits)
 
 
-@pytest.mark.parametrize("name", ["source_only", "mcd", "coral", "cdan", "mcc"])
+@pytest.mark.parametrize("name", ["source_only", "mcd", "coral", "cdan", "mcc", "dan", "deepjdot", "afn"])
 def test_every_method_that_reads_source_labels_weights_the_class_loss(name):
     method = corrected(name)
     batch = tiny_batch(method)
@@ -137,7 +163,7 @@ def test_every_method_that_reads_source_labels_weights_the_class_loss(name):
 
 
 def loss_and_gradients(share: int, shares: int) -> dict[str, torch.Tensor]:
-    method = corrected("cdan", also=[{"name": "coral"}])
+    method = corrected("cdan", also=[{"name": "coral"}, {"name": "dan"}, {"name": "deepjdot"}])
     losses = method(tiny_batch(method).share(share, shares), HALF)
     losses.total.backward()
     return {"loss": losses.total.detach()} | {name: parameter.grad for name, parameter in method.named_parameters()}
