@@ -68,6 +68,14 @@ PANELS = {
         ),
         Panel("Model selection", OVERVIEW),
         Panel("Domains", ADAPTATION, (0, None)),
+        Panel(
+            "Domain errors",
+            ADAPTATION,
+            (0, None),
+            0.5,
+            "domain/classifier_error",
+            "on the same validation images; dotted: guessing. A classifier far above the probe is behind the encoder",
+        ),
         Panel("Reversed gradient at the encoder", ADAPTATION),
         Panel("Norm of the features", ADAPTATION, (0, None)),
         Panel("Pseudo-labels", ADAPTATION, (0, 1)),
@@ -108,6 +116,8 @@ METRICS = (
            short="class"),
     Metric("train/domain_loss", "domain", "Losses", NONE, "loss of the domain classifier, source mean + target mean; "
            "1.386 (2 ln 2) when it guesses. Lower means worse alignment", "nats", short="domain"),
+    Metric("train/gradient_penalty", "gradient penalty", "Losses", NONE, "of the domain classifier, without its "
+           "weight: the mean squared gradient at its input, relative to the size of the input", short="penalty"),
     Metric("train/source_accuracy", "source, training", "Accuracy", UP, "on labelled training samples, augmented",
            short="source"),
     Metric("train/target_accuracy", "target, training", "Accuracy", UP, "likewise, when training on target labels",
@@ -119,6 +129,10 @@ METRICS = (
            "when it guesses", short="confusion"),
     Metric("domain/a_distance", "proxy A-distance", "Domains", DOWN, "of a linear probe on validation features: 0 "
            "indistinguishable, 2 separable"),
+    Metric("domain/probe_error", "error of a new probe", "Domain errors", UP, "of the linear probe, on validation "
+           "features; 0.5 when the domains are indistinguishable"),
+    Metric("domain/classifier_error", "error of the domain classifier", "Domain errors", NONE, "of the method's domain "
+           "classifier on the same images; far above the probe's when it is behind"),
     Metric("domain/reversed_gradient_norm", "norm", "Reversed gradient at the encoder", NONE, "norm of the reversed "
            "gradient at the encoder; exactly 0 when nothing is adapted"),
     Metric("domain/source_feature_norm", "source", "Norm of the features", NONE, "mean norm of the source's features, "

@@ -34,6 +34,7 @@ DESIGN = {
     *("trainer/step", "trainer/epoch_source", "trainer/epoch_target"),
     *("train/class_loss", "train/domain_loss", "train/source_accuracy"),
     *("domain/accuracy", "domain/confusion", "domain/a_distance", "domain/reversed_gradient_norm"),
+    *("domain/probe_error", "domain/classifier_error"),
     *("schedule/lambda", "schedule/lr"),
     *("val/source_accuracy", "val/source_macro_f1", "selection/infomax", "selection/source_accuracy"),
     *("oracle/target_accuracy", "oracle/target_macro_f1", "oracle/target_recall/joy"),
@@ -443,9 +444,9 @@ def test_no_checkpoint_holds_weights_that_are_not_finite(small):
 
 
 def test_features_that_are_not_finite_stop_the_run_with_advice(small, monkeypatch):
-    from job.evaluation import validate
+    from job.evaluation import a_distance
 
-    monkeypatch.setattr(validate, "proxy_a_distance", lambda *_: float("nan"))
+    monkeypatch.setattr(a_distance, "probe_error", lambda *_: float("nan"))
     with pytest.raises(JobError, match=r"NaN or infinite at step 8; .* try a lower optimizer\.lr"):
         train(small(name="overflow"))
 

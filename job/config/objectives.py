@@ -82,6 +82,9 @@ class AdversarialSettings(AdaptationSettings):
     """paper: lambda rises from 0 (Ganin et al. 2016, sec. 5.2.2). constant: lambda is lambda_max at every step."""
     domain_weight: Weight = 1.0
     """Constant factor of the domain loss, for domain classifier and feature extractor alike."""
+    gradient_penalty: New[Weight] = 0.0
+    """Weight of a penalty that keeps the domain classifier smooth, so that the feature extractor cannot evade it; 1 is
+    a good start, 0 is none."""
 
 
 class DANNSettings(AdversarialSettings):

@@ -7,26 +7,49 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
+from job.evaluation.samples import Sample
 
-def proxy_a_distance(source: np.ndarray, target: np.ndarray) -> float:
-    """Return ``2 (1 - 2 error)`` of a linear domain probe: 0 is indistinguishable, 2 is perfectly separable.
+FEWEST = 20  # samples per domain
+
+
+def domain_metrics(source: Sample | None, target: Sample | None) -> dict[str, float]:
+    """Return the errors of a new linear probe and of the method's domain classifier on the same held-out features.
+
+    These are the odd rows of the samples, on which the probe is not trained. A method without a domain classifier has
+    only the probe's; too few samples give nothing.
+    """
+    if source is None or target is None or min(len(source.features), len(target.features)) < FEWEST:
+        return {}
+    error = probe_error(source.features, target.features)
+    metrics = {"domain/a_distance": a_distance(error), "domain/probe_error": error}
+    on_source, on_target = source.target_probability[1::2], target.target_probability[1::2]
+    if len(on_source) and len(on_target):
+        wrong = _mean_of_means(on_source > 0.5, on_target <= 0.5)
+        known = np.isfinite(on_source).all() and np.isfinite(on_target).all()
+        metrics["domain/classifier_error"] = wrong if known else float("nan")
+    return metrics
+
+
+def probe_error(source: np.ndarray, target: np.ndarray) -> float:
+    """Return the error of a linear domain probe: 0.5 when the domains are indistinguishable, 0 when separable.
 
     `source` and `target` are features [n, width] and [m, width]. The probe is trained on the even rows and tested on
-    the odd rows; both domains have the same weight. A probe that is worse than chance gives 0. Return NaN when a
-    feature is not finite.
+    the odd rows; both domains have the same weight. Return NaN when a feature is not finite.
     """
     if not (np.isfinite(source).all() and np.isfinite(target).all()):
         return float("nan")
-
-    def stack(first: int) -> tuple[np.ndarray, np.ndarray]:
-        parts = source[first::2], target[first::2]
-        return np.concatenate(parts), np.repeat([0, 1], [len(part) for part in parts])
-
+    parts = source[::2], target[::2]
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # an unconverged probe is still a probe
         probe = make_pipeline(StandardScaler(), LogisticRegression(max_iter=100, C=0.1, class_weight="balanced"))
-        probe.fit(*stack(0))
-    inputs, domains = stack(1)
-    wrong = probe.predict(inputs) != domains
-    error = (wrong[domains == 0].mean() + wrong[domains == 1].mean()) / 2
-    return float(max(0.0, 2 * (1 - 2 * error)))
+        probe.fit(np.concatenate(parts), np.repeat([0, 1], [len(part) for part in parts]))
+    return _mean_of_means(probe.predict(source[1::2]) != 0, probe.predict(target[1::2]) != 1)
+
+
+def a_distance(error: float) -> float:
+    """Return ``2 (1 - 2 error)``: 0 is indistinguishable, 2 is perfectly separable. Worse than chance gives 0."""
+    return float(np.maximum(0.0, 2 * (1 - 2 * error)))
+
+
+def _mean_of_means(one: np.ndarray, other: np.ndarray) -> float:
+    return float((one.mean() + other.mean()) / 2)

@@ -4,7 +4,7 @@ from typing import Any
 
 import numpy as np
 
-from job.evaluation.a_distance import proxy_a_distance
+from job.evaluation.a_distance import domain_metrics
 from job.evaluation.evaluate import DomainReport
 from job.evaluation.metrics import UNMEASURED, accuracy, macro_f1, recall
 from job.evaluation.selection import Evidence, scores
@@ -24,8 +24,7 @@ def validation_metrics(evidence: Evidence, class_names, score: str) -> dict[str,
     for name, value in zip(class_names, recall(source.confusion), strict=True):
         if np.isfinite(value):
             metrics[f"val/source_recall/{name}"] = float(value)
-    if source.sample and target.sample and min(len(source.sample.features), len(target.sample.features)) >= 20:
-        metrics["domain/a_distance"] = proxy_a_distance(source.sample.features, target.sample.features)
+    metrics |= domain_metrics(source.sample, target.sample)
     for name, value in scores(evidence).items():
         if name != "target_accuracy" or name == score:  # otherwise it is reported as oracle/target_accuracy
             metrics[f"selection/{name}"] = value

@@ -7,9 +7,12 @@ import torch
 from torch import Tensor, nn
 
 from job.config.objectives import AdversarialSettings
-from job.methods.terms import rise
+from job.methods.batch import TrainingBatch
+from job.methods.losses import Losses
+from job.methods.terms import in_full_precision, rise
 from job.models.gradient_reversal import reverse_gradient
 from job.models.heads import head
+from job.vocabulary import SOURCE, TARGET
 
 
 class Adversary(nn.Module):
@@ -32,6 +35,16 @@ class Adversary(nn.Module):
             features.register_hook(self._add_gradient)
         logits: Tensor = self.domain_classifier(reverse_gradient(features, lambda_))
         return logits.squeeze(1)
+
+    def smooth(self, losses: Losses, batch: TrainingBatch, features: Tensor) -> Losses:
+        """Add the gradient penalty, if one is configured. `features` are the classifier's input for all images."""
+        weight = self._settings.gradient_penalty
+        if not weight:
+            return losses
+        blocks = batch.split(features.detach())
+        penalty = gradient_penalty(torch.cat([blocks[SOURCE], blocks[TARGET]]), self.domain_classifier)
+        terms = losses.terms | {"train/gradient_penalty": penalty}
+        return Losses(losses.total + weight * penalty, terms, losses.seen)
 
     def strength(self, progress: float) -> float:
         """Lambda at `progress` in [0, 1]: ``lambda_max * (2 / (1 + exp(-gamma p)) - 1)``, or constant."""
@@ -75,3 +88,18 @@ class Adversary(nn.Module):
         p = logits.sigmoid()
         entropy = torch.nn.functional.softplus(logits) - p * logits
         return {"domain/accuracy": right.float().mean(1), "domain/confusion": entropy.mean(1) / math.log(2)}
+
+
+@in_full_precision
+def gradient_penalty(features: Tensor, classifier: nn.Module) -> Tensor:
+    """Compute the mean over rows of ``|d logit / d x|^2 mean(x^2)`` of a classifier at [n, width] features x.
+
+    The squared gradient at the rows of both domains (Roth et al. 2017, "Stabilizing Training of Generative Adversarial
+    Networks through Regularization"; R1 and R2 of Mescheder et al. 2018, eq. 9). The factor mean(x^2), over the width,
+    makes it independent of the scale and width of the features: to first order it is the variance of the logit when
+    noise of their own size is added. Nothing reaches the features.
+    """
+    features = features.detach().requires_grad_()
+    with torch.enable_grad():
+        (gradient,) = torch.autograd.grad(classifier(features).sum(), features, create_graph=True)
+    return (gradient.square().sum(1) * features.detach().square().mean(1)).mean()

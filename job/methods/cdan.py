@@ -44,14 +44,16 @@ class CDAN(Method):
 
     def losses(self, batch: TrainingBatch, output: Output, progress: Tensor, phase: str) -> Losses:
         classes = batch.split(output.class_logits)
-        domains = batch.split(self.adversary(self.domain_input(output), self.adversary.lambda_at(progress)))
+        inputs = self.domain_input(output)
+        domains = batch.split(self.adversary(inputs, self.adversary.lambda_at(progress)))
         on_classes = self.class_loss(classes[SOURCE], batch.labels)
         weights = {domain: self._weights(classes[domain]) for domain in (SOURCE, TARGET)}
         weights[SOURCE] = product(weights[SOURCE], batch.source_weights)
         on_domains = domain_loss(domains[SOURCE], domains[TARGET], weights[SOURCE], weights[TARGET])
         total = on_classes + self.settings.domain_weight * on_domains
         terms = {"train/class_loss": on_classes, "train/domain_loss": on_domains}
-        return Losses(total, terms, self.seen(batch.labels, classes, domains))
+        losses = Losses(total, terms, self.seen(batch.labels, classes, domains))
+        return self.adversary.smooth(losses, batch, inputs)
 
     @torch.no_grad()
     def _weights(self, logits: Tensor) -> Tensor | None:

@@ -44,4 +44,5 @@ class DANN(Method):
                 self.align(classes[TARGET]), classes[SECOND_VIEW], settings.pseudo_label_threshold
             )
             total = total + settings.pseudo_label_weight * rise * agreement
-        return Losses(total, terms, self.seen(batch.labels, classes, domains))
+        losses = Losses(total, terms, self.seen(batch.labels, classes, domains))
+        return self.adversary.smooth(losses, batch, output.features)

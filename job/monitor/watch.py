@@ -19,6 +19,8 @@ GUESSING = 2 * math.log(2)  # domain loss of a classifier that always predicts 1
 COLLAPSED, SURELY = 0.9, 0.8  # thresholds of the share of one predicted class, and of the low end of its interval
 FALL = 0.05  # drop of source accuracy below its best
 RISE = 0.1  # relative rise of lambda since then; a smaller rise cannot be the cause
+BEHIND = 0.15  # how far the error of the domain classifier is above that of a new probe
+PROBED = 500  # images per domain that these errors are measured on, at most: half of evaluation.probe_samples
 APART = 0.2  # difference of the share of a class between source labels and target predictions
 WAIT = 0.2  # share of the time spent waiting for data
 CHANCE, LEARNED = 0.98, 0.8  # class loss relative to that of a network that always predicts the class shares
@@ -52,6 +54,7 @@ class Watch:
             "wait": self._data_wait(row),
             "chance": self._back_at_chance(row),
             "dead": self._dead_classifier(row),
+            "behind": self._classifier_behind(row, evaluation),
             "collapse": self._collapse(row, evaluation),
             "falling": self._falling_source(row, evaluation),
             "shares": self._class_shares(row, evaluation),
@@ -59,6 +62,8 @@ class Watch:
         }
         if "chance" in self._raised or isinstance(checks["chance"], Alert):
             checks["dead"] = None  # a dead encoder also stops the domain classifier: one cause, one alert
+        if isinstance(checks["dead"], Alert) or "dead" in self._raised:
+            checks["behind"] = None  # likewise
         if isinstance(checks["collapse"], Alert) or "collapse" in self._raised:
             checks["shares"] = None  # likewise
         new = [alert for name, alert in checks.items() if isinstance(alert, Alert) and name not in self._raised]
@@ -125,6 +130,25 @@ class Watch:
             f"its loss has been {loss:.4f} = 2 ln 2 for {times} log steps and no gradient reaches the encoder, so "
             "nothing is adapted: check objective.domain_weight and lambda_max, widen model.domain_hidden, raise "
             "optimizer.domain_lr_factor",
+        )
+
+    def _classifier_behind(self, row: dict[str, Any], evaluation: dict[str, Any] | None) -> Alert | bool | None:
+        probe, classifier = row.get("domain/probe_error"), row.get("domain/classifier_error")
+        if probe is None or classifier is None:
+            return None
+        surely = True
+        if evaluation is not None:
+            rows = sum(min(evaluation[domain]["samples"] // 2, PROBED) for domain in ("source", "target"))
+            surely = share_difference(classifier * rows, rows, probe * rows, rows).low > 0
+        times = self._in_a_row("behind", bool(self._lambda) and classifier - probe > BEHIND and surely)
+        if times < IN_A_ROW:
+            return None if times else False
+        return Alert(
+            "domain classifier behind",
+            f"its error on validation images is {classifier:.3f}, and that of a new linear probe {probe:.3f}, at "
+            f"{times} evaluations in a row: the features of the domains differ where it does not look, so "
+            "domain/confusion says little; set objective.gradient_penalty=1 or higher, lower "
+            "objective.lambda_max, raise optimizer.domain_lr_factor",
         )
 
     def _collapse(self, row: dict[str, Any], evaluation: dict[str, Any] | None) -> Alert | bool | None:

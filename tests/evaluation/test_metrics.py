@@ -4,8 +4,9 @@ import numpy as np
 import pytest
 from sklearn.metrics import accuracy_score, confusion_matrix, f1_score, recall_score
 
-from job.evaluation.a_distance import proxy_a_distance
+from job.evaluation.a_distance import a_distance, domain_metrics, probe_error
 from job.evaluation.metrics import accuracy, macro_f1, recall
+from job.evaluation.samples import Faces, Sample
 from job.evaluation.selection import Evidence, mutual_information, scores
 from job.evaluation.validate import validation_metrics
 from tests.support.reports import report
@@ -49,7 +50,41 @@ def test_metrics_that_need_target_labels_are_named_oracle_or_absent():
 
 def test_a_distance_of_equal_and_of_separate_domains():
     rng = np.random.default_rng(0)
-    same = proxy_a_distance(rng.normal(size=(800, 6)), rng.normal(size=(800, 6)))
-    apart = proxy_a_distance(rng.normal(size=(800, 6)), rng.normal(size=(800, 6)) + 4)
+    same = a_distance(probe_error(rng.normal(size=(800, 6)), rng.normal(size=(800, 6))))
+    apart = a_distance(probe_error(rng.normal(size=(800, 6)), rng.normal(size=(800, 6)) + 4))
     assert same < 0.3
     assert apart > 1.9
+
+
+def kept(features, probability):
+    none = Faces(np.zeros((0, 1, 1, 3), np.uint8), [], np.zeros(0, int), np.zeros(0, int), np.zeros(0))
+    rows = len(features)
+    logs, predicted = np.zeros((rows, 2)), np.zeros(rows, int)
+    return Sample(features, logs, predicted, predicted, np.asarray(probability), none, none)
+
+
+def test_probe_and_domain_classifier_are_compared_on_the_same_held_out_rows():
+    rng = np.random.default_rng(0)
+    odd = np.arange(200) % 2 == 1
+    right = odd & (np.arange(200) % 4 == 1)  # half of the odd rows; the even rows, all wrong, do not count
+    source = kept(rng.normal(size=(200, 6)), np.where(right, 0.1, 0.9))
+    target = kept(rng.normal(size=(200, 6)) + 4, np.where(odd, 0.9, 0.1))
+    metrics = domain_metrics(source, target)
+    assert metrics["domain/classifier_error"] == (0.5 + 0.0) / 2
+    assert metrics["domain/probe_error"] < 0.02
+    assert metrics["domain/a_distance"] == 2 * (1 - 2 * metrics["domain/probe_error"])
+
+
+def test_without_a_domain_classifier_there_is_only_the_probe_s_error():
+    rng = np.random.default_rng(0)
+    source, target = (kept(rng.normal(size=(100, 6)), []) for _ in range(2))
+    assert set(domain_metrics(source, target)) == {"domain/a_distance", "domain/probe_error"}
+    assert domain_metrics(kept(rng.normal(size=(19, 6)), []), target) == {}
+    assert domain_metrics(None, target) == {}
+
+
+def test_errors_of_values_that_are_not_finite_are_nan():
+    source, target = kept(np.ones((40, 3)), np.full(40, np.nan)), kept(np.full((40, 3), np.inf), np.full(40, 0.5))
+    metrics = domain_metrics(source, target)
+    assert len(metrics) == 3
+    assert np.isnan(list(metrics.values())).all()

@@ -6,10 +6,12 @@ import torch.nn.functional as F
 
 from job.config.model import Model
 from job.config.objectives import DANNSettings
-from job.methods.adversary import Adversary
+from job.methods.adversary import Adversary, gradient_penalty
+from job.methods.batch import TrainingBatch
 from job.methods.build import build_method
 from job.methods.terms import domain_loss
 from job.models.gradient_reversal import reverse_gradient
+from job.models.heads import head
 from tests.support.networks import tiny_batch, tiny_config, tiny_method
 from tests.support.steps import LR, one_step
 
@@ -144,3 +146,56 @@ def test_the_reversal_is_in_the_adversary_once():
     adversary.domain_classifier(plain).sum().backward()
     torch.testing.assert_close(features.grad, -0.7 * plain.grad)
     torch.testing.assert_close(reverse_gradient(plain, 0.7), plain)
+
+
+def test_the_gradient_penalty_of_a_linear_classifier_is_known():
+    x, classifier = torch.randn(5, 3), torch.nn.Linear(3, 1)
+    expected = classifier.weight.square().sum() * x.square().mean()
+    torch.testing.assert_close(gradient_penalty(x, classifier), expected)
+
+
+def test_the_gradient_penalty_ignores_the_scale_of_the_features():
+    x, classifier = torch.randn(5, 3), head(3, (6,), 1)
+    before = gradient_penalty(x, classifier)
+    with torch.no_grad():
+        classifier[0].weight.div_(10)
+    torch.testing.assert_close(gradient_penalty(10 * x, classifier), before)
+
+
+@pytest.mark.parametrize("name", ["dann", "cdan"])
+def test_the_gradient_penalty_smooths_the_domain_classifier_and_changes_nothing_else(name):
+    without, smooth = (tiny_method(name, gradient_penalty=weight) for weight in (0.0, 10.0))
+    batch = tiny_batch(without)
+    before, after = (method(batch, torch.tensor(0.5)) for method in (without, smooth))
+    penalty = after.terms["train/gradient_penalty"]
+    torch.testing.assert_close(after.total, before.total + 10 * penalty)
+    assert "train/gradient_penalty" not in before.terms
+    for _ in range(20):
+        one_step(smooth, batch)
+    assert smooth(batch, torch.tensor(0.5)).terms["train/gradient_penalty"] < 0.5 * penalty.detach()
+    again, method = tiny_method(name), tiny_method(name, gradient_penalty=10.0)
+    for each in (again, method):
+        one_step(each, batch)
+    for part, same in {"adversary": False, "network": True}.items():
+        pairs = zip(again.get_submodule(part).parameters(), method.get_submodule(part).parameters(), strict=True)
+        assert all(torch.equal(a, b) for a, b in pairs) == same, part
+
+
+@pytest.mark.parametrize("name", ["dann", "cdan"])
+def test_the_gradient_penalty_is_a_mean_over_rows(name):
+    method = tiny_method(name, gradient_penalty=1.0)
+    batch = tiny_batch(method)
+    whole, one, other = (
+        method(rows, torch.tensor(0.5)).terms["train/gradient_penalty"]
+        for rows in (batch, batch.share(0, 2), batch.share(1, 2))
+    )
+    torch.testing.assert_close((one + other) / 2, whole)
+
+
+def test_the_gradient_penalty_sees_each_image_once():
+    """Second views of the target are no rows of the domain loss."""
+    plain, views = (tiny_method("dann", gradient_penalty=1.0, pseudo_label_weight=weight) for weight in (0.0, 1.0))
+    batch = tiny_batch(views)
+    only = TrainingBatch(plain.reads, batch.images[: 2 * len(batch.labels)], batch.labels)
+    one, other = (m(b, torch.tensor(0.5)).terms["train/gradient_penalty"] for m, b in ((plain, only), (views, batch)))
+    torch.testing.assert_close(one, other)

@@ -44,6 +44,39 @@ def test_healthy_domain_classifier(rows):
     assert titles(rows) == []
 
 
+def errors(probe, classifier, lambda_=0.5, samples=None):
+    row = {"domain/probe_error": probe, "domain/classifier_error": classifier, "schedule/lambda": lambda_}
+    if samples is None:
+        return row
+    domain = {"samples": samples, "confusion": None, "predicted": [samples, 0]}
+    return row, {"class_names": ["joy", "fear"], "source": domain, "target": domain}
+
+
+def test_domain_classifier_that_is_behind():
+    assert titles([errors(0.06, 0.38)] * 3) == ["domain classifier behind"]
+    assert titles([errors(0.06, 0.38, samples=1000)] * 5) == ["domain classifier behind"]
+    assert (
+        titles([*[errors(0.06, 0.38)] * 3, errors(0.3, 0.38), *[errors(0.06, 0.38)] * 3])
+        == ["domain classifier behind"] * 2
+    )
+
+
+@pytest.mark.parametrize(
+    "rows",
+    [
+        [errors(0.06, 0.38)] * 2,  # two evaluations may be chance
+        [errors(0.30, 0.42)] * 5,  # close behind
+        [errors(0.45, 0.50)] * 5,  # nothing is left to find
+        [errors(0.06, 0.38, lambda_=0.0)] * 5,  # nobody follows it
+        [errors(0.20, 0.38, samples=20)] * 5,  # too few images to know
+        [{"domain/probe_error": 0.06, "schedule/lambda": 0.5}] * 5,  # no domain classifier
+    ],
+    ids=["two", "close", "aligned", "lambda-0", "few-images", "no-classifier"],
+)
+def test_domain_classifier_that_keeps_up(rows):
+    assert titles(rows) == []
+
+
 def evaluation(accuracy=0.8, lambda_=0.5, **shares):
     row = {"val/source_accuracy": accuracy, "schedule/lambda": lambda_}
     return row | {f"val/target_prediction_share/{name}": share for name, share in shares.items()}
