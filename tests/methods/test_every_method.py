@@ -17,7 +17,7 @@ from tests.support.steps import one_step
 
 IN_TEST_TRAIN = ("dann", "source_only", "train_on_target")  # tests/test_train.py has theirs
 NEW = tuple(name for name in METHODS if name not in IN_TEST_TRAIN)
-# Stopping and resuming is tested for all. These stand for what a method can add: phases, coupled rows, state, no source.
+# Stopping and resuming is tested for all. These stand for what a method can add: phases, coupled rows, state, no source
 KILLED = ("mcd", "coral", "fixmatch", "shot")
 EXTRA = {  # what a method logs beside the metrics that all have
     "mcd": "train/discrepancy",
