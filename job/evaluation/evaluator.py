@@ -114,8 +114,13 @@ class Evaluator:
         return metrics | estimate.metrics(names), shares
 
     def _label_shift(self, source: DomainReport, target: DomainReport) -> Estimate | None:
-        """Estimate the class shares of the target, from the samples of both validation splits."""
-        counts = self._manifest.class_counts(self._domains[SOURCE], "train")
+        """Estimate the class shares of the target, from the samples of both validation splits.
+
+        None for a method that trains on target labels, and where the source has no labelled training split.
+        """
+        domain = self._domains[SOURCE]
+        has_train = "train" in self._manifest.domains[domain]  # source-free methods do without
+        counts = self._manifest.class_counts(domain, "train") if has_train else None
         if self._method.labelled == TARGET or counts is None or source.sample is None or target.sample is None:
             return None
         return estimate_shares(
