@@ -16,14 +16,13 @@ from typing import Any, NamedTuple
 
 from benchmarks.common import write_result
 from job.config.objectives import SETTINGS, MethodSettings
-from job.evaluation.agreement import rank_correlation
+from job.evaluation.agreement import SELECTION, rank_correlation
 from job.metric_names import STEP, find
 from job.run_folder.metrics_file import read_metrics
 from job.run_folder.stored_files import read_config, read_object
 from job.system.errors import JobError
 
 TRUTH = "oracle/target_accuracy"
-PREFIX = "selection/"
 LAST = "last checkpoint"  # what no score at all would pick, within a run
 
 
@@ -57,8 +56,8 @@ def read(folder: Path) -> Run | str:
 
 def label_free(rows: Sequence[dict[str, Any]]) -> list[str]:
     """Return the names of the logged scores that need no target labels, without their prefix."""
-    names = {name for row in rows for name in row if name.startswith(PREFIX) and not find(name).labels}
-    return sorted(name.removeprefix(PREFIX) for name in names)
+    names = {name for row in rows for name in row if name.startswith(SELECTION) and not find(name).labels}
+    return sorted(name.removeprefix(SELECTION) for name in names)
 
 
 def judge(rows: Sequence[dict[str, Any]], score: str) -> dict[str, Any]:
@@ -67,9 +66,9 @@ def judge(rows: Sequence[dict[str, Any]], score: str) -> dict[str, Any]:
     The pick is the latest evaluation with the highest value. Evaluations without the score cannot be picked; at least
     one has it.
     """
-    scored = [row for row in rows if PREFIX + score in row]
-    pick = max(scored, key=lambda row: (row[PREFIX + score], row[STEP]))
-    correlation = rank_correlation([row[PREFIX + score] for row in scored], [row[TRUTH] for row in scored])
+    scored = [row for row in rows if SELECTION + score in row]
+    pick = max(scored, key=lambda row: (row[SELECTION + score], row[STEP]))
+    correlation = rank_correlation([row[SELECTION + score] for row in scored], [row[TRUTH] for row in scored])
     regret = max(row[TRUTH] for row in rows) - pick[TRUTH]
     return {"regret": regret, "accuracy": pick[TRUTH], "step": pick[STEP], "rank_correlation": correlation}
 

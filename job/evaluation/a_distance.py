@@ -1,15 +1,9 @@
 """Proxy A-distance (Ben-David et al. 2007; Ganin et al. 2016, sec. 3.1): how separable the domains are."""
 
-import warnings
-
 import numpy as np
-from sklearn.linear_model import LogisticRegression
-from sklearn.pipeline import make_pipeline
-from sklearn.preprocessing import StandardScaler
 
-from job.evaluation.samples import Sample
-
-FEWEST = 20  # samples per domain
+from job.evaluation.domain_probe import fit_probe
+from job.evaluation.samples import FEWEST, Sample
 
 
 def domain_metrics(source: Sample | None, target: Sample | None) -> dict[str, float]:
@@ -38,11 +32,7 @@ def probe_error(source: np.ndarray, target: np.ndarray) -> float:
     """
     if not (np.isfinite(source).all() and np.isfinite(target).all()):
         return float("nan")
-    parts = source[::2], target[::2]
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # an unconverged probe is still a probe
-        probe = make_pipeline(StandardScaler(), LogisticRegression(max_iter=100, C=0.1, class_weight="balanced"))
-        probe.fit(np.concatenate(parts), np.repeat([0, 1], [len(part) for part in parts]))
+    probe = fit_probe(source[::2], target[::2], class_weight="balanced")
     return _mean_of_means(probe.predict(source[1::2]) != 0, probe.predict(target[1::2]) != 1)
 
 

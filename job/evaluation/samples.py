@@ -14,6 +14,7 @@ from torch import Tensor
 
 from job.models.classifier import Output
 
+FEWEST = 20  # samples of a domain: nothing is computed from fewer
 THUMBNAIL = 96  # px, longest edge of a thumbnail
 
 

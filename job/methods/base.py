@@ -51,13 +51,13 @@ class Method(nn.Module):
     def forward(self, batch: TrainingBatch, progress: Tensor, phase: str | None = None) -> Losses:
         """Compute the losses of a rank's rows in a phase, by default the first. Called through DDP.
 
-        `progress` is a 0-dim float64 in [0, 1). The terms of `objective.also` are added in the first phase.
+        `progress` is a 0-dim float64 in [0, 1). The terms are added in the first phase.
         """
         first = self.phases[0]
         batch = dataclasses.replace(batch, source_weights=self.row_weights(batch.labels))
         output = self.network(batch.images)
         losses = self.losses(batch, output, progress, phase or first)
-        for term in self._terms() if phase in (None, first) else ():
+        for term in self.terms if phase in (None, first) else ():
             added = term(batch, output, progress)
             total = losses.total + term.factor(progress) * added.total
             losses = Losses(total, losses.terms | added.terms, losses.seen)
@@ -76,12 +76,13 @@ class Method(nn.Module):
 
     def begin(self) -> None:
         """Do what needs the initial weights, once they are set."""
-        for module in self.modules():
-            if isinstance(module, Term):
-                module.begin()
+        for term in self.terms:
+            term.begin()
 
-    def _terms(self) -> list[Term]:
-        return [term for term in self.also if isinstance(term, Term)]
+    @property
+    def terms(self) -> list[Term]:
+        """The terms of the loss: the method's own, then those of `objective.also`."""
+        return [module for module in (*self.children(), *self.also) if isinstance(module, Term)]
 
     def losses(self, batch: TrainingBatch, output: Output, progress: Tensor, phase: str) -> Losses:
         """Compute the method's own losses from the network's output, which has a row for each image of the batch."""
@@ -94,9 +95,8 @@ class Method(nn.Module):
     def finish_step(self, progress: float) -> None:
         """Call `after_step` of the method and of its terms."""
         self.after_step(progress)
-        for module in self.modules():
-            if isinstance(module, Term):
-                module.after_step(progress)
+        for term in self.terms:
+            term.after_step(progress)
 
     def after_step(self, progress: float) -> None:
         """Do what follows an update, such as moving an average of the weights."""

@@ -12,9 +12,7 @@ from job.vocabulary import SOURCE
 
 
 class OneTerm(Method):
-    """Class loss on the source + factor * term."""
-
-    term: Term
+    """Class loss on the source + factor * term, which `Method.forward` adds as it adds those of `objective.also`."""
 
     def __init__(self, network: Classifier, settings: MethodSettings, term: Term) -> None:
         super().__init__(network, settings)
@@ -25,6 +23,4 @@ class OneTerm(Method):
     def losses(self, batch: TrainingBatch, output: Output, progress: Tensor, phase: str) -> Losses:
         classes = batch.split(output.class_logits)
         on_classes = self.class_loss(classes[SOURCE], batch.labels)
-        added = self.term(batch, output, progress)
-        total = on_classes + self.term.factor(progress) * added.total
-        return Losses(total, {"train/class_loss": on_classes, **added.terms}, self.seen(batch.labels, classes))
+        return Losses(on_classes, {"train/class_loss": on_classes}, self.seen(batch.labels, classes))

@@ -10,7 +10,7 @@ from optuna.trial import FrozenTrial, TrialState
 
 from job.config.load import build_config
 from job.search.study import Study
-from job.search.values import set_value
+from job.search.values import with_values
 from job.system.files import write_atomically, writing
 
 _WORDS = {
@@ -84,10 +84,7 @@ def write_results(study: Study, score: str) -> None:
 
 def best_configuration(study: Study, best: FrozenTrial, score: str) -> str:
     """Return the configuration with the values of the best trial, as YAML that `train` takes."""
-    content = build_config(study.original, "best.yaml").stored()
-    for key, value in best.user_attrs["values"].items():
-        set_value(content, key, value)
-    content |= {"name": f"{study.folder.name}-best"}
+    content = with_values(study.original, best.user_attrs["values"]) | {"name": f"{study.folder.name}-best"}
     config = build_config(content, "best.yaml")
     head = (
         f"# The best of {len(study.trials())} trials in {study.folder}: trial {best.number}, {score} {best.value:.4f}\n"

@@ -8,7 +8,6 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import FrameType
-from typing import Any
 
 from optuna.trial import TrialState
 
@@ -18,7 +17,7 @@ from job.search.launcher import Launcher
 from job.search.results import describe, write_results
 from job.search.study import Claim, Study
 from job.search.trial_run import End, Ended, TrialRun
-from job.search.values import set_value
+from job.search.values import with_values
 from job.system.echo import echo
 from job.system.errors import EXIT_OK, EXIT_STOPPED, JobError
 
@@ -90,7 +89,7 @@ class Search:
 
     def _configs(self, claim: Claim) -> list[Config]:
         """Return the configuration of each run of a trial."""
-        content = trial_content(self.study.base, claim.values)
+        content = with_values(self.study.base, claim.values)
         configs = []
         for seed in self.seeds:
             name = claim.folder.name if len(self.seeds) == 1 else f"seed-{seed}"
@@ -168,11 +167,3 @@ def _changed(path: Path) -> int | None:
         return path.stat().st_mtime_ns
     except OSError:
         return None
-
-
-def trial_content(base: dict[str, Any], values: dict[str, Any]) -> dict[str, Any]:
-    """Return the configuration `base` with the values of a trial."""
-    content = build_config(base, "search").stored()
-    for key, value in values.items():
-        set_value(content, key, value)
-    return content

@@ -21,6 +21,7 @@ import optuna
 from optuna.storages.journal import JournalFileBackend, JournalFileOpenLock, JournalStorage
 from optuna.trial import FrozenTrial, Trial, TrialState
 
+from job.run_folder.differences import changes, flat
 from job.search.space import Space
 from job.system.errors import JobError
 from job.system.files import InUse, lock, was_locked_here, write_atomically, writing
@@ -130,16 +131,14 @@ class Study:
             write_atomically(path, json.dumps(self.settings, indent=1) + "\n", durable=True)
             return
         try:
-            before = _flat(json.loads(path.read_text(encoding="utf-8")))
+            before = flat(json.loads(path.read_text(encoding="utf-8")))
         except (ValueError, AttributeError):
             raise JobError(f"{path} is damaged: restore it, or choose another --name") from None
-        now = _flat(self.settings)
-        changes = [
-            f"{key} {before.get(key)} -> {now.get(key)}" for key in {**before, **now} if before.get(key) != now.get(key)
-        ]
-        if changes:
+        now = flat(self.settings)
+        changed = changes(before, now, {**before, **now})
+        if changed:
             raise JobError(
-                f"{self.folder} was started with another search ({'; '.join(changes)}): choose another --name, "
+                f"{self.folder} was started with another search ({'; '.join(changed)}): choose another --name, "
                 "or put the values back to resume it"
             )
 
@@ -196,10 +195,3 @@ def _drop_incomplete_line(path: Path, guard: JournalFileOpenLock) -> None:
                 file.truncate(content.rfind(b"\n") + 1)
     finally:
         guard.release()
-
-
-def _flat(content: dict[str, Any], prefix: str = "") -> dict[str, Any]:
-    flat: dict[str, Any] = {}
-    for key, value in content.items():
-        flat |= _flat(value, f"{prefix}{key}.") if isinstance(value, dict) else {prefix + key: value}
-    return flat

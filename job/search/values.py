@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from copy import deepcopy
 from typing import Any
 
+from job.config.load import build_config
 from job.config.objectives import SETTINGS, switch_method
 from job.system.errors import JobError
 
@@ -49,3 +50,11 @@ def set_value(content: dict[str, Any], key: str, value: Any) -> None:
         node[int(leaf) if isinstance(node, list) else leaf] = deepcopy(value)
     except (AttributeError, IndexError, TypeError, ValueError):
         raise JobError(f"{key} is not a key of the configuration: docs/configuration.md lists them") from None
+
+
+def with_values(base: dict[str, Any], values: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the configuration `base`, as it is stored, with the values of a trial by their keys."""
+    content = build_config(base, "search").stored()
+    for key, value in values.items():
+        set_value(content, key, value)
+    return content

@@ -7,7 +7,7 @@ import torch.nn.functional as F
 from job.methods.adabn import batch_norms
 from job.system.errors import JobError
 from tests.support.networks import tiny_batch, tiny_method, tiny_network
-from tests.support.steps import LR, one_step
+from tests.support.steps import assert_same_parameters, descend, one_step
 
 
 def test_a_step_equals_the_one_derived_by_hand():
@@ -15,14 +15,9 @@ def test_a_step_equals_the_one_derived_by_hand():
     batch = tiny_batch(method)
     assert batch.names == ("source",)
     loss = F.cross_entropy(by_hand.network.train()(batch.images).class_logits, batch.labels)
-    parameters = list(by_hand.parameters())
-    gradients = torch.autograd.grad(loss, parameters)
-    with torch.no_grad():
-        for parameter, gradient in zip(parameters, gradients, strict=True):
-            parameter -= LR * gradient
+    descend(loss, by_hand.parameters())
     one_step(method, batch)
-    for name, parameter in method.named_parameters():
-        torch.testing.assert_close(parameter, by_hand.get_parameter(name), msg=name)
+    assert_same_parameters(method, by_hand)
 
 
 def test_the_statistics_are_those_of_the_target():

@@ -6,7 +6,7 @@ import torch.nn.functional as F
 
 from job.methods.afn import growth_loss, norms
 from tests.support.networks import tiny_batch, tiny_method
-from tests.support.steps import LR, one_step
+from tests.support.steps import assert_same_parameters, descend, one_step
 
 
 def test_a_step_equals_the_one_derived_by_hand():
@@ -17,16 +17,11 @@ def test_a_step_equals_the_one_derived_by_hand():
     lengths = (features**2).sum(1, keepdim=True).sqrt()
     outwards = (-2 * 0.5 * features / lengths / (2 * rows)).detach()
     on_classes = F.cross_entropy(by_hand.network.label_predictor(features[:rows]), batch.labels)
-    parameters = list(by_hand.parameters())
-    gradients = torch.autograd.grad(on_classes + 3.0 * (outwards * features).sum(), parameters)
-    with torch.no_grad():
-        for parameter, gradient in zip(parameters, gradients, strict=True):
-            parameter -= LR * gradient
+    descend(on_classes + 3.0 * (outwards * features).sum(), by_hand.parameters())
     metrics = one_step(method, batch).metrics(5, 0)
     assert metrics["domain/source_feature_norm"] == pytest.approx(lengths[:rows].mean().item())
     assert metrics["domain/target_feature_norm"] == pytest.approx(lengths[rows:].mean().item())
-    for name, parameter in method.named_parameters():
-        torch.testing.assert_close(parameter, by_hand.get_parameter(name), msg=name)
+    assert_same_parameters(method, by_hand)
 
 
 def test_features_grow_and_grow_further_with_the_term():

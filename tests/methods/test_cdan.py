@@ -5,7 +5,7 @@ import torch
 import torch.nn.functional as F
 
 from tests.support.networks import CLASSES, WIDTH, tiny_batch, tiny_method
-from tests.support.steps import LR, one_step
+from tests.support.steps import assert_same_parameters, descend_adversarially, one_step
 
 
 def weights_by_hand(logits):
@@ -29,17 +29,7 @@ def step_by_hand(method, batch, lambda_, conditioning):
     on_domains = -(weights[0] * torch.log(1 - says_target[:rows])).mean()
     on_domains = on_domains - (weights[1] * torch.log(says_target[rows:])).mean()
     on_classes = F.cross_entropy(logits[:rows], labels)
-    encoder, heads, adversary = (
-        list(m.parameters()) for m in (network.feature_extractor, network.label_predictor, judge)
-    )
-    d_class = torch.autograd.grad(on_classes, encoder + heads, retain_graph=True)
-    d_domain = torch.autograd.grad(on_domains, encoder + adversary)
-    k = len(encoder)
-    with torch.no_grad():
-        for parameter, on_class, on_domain in zip(encoder, d_class[:k], d_domain[:k], strict=True):
-            parameter -= LR * (on_class - lambda_ * on_domain)
-        for parameter, gradient in zip(heads + adversary, d_class[k:] + d_domain[k:], strict=True):
-            parameter -= LR * gradient
+    descend_adversarially(method, on_classes, on_domains, lambda_)
 
 
 @pytest.mark.parametrize("conditioning", [True, False])
@@ -48,8 +38,7 @@ def test_a_step_equals_the_one_derived_by_hand(conditioning):
     batch = tiny_batch(method)
     step_by_hand(by_hand, batch, method.adversary.strength(0.5), conditioning)
     one_step(method, batch)
-    for name, parameter in method.named_parameters():
-        torch.testing.assert_close(parameter, by_hand.get_parameter(name), rtol=1e-6, atol=1e-8, msg=name)
+    assert_same_parameters(method, by_hand, rtol=1e-6, atol=1e-8)
 
 
 def test_the_domain_classifier_is_as_wide_as_the_product_or_the_projection():

@@ -7,7 +7,7 @@ import torch.nn.functional as F
 from job.methods.coral import coral_loss
 from job.system.errors import JobError
 from tests.support.networks import tiny_batch, tiny_method
-from tests.support.steps import LR, one_step
+from tests.support.steps import assert_same_parameters, descend, one_step
 
 
 def covariance(rows):
@@ -23,15 +23,10 @@ def test_a_step_equals_the_one_derived_by_hand():
     difference = covariance(features[:rows]) - covariance(features[rows:])
     distance = (difference**2).sum() / (4 * features.shape[1] ** 2)
     loss = F.cross_entropy(by_hand.network.label_predictor(features[:rows]), batch.labels) + 3.0 * distance
-    parameters = list(by_hand.parameters())
-    gradients = torch.autograd.grad(loss, parameters)
-    with torch.no_grad():
-        for parameter, gradient in zip(parameters, gradients, strict=True):
-            parameter -= LR * gradient
+    descend(loss, by_hand.parameters())
     metrics = one_step(method, batch).metrics(5, 0)
     assert metrics["train/coral_loss"] == pytest.approx(distance.item())
-    for name, parameter in method.named_parameters():
-        torch.testing.assert_close(parameter, by_hand.get_parameter(name), msg=name)
+    assert_same_parameters(method, by_hand)
 
 
 def test_the_loss_is_zero_for_equal_covariances_whatever_the_means():

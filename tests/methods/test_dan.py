@@ -8,7 +8,7 @@ import torch.nn.functional as F
 
 from job.methods.dan import multi_kernel_mmd
 from tests.support.networks import tiny_batch, tiny_method
-from tests.support.steps import LR, one_step
+from tests.support.steps import assert_same_parameters, descend, one_step
 
 BANDWIDTHS = (0.25, 1.0, 4.0)
 
@@ -47,15 +47,10 @@ def test_a_step_equals_the_one_derived_by_hand(logits):
     if logits:
         distance = distance + mmd_by_hand(classes[:rows], classes[rows:], BANDWIDTHS)
     loss = F.cross_entropy(classes[:rows], batch.labels) + 3.0 * distance
-    parameters = list(by_hand.parameters())
-    gradients = torch.autograd.grad(loss, parameters)
-    with torch.no_grad():
-        for parameter, gradient in zip(parameters, gradients, strict=True):
-            parameter -= LR * gradient
+    descend(loss, by_hand.parameters())
     metrics = one_step(method, batch).metrics(5, 0)
     assert metrics["train/mmd_loss"] == pytest.approx(distance.item())
-    for name, parameter in method.named_parameters():
-        torch.testing.assert_close(parameter, by_hand.get_parameter(name), msg=name)
+    assert_same_parameters(method, by_hand)
 
 
 def test_the_estimate_is_unbiased():

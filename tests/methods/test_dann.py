@@ -13,7 +13,7 @@ from job.methods.terms import domain_loss
 from job.models.gradient_reversal import reverse_gradient
 from job.models.heads import head
 from tests.support.networks import tiny_batch, tiny_config, tiny_method
-from tests.support.steps import LR, one_step
+from tests.support.steps import descend_adversarially, one_step
 
 HALF = DANNSettings(lambda_max=0.8)
 
@@ -23,7 +23,7 @@ def strength(settings=HALF) -> float:
 
 
 def step_by_hand(method, batch):
-    """theta_f -= mu (dLy - lambda dLd), theta_y -= mu dLy, theta_d -= mu dLd, by plain autograd without a reversal."""
+    """Ganin et al. 2016, eq. 13-15."""
     images, labels, rows = batch.images, batch.labels, len(batch.labels)
     extractor, labeller = method.network.feature_extractor, method.network.label_predictor
     judge = method.adversary.domain_classifier
@@ -31,17 +31,7 @@ def step_by_hand(method, batch):
     class_loss = F.cross_entropy(labeller(features[:rows]), labels)
     p = torch.sigmoid(judge(features).squeeze(1))
     on_domains = -torch.log(1 - p[:rows]).mean() - torch.log(p[rows:]).mean()
-    groups = [list(part.parameters()) for part in (extractor, labeller, judge)]
-    d_class = torch.autograd.grad(class_loss, groups[0] + groups[1], retain_graph=True)
-    d_domain = torch.autograd.grad(on_domains, groups[0] + groups[2])
-    k, lambda_ = len(groups[0]), strength()
-    with torch.no_grad():
-        for parameter, on_class, on_domain in zip(groups[0], d_class[:k], d_domain[:k], strict=True):
-            parameter -= LR * (on_class - lambda_ * on_domain)
-        for parameter, gradient in zip(groups[1], d_class[k:], strict=True):
-            parameter -= LR * gradient
-        for parameter, gradient in zip(groups[2], d_domain[k:], strict=True):
-            parameter -= LR * gradient
+    descend_adversarially(method, class_loss, on_domains, strength())
 
 
 @pytest.mark.parametrize("accumulate", [1, 2, 4])

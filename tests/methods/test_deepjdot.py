@@ -8,7 +8,7 @@ import torch.nn.functional as F
 
 from job.methods.deepjdot import transport_cost, transport_plan
 from tests.support.networks import tiny_batch, tiny_method
-from tests.support.steps import LR, one_step
+from tests.support.steps import assert_same_parameters, descend, one_step
 
 
 def test_a_step_equals_the_one_derived_by_hand():
@@ -30,15 +30,10 @@ def test_a_step_equals_the_one_derived_by_hand():
     best = min(itertools.permutations(range(rows)), key=lambda to: sum(cost[i, to[i]].item() for i in range(rows)))
     transport = sum(cost[i, best[i]] for i in range(rows)) / rows
     loss = F.cross_entropy(logits[:rows], batch.labels) + 3.0 * transport
-    parameters = list(by_hand.parameters())
-    gradients = torch.autograd.grad(loss, parameters)
-    with torch.no_grad():
-        for parameter, gradient in zip(parameters, gradients, strict=True):
-            parameter -= LR * gradient
+    descend(loss, by_hand.parameters())
     metrics = one_step(method, batch).metrics(5, 0)
     assert metrics["train/transport_cost"] == pytest.approx(transport.item())
-    for name, parameter in method.named_parameters():
-        torch.testing.assert_close(parameter, by_hand.get_parameter(name), msg=name)
+    assert_same_parameters(method, by_hand)
 
 
 def test_the_plan_moves_equal_shares_and_is_the_same_every_time():

@@ -19,7 +19,7 @@ from job.shards.manifest import load_manifest
 from job.train import train
 from job.training.learner import build_learner
 from tests.support.networks import tiny_batch, tiny_config, tiny_method
-from tests.support.steps import LR, one_step
+from tests.support.steps import assert_same_parameters, descend, one_step
 
 HALF = torch.tensor(0.5, dtype=torch.float64)
 
@@ -46,16 +46,11 @@ def test_a_step_equals_the_one_derived_by_hand():
     log_q = by_hand.network(strong).class_logits.log_softmax(1)
     on_strong = -sum(log_q[i, labels[i]] for i in range(8) if chosen[i]) / 8
     loss = F.cross_entropy(by_hand.network(source).class_logits, batch.labels) + 2.0 * on_strong
-    parameters = list(by_hand.parameters())
-    gradients = torch.autograd.grad(loss, parameters)
-    with torch.no_grad():
-        for parameter, gradient in zip(parameters, gradients, strict=True):
-            parameter -= LR * gradient
+    descend(loss, by_hand.parameters())
     metrics = one_step(method, batch).metrics(5, 0)
     assert metrics["train/pseudo_label_loss"] == pytest.approx(on_strong.item())
     assert metrics["train/pseudo_label_share"] == pytest.approx(chosen.double().mean().item())
-    for name, parameter in method.named_parameters():
-        torch.testing.assert_close(parameter, by_hand.get_parameter(name), msg=name)
+    assert_same_parameters(method, by_hand)
 
 
 def test_thresholds_equal_those_derived_by_hand():

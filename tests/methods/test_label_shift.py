@@ -16,7 +16,7 @@ from job.system.errors import JobError
 from job.train import train
 from tests.support.networks import CLASSES, tiny_batch, tiny_method
 from tests.support.running import assert_same_weights, finish, rows, start, weights
-from tests.support.steps import LR, one_step
+from tests.support.steps import assert_same_parameters, descend_adversarially, one_step
 
 HALF = torch.tensor(0.5, dtype=torch.float64)
 COUNTS, TARGET, PREDICTED = (50, 30, 20), (0.2, 0.2, 0.6), (0.5, 0.25, 0.25)
@@ -73,15 +73,7 @@ def step_by_hand(method, batch, lambda_):
     on_classes = (w * F.cross_entropy(parts[1](features[:n]), labels, reduction="none")).sum() / n
     p = torch.sigmoid(parts[2](features).squeeze(1))
     on_domains = -(w * torch.log(1 - p[:n])).sum() / n - torch.log(p[n:]).mean()
-    encoder, labeller, judge = (list(part.parameters()) for part in parts)
-    d_class = torch.autograd.grad(on_classes, encoder + labeller, retain_graph=True)
-    d_domain = torch.autograd.grad(on_domains, encoder + judge)
-    k = len(encoder)
-    with torch.no_grad():
-        for parameter, on_class, on_domain in zip(encoder, d_class[:k], d_domain[:k], strict=True):
-            parameter -= LR * (on_class - lambda_ * on_domain)
-        for parameter, gradient in zip(labeller + judge, d_class[k:] + d_domain[k:], strict=True):
-            parameter -= LR * gradient
+    descend_adversarially(method, on_classes, on_domains, lambda_)
 
 
 @pytest.mark.parametrize("accumulate", [1, 2])
@@ -90,8 +82,7 @@ def test_a_corrected_step_of_dann_equals_the_one_derived_by_hand(accumulate):
     batch = tiny_batch(method)
     step_by_hand(by_hand, batch, method.adversary.strength(0.5))
     one_step(method, batch, train={"steps": 10, "accumulate": accumulate})
-    for name, parameter in method.named_parameters():
-        torch.testing.assert_close(parameter, by_hand.get_parameter(name), rtol=1e-6, atol=1e-8, msg=name)
+    assert_same_parameters(method, by_hand, rtol=1e-6, atol=1e-8)
 
 
 def test_cdan_multiplies_its_own_weights():

@@ -6,7 +6,7 @@ import torch.nn.functional as F
 
 from job.methods.mcc import class_confusion
 from tests.support.networks import tiny_batch, tiny_method
-from tests.support.steps import LR, one_step
+from tests.support.steps import assert_same_parameters, descend, one_step
 
 
 def confusion_by_hand(logits, temperature):
@@ -28,15 +28,10 @@ def test_a_step_equals_the_one_derived_by_hand():
     logits = by_hand.network(batch.images).class_logits
     confusion = confusion_by_hand(logits[rows:], 1.5)
     loss = F.cross_entropy(logits[:rows], batch.labels) + 3.0 * confusion
-    parameters = list(by_hand.parameters())
-    gradients = torch.autograd.grad(loss, parameters)
-    with torch.no_grad():
-        for parameter, gradient in zip(parameters, gradients, strict=True):
-            parameter -= LR * gradient
+    descend(loss, by_hand.parameters())
     metrics = one_step(method, batch).metrics(5, 0)
     assert metrics["train/class_confusion"] == pytest.approx(confusion.item())
-    for name, parameter in method.named_parameters():
-        torch.testing.assert_close(parameter, by_hand.get_parameter(name), msg=name)
+    assert_same_parameters(method, by_hand)
 
 
 def test_certain_predictions_of_all_classes_confuse_none_and_uniform_ones_all():

@@ -5,7 +5,7 @@ import torch.nn.functional as F
 
 from job.methods.mcd import AGREE, DISAGREE, LEARN
 from tests.support.networks import tiny_batch, tiny_method
-from tests.support.steps import LR, one_step
+from tests.support.steps import LR, assert_same_parameters, descend, one_step
 
 PLAIN = {"optimizer": {"lr": LR, "momentum": 0.0, "schedule": "constant"}}
 
@@ -19,13 +19,6 @@ def losses(method, batch):
     return on_classes, apart
 
 
-def descend(loss, parameters):
-    gradients = torch.autograd.grad(loss, parameters)
-    with torch.no_grad():
-        for parameter, gradient in zip(parameters, gradients, strict=True):
-            parameter -= LR * gradient
-
-
 def test_a_step_equals_the_three_derived_by_hand():
     by_hand, method = (tiny_method("mcd", feature_updates=2, discrepancy_weight=0.7) for _ in range(2))
     batch = tiny_batch(method)
@@ -37,8 +30,7 @@ def test_a_step_equals_the_three_derived_by_hand():
     for _ in range(2):
         descend(0.7 * losses(by_hand, batch)[1], encoder)
     one_step(method, batch, **PLAIN)
-    for name, parameter in method.named_parameters():
-        torch.testing.assert_close(parameter, by_hand.get_parameter(name), rtol=1e-9, atol=1e-12, msg=name)
+    assert_same_parameters(method, by_hand, rtol=1e-9, atol=1e-12)
 
 
 def test_its_phases_train_what_they_should():

@@ -12,7 +12,7 @@ from job.system.errors import JobError
 from job.train import train
 from tests.support.networks import tiny_batch, tiny_method
 from tests.support.running import rows
-from tests.support.steps import LR, one_step
+from tests.support.steps import assert_same_parameters, descend, one_step
 
 
 def test_a_step_equals_the_one_derived_by_hand():
@@ -31,15 +31,10 @@ def test_a_step_equals_the_one_derived_by_hand():
     centroids = 0.75 * before + 0.25 * torch.stack([(p.detach()[:, [k]] * rows).sum(0) for k in range(3)])
     labels = F.cosine_similarity(rows[:, None], centroids[None], dim=2).argmax(1)
     loss = information + 0.4 * F.cross_entropy(logits, labels)
-    parameters = list(by_hand.network.feature_extractor.parameters())
-    gradients = torch.autograd.grad(loss, parameters)
-    with torch.no_grad():
-        for parameter, gradient in zip(parameters, gradients, strict=True):
-            parameter -= LR * gradient
+    descend(loss, by_hand.network.feature_extractor.parameters())
     one_step(method, batch)
     torch.testing.assert_close(method.centroids, centroids)
-    for name, parameter in method.named_parameters():  # the label predictor's have not moved
-        torch.testing.assert_close(parameter, by_hand.get_parameter(name), msg=name)
+    assert_same_parameters(method, by_hand)  # the label predictor's have not moved
 
 
 def test_diversity_has_a_finite_gradient_for_a_class_that_no_row_predicts():

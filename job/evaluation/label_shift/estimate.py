@@ -8,8 +8,8 @@ import numpy as np
 
 from job.evaluation.label_shift.calibration import Calibration, calibrate
 from job.evaluation.label_shift.shares import black_box, distance, maximum_likelihood
+from job.evaluation.samples import FEWEST
 
-FEWEST = 20  # rows of each domain
 PREFIX = "label_shift/"  # of the metrics
 _WORK = 20_000_000  # rows x classes x resamples of the bootstrap
 _RESAMPLES = (20, 100)

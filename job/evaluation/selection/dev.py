@@ -1,26 +1,23 @@
 """Deep embedded validation (You et al. 2019): the loss on the source, weighted to count as if on the target."""
 
-import warnings
-
 import numpy as np
-from sklearn.linear_model import LogisticRegression
-from sklearn.pipeline import make_pipeline
-from sklearn.preprocessing import StandardScaler
 
-from job.evaluation.selection.evidence import FEW, Evidence
+from job.evaluation.domain_probe import fit_probe
+from job.evaluation.samples import FEWEST
+from job.evaluation.selection.evidence import Evidence
 
 
 def dev(evidence: Evidence) -> float | None:
     """Return minus the risk on the target that deep embedded validation estimates, in nats.
 
     Each labelled source sample counts w = p(target | features) / p(source | features), scaled by the sizes of the
-    domains, and w is a control variate (You et al. 2019). None with fewer than FEW samples.
+    domains, and w is a control variate (You et al. 2019). None with fewer than FEWEST samples.
     """
     sample, target = evidence.source.sample, evidence.target_features
     if sample is None or target is None or not np.isfinite(sample.features).all():
         return None
     rows = np.flatnonzero(sample.labels >= 0)
-    if len(rows) < FEW:
+    if len(rows) < FEWEST:
         return None
     losses = -sample.log_probabilities[rows, sample.labels[rows]].astype(np.float64)
     weights = density_ratio(sample.features[rows].astype(np.float64), target)
@@ -37,11 +34,9 @@ def density_ratio(source: np.ndarray, target: np.ndarray) -> np.ndarray:
     weights = np.empty(len(source))
     for half in (0, 1):
         one, other = source[half::2], target[half::2]
-        probe = make_pipeline(StandardScaler(), LogisticRegression(max_iter=100, C=0.1))
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # an unconverged probe is still a probe
-            probe.fit(np.concatenate([one, other]), np.repeat([0, 1], [len(one), len(other)]))
-        share = probe.predict_proba(source[1 - half :: 2])[:, 1].clip(1 / len(source), 1 - 1 / len(source))
+        share = (
+            fit_probe(one, other).predict_proba(source[1 - half :: 2])[:, 1].clip(1 / len(source), 1 - 1 / len(source))
+        )
         weights[1 - half :: 2] = len(one) / len(other) * share / (1 - share)
     return weights
 

@@ -5,8 +5,7 @@ from typing import NamedTuple
 import numpy as np
 
 from job.evaluation.evaluate import DomainReport
-
-FEW = 20  # samples of a domain, below which no score is computed from them
+from job.evaluation.samples import FEWEST
 
 
 class Mixes(NamedTuple):
@@ -31,14 +30,14 @@ class Evidence(NamedTuple):
 
     @property
     def target_features(self) -> np.ndarray | None:
-        """The target features float64 [n, width]; None with fewer than FEW samples or values that are not finite."""
+        """The target features float64 [n, width]; None with fewer than FEWEST samples or values that are not finite."""
         return None if self.target.sample is None else _usable(self.target.sample.features)
 
     @property
     def target_probabilities(self) -> np.ndarray | None:
-        """The target predictions float64 [n, C]; None with fewer than FEW samples or values that are not finite."""
+        """The target predictions float64 [n, C]; None with fewer than FEWEST samples or values that are not finite."""
         return None if self.target.sample is None else _usable(np.exp(self.target.sample.log_probabilities))
 
 
 def _usable(rows: np.ndarray) -> np.ndarray | None:
-    return rows.astype(np.float64) if len(rows) >= FEW and np.isfinite(rows).all() else None
+    return rows.astype(np.float64) if len(rows) >= FEWEST and np.isfinite(rows).all() else None

@@ -7,7 +7,8 @@ from sklearn.cluster import KMeans
 from sklearn.metrics import adjusted_mutual_info_score
 from sklearn.neighbors import NearestNeighbors
 
-from job.evaluation.selection.evidence import FEW, Evidence
+from job.evaluation.samples import FEWEST
+from job.evaluation.selection.evidence import Evidence
 from job.evaluation.selection.on_predictions import mutual_information
 
 TEMPERATURE = 0.05  # of the soft neighbourhood density (Saito et al. 2021)
@@ -59,7 +60,7 @@ def hopkins(features: np.ndarray) -> float | None:
     are equal.
     """
     generator = np.random.default_rng(SEED)
-    count = max(FEW // 2, round(PROBES * len(features)))
+    count = max(FEWEST // 2, round(PROBES * len(features)))
     points = features[generator.choice(len(features), count, replace=False)]
     places = generator.uniform(features.min(0), features.max(0), (count, features.shape[1]))
     neighbours = NearestNeighbors(algorithm="brute").fit(features)
