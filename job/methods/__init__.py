@@ -1,4 +1,4 @@
-"""Methods of domain adaptation and terms that they can add: a file of maths each, and a line here.
+"""Methods of domain adaptation, and terms that they can add. Each has its own file and a line in the registry here.
 
 Their settings are in job/config/objectives.py and job/config/terms.py.
 """
@@ -48,7 +48,7 @@ TERMS: dict[str, type[Term]] = {  # of `objective.also`
 
 
 def couples_rows(objective: MethodSettings) -> bool:
-    """Return whether the loss compares the rows of a batch with each other, so that shares of it give another loss."""
+    """Return whether the loss compares rows of a batch, so that computing it on shares of the batch changes it."""
     return METHODS[objective.name].couples_rows or any(TERMS[term.name].couples_rows for term in objective.terms)
 
 

@@ -15,7 +15,8 @@ from job.vocabulary import SOURCE
 class AdaBN(Supervised):
     """Supervised learning on the source; before an evaluation BatchNorm takes the statistics of target images.
 
-    Nothing is trained on the target. The same images, in the same batches, give the same statistics on every rank.
+    No weight is trained on the target. Every rank reads the same images in the same batches, so all have the same
+    statistics.
     """
 
     reads = (SOURCE,)

@@ -16,9 +16,9 @@ from job.vocabulary import SOURCE, TARGET
 
 
 class Adversary(nn.Module):
-    """A domain classifier that learns at full strength while the encoder is handed ``-lambda`` times its gradient.
+    """A domain classifier that learns at full strength, while the encoder receives ``-lambda`` times its gradient.
 
-    Ganin et al. 2016, sec. 4.2. There is no BatchNorm in it. `width` is that of its input, `hidden` the widths of its
+    Ganin et al. 2016, sec. 4.2. It has no BatchNorm. `width` is the width of its input, `hidden` are the widths of its
     hidden layers.
     """
 
@@ -31,7 +31,7 @@ class Adversary(nn.Module):
     def forward(self, features: Tensor, lambda_: Tensor | float = 0.0) -> Tensor:
         """Classify the domain of [n, width] features: [n] logits, positive for the target."""
         if self._squared_gradient is not None and features.requires_grad:
-            features = features.view_as(features)  # a node of its own: other gradients do not pass through it
+            features = features.view_as(features)  # a separate node: the hook sees no other gradients
             features.register_hook(self._add_gradient)
         logits: Tensor = self.domain_classifier(reverse_gradient(features, lambda_))
         return logits.squeeze(1)
@@ -47,29 +47,29 @@ class Adversary(nn.Module):
         return Losses(losses.total + weight * penalty, terms, losses.seen)
 
     def strength(self, progress: float) -> float:
-        """Lambda at `progress` in [0, 1]: ``lambda_max * (2 / (1 + exp(-gamma p)) - 1)``, or constant."""
+        """Return lambda at `progress` in [0, 1]: ``lambda_max * (2 / (1 + exp(-gamma p)) - 1)``, or constant."""
         settings = self._settings
         if settings.lambda_schedule == "constant":
             return settings.lambda_max
         return settings.lambda_max * (2 / (1 + math.exp(-settings.gamma * progress)) - 1)
 
     def lambda_at(self, progress: Tensor) -> Tensor:
-        """Lambda as a 0-dim float32 tensor on the device of `progress`."""
+        """Return lambda as a 0-dim float32 tensor on the device of `progress`."""
         settings = self._settings
         if settings.lambda_schedule == "constant":
             return torch.full_like(progress, settings.lambda_max, dtype=torch.float32)
         return (settings.lambda_max * rise(progress, settings.gamma)).float()
 
     def rise(self, lambda_: Tensor) -> Tensor | float:
-        """Rise from 0 to 1 as lambda does to lambda_max: a factor for further terms on the target."""
+        """Return lambda / lambda_max, which rises from 0 to 1: a factor for further terms on the target."""
         return lambda_ / self._settings.lambda_max if self._settings.lambda_max else 1.0
 
     def watch_gradient(self) -> None:
-        """Add up, in the next backward passes, the squared gradient that is handed back to the encoder."""
+        """Start to sum, over the next backward passes, the squared gradient that the encoder receives."""
         self._squared_gradient = torch.zeros((), device=next(self.parameters()).device)
 
     def squared_gradient(self) -> Tensor | None:
-        """Return the sum since `watch_gradient`, 0-dim, and stop watching; None where nothing was watched."""
+        """Return the sum since `watch_gradient`, 0-dim, and stop; None without `watch_gradient`."""
         watched, self._squared_gradient = self._squared_gradient, None
         return watched
 
@@ -79,9 +79,9 @@ class Adversary(nn.Module):
 
     @staticmethod
     def measure(logits: Tensor) -> dict[str, Tensor]:
-        """Compute accuracy and confusion from [k, 2n] logits of k batches, the source's n rows first: [k] each.
+        """Compute accuracy and confusion, [k] each, from [k, 2n] logits of k batches, source rows first.
 
-        Confusion is the mean binary entropy of the predictions over ln 2: 1 when the classifier cannot tell.
+        Confusion is the mean binary entropy of the predictions over ln 2: 1 if all predictions are 0.5.
         """
         says_target, rows = logits > 0, logits.shape[1] // 2
         right = torch.cat([~says_target[:, :rows], says_target[:, rows:]], 1)
@@ -94,10 +94,10 @@ class Adversary(nn.Module):
 def gradient_penalty(features: Tensor, classifier: nn.Module) -> Tensor:
     """Compute the mean over rows of ``|d logit / d x|^2 mean(x^2)`` of a classifier at [n, width] features x.
 
-    The squared gradient at the rows of both domains (Roth et al. 2017, "Stabilizing Training of Generative Adversarial
-    Networks through Regularization"; R1 and R2 of Mescheder et al. 2018, eq. 9). The factor mean(x^2), over the width,
-    makes it independent of the scale and width of the features: to first order it is the variance of the logit when
-    noise of their own size is added. Nothing reaches the features.
+    It penalises the squared gradient at the rows of both domains (Roth et al. 2017, "Stabilizing Training of Generative
+    Adversarial Networks through Regularization"; R1 and R2 of Mescheder et al. 2018, eq. 9). The factor mean(x^2), over
+    the width, makes it independent of the scale and width of the features: to first order it is the variance of the
+    logit when noise of the size of the features is added to them. No gradient reaches the features.
     """
     features = features.detach().requires_grad_()
     with torch.enable_grad():

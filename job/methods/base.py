@@ -1,4 +1,4 @@
-"""The interface of a method: one module that holds the network, whatever the method adds to it, and its loss."""
+"""The interface of a method: one module with the network, whatever the method adds to it, and its loss."""
 
 import dataclasses
 from collections.abc import Iterable, Iterator, Sequence
@@ -23,15 +23,15 @@ __all__ = ["Losses", "Method", "Supervised"]
 class Method(nn.Module):
     """A way to train a classifier on a labelled and an unlabelled domain.
 
-    A subclass defines `losses`, the loss of a batch; everything else has a default. The module is what Accelerate
-    wraps, the optimiser updates and checkpoints hold, so ranks, devices, precision and exact resume need no code here.
-    State belongs in parameters and buffers, randomness comes from torch's global generator (seeded at every step), and
-    schedules are functions of progress: a counter would restart on resume.
+    A subclass defines `losses`, the loss of a batch; everything else has a default. Accelerate wraps this
+    module, the optimiser updates it and checkpoints store it, so ranks, devices, precision and exact resume need no
+    code here. State belongs in parameters and buffers, randomness comes from torch's global generator (seeded at every
+    step), and schedules are functions of progress: a counter would restart on resume.
     """
 
     reads: ClassVar[tuple[str, ...]] = (SOURCE, TARGET)  # whose images make a batch, in this order
-    labelled: ClassVar[str | None] = SOURCE  # whose labels are read; None: nobody's
-    couples_rows: ClassVar[bool] = False  # the loss is no mean over rows: it gathers the rows of all ranks
+    labelled: ClassVar[str | None] = SOURCE  # whose labels are read; None: no labels are read
+    couples_rows: ClassVar[bool] = False  # the loss is not a mean over rows: it gathers the rows of all ranks
     needs_trained_predictor: ClassVar[bool] = False  # starts from a checkpoint with a label predictor of these classes
     views: int = 1  # augmented views of each target image; with 2 a batch has a block SECOND_VIEW
     strong_view: bool = False  # a batch has a block STRONG_VIEW: each target image under stronger augmentation
@@ -75,7 +75,7 @@ class Method(nn.Module):
         return (*self.reads, *[SECOND_VIEW] * (self.views - 1), *[STRONG_VIEW] * self.strong_view)
 
     def begin(self) -> None:
-        """Do what needs the initial weights, once they are set."""
+        """Prepare whatever depends on the initial weights, once they are set."""
         for term in self.terms:
             term.begin()
 
@@ -89,7 +89,7 @@ class Method(nn.Module):
         raise NotImplementedError
 
     def trained(self, phase: str) -> Iterable[nn.Parameter]:
-        """Parameters that the update of this phase changes; the others' gradients are discarded."""
+        """Return the parameters that the update of this phase changes; other gradients are discarded."""
         return self.parameters()
 
     def finish_step(self, progress: float) -> None:
@@ -99,17 +99,17 @@ class Method(nn.Module):
             term.after_step(progress)
 
     def after_step(self, progress: float) -> None:
-        """Do what follows an update, such as moving an average of the weights."""
+        """Run after an update, for instance to move an average of the weights."""
 
     def before_evaluation(self, target_images: Iterator[Tensor]) -> None:
-        """Prepare for an evaluation, on every rank alike.
+        """Prepare for an evaluation. Every rank calls it.
 
         `target_images` yields network input [n, 3, S, S] of the target's training split: the same on every rank and at
-        every evaluation. Nothing is read until something is asked for.
+        every evaluation. Images are read only when they are requested.
         """
 
     def after_evaluation(self, estimate: EstimatedShares) -> None:
-        """Take the class shares of the target that an evaluation estimated, on every rank alike."""
+        """Use the class shares of the target that an evaluation estimated. Every rank calls it."""
         if self.shift is not None:
             self.shift.move(estimate)
 
@@ -125,14 +125,14 @@ class Method(nn.Module):
         return target_logits if self.shift is None else target_logits + self.shift.alignment
 
     def predict(self, images: Tensor) -> Output:
-        """Classify [n, 3, S, S] images: what is evaluated, selected and exported."""
+        """Classify [n, 3, S, S] images. Evaluations, the choice of the checkpoint and exports use it."""
         output: Output = self.network(images)
         if self.adversary is not None:
             output = output._replace(domain_logits=self.adversary(self.domain_input(output)))
         return output
 
     def domain_input(self, output: Output) -> Tensor:
-        """Return what the domain classifier sees of n rows: [n, width], by default the features."""
+        """Return the input of the domain classifier for n rows: [n, width], by default the features."""
         return output.features
 
     def schedules(self, progress: float) -> dict[str, float]:
@@ -141,7 +141,7 @@ class Method(nn.Module):
 
     @classmethod
     def measure(cls, seen: dict[str, Tensor]) -> dict[str, Tensor]:
-        """Compute metrics of k batches at once, from what `Losses.seen` held of each, stacked: k values each."""
+        """Compute metrics of k batches at once, k values each, from their `Losses.seen`, stacked."""
         metrics = {}
         if "class_logits" in seen:
             right = seen["class_logits"].argmax(2) == seen["labels"]
@@ -152,7 +152,7 @@ class Method(nn.Module):
 
     @staticmethod
     def seen(labels: Tensor, classes: dict[str, Tensor], domains: dict[str, Tensor] | None = None) -> dict[str, Tensor]:
-        """Collect what `measure` needs, of the class logits and, where there are any, the domain logits by block."""
+        """Collect what `measure` needs from the class logits and, if given, the domain logits by block."""
         seen = {"class_logits": classes[SOURCE], "labels": labels}
         if domains is not None:
             seen["domain_logits"] = torch.cat([domains[SOURCE], domains[TARGET]])
@@ -161,15 +161,15 @@ class Method(nn.Module):
     def class_loss(self, logits: Tensor, labels: Tensor) -> Tensor:
         """Compute the cross-entropy of [n, classes] logits with the user's label smoothing and class weights.
 
-        With `objective.label_shift=correct` the rows have the target's class shares, and so has the prediction: it is
-        not corrected a second time.
+        With `objective.label_shift=correct` the weighted rows have the target's class shares, and so have the
+        predictions, which are therefore not corrected again.
         """
         smoothing = self.settings.label_smoothing
         return class_loss(logits, labels, smoothing, self.class_weights, self.row_weights(labels))
 
 
 class Supervised(Method):
-    """Class loss of a batch whose only block is the labelled one."""
+    """A method whose loss is the class loss of a batch with one block, the labelled one."""
 
     def losses(self, batch: TrainingBatch, output: Output, progress: Tensor, phase: str) -> Losses:
         logits = output.class_logits

@@ -1,4 +1,4 @@
-"""A training batch as methods see it: named blocks of equally many rows."""
+"""A training batch as methods see it: named blocks with the same number of rows."""
 
 from dataclasses import dataclass
 
@@ -8,14 +8,14 @@ from torch import Tensor
 from job.methods.ranks import gather_rows
 
 SECOND_VIEW = "second view"  # of the target's images, augmented once more
-STRONG_VIEW = "strong view"  # likewise, by data.augment.strong
+STRONG_VIEW = "strong view"  # augmented by data.augment.strong
 
 
 @dataclass(frozen=True)
 class TrainingBatch:
-    """A rank's rows of a global batch, as network input: n rows for each of the blocks `names`, one after the other.
+    """A rank's rows of a global batch, as network input: n rows for each block, in the order of `names`.
 
-    `images` is float32 [blocks * n, 3, S, S]; `labels` int64 [n] belongs to the labelled block, [0] without one.
+    `images` is float32 [blocks * n, 3, S, S]; `labels` int64 [n] belongs to the labelled block; [0] if there is none.
     `source_weights` [n] give the source the class shares of the target; None: the shares are not corrected.
     """
 
@@ -26,7 +26,7 @@ class TrainingBatch:
 
     @property
     def gathered_source_weights(self) -> Tensor | None:
-        """The source weights of the rows of all ranks, as `gather_rows` gives them."""
+        """The source weights of the rows of all ranks, in the order of `gather_rows`."""
         return None if self.source_weights is None else gather_rows(self.source_weights)
 
     def split(self, rows: Tensor) -> dict[str, Tensor]:

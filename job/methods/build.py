@@ -1,4 +1,4 @@
-"""Build a method with its network, and read the weights of any version of this project."""
+"""Build a method with its network, and load weights of any version of this project."""
 
 from collections.abc import Mapping
 
@@ -15,10 +15,10 @@ from job.models.heads import head, initialise
 
 
 def build_method(config: Config, size: int, classes: int, *, load_weights: bool = True) -> Method:
-    """Build the configured method for images of `size` px and `classes` classes; the seed decides all new weights.
+    """Build the configured method for images of `size` px and `classes` classes; the seed determines all new weights.
 
-    Without `load_weights` pretrained ones are not read: a checkpoint will give all. Raises JobError for a network that
-    cannot be built or that the method cannot use.
+    Without `load_weights` pretrained weights are not read, because a checkpoint will provide all. Raises JobError for a
+    network that cannot be built or that the method cannot use.
     """
     torch.manual_seed(config.seed)
     network = build_network(config.model, size, classes, load_weights=load_weights)
@@ -34,16 +34,16 @@ def build_method(config: Config, size: int, classes: int, *, load_weights: bool 
 
 
 def load_weights(method: Method, weights: Mapping[str, Tensor], where: str) -> None:
-    """Load the weights of the checkpoint `where`. Raises JobError where they are not finite or do not fit."""
+    """Load the weights of the checkpoint `where`. Raises JobError if they are not finite or do not fit."""
     named = renamed(weights, method.adversary is not None)
     check_state(method, named, where)
     load_state(method, named)
 
 
 def renamed(weights: Mapping[str, Tensor], adversary: bool = True) -> dict[str, Tensor]:
-    """Name weights as this version does. Up to 0.1 the network and its domain classifier were one module.
+    """Return weights under the names of this version. Up to 0.1 the network and its domain classifier were one module.
 
-    There, every checkpoint held a domain classifier; without an `adversary` it is left out.
+    Every checkpoint of 0.1 contains a domain classifier; without an `adversary` it is dropped.
     """
     if not any(name.startswith("feature_extractor.") for name in weights):
         return dict(weights)

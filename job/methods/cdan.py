@@ -57,7 +57,7 @@ class CDAN(Method):
 
     @torch.no_grad()
     def _weights(self, logits: Tensor) -> Tensor | None:
-        """Weights [n] of a block's rows, from its [n, classes] logits."""
+        """Compute the weights [n] of a block's rows from its [n, classes] logits; None: all rows weigh the same."""
         if not self.settings.entropy_conditioning:
             return None
         weights = 1 + torch.exp(-entropy(logits.float()))
@@ -65,7 +65,7 @@ class CDAN(Method):
 
 
 def product(one: Tensor | None, other: Tensor | None) -> Tensor | None:
-    """Multiply two weights [n] of rows, of which None stands for ones."""
+    """Multiply two weights [n] of rows, where None means 1 for every row."""
     if one is None or other is None:
         return other if one is None else one
     return one * other

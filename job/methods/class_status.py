@@ -1,4 +1,4 @@
-"""Which predictions become pseudo-labels: per-class thresholds, and alignment of the predicted classes."""
+"""Choice of pseudo-labels: per-class thresholds, and alignment of the predicted classes."""
 
 import torch
 import torch.nn.functional as F
@@ -27,8 +27,8 @@ class ClassStatus(nn.Module):
     def thresholds(self) -> Tensor:
         """Compute the lowest confidence of a pseudo-label of each class, [classes] (FlexMatch, eq. 7-9).
 
-        The best learned class has `threshold`; others have less, so that they get labels too. While most rows are not
-        confident, all have little.
+        The best learned class has `threshold`; others have lower ones, so that they get labels too. While most rows are
+        not confident, all thresholds are low.
         """
         settings, status = self._settings, self.status.value
         if settings.thresholds == "fixed":
@@ -58,7 +58,7 @@ class ClassStatus(nn.Module):
         return labels, confidence >= self.thresholds()[labels]
 
     def update(self) -> None:
-        """Move the averages by what the step has added."""
+        """Move the averages towards the rows that were added in this step."""
         for average in (self.status, self.predicted, self.labelled):
             if average is not None:
                 average.update()

@@ -19,7 +19,7 @@ from job.vocabulary import SOURCE, TARGET
 def coral_loss(source: Tensor, target: Tensor, source_weights: Tensor | None = None) -> Tensor:
     """Compute the squared distance of the covariances of [n, d] and [m, d] features, over 4 d^2 (eq. 1).
 
-    With `source_weights` [n] the source's covariance is that of weighted rows.
+    With `source_weights` [n] the source's covariance is weighted.
     """
     return (torch.cov(source.T, aweights=source_weights) - torch.cov(target.T)).square().sum() / (
         4 * source.shape[1] ** 2

@@ -14,9 +14,9 @@ from job.vocabulary import SOURCE, TARGET
 class DANN(Method):
     """Class loss on the source + `domain_weight` * domain loss on both domains.
 
-    Lambda is not a factor of the domain loss: it scales only what the reversal layer hands to the feature extractor,
-    while the domain classifier learns at full strength. The optional terms on the target are not the paper's; they
-    rise from 0 to their full weight as lambda rises to lambda_max.
+    Lambda is not a factor of the domain loss: it scales only the gradient that the reversal layer passes to the feature
+    extractor, while the domain classifier learns at full strength. The optional terms on the target are not part of the
+    paper; they rise from 0 to their full weight as lambda rises to lambda_max.
     """
 
     settings: DANNSettings

@@ -21,12 +21,13 @@ ITERATIONS = 10_000_000  # 2,048 rows need more than the 100,000 that POT makes 
 
 @torch.no_grad()
 def transport_plan(cost: Tensor, source_weights: Tensor | None = None) -> Tensor:
-    """Return the plan [n, m] of the least total cost, exactly; its rows sum to 1/n and its columns to 1/m.
+    """Compute the exact plan [n, m] of the lowest total cost [n, m]; its rows sum to 1/n and its columns to 1/m.
 
-    With `source_weights` [n] the rows' sums are in proportion to these.
+    With `source_weights` [n] the sums of the rows are proportional to the weights.
 
-    Every rank computes it from the same rows; the first rank's is used, since other processors round otherwise. A cost
-    that is not finite counts as a number: the loss is not finite then, and training reports that.
+    Every rank computes the plan from the same rows. The first rank's plan is used, because processors round
+    differently. A cost that is not finite is replaced by a number here; the loss stays not finite, and training reports
+    it.
     """
     import ot  # here, because it takes half a second that no other method needs
 
@@ -48,7 +49,7 @@ def transport_cost(
     label_weight: float,
     source_weights: Tensor | None = None,
 ) -> Tensor:
-    """Compute the cost of moving the source's rows to the target's by the plan of the least cost (sec. 3.2).
+    """Compute the cost, 0-dim, of moving the source's rows to the target's by the plan of the lowest cost (sec. 3.2).
 
     A pair of [n, d] source features with `labels` [n] and [m, d] target features with `logits` [m, classes] costs
     distance_weight |x - y|^2 + label_weight * cross-entropy. No gradient passes through the plan.

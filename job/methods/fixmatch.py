@@ -20,7 +20,7 @@ from job.vocabulary import TARGET
 
 @in_full_precision
 def masked_cross_entropy(logits: Tensor, labels: Tensor, chosen: Tensor) -> Tensor:
-    """Compute the cross-entropy of [n, classes] logits, of the `chosen` rows alone, over all n (eq. 4)."""
+    """Compute the cross-entropy of [n, classes] logits, summed over the `chosen` rows and divided by n (eq. 4)."""
     return (F.cross_entropy(logits, labels, reduction="none") * chosen).mean()
 
 
@@ -36,7 +36,7 @@ class FixMatchTerm(Term):
     def __init__(self, network: Classifier, settings: FixMatchTermSettings) -> None:
         super().__init__(network, settings)
         self.status = ClassStatus(network.classes, settings)
-        self._student = (network,)  # in a tuple, or it would be a part of this module too
+        self._student = (network,)  # in a tuple, or it would become a submodule
         self.teacher = None if settings.teacher_decay is None else copy.deepcopy(network).requires_grad_(False)
 
     def begin(self) -> None:

@@ -15,14 +15,14 @@ KEPT = 0.5  # of the former shares at an evaluation
 
 
 class EstimatedShares(NamedTuple):
-    """What an evaluation found out about the classes of the target, without labels: C numbers each, sum 1."""
+    """Class shares of the target that an evaluation estimated without labels: C numbers each, with the sum 1."""
 
     target: Sequence[float]  # estimated class shares
     predicted: Sequence[float]  # mean predicted distribution
 
 
 class LabelShift(nn.Module):
-    """Class shares of both domains, as buffers [classes], which every evaluation moves and checkpoints hold.
+    """Class shares of both domains, as buffers [classes], which every evaluation updates and checkpoints store.
 
     Before the first estimate the target has the source's shares, and nothing is corrected.
     """
@@ -43,7 +43,7 @@ class LabelShift(nn.Module):
 
     @torch.no_grad()
     def begin(self, counts: Sequence[int]) -> None:
-        """Set the shares of both domains to those of the source's training images, of which `counts` has [classes]."""
+        """Set the shares of both domains to those of the source's training images, whose class counts are `counts`."""
         shares = torch.tensor(counts, dtype=torch.float64) / sum(counts)
         for buffer in (self.source, self.target, self.predicted):
             buffer.copy_(shares)
@@ -52,7 +52,7 @@ class LabelShift(nn.Module):
 
     @torch.no_grad()
     def move(self, estimate: EstimatedShares) -> None:
-        """Move the shares half of the way to an estimate, in double precision on the CPU, alike on every rank.
+        """Move the shares half of the way to an estimate, in double precision on the CPU: the same on every rank.
 
         A weight is target / source, in [SMALLEST, LARGEST], divided by the mean weight of the source's rows.
         """

@@ -16,12 +16,12 @@ from job.vocabulary import TARGET
 
 @in_full_precision
 def class_confusion(logits: Tensor, temperature: float) -> Tensor:
-    """Compute the mean, over classes, of how much of a class the predictions of [n, classes] logits confuse.
+    """Compute the mean over classes of the share of a class that the predictions of [n, classes] logits confuse.
 
-    Rows weigh w = 1 + exp(-entropy) of their prediction p, without gradient (eq. 4-5). Row j of the class correlation
-    (eq. 6), divided by its sum (eq. 7), adds up to 1, so its part off the diagonal (eq. 8) is
-    1 - sum_i q_ij p_ij = sum_i q_ij (1 - p_ij) with q_ij = w_i p_ij / sum_k w_k p_kj. That q is a softmax over rows of
-    log(w p), so no division can be by zero where no row predicts a class. The scale of the weights cancels out.
+    Rows have weights w = 1 + exp(-entropy) of their prediction p, without gradient (eq. 4-5). Row j of the class
+    correlation (eq. 6), divided by its sum (eq. 7), adds up to 1, so its part off the diagonal (eq. 8) is 1 - sum_i
+    q_ij p_ij = sum_i q_ij (1 - p_ij) with q_ij = w_i p_ij / sum_k w_k p_kj. That q is a softmax over rows of log(w p),
+    so there is no division by zero if no row predicts a class. The scale of the weights cancels out.
     """
     scaled = logits / temperature
     log_p = scaled.log_softmax(1)

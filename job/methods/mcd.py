@@ -25,7 +25,7 @@ class MCD(Method):
     """Two label predictors that disagree on the target as much as they can, and features that make them agree.
 
     A: all learn the source. B: the predictors learn the source and disagree on the target. C, `feature_updates` times:
-    the features make them agree. The mean of both logits is what is predicted.
+    the features make them agree. The prediction is the mean of both logits.
     """
 
     settings: MCDSettings
@@ -36,7 +36,7 @@ class MCD(Method):
         self.second_predictor = copy.deepcopy(network.label_predictor)
         for layer in self.second_predictor.modules():
             if isinstance(layer, nn.Linear):
-                layer.reset_parameters()  # or both would agree for ever
+                layer.reset_parameters()  # otherwise both would always agree
 
     def trained(self, phase: str) -> Iterable[nn.Parameter]:
         features, predictors = self.network.feature_extractor, (self.network.label_predictor, self.second_predictor)
@@ -48,7 +48,7 @@ class MCD(Method):
         on_classes = self.class_loss(first[SOURCE], batch.labels) + self.class_loss(second[SOURCE], batch.labels)
         apart = discrepancy(first[TARGET], second[TARGET])
         if phase == LEARN:
-            # the discrepancy is in no loss here, and DDP waits for a gradient of every parameter: all get one
+            # the class loss of both predictors gives every parameter the gradient that DDP waits for
             return Losses(on_classes, {"train/class_loss": on_classes / 2}, self.seen(batch.labels, first))
         if phase == DISAGREE:
             total = on_classes - self.settings.discrepancy_weight * apart

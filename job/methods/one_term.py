@@ -12,7 +12,7 @@ from job.vocabulary import SOURCE
 
 
 class OneTerm(Method):
-    """Class loss on the source + factor * term, which `Method.forward` adds as it adds those of `objective.also`."""
+    """Class loss on the source + factor * term. `Method.forward` adds the term, like those of `objective.also`."""
 
     def __init__(self, network: Classifier, settings: MethodSettings, term: Term) -> None:
         super().__init__(network, settings)

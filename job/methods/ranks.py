@@ -1,4 +1,4 @@
-"""Rows and sums of all ranks, for losses that are no mean over rows."""
+"""Rows and sums of all ranks, for losses that are not a mean over rows."""
 
 from typing import Any
 
@@ -17,17 +17,17 @@ class _GatherRows(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx: Any, gradient: Tensor) -> Tensor:
-        gradient = gradient.clone(memory_format=torch.contiguous_format)  # autograd may use its own elsewhere
+        gradient = gradient.clone(memory_format=torch.contiguous_format)  # autograd may use the original elsewhere
         dist.all_reduce(gradient)
         first = dist.get_rank() * ctx.rows
         return gradient[first : first + ctx.rows]
 
 
 def gather_rows(rows: Tensor) -> Tensor:
-    """Gather [n, ...] rows of every rank: [ranks * n, ...], differentiable. All ranks give equally many rows.
+    """Gather [n, ...] rows of every rank: [ranks * n, ...], differentiable. All ranks pass the same number of rows.
 
-    A loss of gathered rows is the same on every rank. Backward adds up the ranks' gradients of a row, of which DDP
-    takes the mean over ranks: together, the gradient of that one loss. So nothing has to be scaled.
+    A loss of gathered rows is the same on every rank. Backward sums the ranks' gradients of a row, and DDP takes the
+    mean over ranks: the result is the gradient of that one loss, so nothing has to be scaled.
     """
     if not dist.is_initialized() or dist.get_world_size() == 1:
         return rows

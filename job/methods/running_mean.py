@@ -1,4 +1,4 @@
-"""A moving average of what the rows of all ranks are, equal on any number of ranks and of shares of a batch."""
+"""A moving average over the rows of all ranks: the same for any number of ranks and of shares of a batch."""
 
 import torch
 from torch import Tensor, nn
@@ -22,13 +22,13 @@ class RunningMean(nn.Module):
 
     @torch.no_grad()
     def add(self, rows: Tensor) -> None:
-        """Add the [n, k] rows of a forward pass, of any type. All ranks take part, with equally many rows."""
+        """Add the [n, k] rows of a forward pass, of any type. All ranks take part, with the same number of rows."""
         self._sum += mean_over_ranks(rows.to(self._sum.dtype).mean(0))
         self._passes += 1
 
     @torch.no_grad()
     def update(self) -> None:
-        """Move the value towards the mean of the rows that were added since the last update, of which there are any."""
+        """Move the value towards the mean of the rows that were added since the last update, at least one."""
         self.value.lerp_(self._sum / self._passes.to(self._sum.dtype), 1 - self._decay)
         self._sum.zero_()
         self._passes.zero_()

@@ -29,12 +29,12 @@ def extended(features: Tensor) -> Tensor:
 class SHOT(Method):
     """Information maximisation + `pseudo_label_weight` * cross-entropy with pseudo-labels, on the target alone.
 
-    The label predictor is that of `model.weights` and stays fixed, so that the target's features move to where the
+    The label predictor is that of `model.weights` and stays fixed, so the target's features move to where the
     source's were. A pseudo-label is the class whose centroid is nearest to the feature by cosine distance (eq. 5).
     The paper computes centroids over the whole target once an epoch. Here they are an exponential average of the
-    sums of features, weighted by prediction (eq. 4), over the rows of all ranks at every step: buffers, so that a run
-    resumes exactly, on any number of ranks, and no step waits for a pass over the target. Their scale does not change
-    a cosine, so the average needs no correction for its start at 0.
+    sums of features, weighted by prediction (eq. 4), over the rows of all ranks at every step. They are buffers, so a
+    run resumes exactly, on any number of ranks, and no step waits for a pass over the target. Their scale does not
+    change a cosine, so the average needs no correction for its start at 0.
     """
 
     reads = (TARGET,)

@@ -1,4 +1,4 @@
-"""The lower bound: supervised learning on the source alone. No target image is seen, not even by BatchNorm."""
+"""The lower bound: supervised learning on the source alone. The network sees no target image."""
 
 from job.methods.base import Supervised
 from job.vocabulary import SOURCE

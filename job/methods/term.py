@@ -1,4 +1,4 @@
-"""A term: a loss of a batch's rows that any method on both domains can add to its own."""
+"""A term: a loss that any method on both domains can add to its own."""
 
 from typing import ClassVar
 
@@ -17,7 +17,7 @@ class Term(nn.Module):
     A subclass defines `forward`. Parameters and buffers that it adds are trained and saved with the method.
     """
 
-    couples_rows: ClassVar[bool] = False  # the loss is no mean over rows: it gathers the rows of all ranks
+    couples_rows: ClassVar[bool] = False  # the loss is not a mean over rows: it gathers the rows of all ranks
     views: int = 1  # augmented views of each target image that the term needs
     strong_view: bool = False  # whether it needs a strongly augmented view of each target image
 
@@ -33,12 +33,12 @@ class Term(nn.Module):
         raise NotImplementedError
 
     def begin(self) -> None:
-        """Do what needs the network's initial weights, once they are set."""
+        """Prepare whatever depends on the network's initial weights, once they are set."""
 
     def after_step(self, progress: float) -> None:
-        """Do what follows an update, such as moving an average."""
+        """Run after an update, for instance to move an average."""
 
     def factor(self, progress: Tensor) -> Tensor | float:
-        """Return the weight of the loss: it rises from 0 as lambda does with gamma 10, or is constant."""
+        """Return the weight of the loss: constant, or rising from 0 like lambda with gamma 10."""
         settings = self.settings
         return settings.weight * rise(progress, gamma=10).float() if settings.rises else settings.weight

@@ -1,6 +1,6 @@
-"""The terms that methods are made of. Each is a mean over its rows, hence the same on any number of ranks.
+"""Terms of the losses. Each is a mean over its rows, so it is the same for any number of ranks.
 
-Losses are computed inside the forward pass that autocast covers; these functions turn it off and compute in float32.
+Losses are computed in the forward pass, which autocast covers; these functions turn autocast off and use float32.
 """
 
 import functools
@@ -15,7 +15,7 @@ P = ParamSpec("P")
 
 
 def in_full_precision(term: Callable[P, Tensor]) -> Callable[P, Tensor]:
-    """Decorate a term: its tensors come in float32, or wider, and autocast lowers no operation in it."""
+    """Decorate a term: it receives tensors as float32 or wider, and autocast does not lower its precision."""
 
     @functools.wraps(term)
     def computed(*args: P.args, **kwargs: P.kwargs) -> Tensor:
@@ -32,7 +32,10 @@ def _widen(value: Any) -> Any:
 
 
 def rise(progress: Tensor, gamma: float) -> Tensor:
-    """Rise from 0 towards 1 with progress: ``2 / (1 + exp(-gamma p)) - 1`` (Ganin et al. 2016, sec. 5.2.2)."""
+    """Return a factor that rises from 0 towards 1 with progress p: ``2 / (1 + exp(-gamma p)) - 1``.
+
+    Ganin et al. 2016, sec. 5.2.2.
+    """
     return 2 / (1 + torch.exp(-gamma * progress)) - 1
 
 
@@ -44,10 +47,10 @@ def class_loss(
     class_weights: Tensor | None = None,
     row_weights: Tensor | None = None,
 ) -> Tensor:
-    """Compute the mean cross-entropy of [n, classes] logits; `class_weights` [classes] multiply the rows' losses.
+    """Compute the mean cross-entropy, 0-dim, of [n, classes] logits with int64 [n] labels.
 
-    So do `row_weights` [n]. The sum is divided by n and not by the sum of the weights, which would differ from rank to
-    rank.
+    `class_weights` [classes] and `row_weights` [n] multiply the losses of the rows. The sum is divided by n and not by
+    the sum of the weights, which differs between ranks.
     """
     losses = F.cross_entropy(logits, labels, weight=class_weights, label_smoothing=label_smoothing, reduction="none")
     return (losses if row_weights is None else losses * row_weights).mean()
@@ -62,7 +65,7 @@ def domain_loss(
 ) -> Tensor:
     """Compute the binary cross-entropy of domain logits: source mean + target mean (Ganin et al. 2016, eq. 10).
 
-    It is 2 ln 2 when the classifier cannot tell. Weights [n] multiply the rows' losses.
+    It is 2 ln 2 when all predictions are 0.5. Weights [n] multiply the rows' losses.
     """
     on_source = F.binary_cross_entropy_with_logits(source_logits, torch.zeros_like(source_logits), source_weights)
     on_target = F.binary_cross_entropy_with_logits(target_logits, torch.ones_like(target_logits), target_weights)
@@ -72,8 +75,8 @@ def domain_loss(
 def squared_distances(rows: Tensor, others: Tensor) -> Tensor:
     """Compute |x - y|^2 of every pair of [n, d] and [m, d] rows: float64 [n, m].
 
-    In float64, where |x|^2 + |y|^2 - 2 xy of close rows is no difference of rounding errors, and GPUs round no factor
-    to ten bits. There is no root, whose gradient at 0 is infinite.
+    float64 keeps |x|^2 + |y|^2 - 2 xy of close rows from being a difference of rounding errors, and GPUs do not round
+    its factors to ten bits. There is no root, whose gradient at 0 is infinite.
     """
     x, y = rows.double(), others.double()
     return (x.square().sum(1)[:, None] + y.square().sum(1) - 2 * x @ y.T).clamp(min=0)
@@ -93,7 +96,7 @@ def conditional_entropy(logits: Tensor) -> Tensor:
 
 @in_full_precision
 def pseudo_label_loss(logits: Tensor, second_view: Tensor, threshold: float) -> Tensor:
-    """Compute the cross-entropy of the second view's [n, classes] logits with the first's confident predictions.
+    """Compute the cross-entropy of the second view's [n, classes] logits with the first view's confident predictions.
 
     Predictions below `threshold` count as 0, and the sum is divided by n (Sohn et al. 2020, eq. 4). No label is used.
     """

@@ -1,4 +1,4 @@
-"""The upper bound: supervised learning on the target, with the labels that no other method sees."""
+"""The upper bound: supervised learning on the target, whose labels no other method sees."""
 
 from job.methods.base import Supervised
 from job.vocabulary import TARGET
