@@ -9,8 +9,8 @@ from job.evaluation.samples import FEWEST, Sample
 def domain_metrics(source: Sample | None, target: Sample | None) -> dict[str, float]:
     """Return the errors of a new linear probe and of the method's domain classifier on the same held-out features.
 
-    These are the odd rows of the samples, on which the probe is not trained. A method without a domain classifier has
-    only the probe's; too few samples give nothing.
+    The held-out features are the odd rows of the samples, on which the probe is not trained. Without a domain
+    classifier only the probe's error is returned; with too few samples, nothing.
     """
     if source is None or target is None or min(len(source.features), len(target.features)) < FEWEST:
         return {}

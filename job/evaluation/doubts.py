@@ -9,10 +9,10 @@ from job.methods import METHODS
 from job.metric_names import STEP, find
 from job.vocabulary import TARGET
 
-# How far a score must fall before it counts, about twice its noise on 1,000 images. Of the scores that do not simply
-# follow the confidence on the target: confident predictions are what hides the harm.
+# How far a score must fall before it counts: about twice its noise on 1,000 images. Scores that only follow the
+# confidence on the target are not listed, because confident predictions hide the harm.
 FALLS = {"mixval": 0.05, "class_ami": 0.1, "source_accuracy": 0.03}
-# How far a score must be below that of the baseline; the entropy over ln C. Comparable between networks of one kind.
+# How far a score must be below that of the baseline (the entropy over ln C). The networks must be of the same kind.
 BELOW = {"mixval": 0.05, "class_ami": 0.1, "entropy": 0.05}
 LEARNED = 0.9  # of the best source accuracy: before that, scores are those of a network that has learned little
 VOTES = 2  # scores that must agree: one alone has its own weakness
@@ -25,7 +25,7 @@ ADVICE = f"compare it with source_only on the same seed and data (python -m job 
 
 
 class Doubt(NamedTuple):
-    """One score that speaks against a checkpoint."""
+    """One score that votes against a checkpoint."""
 
     score: str
     value: float  # at the checkpoint
@@ -34,16 +34,16 @@ class Doubt(NamedTuple):
 
 
 def adapts(objective: Mapping[str, Any]) -> bool:
-    """Return whether the method of a run reads the target, and no label of it."""
+    """Return whether the method of a run reads target images but no target labels."""
     method = METHODS.get(str(objective.get("name", "")))
     return method is not None and TARGET in method.reads and method.labelled != TARGET
 
 
 def within_run(rows: Sequence[Mapping[str, Any]], score: str) -> tuple[int, list[Doubt]]:
-    """Return the step that `score` chooses, and the scores that speak against it; no scores: there is no doubt.
+    """Return the step that `score` chooses, and the scores that vote against it, or no scores.
 
-    A score speaks against the choice if it is in the lower half of the run there and has fallen by more than its
-    margin in FALLS since its best. Evaluations before the network had learned do not count (LEARNED). At least VOTES
+    A score votes against the step if its value there is in the lower half of the run and below its best so far by more
+    than its margin in FALLS. Evaluations before the network had learned do not count (LEARNED). At least VOTES
     scores must agree, and FEWEST evaluations count. `rows` are those of metrics.jsonl.
     """
     rows = [row for row in rows if SELECTION + score in row and "val/source_accuracy" in row]

@@ -126,7 +126,7 @@ def evaluate_domain(
 
 
 def stoppable(batches: Iterator[Batch], rounds: int, stop: Callable[[], bool]) -> Iterator[Batch]:
-    """Yield the batches; call `stop` `rounds` times, which is the number of batches of the rank that has most.
+    """Yield the batches; call `stop` `rounds` times, the largest number of batches of any rank.
 
     Raise EvaluationStopped when it returns True.
     """

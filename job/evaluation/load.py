@@ -26,7 +26,7 @@ class Loaded:
 def load_model(path: Path) -> Loaded:
     """Build the model of a checkpoint folder.
 
-    The folder may come from a stranger, so permissions in its configuration (`allow_pipe`) are ignored. Raise JobError
+    The folder may be untrusted, so permissions in its configuration (`allow_pipe`) are ignored. Raise JobError
     when the checkpoint is incomplete, or its weights do not match the network or are not finite.
     """
     checkpoint = read_checkpoint(path)

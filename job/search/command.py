@@ -31,9 +31,9 @@ def search(
     waits: bool = True,
     report: bool = False,
 ) -> int:
-    """Work on the search that the arguments describe, or resume it. Returns the exit code: 0 finished, 75 stopped.
+    """Run or resume the search that the arguments describe. Returns the exit code: 0 finished, 75 stopped.
 
-    With `report`, only show what it has found so far. Raises JobError for everything that the user can put right.
+    With `report`, only show the results so far. Raises JobError for every mistake that the user can correct.
     """
     config = load_config(path, overrides)
     fixed = [override.partition("=")[0] for override in overrides]
@@ -76,7 +76,7 @@ def _check_label_free(config: Config) -> None:
 
 
 def _check(config: Config, manifest: Any, launcher: Launcher) -> None:
-    """Raise JobError for what every run would refuse: ranks, streams, the network."""
+    """Raise JobError if every run would fail: ranks, streams, the network."""
     from job.methods.build import build_method
     from job.training.inputs import check_data
 
@@ -85,12 +85,12 @@ def _check(config: Config, manifest: Any, launcher: Launcher) -> None:
 
 
 def _scored(config: Config) -> Config:
-    """Return the configuration with its score written out: another method would have another default."""
+    """Return the configuration with its score set explicitly, because the default differs between methods."""
     return build_config(config.model_dump(mode="json") | {"selection": {"score": config.score}}, "the configuration")
 
 
 def _for_trials(config: Config, name: str, fixed: Sequence[str]) -> Config:
-    """Return the configuration of the trials: in one W&B group, with few files each. Words win."""
+    """Return the configuration of the trials: in one W&B group, with few files each. `fixed` keys keep their values."""
     content = _scored(config).model_dump(mode="json")
     defaults = (
         ("wandb", "group", name),

@@ -1,4 +1,4 @@
-"""Draw the picture of a search: the scores of the trials in order, and over each searched key."""
+"""Draw the figure of a search: the scores of the trials in order, and over each searched key."""
 
 import math
 from pathlib import Path
@@ -22,7 +22,7 @@ _COLOURS = {TrialState.COMPLETE: SOURCE, TrialState.PRUNED: GREY, TrialState.FAI
 
 
 def draw_search(study: Study, score: str, path: Path) -> None:
-    """Write a PNG, unless no trial has a score yet."""
+    """Write a PNG to `path`; write nothing while no trial has a score."""
     trials = [trial for trial in study.trials() if score_of(trial) is not None]
     if not trials:
         return
@@ -44,7 +44,7 @@ def draw_search(study: Study, score: str, path: Path) -> None:
 
 
 def _importances(study: Study) -> dict[str, float]:
-    """Return the importance of the keys that all finished trials have; {} where there are too few trials."""
+    """Return the importance of the keys that all finished trials have; {} if there are too few trials."""
     finished = [trial for trial in study.trials() if trial.state == TrialState.COMPLETE]
     if len(finished) < 4 or len({trial.value for trial in finished}) < 2:
         return {}
@@ -52,7 +52,7 @@ def _importances(study: Study) -> dict[str, float]:
         return optuna.importance.get_param_importances(
             study.optuna, evaluator=optuna.importance.FanovaImportanceEvaluator(seed=0)
         )
-    except (ValueError, RuntimeError):  # no key that varies in all trials
+    except (ValueError, RuntimeError):  # no key varies in all trials
         return {}
 
 
@@ -82,7 +82,7 @@ def _draw_key(axes: Axes, study: Study, trials: list[FrozenTrial], key: str) -> 
         if values.log:
             axes.set_xscale("log")
             axes.set_xlim(values.low / 1.1, values.high * 1.1)
-            axes.xaxis.set_major_formatter("{x:g}")  # the default one needs mathematical text
+            axes.xaxis.set_major_formatter("{x:g}")  # the default formatter needs mathtext
             axes.xaxis.set_minor_formatter(NullFormatter())
     else:
         names = [_label(value) for value in values.values]

@@ -1,4 +1,4 @@
-"""Start the runs of trials on this machine, each on its share of the GPUs or CPUs."""
+"""Start the runs of trials on this machine, each on a share of its GPUs or CPUs."""
 
 import os
 import subprocess
@@ -16,7 +16,7 @@ OUTPUT = "output.txt"  # in the folder of a run: what its processes print
 
 
 def count_gpus() -> int:
-    """Return the number of GPUs of this machine: JOB_GPUS, or what torch finds."""
+    """Return the number of GPUs of this machine: JOB_GPUS, or the number that torch finds."""
     if os.environ.get("JOB_GPUS", "").isdigit():
         return int(os.environ["JOB_GPUS"])
     from torch.cuda import device_count
@@ -25,7 +25,7 @@ def count_gpus() -> int:
 
 
 class Launcher:
-    """Starts runs, at most `jobs` at a time, each in a slot of its own. `gpus` are the machine's."""
+    """Starts runs, at most `jobs` at a time, each in its own slot. `gpus` is the number of GPUs of the machine."""
 
     def __init__(self, jobs: int, gpus: int) -> None:
         self._jobs = jobs
@@ -39,7 +39,7 @@ class Launcher:
     def start(self, config: Config, slot: int, lock: int) -> subprocess.Popen:
         """Start or resume the run of `config`, whose folder exists. Its processes inherit the file descriptor `lock`.
 
-        A session of its own keeps Ctrl-C from it, which the search passes on.
+        The run has its own session, so Ctrl-C does not reach it; the search passes signals on.
         """
         path = config.run_folder / "config.yaml"
         path.write_text(config.to_yaml(), encoding="utf-8")
@@ -55,7 +55,7 @@ class Launcher:
             )
 
     def _command(self) -> list[str]:
-        script = ROOT / "launch" / "node.sh"  # absent where only the package is installed
+        script = ROOT / "launch" / "node.sh"  # absent if only the package is installed
         return [str(script)] if script.exists() else [sys.executable, "-m", "job"]
 
     @staticmethod
@@ -66,7 +66,7 @@ class Launcher:
         environment = {
             key: value
             for key, value in os.environ.items()
-            if key not in _OF_LAUNCHERS and not key.startswith("SLURM_")  # each run is one on this machine alone
+            if key not in _OF_LAUNCHERS and not key.startswith("SLURM_")  # each run uses this machine alone
         }
         environment["PATH"] = os.pathsep.join([str(Path(sys.executable).parent), environment.get("PATH", os.defpath)])
         environment["PYTHONPATH"] = os.pathsep.join([str(ROOT), *filter(None, [environment.get("PYTHONPATH")])])
@@ -78,7 +78,7 @@ class Launcher:
             names = visible if len(visible) == self._gpus else [str(number) for number in range(self._gpus)]
             share = [names[(slot * self.ranks + rank) % self._gpus] for rank in range(self.ranks)]
             environment["CUDA_VISIBLE_DEVICES"] = ",".join(share)
-        if self._jobs > 1:  # node.sh counts on the whole machine; one CPU of a rank is for decoding
+        if self._jobs > 1:  # node.sh assumes the whole machine; one CPU of a rank is for decoding
             threads = cores() // (self._jobs * self.ranks) - 1
             environment.setdefault("OMP_NUM_THREADS", str(max(threads, 1)))
         return environment

@@ -1,4 +1,4 @@
-"""The result of a search: a table, search.json, trials.csv, best.yaml and a picture, in the folder of the study."""
+"""The result of a search: a table, search.json, trials.csv, best.yaml and a figure, in the folder of the study."""
 
 import csv
 import io
@@ -48,7 +48,7 @@ def score_of(trial: FrozenTrial) -> float | None:
 
 
 def table(study: Study, score: str) -> str:
-    """Return the best trials as a table, and what became of the others."""
+    """Return the best trials as a table, with the number of trials in each state."""
     trials = study.trials()
     ordered = best_first(trials)
     rows = [("trial", score, "", "settings")]
@@ -66,7 +66,7 @@ def table(study: Study, score: str) -> str:
 
 
 def write_results(study: Study, score: str) -> None:
-    """Write search.json, trials.csv and, once a trial has finished, best.yaml. Raises JobError when that fails."""
+    """Write search.json, trials.csv and, once a trial has finished, best.yaml. Raises JobError if that fails."""
     trials = study.trials()
     ordered = best_first(trials)
     best = ordered[0] if ordered and ordered[0].state == TrialState.COMPLETE else None
@@ -83,7 +83,7 @@ def write_results(study: Study, score: str) -> None:
 
 
 def best_configuration(study: Study, best: FrozenTrial, score: str) -> str:
-    """Return the configuration with the values of the best trial, as YAML that `train` takes."""
+    """Return the configuration with the values of the best trial, as YAML for `train`."""
     content = with_values(study.original, best.user_attrs["values"]) | {"name": f"{study.folder.name}-best"}
     config = build_config(content, "best.yaml")
     head = (

@@ -1,4 +1,4 @@
-"""`python -m job search`: work on a study until it has all its trials, or until it is asked to stop."""
+"""`python -m job search`: run the trials of a study until all are finished or a stop is requested."""
 
 import os
 import signal
@@ -25,7 +25,7 @@ SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1, signal.SIGHUP)
 STOP_FILE = "JOB_STOP_FILE"  # a file that stops this process alone; OUTPUT/NAME/stop stops all processes of a study
 _POLL_SECONDS = 0.5
 _MOST_FAILURES = 3  # of trials, before any has finished
-_TOLD = {End.FINISHED: TrialState.COMPLETE, End.PRUNED: TrialState.PRUNED, End.FAILED: TrialState.FAIL}
+_STATES = {End.FINISHED: TrialState.COMPLETE, End.PRUNED: TrialState.PRUNED, End.FAILED: TrialState.FAIL}
 
 
 @dataclass
@@ -45,13 +45,13 @@ class Search:
     _stopping: bool = False
 
     def run(self) -> int:
-        """Work until there is nothing left to do. Returns the exit code: 0, or 75 when it was stopped."""
+        """Run trials until none is left. Returns the exit code: 0, or 75 after a stop."""
         stop = StopFiles([self.study.folder / "stop", *map(Path, filter(None, [os.environ.get(STOP_FILE)]))])
         said_waiting = False
         with self._handling_signals():
             try:
                 while True:
-                    if stop.asked() and not self._stopping:
+                    if stop.requested() and not self._stopping:
                         self._signals.append(signal.SIGTERM)
                     self._pass_on_signals()
                     self._start_trials()
@@ -73,14 +73,14 @@ class Search:
         return EXIT_OK
 
     def _start_trials(self) -> None:
-        """Fill the free slots while there are trials to work on."""
+        """Start trials in the free slots, while trials are left."""
         while not self._stopping and len(self._running) < self.jobs:
             claim = self.study.claim(self.trials)
             if claim is None:
                 break
             slot = min({*range(self.jobs)} - {run.slot for run in self._running})
             configs = self._configs(claim)
-            echo(f"trial {claim.number}: {describe(claim.values) or 'the configuration as it is'}")
+            echo(f"trial {claim.number}: {describe(claim.values) or 'the configuration unchanged'}")
             self._running.append(TrialRun(claim, configs, self.score, self.launcher, slot))
 
     def _unfinished(self) -> int:
@@ -110,12 +110,12 @@ class Search:
         claim = run.claim
         if ended.how is End.STOPPED:
             claim.release()
-            if not self._stopping:  # the run alone was asked to stop
+            if not self._stopping:  # only this run was stopped
                 self._signals.append(signal.SIGTERM)
             return
         if ended.reason:
             claim.trial.set_user_attr("reason", ended.reason)
-        self.study.optuna.tell(claim.number, ended.value, _TOLD[ended.how])
+        self.study.optuna.tell(claim.number, ended.value, _STATES[ended.how])
         claim.release()
         value = "" if ended.value is None else f", {self.score} {ended.value:.4f}"
         echo(f"trial {claim.number}: {ended.how.value}{value}{ended.reason and f': {ended.reason}'}")
@@ -146,19 +146,19 @@ class Search:
                 run.stop(number)
 
     def _abandon(self) -> None:
-        """After an error: stop the other trials, which the next search resumes. Their processes keep their locks."""
+        """Stop the other trials after an error; the next search resumes them. Their processes keep their locks."""
         for run in self._running:
             run.stop(signal.SIGTERM)
             run.claim.lock.close()
 
 
 class StopFiles:
-    """Files that ask this process to stop: those that appear or change after its start."""
+    """Files that request a stop of this process if they appear or change after its start."""
 
     def __init__(self, paths: list[Path]) -> None:
         self._before = {path: _changed(path) for path in paths}
 
-    def asked(self) -> bool:
+    def requested(self) -> bool:
         return any(_changed(path) not in (None, before) for path, before in self._before.items())
 
 

@@ -6,7 +6,7 @@
     objective.also.0.weight: {low: 0.03, high: 1, log: true}        # of the first entry of a list
 
 A key of `objective` that the method of a trial does not have is left out of that trial, and so is every key whose
-`when` does not hold. A key that the command line sets is fixed, and not searched.
+`when` is not met. A key that the command line sets is fixed and not searched.
 """
 
 import json
@@ -29,12 +29,12 @@ from job.system.text import shortened
 
 _RANGE, _CHOICES = {"low", "high", "log", "step", "when"}, {"choices", "when"}
 _EXAMPLE = "{low: 0.1, high: 1, log: true} or {choices: [1, 2, 4]}"
-_OTHER_DATA = ("seed", "data.shards", "data.source", "data.target")  # scores on other data do not compare
+_OTHER_DATA = ("seed", "data.shards", "data.source", "data.target")  # scores on other data cannot be compared
 
 
 @dataclass(frozen=True)
 class Range:
-    """The numbers from `low` to `high`, whole ones if `whole`; on a logarithmic scale with `log`."""
+    """Numbers from `low` to `high`: integers if `whole`, on a logarithmic scale with `log`."""
 
     low: float
     high: float
@@ -48,7 +48,7 @@ class Range:
         return trial.suggest_float(key, self.low, self.high, log=self.log, step=self.step)
 
     def encoded(self, value: Any) -> Any:
-        """Return the parameter that stands for a value, or None when the value is outside the range."""
+        """Return Optuna's parameter for a value, or None if the value is outside the range."""
         numeric = isinstance(value, int | float) and not isinstance(value, bool)
         return value if numeric and self.low <= value <= self.high else None
 
@@ -58,7 +58,7 @@ class Range:
 
 @dataclass(frozen=True)
 class Choices:
-    """Any of several values, lists and mappings among them."""
+    """One of several values, which may be lists and mappings."""
 
     values: tuple[Any, ...]
 
@@ -66,7 +66,7 @@ class Choices:
         return json.loads(trial.suggest_categorical(key, [json.dumps(value) for value in self.values]))
 
     def encoded(self, value: Any) -> Any:
-        """Return the parameter that stands for a value, or None when the value is not one of the choices."""
+        """Return Optuna's parameter for a value, or None if the value is not one of the choices."""
         return json.dumps(value) if value in self.values else None
 
     def examples(self) -> Sequence[Any]:
@@ -75,7 +75,7 @@ class Choices:
 
 @dataclass(frozen=True)
 class Space:
-    """What varies: key -> values, the method first; and when a key is left out. `content` is that of the file."""
+    """The keys that vary with their values, the method first, and their conditions. `content` is that of the file."""
 
     keys: dict[str, Range | Choices]
     when: dict[str, dict[str, list[Any]]]
@@ -86,7 +86,7 @@ class Space:
         return self._walk(base, lambda key, values: values.suggest(trial, key))
 
     def of(self, base: Mapping[str, Any]) -> dict[str, Any]:
-        """Return the parameters that stand for the configuration as it is, where the space contains its values."""
+        """Return Optuna's parameters of the unchanged configuration, for its values that the space contains."""
         params: dict[str, Any] = {}
 
         def take(key: str, values: Range | Choices) -> Any:
@@ -214,7 +214,7 @@ def _check_values(where: str, key: str, values: Range | Choices, contents: Seque
     content = next((each for each in contents if has_place(each, key)), None)
     if content is None:
         if annotation_of(Config, without_indices(key)) is not None and without_indices(key) != key:
-            return  # of an entry that the list does not have now
+            return  # a key of a list entry that does not exist yet
         names = ", ".join(dict.fromkeys(each["objective"]["name"] for each in contents))
         raise JobError(f"{where} is not a setting of {names}: remove it, or add a method that has it to {METHOD}")
     for value in values.examples():

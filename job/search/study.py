@@ -1,9 +1,9 @@
 """The trials of a study, shared by many processes and nodes through files alone.
 
-OUTPUT/NAME/ holds `study.json` (what is searched; fixed), `journal.log` (Optuna's journal: trials, parameters and
-scores) and a run folder for each trial. The process that works on a trial locks `search.lock` in its folder, and so
-do the processes of the run, which inherit the lock: it is free as soon as all of them are gone, and whoever comes next
-resumes the trial.
+OUTPUT/NAME/ contains `study.json` (the settings of the search, which are fixed), `journal.log` (Optuna's journal:
+trials, parameters and scores) and a run folder for each trial. The process that works on a trial locks `search.lock` in
+its folder, and so do the processes of the run, which inherit the lock: it is free as soon as all of them have ended,
+and the next process resumes the trial.
 """
 
 import json
@@ -26,7 +26,7 @@ from job.search.space import Space
 from job.system.errors import JobError
 from job.system.files import InUse, lock, was_locked_here, write_atomically, writing
 
-QUIET = 120  # seconds without a sign of life, after which a lock of another node is taken to be left by a dead one
+QUIET = 120  # seconds without an update after which the owner of a lock on another node counts as dead
 _RANDOM_TRIALS = 6  # before the sampler models the scores
 PRUNERS = ("median", "halving", "none")
 _ADVICE = "make room, or choose another `output`"
@@ -34,7 +34,7 @@ _ADVICE = "make room, or choose another `output`"
 
 @dataclass
 class Claim:
-    """A trial that this process works on until it is told, or released to be resumed by any process."""
+    """A trial that this process runs until its result is recorded, or until it releases the trial."""
 
     trial: Trial
     values: dict[str, Any]
@@ -57,14 +57,14 @@ class Claim:
 
 
 class Study:
-    """The trials of one study folder. `settings` are what all its processes must agree on."""
+    """The trials of one study folder. `settings` must be equal in all its processes."""
 
     def __init__(
         self, folder: Path, space: Space, base: dict[str, Any], settings: dict[str, Any], original: dict[str, Any]
     ) -> None:
         """Open or create the study of the trials' configuration `base`, made from the user's `original`.
 
-        Raises JobError when the folder belongs to a study with other settings, or is a run.
+        Raises JobError if the folder belongs to a study with other settings, or to a run.
         """
         self.folder = folder
         self.space = space
@@ -80,22 +80,24 @@ class Study:
                 self.optuna = self._open()
 
     def trials(self) -> list[FrozenTrial]:
-        """Return the trials that have begun, by number."""
+        """Return the trials that have been started, by number."""
         return [trial for trial in self.optuna.get_trials(deepcopy=False) if trial.state != TrialState.WAITING]
 
     def claim(self, wanted: int) -> Claim | None:
-        """Return a trial to work on, locked: one that its process left, or else a new one while there are fewer than
-        `wanted`. Returns None when there is nothing to do now."""
+        """Lock and return a trial: one whose process has ended or, while there are fewer than `wanted`, a new one.
+
+        Returns None if there is no trial to run now.
+        """
         with self._alone():
             trials = self.trials()
             for begun in trials:
                 if begun.state == TrialState.RUNNING and (held := self._lock(begun.number)):
                     if self.trials()[begun.number].state == TrialState.RUNNING:
                         return self._claim(Trial(self.optuna, begun._trial_id), held)
-                    held.close()  # it was told between the two looks
+                    held.close()  # its result was recorded between the two checks
             if len(trials) >= wanted:
                 return None
-            # one generator for each trial: what is proposed depends on the seed and the trials before, not on restarts
+            # one generator for each trial: proposals depend on the seed and on earlier trials, not on restarts
             self.optuna.sampler = self._sampler(len(trials))
             trial = self.optuna.ask()
             held = self._lock(trial.number)
@@ -117,7 +119,7 @@ class Study:
         path = self.trial_folder(number) / "search.lock"
         path.parent.mkdir(exist_ok=True)
         try:
-            # some file systems show a lock on its own node only: there, the time of the file must be old as well
+            # some file systems show a lock on its own node only, so the time of the file must be old as well
             age = time.time() - path.stat().st_mtime if path.exists() and path.stat().st_size else QUIET
             if age < QUIET and not was_locked_here(path):
                 return None
@@ -176,7 +178,7 @@ class Study:
 
     @contextmanager
     def _alone(self) -> Iterator[None]:
-        """Keep other processes, on any node, from opening the study or taking a trial meanwhile."""
+        """Keep other processes, on any node, from opening the study or claiming a trial."""
         guard = JournalFileOpenLock(str((self.folder / "claims").absolute()))
         guard.acquire()
         try:
@@ -186,7 +188,7 @@ class Study:
 
 
 def _drop_incomplete_line(path: Path, guard: JournalFileOpenLock) -> None:
-    """Remove the last line of a journal if its writer was killed within it: no later line could be read."""
+    """Remove the last line of a journal if its writer was killed while writing it: later lines could not be read."""
     guard.acquire()
     try:
         with open(path, "r+b") as file:

@@ -1,4 +1,4 @@
-"""The runs of one trial: start them, follow their scores, prune, and tell how the trial ended."""
+"""The runs of one trial: start them, follow their scores, prune, and report how the trial ended."""
 
 import contextlib
 import subprocess
@@ -18,7 +18,7 @@ _MOST_CRASHES = 2  # of the runs of a trial, in this process
 
 
 class End(Enum):
-    """How a trial ended here."""
+    """How a trial ended in this process."""
 
     FINISHED = "finished"
     PRUNED = "pruned"
@@ -50,16 +50,16 @@ class TrialRun:
         self._stopping = False
 
     def stop(self, number: int) -> None:
-        """Pass on a signal, on which the run saves a checkpoint and stops."""
+        """Send the run a signal: it saves a checkpoint and stops."""
         self._stopping = True
         if self._process is not None and self._process.poll() is None:
             with contextlib.suppress(ProcessLookupError):
                 self._process.send_signal(number)
 
     def poll(self) -> Ended | None:
-        """Start what is to be started, follow the run, and return how the trial ended, or None while it goes on.
+        """Start the next run if none is active, follow it, and return how the trial ended, or None while it runs.
 
-        Raises JobError when a run ended with an error that every other trial would meet too.
+        Raises JobError for an error that every other trial would have too.
         """
         self.claim.beat()
         if self._process is None:
@@ -89,7 +89,7 @@ class TrialRun:
         if self._stopping:
             return Ended(End.STOPPED)
         self._follow()
-        if self._pruning:  # it was when the process that began it was killed
+        if self._pruning:  # an earlier process pruned it and was killed
             return Ended(End.PRUNED)
         self._config.run_folder.mkdir(exist_ok=True)
         (self._config.run_folder / "stop").unlink(missing_ok=True)  # of an earlier start
@@ -97,7 +97,7 @@ class TrialRun:
         return None
 
     def _follow(self) -> None:
-        """Report new scores of the first seed's run, and stop it when it is hopeless."""
+        """Report new scores of the first seed's run to the study, and stop the run if the pruner says so."""
         path = self._config.run_folder / "metrics.jsonl"
         if self._scores or self._pruning:
             return
@@ -126,7 +126,7 @@ class TrialRun:
             if finished_score(folder, self._score) is None:
                 raise JobError(f"{folder} has finished without a score {self._score}: see {folder}/log.txt")
             return self._start_next()
-        if self._stopping:  # also one that was killed before it could answer the signal
+        if self._stopping:  # also if it was killed before it handled the signal
             return Ended(End.STOPPED)
         if code == EXIT_STOPPED:
             return Ended(End.PRUNED) if self._pruning else Ended(End.STOPPED)
@@ -141,7 +141,7 @@ class TrialRun:
 
 
 def finished_score(folder: Path, score: str) -> float | None:
-    """Return the score of a finished run's chosen checkpoint, or None where the run is not finished."""
+    """Return the score of a finished run's chosen checkpoint, or None if the run is not finished."""
     summary = read_object(folder / "summary.json")
     rows = [row for row in read_metrics(folder / "metrics.jsonl") if score in row] if summary else []
     chosen = [row[score] for row in rows if row[STEP] == summary.get("selection/chosen_step")]
@@ -149,7 +149,7 @@ def finished_score(folder: Path, score: str) -> float | None:
 
 
 def last_line(path: Path) -> str:
-    """Return the last line of a run's output, without the word that marks an error."""
+    """Return the last line of a run's output, without its prefix `error:`."""
     try:
         lines = path.read_text(encoding="utf-8", errors="replace").strip().splitlines()
     except OSError:

@@ -17,7 +17,7 @@ def without_indices(key: str) -> str:
 
 
 def get_value(content: Mapping[str, Any], key: str) -> Any:
-    """Return the value of a key, or None where there is none."""
+    """Return the value of a key, or None if it has none."""
     node: Any = content
     for part in key.split("."):
         try:
@@ -38,7 +38,7 @@ def has_place(content: Mapping[str, Any], key: str) -> bool:
 
 
 def set_value(content: dict[str, Any], key: str, value: Any) -> None:
-    """Set a key in place; another method drops the settings that it lacks. Raises JobError where there is no place."""
+    """Set a key in place; setting another method drops the keys that it lacks. Raises JobError for an unknown key."""
     if key == METHOD and isinstance(value, str):
         switch_method(content["objective"], value)
         return
@@ -53,7 +53,7 @@ def set_value(content: dict[str, Any], key: str, value: Any) -> None:
 
 
 def with_values(base: dict[str, Any], values: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the configuration `base`, as it is stored, with the values of a trial by their keys."""
+    """Return the configuration `base`, as stored, with the values of a trial."""
     content = build_config(base, "search").stored()
     for key, value in values.items():
         set_value(content, key, value)

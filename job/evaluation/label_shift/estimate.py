@@ -29,9 +29,9 @@ class Shares:
 class Estimate:
     """Estimates of the target's class shares.
 
-    The intervals are those of a bootstrap over the rows of both domains. They cover the chance of the sample, not an
-    error of the assumption that a class looks alike in both domains. How far that error can reach is what
-    `target_error` tells: predictions whose share e is wrong can move the shares by a distance of e.
+    The intervals are those of a bootstrap over the rows of both domains. They cover the randomness of the samples, not
+    errors of the assumption that a class looks alike in both domains. `target_error` says how large those can be: if a
+    share e of the predictions is wrong, the estimated shares can be wrong by a distance of e.
     """
 
     source: np.ndarray  # float64 [C], shares of the source's training split
@@ -48,9 +48,8 @@ class Estimate:
     def trust(self) -> float:
         """The part of the difference from the source's shares that counts: 1 - (target_error / distance)^2, at least 0.
 
-        This is the factor by which a shrinkage estimator of James and Stein's kind moves a difference d that was
-        measured with an error e (positive part: Baranchik 1964). It is 0 where wrong predictions alone explain the
-        difference.
+        This is the factor of a shrinkage estimator of James and Stein's kind for a difference d that was measured with
+        an error e (positive part: Baranchik 1964). It is 0 if wrong predictions alone explain the difference.
         """
         return max(0.0, 1 - (self.target_error / self.distance) ** 2) if self.distance > 0 else 0.0
 

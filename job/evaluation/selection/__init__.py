@@ -15,7 +15,7 @@ from job.evaluation.selection.on_predictions import bnm, entropy, infomax, mutua
 
 __all__ = ["SCORES", "Evidence", "mutual_information", "scores"]
 
-# A score is None where it cannot be computed. The names are those of `selection.score` (job/config/training.py).
+# A score is None if it cannot be computed. The names are those of `selection.score` (job/config/training.py).
 SCORES: dict[str, Callable[[Evidence], float | None]] = {
     "infomax": infomax,
     "entropy": entropy,
@@ -27,7 +27,7 @@ SCORES: dict[str, Callable[[Evidence], float | None]] = {
     "snd": snd,
     "transfer_score": transfer_score,
 }
-_ALWAYS = ("infomax", "entropy", "source_accuracy")  # NaN in them means that the network is broken, and stops the run
+_ALWAYS = ("infomax", "entropy", "source_accuracy")  # NaN in them means a broken network and stops the run
 
 
 def scores(evidence: Evidence) -> dict[str, float]:

@@ -10,8 +10,8 @@ from job.evaluation.selection.evidence import Evidence
 def dev(evidence: Evidence) -> float | None:
     """Return minus the risk on the target that deep embedded validation estimates, in nats.
 
-    Each labelled source sample counts w = p(target | features) / p(source | features), scaled by the sizes of the
-    domains, and w is a control variate (You et al. 2019). None with fewer than FEWEST samples.
+    Each labelled source sample has the weight w = p(target | features) / p(source | features), scaled by the sizes of
+    the domains, and w is a control variate (You et al. 2019). None for fewer than FEWEST samples.
     """
     sample, target = evidence.source.sample, evidence.target_features
     if sample is None or target is None or not np.isfinite(sample.features).all():
@@ -42,9 +42,9 @@ def density_ratio(source: np.ndarray, target: np.ndarray) -> np.ndarray:
 
 
 def risk(weights: np.ndarray, losses: np.ndarray) -> float:
-    """Return the mean of w l + eta w - eta, with eta = -cov(w l, w) / var(w): the mean of w is known to be 1.
+    """Return the mean of w l + eta w - eta, with eta = -cov(w l, w) / var(w); the mean of w is known to be 1.
 
-    That keeps the mean and lowers the variance (You et al. 2019). Without variance of w there is nothing to correct.
+    This keeps the mean and lowers the variance (You et al. 2019). If w has no variance, eta is 0.
     """
     weighted = weights * losses
     covariance = np.cov(weighted, weights)

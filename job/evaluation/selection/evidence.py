@@ -1,4 +1,4 @@
-"""What a score may read of an evaluation. Labels of the target are not among it."""
+"""The results of an evaluation that a score may read. Label-free scores read no labels of the target."""
 
 from typing import NamedTuple
 

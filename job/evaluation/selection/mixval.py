@@ -9,11 +9,11 @@ FEW_MIXES = 10  # below it no score is computed
 
 
 def mixval(evidence: Evidence) -> float | None:
-    """Return the share of mixed target images that are predicted as their dominant image is, in [0, 1].
+    """Return the share of mixed target images that are predicted like their dominant image, in [0, 1].
 
     The two images of a mix are predicted as different classes, and the dominant one has 0.55 of it. A classifier whose
-    boundary lies between the classes answers as for the dominant image (interpolation consistency between clusters:
-    Hu et al. 2023). None with fewer than FEW_MIXES mixes, as when one class is predicted.
+    boundary lies between the classes predicts the class of the dominant image (interpolation consistency between
+    clusters: Hu et al. 2023). None with fewer than FEW_MIXES mixes, as when one class is predicted.
     """
     mixes = evidence.mixes
     if mixes is None or len(mixes.dominant) < FEW_MIXES:

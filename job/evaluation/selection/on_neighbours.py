@@ -1,4 +1,4 @@
-"""Scores of how the target samples lie: neighbourhoods of predictions, clusters of features."""
+"""Scores of the arrangement of target samples: neighbourhoods of predictions, clusters of features."""
 
 import warnings
 
@@ -39,8 +39,8 @@ def snd(evidence: Evidence) -> float | None:
 def class_ami(evidence: Evidence) -> float | None:
     """Return the adjusted mutual information of predicted classes and k-means clusters of target features, at most 1.
 
-    There are as many clusters as classes (ClassAMI: Musgrave et al. 2022). Chance level is 0, and so is a
-    single predicted class. None with fewer samples than classes.
+    There are as many clusters as classes (ClassAMI: Musgrave et al. 2022). It is 0 at chance level and for a
+    single predicted class. None for fewer samples than classes.
     """
     features, p = evidence.target_features, evidence.target_probabilities
     if features is None or p is None or len(features) < p.shape[1]:
