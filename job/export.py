@@ -75,7 +75,7 @@ def _trace(classifier: Classifier, loaded: Loaded) -> "torch.onnx.ONNXProgram":
     example = torch.rand(2, 3, loaded.size, loaded.size)
     logging.getLogger("torch.onnx").setLevel(logging.ERROR)
     try:
-        # the exporter prints a lot, also on stdout, and nothing that helps a user
+        # the exporter prints many lines, also on stdout, that do not help a user
         with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()):
             warnings.simplefilter("ignore")
             return torch.onnx.export(

@@ -88,7 +88,7 @@ PANELS = {
             "Estimated class shares, target",
             PER_CLASS,
             (0, None),
-            note="maximum likelihood; needs no target labels; worth as much as the predictions are right",
+            note="maximum likelihood; needs no target labels; reliable only if most predictions are right",
         ),
         Panel("Estimated class shares, target (BBSE)", PER_CLASS, (0, None), note="needs no target labels"),
         Panel("Label shift", ADAPTATION, (0, None), note="needs no target labels"),
@@ -115,7 +115,7 @@ METRICS = (
     Metric("train/class_loss", "class", "Losses", DOWN, "cross-entropy on labelled samples; ln C at chance", "nats",
            short="class"),
     Metric("train/domain_loss", "domain", "Losses", NONE, "loss of the domain classifier, source mean + target mean; "
-           "1.386 (2 ln 2) when it guesses. Lower means worse alignment", "nats", short="domain"),
+           "1.386 (2 ln 2) when it guesses. A lower loss means worse alignment", "nats", short="domain"),
     Metric("train/gradient_penalty", "gradient penalty", "Losses", NONE, "of the domain classifier, without its "
            "weight: the mean squared gradient at its input, relative to the size of the input", short="penalty"),
     Metric("train/source_accuracy", "source, training", "Accuracy", UP, "on labelled training samples, augmented",
@@ -158,7 +158,7 @@ METRICS = (
     Metric("label_shift/distance", "distance of the class shares", "Label shift", NONE, "total variation distance of "
            "`label_shift/target_share` from the source's shares: the part of the images that would change class"),
     Metric("label_shift/target_error", "estimated error on the target", "Label shift", DOWN, "share of wrong "
-           "predictions on the target, estimated without its labels (ATC); it can explain a distance up to itself"),
+           "predictions on the target, estimated without its labels (ATC); it can explain a distance of this size at most"),
     Metric("selection/target_accuracy", "target_accuracy", "Model selection", UP, "the only score that needs target "
            "labels; for `train_on_target`", labels=True),
     Metric("selection/infomax", "infomax", "Model selection", UP, "source accuracy + mutual information of the target "

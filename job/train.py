@@ -1,7 +1,7 @@
-"""`python -m job train`: a training run from its start, or its last checkpoint, to its end. Nothing is computed here.
+"""`python -m job train`: a training run from its start or last checkpoint to its end. It only calls other modules.
 
-Every collective operation that all ranks take part in stands here in order: opening the run folder, updates, agreement
-to stop, metrics, evaluation, saving.
+Every collective operation of all ranks is called here, in order: opening the run folder, updates, agreement to stop,
+metrics, evaluation, saving.
 """
 
 import contextlib
@@ -49,7 +49,7 @@ class Run(NamedTuple):
 def train(config: Config) -> int:
     """Start the run that `config` describes, or resume it. Returns the exit code: 0 finished, 75 stopped.
 
-    Raises JobError for everything that the user can put right.
+    Raises JobError for every mistake that the user can correct.
     """
     accelerator = build_accelerator(config)
     manifest = load_manifest(config.data.shards, allow_pipe=config.data.allow_pipe)
@@ -88,7 +88,7 @@ def _train(config: Config, manifest: Manifest, accelerator: Accelerator, folder:
         with batches:
             finished = fit(run)
         chosen = folder.chosen() if finished else None
-        # None where the ranks agreed to stop meanwhile: the next start repeats the test
+        # None if the ranks have agreed to stop: the next start repeats the test
         if chosen is not None and (tested := evaluator.test(chosen)):
             recorder.summarise(tested | {"selection/chosen_step": chosen.step, "selection/chosen_by": config.score})
             recorder.artifacts(chosen.path, chosen.meta, config.data.shards)
@@ -99,9 +99,9 @@ def _train(config: Config, manifest: Manifest, accelerator: Accelerator, folder:
 
 
 def fit(run: Run) -> bool:
-    """Train to the last step. Returns False when the ranks agreed to stop before."""
+    """Train to the last step. Returns False if the ranks agreed to stop before it."""
     settings, learner, batches = run.config.train, run.learner, run.batches
-    if run.folder.evaluation_pending:  # the stop that this run resumes from came before it, or in its middle
+    if run.folder.evaluation_pending:  # the run was stopped before or during this evaluation
         step = run.folder.start_step
         due = Due(log=False, evaluate=True, save=True, stop=False)
         if not _conclude(run, step, due, run.folder.pending_metrics):
@@ -113,7 +113,7 @@ def fit(run: Run) -> bool:
         due = due_after(done, settings, run.stop.agreed())
         if due.anything:
             learner.check_finite(run.folder.last_checkpoint, weights=due.evaluate or due.save)
-        clock.tick()  # now that the device was waited for
+        clock.tick()  # the device has been waited for
         metrics = {}
         if due.log:
             metrics = learner.metrics(batch.step, batches.skipped) | clock.read(batches.images_per_step)
@@ -125,7 +125,7 @@ def fit(run: Run) -> bool:
 
 
 def _conclude(run: Run, done: int, due: Due, metrics: dict[str, float]) -> bool:
-    """Evaluate, save and log after `done` steps, as far as due. Returns False where the run stops here."""
+    """Evaluate, save and log what is due after `done` steps. Returns False if the run stops here."""
     score, pending = None, due.stop and evaluation_is_due(done, run.config.train)
     if due.evaluate:
         validation = run.evaluator.validate(done)

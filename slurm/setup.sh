@@ -11,7 +11,7 @@ fi
 cd "$repository"
 trap 'case $? in 0 | 1 | 2) [[ ! -L $log ]] || rm -f "$log" ;; esac' EXIT # else it is queued again
 if [[ -n ${SLURM_HET_SIZE:-} ]]; then
-  echo "error: this is a heterogeneous job of $SLURM_HET_SIZE components, and only the first would train: ask for nodes" \
+  echo "error: this is a heterogeneous job of $SLURM_HET_SIZE components, and only the first would train: request nodes" \
     "of one kind, without \`:\` and hetjob (sbatch --nodes=N --gpus-per-node=G ...)" >&2
   exit 2
 fi

@@ -355,7 +355,7 @@ def test_predict_and_evaluate_say_what_is_wrong(job, trained, tmp_path):
     fails(job("evaluate", "--checkpoint", trained.run_folder), "is a run folder", "checkpoints/best")
     fails(
         job("evaluate", "--checkpoint", trained.run_folder / "checkpoints"),
-        "holds several checkpoints",
+        "contains several checkpoints",
         "checkpoints/best",
     )
     damaged = shutil.copytree(best, tmp_path / "damaged")

@@ -169,7 +169,7 @@ def test_fewer_ranks_than_asked_for_is_noticed(small, tmp_path):
     environment = os.environ | {"JOB_EXPECTED_RANKS": "2"}
     done = subprocess.run([*command, "--config", path], cwd=REPO, env=environment, capture_output=True, text=True)
     assert done.returncode != 0
-    assert "error: 2 ranks were asked for and 1 started" in done.stderr
+    assert "error: 2 ranks were requested and 1 started" in done.stderr
 
 
 def test_the_settings_for_starting_cpu_ranks_by_hand(small, tmp_path):
@@ -203,7 +203,7 @@ def test_one_killed_rank_of_two_is_the_last_line_and_buries_nothing(small, tmp_p
     _, errors = process.communicate(timeout=100)
     assert process.returncode == 1, errors
     assert errors.splitlines()[-1].startswith("error: crashed: rank 1 on ")
-    assert " was killed by SIGKILL: out of memory? ask for more (sbatch --mem=...)" in errors.splitlines()[-1]
+    assert " was killed by SIGKILL: out of memory? request more (sbatch --mem=...)" in errors.splitlines()[-1]
     assert len([line for line in errors.splitlines() if " step " not in line]) <= 6, errors
     assert "Traceback" not in errors
 

@@ -82,7 +82,7 @@ def test_supervised_unfinished_and_unlabelled_runs_are_left_out(runs, tmp_path, 
     assert measured(runs + other, tmp_path)["within_run"] == measured(runs, tmp_path)["within_run"]
     told = capsys.readouterr().err
     for folder, reason in zip(
-        other, ("trained with target labels", "not finished", "no oracle/target_accuracy", "no run folder")
+        other, ("trained with target labels", "not finished", "no oracle/target_accuracy", "not a run folder")
     ):
         assert f"{folder} is left out: " in told
         assert reason in told

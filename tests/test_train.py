@@ -95,7 +95,7 @@ def test_the_stop_file_ends_a_run_in_75_and_the_same_command_goes_on(small, undi
     assert train(config) == EXIT_STOPPED
     log = (config.run_folder / "log.txt").read_text()
     assert (
-        log.count(f"asked for by {config.run_folder}/stop; {config.run_folder}/checkpoints/step_00000001 is saved") == 1
+        log.count(f"requested by {config.run_folder}/stop; {config.run_folder}/checkpoints/step_00000001 is saved") == 1
     )
     assert json.loads((config.run_folder / "status.json").read_text()) == {"status": "stopped", "exit_code": 75}
     assert (config.run_folder / "checkpoints" / "latest").resolve().name == "step_00000001"
@@ -553,7 +553,7 @@ def test_a_damaged_checkpoint_is_told_and_never_begun_over_in_silence(undisturbe
     for path in checkpoints.glob("step_*"):
         (path / "trainer.pt").write_bytes(b"cut short")
     with pytest.raises(
-        JobError, match=r"no checkpoint of .* is whole \(.* is damaged: .*choose another `name`, or delete"
+        JobError, match=r"no checkpoint of .* is intact \(.* is damaged: .*choose another `name`, or delete"
     ):
         train(config)
 

@@ -55,5 +55,5 @@ def _factor(number: str, where: str) -> float:
     except ValueError:
         factor = math.nan
     if not 0 <= factor <= LARGEST:  # false for NaN
-        raise JobError(f"{where}: {number!r} is no factor: expected a number from 0 to {LARGEST}")
+        raise JobError(f"{where}: {number!r} is not a factor: expected a number from 0 to {LARGEST}")
     return factor

@@ -10,7 +10,7 @@ from pathlib import Path
 from job.doctor.findings import FAIL, OK, WARN, Finding, below
 
 GIB = 2**30
-ROOM = 1 << 20  # bytes that shared memory must take
+ROOM = 1 << 20  # bytes that shared memory must have room for
 
 
 def open_files() -> Finding:
@@ -20,7 +20,7 @@ def open_files() -> Finding:
 
 
 def processes() -> Finding:
-    """Threads count too: a rank has some hundred on a large machine."""
+    """Check the limit of processes, which counts threads: a rank has some hundred on a large machine."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NPROC)
     if soft == resource.RLIM_INFINITY:
         return Finding("processes", OK, "no limit")
@@ -31,7 +31,7 @@ def processes() -> Finding:
 
 
 def file_size() -> Finding:
-    """A checkpoint that is cut off at the limit ends the run."""
+    """Check the limit of the file size: a checkpoint that is cut off there ends the run."""
     soft, _ = resource.getrlimit(resource.RLIMIT_FSIZE)
     if soft == resource.RLIM_INFINITY:
         return Finding("file size", OK, "no limit")
@@ -40,7 +40,7 @@ def file_size() -> Finding:
 
 
 def shared_memory(path: str = "/dev/shm") -> Finding:
-    """Whether shared memory is there, can be written, has room, and how large it is."""
+    """Check that shared memory exists, is writable, has room, and is large enough."""
     uses = "processes of `shards` and NCCL exchange data there"
     try:
         size = shutil.disk_usage(path).total

@@ -84,7 +84,7 @@ def disk(config: Config) -> Finding:
 
 
 def file_system(config: Config) -> Finding:
-    """Check the file system where the run folder is, or will be: everything but renaming has a replacement."""
+    """Check the file system where the run folder is, or will be: only renaming has no substitute."""
     folder = existing(config.run_folder)
     probe = probe_folder(folder)
     if probe.error is not None:
@@ -93,7 +93,7 @@ def file_system(config: Config) -> Finding:
         advice = "a checkpoint could be half written: choose another `output`"
         return Finding("file system", FAIL, f"{folder} cannot rename a file over another", advice)
     missing = {
-        "symbolic links: small files take their place": probe.links,
+        "symbolic links: small files replace them": probe.links,
         "fsync of folders: a power cut may cost the last checkpoint": probe.folder_fsync,
         "locks: make sure that only one job uses a run folder": probe.locks,
     }

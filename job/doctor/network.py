@@ -55,7 +55,7 @@ def all_reduce(
 ) -> list[Finding]:
     """Check and time an all-reduce between this rank and each other; the lower rank of a pair returns its finding.
 
-    Bandwidth is bytes of the tensor over the time of one all-reduce of two ranks. A pair that fails does not disturb
+    Bandwidth is bytes of the tensor over the time of one all-reduce of two ranks. A pair that fails does not affect
     the others: each pair has its own store and process group.
     """
     device = torch.device("cuda", 0) if backend == "nccl" else torch.device("cpu")
@@ -71,9 +71,9 @@ def all_reduce(
                 findings.append(_finding(speed, where, backend))
             except (RuntimeError, ValueError) as error:  # DistBackendError and gloo's errors are RuntimeErrors
                 reason = first_line(error)[:160]
-                advice = "is a firewall between them? name the network: GLOO_SOCKET_IFNAME, NCCL_SOCKET_IFNAME"
+                advice = "is a firewall between them? choose the network with GLOO_SOCKET_IFNAME and NCCL_SOCKET_IFNAME"
                 findings.append(Finding(f"{backend} all-reduce", FAIL, f"failed: {reason}", advice, where))
-        # all pairs start the next round together, so that they do not disturb each other's timing
+        # all pairs start the next round together, so that their timings do not affect one another
         store.add(f"round/{backend}/{number}", 1)
         _wait_until(lambda n=number: store.add(f"round/{backend}/{n}", 0) >= len(hosts), 2 * timeout)
     return [finding for finding in findings if finding.where.startswith(f"{hosts[rank]} - ")]
@@ -112,9 +112,7 @@ def _measure(store, member: int, backend: str, device: torch.device, megabytes: 
 
 
 def _finding(speed: float, where: str, backend: str) -> Finding:
-    advice = (
-        "is that the fast network? name it: GLOO_SOCKET_IFNAME, NCCL_SOCKET_IFNAME; NCCL_DEBUG=INFO says what is used"
-    )
+    advice = "is that the fast network? set GLOO_SOCKET_IFNAME and NCCL_SOCKET_IFNAME; NCCL_DEBUG=INFO shows its choice"
     finding = below(f"{backend} all-reduce", speed, 100e6, 10e6, f"correct, {speed / 1e6:.0f} MB/s", advice)
     return Finding(finding.check, finding.level, finding.result, finding.advice, where)
 

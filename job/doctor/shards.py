@@ -33,5 +33,5 @@ def read_shards(config: Config, rank: int = 0, seconds: float = 3.0) -> tuple[li
     size = sum(shard.bytes for shard in shards) / samples
     result = f"{len(shards)} readable, {speed / MEGABYTE:.0f} MB/s, {speed / size:.0f} images/s of {size / 1000:.1f} kB"
     advice = "copy them to a disk of the node, or name them as a URL (file://...) with data.cache_dir on one"
-    enough = 16 * MEGABYTE  # with fewer bytes, the time is that of opening files
+    enough = 16 * MEGABYTE  # below this, opening files dominates the time
     return [below("shards", speed if read > enough else enough, enough, 0, result, advice)], manifest.hash

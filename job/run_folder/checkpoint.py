@@ -67,7 +67,7 @@ class Checkpoint:
         except Exception as error:
             raise self._damage(f"{TRAINER} cannot be read ({_why(error)})") from None
         if not isinstance(state, dict):
-            raise self._damage(f"{TRAINER} holds no state of an optimiser")
+            raise self._damage(f"{TRAINER} contains no state of an optimiser")
         return state
 
     def _check_sum(self, name: str) -> None:
@@ -130,7 +130,7 @@ def _cannot_write(folder: Path, step: int, error: OSError) -> JobError:
 
 
 def find_checkpoint(folder: Path, damaged: list[str] | None = None, *, verify: bool = False) -> Checkpoint | None:
-    """Return the newest whole checkpoint of a run: damaged ones are skipped; None when there is no whole one.
+    """Return the newest intact checkpoint of a run; None if there is none. Damaged ones are skipped.
 
     With `verify`, read each file to its end; otherwise compare only its size. Append to `damaged`, if given, one
     message for each newer checkpoint that is damaged.
@@ -152,7 +152,7 @@ def read_checkpoint(path: Path) -> Checkpoint:
     """Open a checkpoint folder, or the checkpoint that ``latest`` or ``best`` points to.
 
     Checks the sizes of the files; their checksums are checked when they are loaded. Raises JobError when the checkpoint
-    is not whole.
+    is not complete.
     """
     path = Path(path)
     if not os.path.lexists(path):
@@ -160,7 +160,7 @@ def read_checkpoint(path: Path) -> Checkpoint:
     if os.path.isdir(path / "checkpoints"):
         raise JobError(f"{path} is a run folder: give one of its checkpoints, for instance {path}/checkpoints/best")
     if path.name == "checkpoints" and os.path.lexists(path / LATEST):
-        raise JobError(f"{path} holds several checkpoints: give one, for instance {path}/{BEST}")
+        raise JobError(f"{path} contains several checkpoints: give one, for instance {path}/{BEST}")
     folder = follow(path)
     try:
         meta = read_meta(folder)
@@ -169,7 +169,7 @@ def read_checkpoint(path: Path) -> Checkpoint:
             if (folder / name).stat().st_size != size:
                 raise JobError(f"checkpoint {path} is damaged: {name} should be {size} bytes; use another one")
     except (OSError, ValueError) as error:
-        raise JobError(f"{path} is no whole checkpoint ({_why(error)}): give one that holds {META}") from None
+        raise JobError(f"{path} is not a complete checkpoint ({_why(error)}): give one that holds {META}") from None
     return Checkpoint(folder, meta)
 
 

@@ -49,7 +49,7 @@ class _Meta(BaseModel):
     def _printable_names(cls, names: list[str]) -> list[str]:
         for name in names:
             if not name or len(name) > 200 or control_characters(name):
-                raise ValueError(f"{shortened(printable(name), 40)!r} is no name of a class")
+                raise ValueError(f"{shortened(printable(name), 40)!r} is not a class name")
         if len(set(names)) < len(names):
             raise ValueError("a class is named twice")
         return names

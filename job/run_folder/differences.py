@@ -1,4 +1,4 @@
-"""Tell in which keys two configurations differ, of those that decide the weights or choose the checkpoint."""
+"""Find the keys in which two configurations differ, among those that decide the weights or choose the checkpoint."""
 
 from collections.abc import Iterable
 from typing import Any

@@ -14,7 +14,7 @@ from job.system.errors import EXIT_BAD_INPUT, JobError
 
 
 def is_finished(config: Config) -> bool:
-    """Return whether the run of a configuration has finished. Raises JobError when it has, with another one."""
+    """Return whether the run of a configuration has finished. Raises JobError if it was made with another one."""
     folder = config.run_folder
     if not read_object(folder / "summary.json"):
         return False

@@ -83,7 +83,7 @@ def read_metrics(path: Path) -> list[dict[str, Any]]:
     for line, row in _read_lines(path):
         numbers = {key: value for key, value in row.items() if _is_number(value)}
         if len(numbers) < len(row):
-            log.warning("%s, line %d: values that are no numbers are left out", path, line)
+            log.warning("%s, line %d: values that are not numbers are skipped", path, line)
         rows.append(numbers)
     return rows
 
@@ -101,7 +101,7 @@ def _read_lines(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
     except FileNotFoundError:
         return
     except OSError as error:
-        log.warning("%s cannot be read and is left out: %s", path, error.strerror)
+        log.warning("%s cannot be read and is skipped: %s", path, error.strerror)
         return
     damaged = []
     for number, line in enumerate(lines[:-1], 1):  # after the last line end: nothing, or an incomplete line
@@ -115,7 +115,7 @@ def _read_lines(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
             damaged.append(number)
     if damaged:
         more = f" and {len(damaged) - 1} more" if len(damaged) > 1 else ""
-        log.warning("%s, line %d%s: damaged and left out", path, damaged[0], more)
+        log.warning("%s, line %d%s: damaged and skipped", path, damaged[0], more)
 
 
 def _is_number(value: Any) -> bool:

@@ -54,7 +54,7 @@ def follow(path: Path) -> Path:
     except (OSError, ValueError):
         name = ""
     if path.name not in (LATEST, BEST) or not is_checkpoint_name(name):
-        raise JobError(f"{path} is no checkpoint: give a folder such as runs/NAME/checkpoints/best")
+        raise JobError(f"{path} is not a checkpoint: give a folder such as runs/NAME/checkpoints/best")
     return Path(os.path.realpath(path.parent / name))
 
 

@@ -23,7 +23,7 @@ class Best(NamedTuple):
 
 
 def find_resume_point(folder: Path, config: Config, manifest: Manifest) -> Checkpoint | None:
-    """Return the newest whole checkpoint of the run in `folder`, or None for a new run.
+    """Return the newest intact checkpoint of the run in `folder`, or None for a new run.
 
     Logs a warning for each damaged checkpoint. Raises JobError when all checkpoints are damaged, or when the run was
     started with another configuration or on other shards.
@@ -39,8 +39,8 @@ def find_resume_point(folder: Path, config: Config, manifest: Manifest) -> Check
         _check_same(config, manifest, last)
     elif damaged:
         raise JobError(
-            f"no checkpoint of {folder} is whole ({damaged[0]}): choose another `name`, or delete "
-            f"{folder}/checkpoints to begin anew"
+            f"no checkpoint of {folder} is intact ({damaged[0]}): choose another `name`, or delete "
+            f"{folder}/checkpoints to start from the beginning"
         )
     return last
 

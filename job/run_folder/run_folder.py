@@ -140,12 +140,12 @@ class RunFolder:
         return read_checkpoint(path_of(self._checkpoints, step))
 
     def last_checkpoint(self) -> str:
-        """Return the path of the newest whole checkpoint, or "none yet"; for messages."""
+        """Return the path of the newest intact checkpoint, or "none yet"; for messages."""
         last = find_checkpoint(self._checkpoints)
         return str(last.path) if last else "none yet"
 
     def end(self, exit_code: int) -> None:
-        """Set the exit code that status.json will hold, unless an error follows."""
+        """Set the exit code for status.json, unless an error follows."""
         self._exit_code = exit_code
 
     @property
@@ -164,7 +164,7 @@ class RunFolder:
             else:
                 self.best = restore_pointers(self._checkpoints, last)
                 done = last.step >= self._config.train.steps
-                what = "nothing left to train, evaluating once more:" if done else "resuming from"
+                what = "all steps are done, evaluating again:" if done else "resuming from"
                 log.info("%s step %d of %d in %s", what, last.step, self._config.train.steps, self.path)
             step, row = (last.step, last.meta.get("scores")) if last else (0, None)
             row = None if self.evaluation_pending else row
@@ -186,7 +186,7 @@ class RunFolder:
             self.start_step = self.resumed.step
 
     def _describe(self) -> dict[str, Any]:
-        """The part of ``meta.json`` that is the same at every step: enough to use a checkpoint without its run."""
+        """Return the part of ``meta.json`` that is the same at every step: all that a checkpoint needs without its run."""
         manifest = self._manifest
         return {
             "fingerprint": self._config.fingerprint(),
@@ -202,7 +202,7 @@ class RunFolder:
     def _save(self, meta: dict[str, Any], weights: Mapping[str, Tensor], trainer: Mapping[str, Any]) -> None:
         if not self._checkpoints.is_dir():
             raise JobError(
-                f"{self.path} was deleted while the run was writing to it: run the same command to start it anew"
+                f"{self.path} was deleted while the run was writing to it: run the same command to start again"
             )
         if self.metrics is not None:
             try:  # rows first: after a power cut no checkpoint may exist without its rows

@@ -65,7 +65,7 @@ class RunView:
 
     @cached_property
     def feature_map(self) -> dict[str, np.ndarray] | None:
-        """Positions float [n, 2] of each role's features, laid out together; None when there are no features yet."""
+        """Return positions float [n, 2] of each role's features, laid out together; None without features."""
         parts = [self.sample.get(f"{role}_features") for role in ROLES]
         if any(part is None or len(part) == 0 for part in parts):
             return None
@@ -127,9 +127,9 @@ def _status(folder: Path) -> dict[str, Any]:
 
 
 def _was_left(folder: Path) -> bool:
-    """Return whether the process of a run is gone: no process has locked the folder.
+    """Return whether the process of a run has ended: no process has locked the folder.
 
-    On some file systems a lock is visible only on its own node: a run of another node counts as gone only if its log
+    On some file systems a lock is visible only on its own node: a run of another node counts as ended only if its log
     has also been quiet for `_QUIET` seconds.
     """
     try:

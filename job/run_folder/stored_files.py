@@ -86,7 +86,7 @@ def read_object(path: Path) -> dict[str, Any]:
     try:
         content = json.loads(read_regular(path, most=_LARGEST))
         if not isinstance(content, dict):
-            raise ValueError("it holds no JSON object")
+            raise ValueError("it contains no JSON object")
     except FileNotFoundError:
         return {}
     except (OSError, ValueError, RecursionError) as error:
@@ -120,7 +120,7 @@ def read_config(folder: Path) -> dict[str, Any]:
         content = yaml.safe_load(read_regular(path, most=_LARGEST))
         return _complete(content, path)
     except FileNotFoundError:
-        raise JobError(f"{folder} is no run folder (it has no config.yaml): give one such as runs/NAME") from None
+        raise JobError(f"{folder} is not a run folder (it has no config.yaml): give one such as runs/NAME") from None
     except (OSError, ValueError, RecursionError, yaml.YAMLError, JobError) as error:
         reason = first_line(error)
     checkpoints = (path for path in (folder / "checkpoints").glob("step_*") if is_checkpoint_name(path.name))
@@ -131,12 +131,12 @@ def read_config(folder: Path) -> dict[str, Any]:
             continue
         log.warning("%s is damaged (%s): the configuration of %s is shown", path, reason, checkpoint.name)
         return content
-    raise JobError(f"{path} is damaged ({reason}) and no checkpoint holds a copy: start the run again to repair it")
+    raise JobError(f"{path} is damaged ({reason}) and no checkpoint contains a copy: start the run again to repair it")
 
 
 def _complete(content: Any, where: Path) -> dict[str, Any]:
     if not isinstance(content, dict):
-        raise JobError("it holds no `key: value` lines")
+        raise JobError("it contains no `key: value` lines")
     return build_config(content, str(where)).model_dump(mode="json")
 
 
@@ -155,4 +155,4 @@ def read_arrays(path: Path) -> dict[str, np.ndarray]:
 def skip(path: Path, reason: BaseException | str) -> None:
     """Log a warning that a file is skipped because it is damaged."""
     text = getattr(reason, "strerror", None) or first_line(reason)
-    log.warning("%s is damaged and left out: %s", path, printable(text))
+    log.warning("%s is damaged and skipped: %s", path, printable(text))

@@ -187,7 +187,9 @@ def load_manifest(place: str | Path, *, allow_pipe: bool = False, check_files: b
         manifest = _parse(read_regular(folder / NAME, MOST_BYTES), folder / NAME)
     except FileNotFoundError:
         if not any(folder.glob("*/*/*.tar")) and not (folder / ".unfinished").exists():
-            raise JobError(f"{folder} holds no shards (it has no {NAME}): give the --out of a shards command") from None
+            raise JobError(
+                f"{folder} contains no shards (it has no {NAME}): give the --out of a shards command"
+            ) from None
         raise JobError(f"{folder} has no {NAME}, so it is unfinished: run the shards command again") from None
     except OSError as error:
         raise JobError(f"cannot read {folder / NAME}: {error.strerror}; check the file and its permissions") from None
@@ -205,7 +207,7 @@ def check_size(path: str | Path, shard: ShardInfo) -> None:
         why = getattr(error, "strerror", None) or error
         raise JobError(f"shard {path} is missing ({why}): {WRITE_AGAIN}") from None
     if not stat.S_ISREG(status.st_mode):
-        raise JobError(f"shard {path} is no regular file: {WRITE_AGAIN}")
+        raise JobError(f"shard {path} is not a regular file: {WRITE_AGAIN}")
     if status.st_size != shard.bytes:
         raise JobError(
             f"shard {path} has {status.st_size} bytes but the manifest says {shard.bytes}, so it was cut short or "

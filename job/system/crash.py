@@ -11,7 +11,7 @@ from job.system.text import printable
 
 
 def scrub_tracebacks() -> None:
-    """Make Python print tracebacks without secrets and control sequences: errors quote addresses and commands."""
+    """Make Python print tracebacks without secrets and control sequences: errors quote URLs and commands."""
     sys.excepthook = _print
     threading.excepthook = _print_of_thread
 
@@ -28,7 +28,7 @@ def _print_of_thread(details: threading.ExceptHookArgs) -> None:
 
 
 def _below_the_command_line(trace: TracebackType | None) -> TracebackType | None:
-    """Leave out the frames above the command: some twenty lines of click that are in every traceback."""
+    """Drop the frames above the command: some twenty lines of click that are in every traceback."""
     below, frame = trace, trace
     while frame is not None:
         if f"{os.sep}click{os.sep}" in frame.tb_frame.f_code.co_filename:

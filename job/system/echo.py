@@ -1,4 +1,4 @@
-"""Terminal output of everything but the log."""
+"""Terminal output except the log."""
 
 import click
 
@@ -9,6 +9,6 @@ from job.system.text import printable
 def echo(text: object, *, err: bool = False) -> None:
     """Print a line or a table on stdout, or on stderr with `err`, without secrets and control sequences.
 
-    Names of files, classes and runs come from outside: they must not control the terminal.
+    Names of files, classes and runs come from the user's data, so they must not control the terminal.
     """
     click.echo(printable(scrub(str(text))), err=err)

@@ -37,7 +37,7 @@ def atomic_path(path: Path) -> Iterator[Path]:
 
 @contextmanager
 def writing(what: object, advice: str) -> Iterator[None]:
-    """Turn an OSError into a JobError: what cannot be written, why, and what to do."""
+    """Raise an OSError of the block as a JobError that says what cannot be written, why, and what to do."""
     try:
         yield
     except OSError as error:
@@ -73,7 +73,7 @@ def partial_of(path: Path) -> Path:
 
 
 def remove_partials(path: Path) -> None:
-    """Delete the temporary files that killed processes left of a file."""
+    """Delete the temporary files of `path` that killed processes have left."""
     for partial in path.parent.glob(f"{path.name}.*.partial"):
         partial.unlink(missing_ok=True)
 
@@ -87,7 +87,7 @@ def fsync_file(file: BinaryIO) -> None:
 def fsync_folder(path: Path) -> None:
     """Fsync a folder, so that creations, renames and deletions in it survive a power cut. Raises OSError.
 
-    Does nothing on file systems that cannot (CIFS, VirtualBox, some FUSE mounts): they have no better guarantee.
+    Does nothing on file systems without it (CIFS, VirtualBox, some FUSE mounts), which offer no better guarantee.
     """
     try:
         folder = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
@@ -103,7 +103,7 @@ def fsync_folder(path: Path) -> None:
 
 
 class InUse(Exception):
-    """Raised when another process has the lock. The message names the process where it is known."""
+    """Raised when another process has the lock. The message names the process if it is known."""
 
 
 def lock(path: Path) -> TextIO:
@@ -137,7 +137,7 @@ def _here() -> str:
 
 
 def is_locked(path: Path) -> bool:
-    """Return whether a process has a file's lock. Raises OSError where that cannot be checked."""
+    """Return whether a process has a file's lock. Raises OSError if that cannot be checked."""
     with open(path, "rb") as file:
         try:
             fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
@@ -163,7 +163,7 @@ def open_regular(path: str | Path) -> BinaryIO:
     Raises OSError, whose `strerror` says what the path is, for a folder, a device, a socket, or a FIFO, which would
     block for ever.
     """
-    _require_regular(path, os.stat(path).st_mode)  # before opening, which alone can have an effect on a device
+    _require_regular(path, os.stat(path).st_mode)  # before opening it, which can already affect a device
     file = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
     try:
         _require_regular(path, os.fstat(file).st_mode)  # the path may have been replaced in between

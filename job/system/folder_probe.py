@@ -1,4 +1,4 @@
-"""Test what a folder's file system can do, instead of guessing from its name."""
+"""Test what the file system of a folder supports, instead of guessing from its name."""
 
 import errno
 import os
@@ -24,7 +24,7 @@ class FolderProbe:
 
 
 def probe_folder(folder: Path) -> FolderProbe:
-    """Test in a temporary folder inside `folder`, deleted at the end, what a run needs."""
+    """Test what a run needs, in a temporary folder inside `folder` that is deleted at the end."""
     try:
         scratch = Path(tempfile.mkdtemp(prefix=".probe-", dir=folder))
     except OSError as error:

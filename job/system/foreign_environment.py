@@ -1,12 +1,12 @@
 """Keep the environment of other programs out of a run.
 
-The configuration and this project's launch scripts decide how a run is made. Accelerate and torch.distributed read
-further settings from the environment, where another project's profile, or a shell inside another job, left them.
+The configuration and this project's launch scripts determine a run. Accelerate and torch.distributed read further
+settings from the environment, where another project's profile, or a shell inside another job, may have left them.
 
-    ours       ACCELERATE_USE_CPU, and what only concerns speed or messages (ACCELERATE_CPU_AFFINITY, ...)
-    ignored    what would change the results in silence, with a warning that names the key of the configuration
-    refused    another way of training than this project's, which somebody asked for
-    ranks      RANK, WORLD_SIZE, MASTER_ADDR, ... count only when a launcher has just set them
+    kept       ACCELERATE_USE_CPU, and settings that concern only speed or messages (ACCELERATE_CPU_AFFINITY, ...)
+    ignored    settings that would change results silently, with a warning that names the key of the configuration
+    refused    requests for another way of training
+    ranks      RANK, WORLD_SIZE, MASTER_ADDR, ... count only if a launcher has set them
 """
 
 import os
@@ -36,7 +36,7 @@ REFUSED = {
     "ACCELERATE_USE_SAGEMAKER": "SageMaker",
 }
 RANKS = ("RANK", "WORLD_SIZE", "LOCAL_RANK", "LOCAL_WORLD_SIZE", "GROUP_RANK", "MASTER_ADDR", "MASTER_PORT")
-MPI_RANKS = (  # Accelerate takes these for a world too
+MPI_RANKS = (  # Accelerate reads the number of ranks from these too
     *(f"{mpi}_{what}" for mpi in ("OMPI_COMM_WORLD", "MV2_COMM_WORLD") for what in ("RANK", "SIZE", "LOCAL_RANK")),
     *("OMPI_COMM_WORLD_LOCAL_SIZE", "MV2_COMM_WORLD_LOCAL_SIZE", "PMI_RANK", "PMI_SIZE"),
     *("MPI_LOCALRANKID", "MPI_LOCALNRANKS"),
@@ -48,10 +48,11 @@ LAUNCHED_BY = ("TORCHELASTIC_RUN_ID", EXPECTED_RANKS)  # set by `accelerate laun
 def clean_environment(
     environment: MutableMapping[str, str] = os.environ, distributed: bool = True, accelerate: bool = True
 ) -> list[str]:
-    """Remove what other programs left; returns warnings. To be called before Accelerate or torch.distributed start.
+    """Remove variables of other programs; return warnings. Call it before Accelerate or torch.distributed start.
 
     `distributed`: whether the command can be started as several ranks. `accelerate`: whether it uses Accelerate.
-    Raises JobError for what must not be ignored: another way of training, or several ranks that no launcher started.
+    Raises JobError for a request that must not be ignored: another way of training, or several ranks without a
+    launcher.
     """
     warnings = []
     if accelerate:
@@ -66,7 +67,7 @@ def _refuse_other_ways(environment: MutableMapping[str, str]) -> None:
     for name, way in REFUSED.items():
         if environment.get(name, "").lower() in ("true", "1", "yes"):
             raise JobError(
-                f"{name}={environment[name]} asks for {way}, which this job does not support: unset {name}, and start "
+                f"{name}={environment[name]} requests {way}, which this job does not support: unset {name}, and start "
                 "it with launch/local.sh, slurm/train.sbatch or the files of launch/accelerate"
             )
         environment.pop(name, None)
@@ -82,7 +83,7 @@ def _ignore_settings(environment: MutableMapping[str, str]) -> list[str]:
 
 
 def _ignore_ranks(environment: MutableMapping[str, str], distributed: bool) -> list[str]:
-    """Drop a world that no launcher made. Raises JobError where a rank of several may have been meant."""
+    """Drop ranks that no launcher has set. Raises JobError if this process may be meant as one of several ranks."""
     left = [name for name in (*RANKS, *MPI_RANKS) if name in environment]
     several = [name for name in left if name in SIZES and environment[name] not in ("", "0", "1")]
     values = {name: environment.pop(name) for name in left}

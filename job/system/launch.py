@@ -1,6 +1,6 @@
-"""`accelerate launch` that says in one line which rank failed: ``python -m job.system.launch ARGUMENTS``.
+"""Run `accelerate launch` and say in one line which rank failed: ``python -m job.system.launch ARGUMENTS``.
 
-The launcher's own tracebacks and tables, some forty lines for each node, would bury what the rank itself said.
+The launcher's own tracebacks and tables, some forty lines for each node, would hide the message of the rank.
 """
 
 import logging
@@ -13,10 +13,10 @@ import sys
 from job.system.errors import EXIT_CRASH, first_line
 from job.system.launch_protocol import tell_launcher
 
-# On SIGTERM torch's launcher would end itself and the ranks, with a traceback; launch/node.sh asks them for a stop
-# instead. Its option --signals-to-handle, by the variable; a name is required, and nobody sends this one.
+# On SIGTERM torch's launcher would end itself and the ranks, with a traceback; launch/node.sh requests a stop instead.
+# The variable sets its option --signals-to-handle, which requires a name: a signal that no program sends.
 os.environ["PET_SIGNALS_TO_HANDLE"] = "SIGQUIT"
-MEMORY_ADVICE = "out of memory? ask for more (sbatch --mem=...), or set data.decoded_gib=0"
+MEMORY_ADVICE = "out of memory? request more (sbatch --mem=...), or set data.decoded_gib=0"
 
 
 def main() -> int:
@@ -25,7 +25,7 @@ def main() -> int:
     from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
 
     signal.signal(signal.SIGTERM, lambda *_: None)  # not SIG_IGN, which ranks would inherit
-    logging.disable(logging.ERROR)  # of the launcher only: ranks are processes of their own
+    logging.disable(logging.ERROR)  # of the launcher only: ranks are other processes
     try:
         launch_command(launch_command_parser().parse_args())
     except ChildFailedError as error:
@@ -33,13 +33,13 @@ def main() -> int:
         return _failed(rank, failure.exitcode)
     except subprocess.CalledProcessError as error:  # of a single rank
         return _failed(0, error.returncode)
-    except Exception as error:  # the nodes did not meet: RendezvousError, DistNetworkError, a port that is taken
+    except Exception as error:  # the nodes did not connect: RendezvousError, DistNetworkError, a port in use
         return _say(f"{socket.gethostname()} cannot start its ranks: {type(error).__name__}: {first_line(error)}")
     return 0
 
 
 def _failed(rank: int, exit_code: int) -> int:
-    if exit_code >= 0 or -exit_code == signal.SIGTERM:  # it has said why; or was told to stop, which node.sh knows
+    if exit_code >= 0 or -exit_code == signal.SIGTERM:  # the rank has said why, or node.sh has stopped it
         return EXIT_CRASH
     name = signal.Signals(-exit_code).name
     advice = f": {MEMORY_ADVICE}" if -exit_code == signal.SIGKILL else ""

@@ -14,7 +14,7 @@ EXPECTED_RANKS = "JOB_EXPECTED_RANKS"  # number of ranks that the launch script 
 STATUS_FILE = "JOB_STATUS_FILE"  # path for the exit code, shared by the ranks of all nodes
 LOCK_WAIT = "JOB_LOCK_WAIT"  # seconds to wait for a run folder that an earlier start may still lock
 
-LOST = "lost another rank"  # how the reason of a rank begins that failed only because another one had
+LOST = "lost another rank"  # begins the reason of a rank that failed only because another one had failed
 _SIGNS_OF_A_LOST_RANK = (  # in the messages of Gloo, NCCL and the store of torch.distributed
     "connection closed by peer",
     "connection reset",
@@ -35,8 +35,8 @@ _SIGNS_OF_A_LOST_RANK = (  # in the messages of Gloo, NCCL and the store of torc
 def tell_launcher(exit_code: int, message: str = "") -> None:
     """Write the exit code and, on a second line, the reason to the file that the launch script reads.
 
-    `accelerate launch` passes on neither, and srun returns the code of the node that it killed last. A crash never
-    replaces what another rank wrote, unless that rank only lost others.
+    `accelerate launch` passes on neither, and srun returns the code of the node that it killed last. A crash does not
+    replace the message of another rank, unless that rank only lost others.
     """
     if STATUS_FILE not in os.environ:
         return
@@ -62,7 +62,7 @@ def _says_lost(path: Path) -> bool:
 def tell_crash(error: Exception) -> str | None:
     """Report to the launch script why this rank failed. Returns the reason if it only lost another rank.
 
-    Such a rank's traceback would bury the one of the rank that failed first.
+    Such a rank's traceback would hide that of the rank that failed first.
     """
     if STATUS_FILE not in os.environ:
         return None

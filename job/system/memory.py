@@ -7,8 +7,8 @@ import ctypes
 def keep_freed_memory() -> None:
     """Make the C library keep the memory of freed CPU tensors for the next ones.
 
-    By default glibc returns every large block to the system at once, which must clear its pages before it hands them
-    out again: 13,000 page faults and a quarter of the time of a step of the compact network. Does nothing with other C
+    By default glibc returns every large block to the system at once, which must clear its pages before it reuses
+    them: 13,000 page faults and a quarter of the time of a step of the compact network. Does nothing with other C
     libraries.
     """
     m_trim_threshold, m_mmap_max = -1, -4  # malloc.h

@@ -1,4 +1,4 @@
-"""The network interface that leads to another host: `python -m job.system.network_interface HOST` prints its name."""
+"""The network interface of the route to a host: `python -m job.system.network_interface HOST` prints its name."""
 
 import socket
 import sys

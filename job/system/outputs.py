@@ -1,4 +1,4 @@
-"""Write the optional output files of a command. A full disk must not cost the user the table as well."""
+"""Write the optional output files of a command. If the disk is full, the user still sees the table."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -11,7 +11,7 @@ class Outputs:
 
     def __init__(self) -> None:
         self._unwritten: list[str] = []
-        self._refused: list[str] = []  # messages that have advice of their own
+        self._refused: list[str] = []  # messages with their own advice
 
     @contextmanager
     def writing(self, what: object) -> Iterator[None]:

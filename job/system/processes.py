@@ -21,8 +21,8 @@ _SHARED_MEMORY = "/dev/shm"  # where Linux keeps semaphores
 class Pool:
     """Worker processes, started on the first call with more than one task and reused for later calls.
 
-    Where the system has no semaphores for several processes (/dev/shm is absent, read-only or full), this process does
-    the work, and one line on stderr says why.
+    If processes cannot share semaphores (/dev/shm is absent, read-only or full), this process does the work, and one
+    line on stderr says why.
     """
 
     def __init__(self, workers: int, preload: Sequence[str] = ()) -> None:
@@ -80,7 +80,7 @@ class Pool:
             with _interruptions_blocked():
                 futures = [self._executor.submit(work, *task) for task in tasks]
         except OSError as error:  # fork: no more processes, or no memory for one
-            self._end.send_bytes(b"end")  # to the processes that did start: the executor does not know them yet
+            self._end.send_bytes(b"end")  # to the processes that have started: the executor does not know them yet
             raise JobError(
                 f"cannot start {self.workers} processes ({error.strerror}): run the same command again with fewer "
                 f"--workers, or raise the limit (ulimit -u)"
@@ -104,7 +104,7 @@ def _context(preload: Sequence[str] = ()) -> multiprocessing.context.BaseContext
 
 
 def _has_no_threads() -> bool:
-    """Return whether this process certainly has one thread, those of libraries included."""
+    """Return whether this process certainly has only one thread, counting those of libraries."""
     with suppress(OSError):
         return len(os.listdir("/proc/self/task")) == 1
     return False
@@ -112,7 +112,7 @@ def _has_no_threads() -> bool:
 
 @contextmanager
 def _interruptions_blocked() -> Iterator[None]:
-    """Block Ctrl-C until the block ends, and for ever in processes started inside it.
+    """Block Ctrl-C until the block ends, and permanently in processes that are started inside it.
 
     An interruption in the middle of a fork would be lost, or leave locks behind that are never released.
     """
@@ -128,12 +128,12 @@ def _start_worker(end: Connection) -> None:
 
     cv2.setNumThreads(1)  # there is one process per core already
     gc.enable()  # a fork inherits the parent's setting
-    gc.freeze()  # objects from before the work are no garbage: do not scan them
+    gc.freeze()  # do not scan objects from before the work
     threading.Thread(target=_end_on_message, args=(end,), daemon=True).start()
 
 
 def _end_on_message(end: Connection) -> None:
-    """End at once on a message or when the parent was killed: the process would wait for tasks for ever."""
+    """End at once on a message, or when the parent was killed and no task would ever come."""
     wait([end, multiprocessing.parent_process().sentinel])
     os._exit(EXIT_CRASH)
 

@@ -1,8 +1,8 @@
-"""Random numbers without state: every number is a pure function of integers that say what it is for.
+"""Random numbers without state: every number is a pure function of integers that identify its use.
 
-To resume, a generator would have to be replayed, and numpy may change the stream of its generators (NEP 19). SplitMix64
-(Steele et al. 2014, "Fast splittable pseudorandom number generators") over a counter needs no replay and gives the same
-numbers on every machine and version.
+A generator with state would have to be replayed to resume, and numpy may change the stream of its generators (NEP 19).
+SplitMix64 (Steele et al. 2014, "Fast splittable pseudorandom number generators") over a counter needs no replay and
+gives the same numbers on every machine and version.
 """
 
 import zlib
@@ -40,7 +40,7 @@ def mix(*parts: int | str) -> int:
 
 
 def spread(indices: np.ndarray) -> np.ndarray:
-    """Map indices to the places, uint64 of the same shape, that `counters` and `uniform` take."""
+    """Map indices to places, uint64 of the same shape, for `counters` and `uniform`."""
     return (indices.astype(np.uint64) + np.uint64(1)) * np.uint64(_GAMMA)
 
 

@@ -68,12 +68,12 @@ _ASSIGNED = re.compile(r"""\b(?P<name>[A-Za-z]\w{0,60})=(?P<quote>['"]?)(?!\$)(?
 
 
 def secret_values() -> dict[str, str]:
-    """Return the environment variables that hold secrets. The path of a file with a secret is not a secret."""
+    """Return the environment variables that contain secrets. The path of a file with a secret is not a secret."""
     return {name: value for name, value in os.environ.items() if _NAMES.search(name) and _is_secret(name, value)}
 
 
 def _is_secret(name: str, value: str) -> bool:
-    shortest = 12 if "KEY" in name.upper() else 8  # a KEY may be an everyday word: SORT_KEY=accuracy
+    shortest = 12 if "KEY" in name.upper() else 8  # a KEY may be an ordinary word: SORT_KEY=accuracy
     return len(value) >= shortest and not (value.startswith("/") and os.path.exists(value))
 
 

@@ -17,7 +17,7 @@ def control_characters(text: str, allowed: str = "") -> list[str]:
 
 
 def printable(text: str, keep: str = "\n\t") -> str:
-    r"""Replace control characters by their escapes, such as ``\x1b``: text from outside must not control a terminal."""
+    r"""Replace control characters by their escapes, such as ``\x1b``: untrusted text must not control a terminal."""
     return _CONTROL.sub(lambda match: match[0] if match[0] in keep else ascii(match[0])[1:-1], text)
 
 
@@ -29,7 +29,7 @@ def shortened(text: str, most: int = 200) -> str:
 
 
 def first_line(error: BaseException | str) -> str:
-    """Return the first line of an error's message that is not blank, or the name of its type where there is none."""
+    """Return the first line of an error's message that is not blank, or the name of its type if there is none."""
     lines = (line.strip() for line in str(error).splitlines())
     return next(filter(None, lines), "" if isinstance(error, str) else type(error).__name__)
 

@@ -10,8 +10,8 @@ from job.methods.base import Method
 def decay_at(step: int, decay: float) -> float:
     """Compute the decay of the average after update `step`: ``min(decay, (1 + step) / (10 + step))``.
 
-    It rises from 0.1, so that the initial weights are soon forgotten: after few updates the average is that of few
-    weights. A pure function of the step needs no counter in a checkpoint.
+    It rises from 0.1, so that the average soon forgets the initial weights. A pure function of the step needs no
+    counter in a checkpoint.
     """
     return min(decay, (1 + step) / (10 + step))
 

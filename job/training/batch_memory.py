@@ -10,7 +10,7 @@ def check_batch_memory(config: Config, size: int, domains: int, ranks: int) -> N
     """Raise JobError when the images of the batches in flight alone exceed the memory of this machine.
 
     `size` is their edge in pixels. The sum has the bytes of the batches that are decoded ahead and the floats of the
-    batch that trains; the memory of the network comes on top and depends on the network. Without this check the machine
+    batch that trains; the memory that the network needs is not included. Without this check the machine
     would swap until the kernel kills a process.
     """
     data = config.data

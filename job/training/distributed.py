@@ -52,7 +52,7 @@ def check_ranks(accelerator: Accelerator) -> None:
     wanted = int(os.environ.get(EXPECTED_RANKS, accelerator.num_processes))
     if accelerator.num_processes != wanted:
         raise JobError(
-            f"{wanted} ranks were asked for and {accelerator.num_processes} started: with `accelerate launch` on CPUs "
+            f"{wanted} ranks were requested and {accelerator.num_processes} started: with `accelerate launch` on CPUs "
             "use ACCELERATE_USE_CPU=true and --multi_gpu, or start it with launch/local.sh"
         )
 
@@ -63,7 +63,7 @@ def check_gpus() -> None:
     if EXPECTED_RANKS in os.environ and not _on_cpu() and 0 < rank >= gpus:
         raise JobError(
             f"{socket.gethostname()} has {gpus} GPU(s) for {os.environ.get('LOCAL_WORLD_SIZE', rank + 1)} ranks: "
-            "ask for as many on each node (--gpus-per-node), or set JOB_RANKS to how many there are"
+            "request as many on each node (--gpus-per-node), or set JOB_RANKS to how many there are"
         )
 
 

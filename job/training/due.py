@@ -22,7 +22,7 @@ def due_after(done: int, settings: Train, stop: bool) -> Due:
     """Decide what is due after `done` steps; `stop` is whether all ranks agreed to stop.
 
     After the last step everything is due. After any other, a stop saves a checkpoint and does not evaluate: the sender
-    of the signal may not wait that long, so the evaluation is done when the run resumes.
+    of the signal may not wait that long, so the evaluation follows when the run resumes.
     """
     last = done == settings.steps
     stop = stop and not last

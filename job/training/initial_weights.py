@@ -26,9 +26,9 @@ _SHAPES = ("backbone", "bottleneck", "label_hidden", "dropout", "batch_norm")  #
 def load_initial_weights(method: Method, config: Config, class_names: Sequence[str]) -> None:
     """Load `model.weights` into a new method, if it names a checkpoint of this project.
 
-    The feature extractor is loaded, and the label predictor where the checkpoint has the same classes; otherwise it
-    stays new. Raises JobError for a path that is no whole checkpoint, weights of another network, and a method that
-    needs a trained label predictor and does not get one.
+    The feature extractor is loaded, and so is the label predictor if the checkpoint has the same classes. Raises
+    JobError for a path that is not a complete checkpoint, weights of another network, and a method that needs a trained
+    label predictor and does not get one.
     """
     weights = config.model.weights
     where = f"model.weights={weights}"
@@ -44,8 +44,8 @@ def load_initial_weights(method: Method, config: Config, class_names: Sequence[s
         _report(checkpoint, config, weights, with_predictor=has_same_classes)
     elif method.needs_trained_predictor:
         raise JobError(
-            f"objective.name={config.objective.name} starts from a trained network and {where} is no checkpoint: set "
-            "model.weights=runs/NAME/checkpoints/best, of a run of source_only for instance"
+            f"objective.name={config.objective.name} starts from a trained network and {where} is not a checkpoint: "
+            "set model.weights=runs/NAME/checkpoints/best, of a run of source_only for instance"
         )
     elif weights != "none" and config.model.backbone in HEADS:
         raise JobError(
@@ -88,7 +88,7 @@ def _below(named: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:
 
 
 def _other_network(checkpoint: Checkpoint, config: Config, where: str) -> JobError | None:
-    """Return an error that names the setting in which the networks differ; None if none does."""
+    """Return an error that names the setting in which the networks differ; None if they are equal."""
     trained = build_config(checkpoint.meta["config"], f"{checkpoint.path}/meta.json").model
     for key in _SHAPES:
         theirs, ours = getattr(trained, key), getattr(config.model, key)
@@ -102,7 +102,7 @@ def _other_network(checkpoint: Checkpoint, config: Config, where: str) -> JobErr
 
 
 def _report(checkpoint: Checkpoint, config: Config, weights: str, *, with_predictor: bool) -> None:
-    """Log which weights were loaded, and a warning where images are normalised in another way than in training."""
+    """Log which weights were loaded, and a warning if images were normalised in another way."""
     digest = checkpoint.meta.get("sha256", {}).get(WEIGHTS, "unknown")
     predictor = "and label predictor" if with_predictor else "only: the classes differ and the label predictor is new"
     log.info("feature extractor %s from %s, step %d, sha256 %s", predictor, checkpoint.path, checkpoint.step, digest)

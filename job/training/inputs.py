@@ -37,7 +37,7 @@ def check_data(config: Config, manifest: Manifest, ranks: int) -> None:
                 hint = "write the shards with --keep-target-labels" if role == TARGET else "check data.source"
                 total, lacking = manifest.samples(domain, split), manifest.unlabelled.get(domain, {}).get(split, 0)
                 if lacking:
-                    hint = f"the data set has a label of {total - lacking} of its {total} images; choose another method"
+                    hint = f"the data set has labels for {total - lacking} of its {total} images; choose another method"
                 raise JobError(f"{config.objective.name} needs labels of {domain}/{split} in {data.shards}: {hint}")
     for role in method.reads:
         domain = domain_names(config)[role]
@@ -48,13 +48,13 @@ def check_data(config: Config, manifest: Manifest, ranks: int) -> None:
     per_rank = data.global_batch_size // ranks
     if per_rank % config.train.accumulate:
         raise JobError(
-            f"train.accumulate={config.train.accumulate} cannot share out the {per_rank} images per domain of a rank "
+            f"train.accumulate={config.train.accumulate} cannot divide the {per_rank} images per domain of a rank "
             f"(data.global_batch_size={data.global_batch_size} over {ranks} ranks): choose a divisor of {per_rank}"
         )
     if couples_rows(config.objective) and config.train.accumulate > 1:
         raise JobError(
             f"train.accumulate={config.train.accumulate} cannot be used with objective.name={config.objective.name}: "
-            "its loss compares all rows of a batch with each other, and shares of it would give another: leave it at 1"
+            "its loss compares all rows of a batch, so it cannot be computed on shares of it: leave it at 1"
         )
     batch_norm = config.model.bottleneck is not None and config.model.batch_norm in ("mixed", "sync")
     if batch_norm and len(method.reads) * per_rank // config.train.accumulate < 2:

@@ -58,7 +58,7 @@ class Learner:
         self._meter = Meter(accelerator, method)
         self._untrained = {phase: _untrained(method, phase) for phase in method.phases}
         self._scale: float | None = None  # of the loss, in half precision, at the last log step
-        # torch.manual_seed looks for devices of every kind at every call, which takes half a millisecond
+        # torch.manual_seed searches for all kinds of devices at every call, which takes half a millisecond
         is_cuda = accelerator.device.type == "cuda"
         self._seed = torch.cuda.manual_seed if is_cuda else torch.default_generator.manual_seed
         method.train()
@@ -66,7 +66,7 @@ class Learner:
     def update(self, batch: Batch, *, logs: bool = False) -> None:
         """Update the weights from one global batch: each phase of the method in turn. Does not wait for the device.
 
-        With `logs`, measure also the gradient that the encoder receives from the domain classifier, for `metrics`.
+        With `logs`, also measure the gradient that the encoder receives from the domain classifier, for `metrics`.
         """
         step = batch.step
         self._seed_step(step)
@@ -121,7 +121,7 @@ class Learner:
         labels = torch.empty(0, dtype=torch.int64)
         if self.method.labelled is not None:
             by_domain = dict(zip(reads, batch.labels.chunk(len(reads)), strict=True))
-            labels = by_domain[self.method.labelled].clone()  # the loader will reuse the batch's memory
+            labels = by_domain[self.method.labelled].clone()  # the loader reuses the memory of the batch
         return TrainingBatch(self.method.blocks, self.prepare(batch), labels)
 
     def metrics(self, step: int, skipped: int) -> dict[str, float]:

@@ -13,7 +13,7 @@ from job.methods.adversary import Adversary
 from job.methods.base import Losses, Method
 
 _NEVER = 2**62
-_TOGETHER = 16  # batches that are measured together: the time of small operations is mostly that of their start
+_TOGETHER = 16  # batches that are measured together, because small operations mostly cost the time of their launch
 
 
 @dataclass
@@ -67,7 +67,7 @@ class Meter:
         held.steps, held.losses = [], []
 
     def watch_gradients(self) -> None:
-        """Measure, in the next backward passes, the gradient that the encoder really receives from each adversary."""
+        """Measure, in the next backward passes, the gradient that the encoder receives from each adversary."""
         for adversary in self._adversaries:
             adversary.watch_gradient()
 

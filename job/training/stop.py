@@ -40,13 +40,13 @@ class Stop:
         now = time.monotonic()
         if self.reason is None and self._looks and now - self._looked_at >= 1:
             self._looked_at = now
-            asked = self._asked_by_file()
+            asked = self._requested_by_file()
             # assign only a reason: a signal may have arrived meanwhile, and None must not overwrite its reason
             if asked is not None:
                 self.reason = asked
         return self.reason is not None
 
-    def _asked_by_file(self) -> str | None:
+    def _requested_by_file(self) -> str | None:
         """Return the reason to stop if the file exists or the run folder was deleted, otherwise None."""
         if not self.file.exists():
             # stop: no checkpoint could be written without the folder; the attempt to save one reports what to do
@@ -55,7 +55,7 @@ class Stop:
             said = self.file.read_text(encoding="utf-8", errors="replace").split()
         except OSError:
             said = []
-        return " ".join(said)[:200] or f"asked for by {self.file}"
+        return " ".join(said)[:200] or f"requested by {self.file}"
 
     def _folder_is_gone(self) -> bool:
         return not self.file.parent.exists() or (self._locked and not self.file.with_name("lock").exists())

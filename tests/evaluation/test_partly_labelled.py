@@ -164,6 +164,6 @@ def test_partial_labels_are_not_enough_to_train_on(trained, tmp_path):
     content = merge(SMALL, {"output": str(tmp_path), "data": {"shards": str(shards)}})
     config = build_config(merge(content, {"name": "upper", "objective": {"name": "train_on_target"}}), "test")
     with pytest.raises(
-        JobError, match=r"train_on_target needs labels of target/train .* has a label of \d+ of its \d+ images; choose"
+        JobError, match=r"train_on_target needs labels of target/train .* has labels for \d+ of its \d+ images; choose"
     ):
         train(config)

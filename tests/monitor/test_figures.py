@@ -203,7 +203,7 @@ def test_report_before_the_first_evaluation(drawn, tmp_path):
     (folder / "metrics.jsonl").write_text(lines[0])
     assert draw_figures(read_run(folder)) == {}
     assert "<h3>Images a second" in write_report(read_run(folder)).read_text()
-    with pytest.raises(JobError, match=r"is no run folder \(it has no config.yaml\)"):
+    with pytest.raises(JobError, match=r"is not a run folder \(it has no config.yaml\)"):
         read_run(tmp_path / "nowhere")
 
 

@@ -55,7 +55,7 @@ def test_an_empty_file_of_the_size_that_meta_names_is_damage(checkpoints, config
         meta["bytes"]["trainer.pt"] = 0
         meta["sha256"] = {}
         (folder / "meta.json").write_text(json.dumps(meta))
-    with pytest.raises(JobError, match=r"is whole \(checkpoint .*step_00000004 is damaged: trainer.pt cannot be read"):
+    with pytest.raises(JobError, match=r"is intact \(checkpoint .*step_00000004 is damaged: trainer.pt cannot be read"):
         pretend(config)
 
 
@@ -95,7 +95,7 @@ def test_a_hostile_meta_json_is_one_line(checkpoints, kind):
     path = checkpoints / "step_00000004" / "meta.json"
     content = HOSTILE[kind](json.loads(path.read_text()))
     path.write_bytes(content.encode(errors="surrogateescape"))
-    with pytest.raises(JobError, match=r"step_00000004 is no whole checkpoint \(.*\): give one that holds") as caught:
+    with pytest.raises(JobError, match=r"step_00000004 is not a complete checkpoint \(.*\): give one that") as caught:
         read_checkpoint(path.parent)
     assert len(str(caught.value)) < 600
     assert str(caught.value).isprintable()
@@ -110,7 +110,7 @@ def test_what_is_no_file_is_refused_and_nobody_waits_for_it(checkpoints, name, k
     path = checkpoints / "step_00000004" / name
     path.unlink()
     {"FIFO": os.mkfifo, "folder": os.mkdir, "device": lambda p: os.symlink("/dev/zero", p)}[kind](path)
-    with pytest.raises(JobError, match=f"is no whole checkpoint .it is a {kind}, not a file"):
+    with pytest.raises(JobError, match=f"is not a complete checkpoint .it is a {kind}, not a file"):
         read_checkpoint(path.parent)
     assert find_checkpoint(checkpoints, verify=True).step == 2
 

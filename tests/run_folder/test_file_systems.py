@@ -105,5 +105,5 @@ def test_a_link_takes_the_place_of_a_file_and_the_other_way_round(tmp_path, monk
 @pytest.mark.parametrize("content", ["", "../../etc", "step_1", "step_00000001/..", "\0", "x" * 10_000])
 def test_a_pointer_that_names_no_checkpoint_is_one_line(tmp_path, content):
     (tmp_path / "best").write_text(content)
-    with pytest.raises(JobError, match="is no checkpoint: give a folder such as"):
+    with pytest.raises(JobError, match="is not a checkpoint: give a folder such as"):
         read_checkpoint(tmp_path / "best")

@@ -99,7 +99,7 @@ def test_a_damaged_line_is_dropped_with_a_warning_and_the_run_resumes(pretend, c
         path.write_bytes(b"\n".join([lines[0], bad, *lines[2:]]))
         shutil.copytree(config.run_folder, config.run_folder.parent / "kept", symlinks=True)
         pretend(config)
-        assert "metrics.jsonl, line 2: damaged and left out" in (config.run_folder / "log.txt").read_text()
+        assert "metrics.jsonl, line 2: damaged and skipped" in (config.run_folder / "log.txt").read_text()
         rows = [json.loads(line) for line in path.read_text().splitlines()]
         assert [row["trainer/step"] for row in rows] == [1, 3, 4, 5, 6]
         shutil.rmtree(config.run_folder)

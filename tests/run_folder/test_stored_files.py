@@ -63,7 +63,7 @@ def test_the_configuration_of_a_checkpoint_replaces_a_damaged_one(run, caplog):
     assert read_run(run).config == whole
     assert "config.yaml is damaged" in caplog.text
     shutil.rmtree(run / "checkpoints")
-    with pytest.raises(JobError, match=r"config.yaml is damaged .* no checkpoint holds a copy: start the run again"):
+    with pytest.raises(JobError, match=r"config.yaml is damaged .* no checkpoint contains a copy: start the run again"):
         read_run(run)
 
 
@@ -72,11 +72,11 @@ def test_a_damaged_row_is_left_out_of_the_report(run, caplog):
     lines = (run / "metrics.jsonl").read_bytes().splitlines(keepends=True)
     (run / "metrics.jsonl").write_bytes(lines[0] + b'{"trainer/step": "four"}\n' + b"".join(lines[1:]))
     assert read_run(run).rows == rows
-    assert "metrics.jsonl, line 2: damaged and left out" in caplog.text
+    assert "metrics.jsonl, line 2: damaged and skipped" in caplog.text
 
 
 def test_a_value_that_is_no_number_is_left_out(run, caplog):
     with open(run / "metrics.jsonl", "a") as file:
         file.write('{"trainer/step": 9, "train/class_loss": "high", "schedule/lr": NaN, "schedule/lambda": 0.5}\n')
     assert read_run(run).rows[-1] == {"trainer/step": 9, "schedule/lambda": 0.5}
-    assert "values that are no numbers" in caplog.text
+    assert "values that are not numbers" in caplog.text

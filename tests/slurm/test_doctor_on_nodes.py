@@ -28,6 +28,6 @@ def test_what_is_wrong_on_one_node_is_told_with_its_name(cluster, on_slurm, face
         for folder in (faces, config.run_folder.parent):
             cluster.node("node2", "run", "umount", folder)
     assert done.returncode == 2
-    assert f"fail  shards           node2: {faces} holds no shards" in done.stdout
+    assert f"fail  shards           node2: {faces} contains no shards" in done.stdout
     assert f"fail  run folder       node2: {config.run_folder.parent} is not the head's folder" in done.stdout
     assert "  gloo all-reduce  node1 - node2: correct" in done.stdout

@@ -35,7 +35,7 @@ def test_shards_that_the_second_node_cannot_read(cluster, on_slurm, faces):
     cluster.node("node2", "run", "mount", "-t", "tmpfs", "tmpfs", faces)
     try:
         job = cluster.submit("--nodes=2", TRAIN, path, JOB_RANKS="1")
-        assert_ends_at_once(job, f"{faces} holds no shards")
+        assert_ends_at_once(job, f"{faces} contains no shards")
         assert job.output().splitlines()[-1].endswith("(rank 1 on node2)")
     finally:
         cluster.node("node2", "run", "umount", faces)

@@ -30,7 +30,7 @@ def test_what_accelerate_launch_sets_itself_is_no_cause_for_a_warning():
 @pytest.mark.parametrize("name", REFUSED)
 def test_another_way_of_training_is_refused_and_its_absence_is_not(name):
     assert clean_environment({name: "false"}) == []
-    with pytest.raises(JobError, match=f"{name}=True asks for .* does not support: unset {name}"):
+    with pytest.raises(JobError, match=f"{name}=True requests .* does not support: unset {name}"):
         clean_environment({name: "True"})
 
 

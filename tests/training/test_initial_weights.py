@@ -69,7 +69,7 @@ def test_a_path_that_is_no_checkpoint_and_a_damaged_one_are_refused(small, check
     content[-1] ^= 1
     (damaged / "model.safetensors").write_bytes(content)
     for weights, says in (
-        (tmp_path / "empty", "is no whole checkpoint"),
+        (tmp_path / "empty", "is not a complete checkpoint"),
         (tmp_path / "missing", "no checkpoint at"),
         ("DEFAULT", "no checkpoint at"),
         (damaged, "does not match its checksum"),

@@ -251,10 +251,10 @@ def test_a_shard_that_is_no_file_is_refused_at_once(shards, kind):
         path.mkdir()
     else:
         path.symlink_to("/dev/zero")
-    with pytest.raises(JobError, match=r"000004\.tar is no regular file: copy it again"):
+    with pytest.raises(JobError, match=r"000004\.tar is not a regular file: copy it again"):
         load_manifest(shards)
     manifest = load_manifest(shards, check_files=False)
-    with pytest.raises(JobError, match=r"000004\.tar is no regular file: copy it again"):
+    with pytest.raises(JobError, match=r"000004\.tar is not a regular file: copy it again"):
         evaluate(manifest, ShardStore(shards))
 
 
@@ -268,7 +268,7 @@ def test_what_is_no_file_in_the_cache_is_replaced_or_named(shards, tmp_path, mak
     if make is os.mkfifo:
         assert sum(len(keys) for _, _, keys in evaluate(manifest, store)) == 60
     else:
-        with pytest.raises(JobError, match="is no regular file"):
+        with pytest.raises(JobError, match="is not a regular file"):
             evaluate(manifest, store)
 
 
