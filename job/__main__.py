@@ -30,7 +30,7 @@ CONTEXT = {"help_option_names": ["-h", "--help"], "max_content_width": 110}
 @click.version_option(package_name=None, version=__import__("job").__version__)
 @click.pass_context
 def main(context: click.Context) -> None:
-    """Domain-adversarial training: labels on one domain, faces of both."""
+    """Unsupervised domain adaptation: train an image classifier with the labels of one domain only."""
     name = context.invoked_subcommand
     if name != "doctor":  # which reports them
         warnings = clean_environment(distributed=name in DISTRIBUTED, accelerate=name in DISTRIBUTED)
@@ -61,7 +61,7 @@ def run() -> int:
         message = error.format_message().rstrip(".")
         return _report_error(f"{message}{' See' if message.endswith('?') else ': see'} {command} --help")
     except (click.Abort, KeyboardInterrupt) as error:
-        if isinstance(error.__cause__, EOFError):  # click mistakes a file that ends too early for Ctrl-D at a prompt
+        if isinstance(error.__cause__, EOFError):  # click takes a file that ends too early for Ctrl-D at a prompt
             raise error.__cause__ from None
         echo("interrupted: run the same command again to resume", err=True)
         return 130

@@ -158,7 +158,7 @@ METRICS = (
     Metric("label_shift/distance", "distance of the class shares", "Label shift", NONE, "total variation distance of "
            "`label_shift/target_share` from the source's shares: the part of the images that would change class"),
     Metric("label_shift/target_error", "estimated error on the target", "Label shift", DOWN, "share of wrong "
-           "predictions on the target, estimated without its labels (ATC); it can explain a distance of this size at most"),
+           "predictions on the target, estimated without its labels (ATC); it can explain a distance up to its size"),
     Metric("selection/target_accuracy", "target_accuracy", "Model selection", UP, "the only score that needs target "
            "labels; for `train_on_target`", labels=True),
     Metric("selection/infomax", "infomax", "Model selection", UP, "source accuracy + mutual information of the target "

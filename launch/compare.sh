@@ -3,8 +3,8 @@
 #
 #   launch/compare.sh configs/X.yaml --methods dann mcc dann+mcc --seeds 0 1 2 [--no-bounds] [key.sub=value ...]
 #
-# dann+mcc is dann with the term mcc (objective.also). source_only is always among them, and train_on_target where the
-# shards have target labels; --no-bounds leaves out both. Runs have the names X-METHOD-SEED (with name=Y: Y-METHOD-SEED);
+# dann+mcc is dann with the term mcc (objective.also). source_only is always added, and train_on_target if the shards
+# have target labels; --no-bounds omits both. Runs have the names X-METHOD-SEED (with name=Y: Y-METHOD-SEED);
 # the comparison is in X-comparison beside them. Finished runs are reused, and an interrupted one resumes.
 # Exit code: 0 finished, 2 bad input, 75 stopped, 1 crashed: run the same command again to resume.
 set -euo pipefail

@@ -1,9 +1,9 @@
 # shellcheck shell=bash disable=SC2154 # of the scripts that source it, under `set -e`
 # Sourced by train.sbatch and search.sbatch, after setup.sh: queue the job again, until it has crashed too often. The
-# script sets restarts, words (what it was given), again (script and words), before, and a function newest, which prints
-# something else than before once there is progress.
+# script sets restarts, words (its arguments), again (script and words), before, and a function newest, whose output
+# differs from before once there is progress.
 
-# Requeue the job, unless it was cancelled or requeued already: a node that Slurm gave up must not touch the next start.
+# Requeue the job, unless it was cancelled or requeued already: a node that Slurm has given up must not affect the next start.
 # If the controller does not answer, retry with growing pauses. Returns 0: requeued, 1: no answer, 2: refused, 3: too late.
 requeue() {
   local pause=2 end=$((SECONDS + ${JOB_SLURM_PATIENCE:-600})) said=false answer

@@ -1,8 +1,8 @@
 # shellcheck shell=bash disable=SC2034,SC2154,SC2164 # for the scripts that source it, under `set -e`
-# Sourced by the scripts beside it, on the first node of a job: the site file, the names of things, and how to start
-# something on the nodes.
+# Sourced by the scripts beside it, on the first node of a job: reads the site file, names files and nodes, and starts
+# processes on the nodes.
 
-# Slurm makes no folders, so the log begins where the job was submitted; the link brings what later starts add.
+# Slurm makes no folders, so the log begins where the job was submitted; the link collects the lines of later starts.
 log=$SLURM_JOB_NAME-$SLURM_JOB_ID.out
 if [[ $PWD -ef $repository && ! -L $log && $log -ef /dev/stdout && ! -e slurm/logs/$log ]]; then
   mkdir -p slurm/logs
@@ -31,7 +31,7 @@ JOB_HOSTS=$(scontrol show hostnames "$SLURM_JOB_NODELIST" | paste -sd ' ')
 head=${JOB_HOSTS%% *}
 [[ -n $head ]] || { echo "error: Slurm does not say which nodes this job has" >&2; exit 2; }
 export JOB_HOSTS SLURM_EXPORT_ENV=ALL # to the steps, also after `sbatch --export=NONE`
-# All CPUs that the job has on the node with the fewest, such as "8(x2),4": with --exclusive more than were asked for.
+# All CPUs that the job has on the node with the fewest, such as "8(x2),4": with --exclusive more than were requested.
 fewest=${SLURM_CPUS_PER_TASK:-0} # srun does not inherit it
 if [[ -z ${SLURM_HINT:-}${SLURM_THREADS_PER_CORE:-} ]]; then # with these srun counts cores
   fewest=$(tr ',' '\n' <<<"$SLURM_JOB_CPUS_PER_NODE" | sed 's/(.*//' | sort -n | head -n 1)
@@ -42,7 +42,7 @@ export SRUN_CPUS_PER_TASK=$fewest
 [[ ${SLURM_NTASKS_PER_NODE:-1} -eq 1 ]] || JOB_RANKS=$SLURM_NTASKS_PER_NODE # one task for each rank
 [[ -z ${JOB_RANKS:-} ]] || export JOB_RANKS
 
-# The port follows from the job's number, past those that somebody listens on; below those of outgoing connections.
+# The port is derived from the job id; it skips ports in use and is below those of outgoing connections.
 if [[ -z ${JOB_PORT:-} ]]; then
   JOB_PORT=$((20000 + SLURM_JOB_ID % 12000))
   while (: <"/dev/tcp/$head/$JOB_PORT") 2>/dev/null; do JOB_PORT=$((JOB_PORT + 1)); done
@@ -54,8 +54,8 @@ on_head() {
   env --unset=SLURM_GPUS srun --nodes=1 --ntasks=1 --nodelist="$head" "${JOB_SRUN_OPTIONS[@]}" "${JOB_CONTAINER[@]}" "$@"
 }
 
-# Start something on every node and wait for it. Where a node's step daemon has died srun would wait for ever, so what is
-# left JOB_END_WAIT seconds after the ranks said how they ended is ended.
+# Start a command on every node and wait for it. If a node's step daemon has died, srun would wait forever, so it is
+# ended JOB_END_WAIT seconds after the ranks have reported how they ended.
 on_every_node() {
   srun --nodes="$SLURM_NNODES" --ntasks-per-node="${SLURM_NTASKS_PER_NODE:-1}" --kill-on-bad-exit=1 --wait=300 \
     "${JOB_SRUN_OPTIONS[@]}" "${JOB_CONTAINER[@]}" "$@" &

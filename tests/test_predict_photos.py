@@ -181,8 +181,8 @@ def spoil(state, kind):
 @pytest.mark.parametrize(
     ("kind", "message"),
     [
-        ("nan", "holds NaN or infinite values"),
-        ("inf", "holds NaN or infinite values"),
+        ("nan", "contains NaN or infinite values"),
+        ("inf", "contains NaN or infinite values"),
         ("half", "is float16 and the network's is float32"),
         ("integers", "is int32 and the network's is float32"),
         ("shape", "and the network's is"),

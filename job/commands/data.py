@@ -17,7 +17,11 @@ from job.system.echo import echo
 @click.option("--workers", type=int, help="Processes; default: all cores.")
 @click.option("--seed", default=0, show_default=True, help="Seed of splits, shuffling and generated images.")
 @click.option("--quality", default=95, show_default=True, help="JPEG quality, 1 to 100.")
-@click.option("--keep-target-labels", is_flag=True, help="For the train-on-target upper bound and oracle curves.")
+@click.option(
+    "--keep-target-labels",
+    is_flag=True,
+    help="Keep the target's train and val labels: for train_on_target and oracle curves.",
+)
 @click.option("--source", help="Name of the labelled domain in the dataset; default: the men.")
 @click.option("--target", help="Name of the unlabelled domain; default: the women.")
 @click.option("--crop", default="center", show_default=True, help="none, center, or face: the largest face.")
@@ -28,8 +32,10 @@ from job.system.echo import echo
     help="With --crop face, for images without a face: keep (the centre) or drop.",
 )
 @click.option("--max-skipped", default="1%", show_default=True, help="Unreadable images allowed: a share or a number.")
-@click.option("--strict", is_flag=True, help="Refuse emotions outside the seven, instead of skipping them.")
-@click.option("--option", "options", multiple=True, metavar="KEY=VALUE", help="Of the layout, such as train=6000.")
+@click.option("--strict", is_flag=True, help="Refuse images of unknown classes instead of leaving them out.")
+@click.option(
+    "--option", "options", multiple=True, metavar="KEY=VALUE", help="Option of the layout, such as train=6000."
+)
 def shards(layout, root, out, source, target, options, **settings) -> int:
     """Write a dataset as WebDataset shards.
 
@@ -40,7 +46,7 @@ def shards(layout, root, out, source, target, options, **settings) -> int:
       python -m job shards kdef --root KDEF --out shards/kdef --crop face
       python -m job shards folders --root DIR --source photos --target cartoons --out shards/cartoons
     """
-    # no linear algebra here, and every process would start a thread for each core
+    # this command needs no linear algebra, and every process would start a thread for each core
     os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
     from job.datasets import find_layout
     from job.datasets.options import read_options

@@ -34,7 +34,7 @@ def evaluate(checkpoint: Path, split: str, shards: str | None, out: Path | None,
 @click.option("--out", default="predictions.csv", show_default=True, type=Path)
 @click.argument("images", nargs=-1, required=True, type=Path)
 def predict(checkpoint: Path, out: Path, images: tuple[Path, ...]) -> int:
-    """Predict the emotions in images, or folders of images, of cropped faces; write a CSV.
+    """Predict the classes of images, or of folders of images, and write a CSV.
 
     \b
     Example:

@@ -9,9 +9,15 @@ from job.system.errors import JobError
 
 @click.command(context_settings={"ignore_unknown_options": True})
 @click.argument("config", type=Path)
-@click.option("--space", required=True, type=Path, help="YAML file: what varies; see configs/search/.")
-@click.option("--trials", type=click.IntRange(1), default=40, show_default=True, help="In all processes together.")
-@click.option("--jobs", type=click.IntRange(1), default=1, show_default=True, help="Trials at a time on this machine.")
+@click.option("--space", required=True, type=Path, help="YAML file with the keys that vary; see configs/search/.")
+@click.option(
+    "--trials",
+    type=click.IntRange(1),
+    default=40,
+    show_default=True,
+    help="In all processes together.",
+)
+@click.option("--jobs", type=click.IntRange(1), default=1, show_default=True, help="Trials at once on this machine.")
 @click.option("--name", help="Folder below `output`; default: CONFIG-search-SPACE.")
 @click.option("--seed", type=click.IntRange(0), default=0, show_default=True, help="Seed of the proposals.")
 @click.option("--seeds", default="", help="Seeds of each trial's runs, such as 0,1: their mean score counts.")
@@ -20,12 +26,12 @@ from job.system.errors import JobError
     type=click.Choice(["median", "halving", "none"]),
     default="median",
     show_default=True,
-    help="How hopeless trials are recognised.",
+    help="Rule that stops trials early.",
 )
 @click.option(
     "--wait/--no-wait", default=True, show_default=True, help="Wait for trials of other processes at the end."
 )
-@click.option("--report", is_flag=True, help="Only show what was found so far.")
+@click.option("--report", is_flag=True, help="Only show the results so far.")
 @click.argument("overrides", nargs=-1)
 def search(
     config: Path,

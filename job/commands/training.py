@@ -56,7 +56,7 @@ def train(config: Path, check: bool, nodes: int, ranks: int | None, overrides: t
 @click.option(
     "--config",
     type=Path,
-    help="Its shards, run folder and W&B settings are checked; default: all defaults.",
+    help="Check the shards, the run folder and the W&B settings of this file; default: the defaults.",
 )
 @click.argument("overrides", nargs=-1)
 def doctor(config: Path | None, overrides: tuple[str, ...]) -> int:

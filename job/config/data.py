@@ -22,19 +22,19 @@ class Strong(Section):
     """The strong view of methods that need one: further changes, drawn per image. Flips are those of data.augment."""
 
     rotate: float = Field(20.0, ge=0, le=180)
-    """Degrees, either way."""
+    """Largest rotation in degrees, either way."""
     shift: Fraction = 0.15
-    """Share of the width and of the height, either way."""
+    """Largest shift, as a share of the width and of the height, either way."""
     scale: tuple[Zoom, Zoom] = (0.8, 1.2)
     """Zoom, from and to."""
     brightness: Fraction = 0.3
-    """Added, as a share of the full range, either way."""
+    """Largest offset, as a share of the full range, either way."""
     contrast: Fraction = 0.6
-    """Factor on the distance from mid-grey, either way."""
+    """Largest change of the factor on the distance from mid-grey, either way."""
     saturation: Fraction = 0.6
-    """Factor on the distance from grey of the same brightness, either way."""
+    """Largest change of the factor on the distance from grey of the same brightness, either way."""
     tint: Fraction = 0.2
-    """Factor of each colour channel, either way."""
+    """Largest change of the factor of each colour channel, either way."""
     grey: Fraction = 0.1
     """Probability of an image without colour."""
     posterize: Fraction = 0.2
@@ -62,15 +62,15 @@ class Augment(Section):
     flip: bool = True
     """Mirror half of the images left to right."""
     rotate: float = Field(15.0, ge=0, le=180)
-    """Degrees, either way."""
+    """Largest rotation in degrees, either way."""
     shift: Fraction = 0.10
-    """Share of the width and of the height, either way."""
+    """Largest shift, as a share of the width and of the height, either way."""
     scale: tuple[Zoom, Zoom] = (0.9, 1.1)
     """Zoom, from and to."""
     brightness: Fraction = 0.2
-    """Added, as a share of the full range, either way."""
+    """Largest offset, as a share of the full range, either way."""
     contrast: Fraction = 0.2
-    """Factor on the distance from mid-grey, either way."""
+    """Largest change of the factor on the distance from mid-grey, either way."""
     invert: Fraction = 0.0
     """Probability of the photographic negative."""
     strong: New[Strong] = Strong()
@@ -118,7 +118,7 @@ class Data(Section):
     on_bad_image: Literal["error", "skip"] = "error"
     """An image that cannot be decoded: `error` stops the run, `skip` takes the next image and counts it."""
     max_skipped: Harmless[Annotated[int, Field(ge=1, le=1_000_000_000)] | None] = None
-    """How many images a rank may skip before it stops; null: any number."""
+    """Number of images that a rank may skip before it stops; null: any number."""
     cache_dir: Harmless[str | None] = None
     """Cache folder of remote shards; null: ~/.cache/job/shards."""
     cache_gib: Harmless[Annotated[float, Field(gt=0, le=1e9)] | None] = None
@@ -130,9 +130,9 @@ class Data(Section):
     allow_pipe: Harmless[bool] = False
     """Let shard URLs run shell commands (`pipe:...`). Never stored: pass it to each command."""
     mean: Triple = (0.5, 0.5, 0.5)
-    """Subtracted from images in [0, 1]; `imagenet` fills in the values of ImageNet."""
+    """Mean that is subtracted from images in [0, 1]; `imagenet`: the values of ImageNet."""
     std: Triple = (0.5, 0.5, 0.5)
-    """Divides the images after that; `imagenet` likewise."""
+    """Standard deviation that divides the images after that; `imagenet` likewise."""
     augment: Augment = Augment()
     """Random changes of the training images."""
 

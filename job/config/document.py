@@ -51,7 +51,7 @@ def _sections(
 ) -> Iterator[tuple[str, type[BaseModel], bool]]:
     """Yield title and model of each section, and whether all its keys are free.
 
-    A union of models, of which `name` selects one, gives several. Lists of sections are left out.
+    A union of models, of which `name` selects one, gives several. Lists of sections are omitted.
     """
     for name, field in model.model_fields.items():
         models = list(models_in(field.annotation))

@@ -11,7 +11,7 @@ class Evaluation(Section):
     batch_size: BatchSize = 256
     """Images per batch and rank."""
     probe_samples: Positive = 1000
-    """Samples per domain for the proxy A-distance."""
+    """Samples per domain for label-free scores, the proxy A-distance and the estimate of the class shares."""
     figures: bool = True
     """Draw figures/ and report.html after every evaluation, in a separate process."""
     feature_map: Literal["pca", "tsne"] = "pca"
@@ -19,7 +19,7 @@ class Evaluation(Section):
     map_samples: Positive = 300
     """Samples per domain in the feature map; at most probe_samples."""
     pictures: Positive = 24
-    """Sample faces and confident mistakes per domain."""
+    """Sample images and confident mistakes per domain."""
 
 
 class Wandb(Section):

@@ -83,8 +83,8 @@ class AdversarialSettings(AdaptationSettings):
     domain_weight: Weight = 1.0
     """Constant factor of the domain loss, for domain classifier and feature extractor alike."""
     gradient_penalty: New[Weight] = 0.0
-    """Weight of a penalty that keeps the domain classifier smooth, so that the feature extractor cannot evade it; 1 is
-    a good start, 0 is none."""
+    """Weight of a penalty that keeps the domain classifier smooth, so that the feature extractor cannot evade it; 0
+    turns it off, 1 is a good start."""
 
 
 class DANNSettings(AdversarialSettings):
@@ -97,7 +97,7 @@ class DANNSettings(AdversarialSettings):
     pseudo_label_weight: Weight = 0.0
     """Weight of the loss with confident target predictions as labels of a second view; rises with lambda."""
     pseudo_label_threshold: Fraction = 0.9
-    """Lowest confidence of such a prediction."""
+    """Lowest confidence of a pseudo-label."""
 
 
 class SourceOnlySettings(MethodSettings):
@@ -235,7 +235,7 @@ SETTINGS: dict[str, type[MethodSettings]] = {
     for settings in models_in(Objective)
     if issubclass(settings, MethodSettings)
 }
-# In version 0.1 every objective had these keys, and the others ignored them.
+# In version 0.1 every objective had these keys, and all but dann ignored them.
 _IGNORED = {*AdversarialSettings.model_fields, *DANNSettings.model_fields} - {*AdaptationSettings.model_fields}
 
 
@@ -249,10 +249,10 @@ def complete(objective: Any) -> Any:
 def switch_method(objective: dict[str, Any], name: str) -> None:
     """Replace a configuration's method by the method `name`, in place, and drop the keys that only the old one has.
 
-    One file then serves all methods: ``configs/faces.yaml objective.name=mcd``. The weight of a term is dropped too:
-    that of one loss says nothing about another. ``dann+mcc`` is the method dann with the term mcc. A term that the file
-    lists in ``objective.also`` keeps its settings; one that `name` does not mention is dropped, so that ``dann`` is
-    plain DANN.
+    One file then serves all methods: ``configs/faces.yaml objective.name=mcd``. The weight of a term is dropped too,
+    because weights of different losses are not comparable. ``dann+mcc`` is the method dann with the term mcc. A term
+    that the file lists in ``objective.also`` keeps its settings; one that `name` does not mention is dropped, so that
+    ``dann`` is plain DANN.
     """
     name, *terms = name.split("+")
     before, after = SETTINGS.get(objective.get("name", DEFAULT)), SETTINGS.get(name)

@@ -20,7 +20,7 @@ class _Harmless:
 
 
 class _SinceNextVersion:
-    """Mark of a key that version 0.1 did not have: it is no part of the fingerprint while it has its default."""
+    """Mark of a key that version 0.1 did not have: it is not part of the fingerprint while it has its default."""
 
     def __repr__(self) -> str:
         return "new"

@@ -49,9 +49,9 @@ class FixMatchTermSettings(TermSettings):
     name: Literal["fixmatch"] = "fixmatch"
     """The term: docs/methods.md."""
     threshold: Fraction = 0.95
-    """Lowest confidence of a label; of the best learned class with per-class thresholds."""
+    """Lowest confidence of a label; with per-class thresholds, that of the best learned class."""
     thresholds: Literal["per_class", "fixed"] = "per_class"
-    """per_class: lower for classes that are learned less. fixed: `threshold` for all."""
+    """per_class: lower for classes that are learned less well. fixed: `threshold` for all."""
     lowest_threshold: Fraction = 0.8
     """Lower limit of the per-class thresholds."""
     status_decay: BelowOne = 0.99
@@ -93,7 +93,7 @@ class AFNTermSettings(TermSettings):
     weight: Weight = 0.05
     """Factor of the term."""
     step: Above0 = 1.0
-    """How much longer each feature vector is to become: delta r of the paper."""
+    """Increase in length that the loss aims at for each feature vector: delta r of the paper."""
 
 
 def _name(term: Any) -> str:

@@ -47,8 +47,8 @@ class Optimizer(Section):
     clip_norm: Annotated[float, Field(gt=0, le=1e12)] | None = None
     """Largest norm of the whole gradient; null: no limit."""
     sam_rho: New[Weight | None] = None
-    """Sharpness-aware minimisation of the class loss (SDAT): the gradient is taken at weights that are moved by this
-    length towards a higher class loss; null, or 0: at the weights themselves."""
+    """Sharpness-aware minimisation of the class loss (SDAT): the gradient is computed at weights that are moved by
+    this length towards a higher class loss; null, or 0: at the weights themselves."""
 
     @field_validator("sam_rho")
     @classmethod
@@ -77,7 +77,7 @@ class Train(Section):
     keep_last: Harmless[Positive] = 2
     """Number of checkpoints to keep besides the best one."""
     timeout_seconds: Harmless[Positive] = 300
-    """The job fails when a rank does not answer for this long."""
+    """Time after which the job fails if a rank does not answer."""
     deterministic: bool = False
     """Use deterministic GPU kernels where they exist: bit-identical runs, slower."""
 

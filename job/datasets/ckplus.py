@@ -58,7 +58,7 @@ def _parts(origin: str) -> tuple[str, str, int] | None:
 
 
 def _read_emotion(path: str) -> str | None:
-    """Read an emotion file, such as `   3.0000000e+00`; return None when it holds no number."""
+    """Read an emotion file, such as `   3.0000000e+00`; return None when it contains no number."""
     try:
         return name_of("ckplus", int(float(Path(path).read_text(encoding="ascii"))))
     except (OSError, ValueError):

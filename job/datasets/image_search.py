@@ -89,8 +89,8 @@ def walk(
 
     In a search for images, files without an ending are checked by their first bytes. Other files are counted by their
     ending, except those with an `expected` ending. Hidden folders and folders of tools and file systems are counted and
-    not entered: they hold thumbnails, deleted files and old copies. Links to folders are followed, and each folder is
-    entered once, so that a loop of links ends. Files and folders that cannot be read are noted as skipped. Raises
+    not entered: they contain thumbnails, deleted files and old copies. Links to folders are followed, and each folder
+    is entered once, so that a loop of links ends. Files and folders that cannot be read are noted as skipped. Raises
     JobError when the root itself cannot be listed.
     """
     root = str(root)

@@ -30,7 +30,7 @@ def _problem(own: Tensor | None, stored: Tensor | None) -> str | None:
     if stored.dtype != own.dtype:
         return f"is {_name(stored.dtype)} and the network's is {_name(own.dtype)}"
     if not torch.isfinite(stored).all():
-        return "holds NaN or infinite values"
+        return "contains NaN or infinite values"
     return None
 
 

@@ -21,10 +21,10 @@ def head(width: int, hidden: Sequence[int], outputs: int, dropout: float = 0.0) 
 
 @torch.no_grad()
 def initialise(module: nn.Module, scheme: str) -> None:
-    """Draw the weights of linear and convolutional layers anew: `xavier` (Glorot uniform) or `kaiming` (He normal).
+    """Draw new weights for linear and convolutional layers: `xavier` (Glorot uniform) or `kaiming` (He normal).
 
     `torch` keeps PyTorch's default, uniform with variance 1 / (3 fan_in): a sixth of He's. Biases become zero. Layers
-    that are not trained, such as those of a copy of a network, stay as they are.
+    that are not trained, such as those of a copy of a network, keep their weights.
     """
     if scheme == "torch":
         return

@@ -23,7 +23,7 @@ STOPPED = "preempted or stopped"
 def resumed(step: int, steps: int, logged: int, restarts: str | None = None, saved: bool = True) -> Alert:
     """Return the alert of a run that resumes at `step`; `logged` is the last step in metrics.jsonl.
 
-    `saved` says that the last start ended after a checkpoint of its own; otherwise it crashed or was killed.
+    `saved` says that the last start ended after it had saved a checkpoint; otherwise it crashed or was killed.
     """
     repeated = f"; steps {step + 1} to {logged} are repeated" if logged > step else ""
     restart = f" (restart {restarts})" if restarts and restarts != "0" else ""
@@ -43,20 +43,20 @@ def stopped(reason: str, checkpoint: str) -> Alert:
 
 
 def class_missing(names: Sequence[str], domain: str) -> Alert:
-    """Return the alert for classes that the domain whose labels are read has no image of."""
+    """Return the alert for classes without an image in the domain whose labels are read."""
     text = (
         f"the training split of {domain} has no labelled image of {', '.join(names)}: the network can predict these "
-        "classes and never learns them. If the data set does not have them, write the shards with --option "
+        "classes but does not learn them. If the data set does not have them, write the shards with --option "
         "classes=folders, or list the classes"
     )
     return Alert("class without examples", text)
 
 
 def may_have_hurt(step: int, score: str, doubts: Sequence[Doubt]) -> Alert:
-    """Return the alert of a finished run whose other label-free scores speak against the chosen checkpoint."""
+    """Return the alert of a finished run whose other label-free scores vote against the chosen checkpoint."""
     text = (
         f"step {step} is chosen by {score}, but {listed(doubts)}: predictions on the target may have become confident "
-        f"and wrong. No target label is needed to see this, and none proves it: {ADVICE}"
+        f"and wrong. This needs no target labels and is no proof: {ADVICE}"
     )
     return Alert("adaptation may have hurt", text)
 

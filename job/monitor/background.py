@@ -22,7 +22,7 @@ class Background:
         self._thread: threading.Thread | None = None
 
     def do(self, what: str, action: Callable[[], None]) -> None:
-        """Queue `action`. `what` is its kind: the name in messages, and the unit of giving up after a failure."""
+        """Queue `action`. `what` is its kind: its name in messages; after a failure, this kind is dropped."""
         if self._thread is None:
             self._thread = threading.Thread(target=self._work, name="extras", daemon=True)
             self._thread.start()

@@ -1,4 +1,4 @@
-"""Notice threads that spin for others which the system has displaced, which makes a run ten times as slow."""
+"""Detect threads that spin while they wait for displaced threads, which makes a run ten times as slow."""
 
 import os
 from collections.abc import Callable
@@ -9,14 +9,14 @@ from job.system.processes import cores
 from job.system.threads import threads_spin
 
 UNEVEN = 2.0  # 95th percentile over median of a step; 3 to 10 was measured with both of two cores busy
-BUSY = 1.5  # processes that want a core, over cores
+BUSY = 1.5  # processes that need a core, over cores
 
 
 class DisplacedThreads:
     """Looks at the durations of steps on a CPU. Raises its alert once."""
 
     def __init__(self, threads: int, load: Callable[[], float] = lambda: os.getloadavg()[0]) -> None:
-        """`threads` are those of OpenMP in this process; `load`: processes that want a core, averaged over a minute."""
+        """`threads` are those of OpenMP in this process; `load`: processes that need a core, averaged over a minute."""
         self._threads = threads
         self._load = load
         self._rows = 0

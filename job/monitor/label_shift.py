@@ -11,8 +11,8 @@ APART = 0.1  # total variation distance of the target's class shares from the so
 def is_apart(estimate: Mapping[str, Any]) -> bool:
     """Return whether the class shares differ by more than a tenth, than chance, and than wrong predictions explain.
 
-    `estimate` is the part `label_shift` of an evaluation file. Chance: the interval of at least one class leaves out
-    the source's share. Wrong predictions: their estimated share is below the low end of the distance.
+    `estimate` is the part `label_shift` of an evaluation file. Chance: the interval of at least one class excludes the
+    source's share. Wrong predictions: their estimated share is below the low end of the distance.
     """
     target = estimate["target"]
     surely = any(

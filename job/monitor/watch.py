@@ -81,7 +81,7 @@ class Watch:
         return Alert(
             "class loss at chance",
             f"the class loss ended at {self._class_loss:.3f}, and a network with the same output for every image has "
-            f"{self._chance:.3f}: it learned nothing, or lost it again; lower optimizer.lr, set optimizer.clip_norm=1",
+            f"{self._chance:.3f}: it learned nothing, or forgot it; lower optimizer.lr, set optimizer.clip_norm=1",
         )
 
     @property
@@ -146,7 +146,7 @@ class Watch:
         return Alert(
             "domain classifier behind",
             f"its error on validation images is {classifier:.3f}, and that of a new linear probe {probe:.3f}, at "
-            f"{times} evaluations in a row: the features of the domains differ where it does not look, so "
+            f"{times} evaluations in a row: the features of the domains differ in ways that it does not use, so "
             "domain/confusion says little; set objective.gradient_penalty=1 or higher, lower "
             "objective.lambda_max, raise optimizer.domain_lr_factor",
             "INFO",  # the accuracy did not suffer where this was measured: docs/methods.md

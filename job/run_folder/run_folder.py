@@ -186,7 +186,7 @@ class RunFolder:
             self.start_step = self.resumed.step
 
     def _describe(self) -> dict[str, Any]:
-        """Return the part of ``meta.json`` that is the same at every step: all that a checkpoint needs without its run."""
+        """Return the part of ``meta.json`` that is the same at every step: all that a checkpoint needs alone."""
         manifest = self._manifest
         return {
             "fingerprint": self._config.fingerprint(),

@@ -117,7 +117,7 @@ class Manifest(BaseModel):
         shards = self.domains.get(domain, {}).get(split, ())
         if not shards:
             held = ", ".join(f"{d}/{s}" for d, splits in self.domains.items() for s in splits)
-            raise JobError(f"the shards ({self.layout}) hold no {domain}/{split}, only {held}: choose one of those")
+            raise JobError(f"the shards ({self.layout}) contain no {domain}/{split}, only {held}: choose one of those")
         return shards
 
     def samples(self, domain: str, split: str) -> int:
@@ -236,7 +236,7 @@ def _read_remote(url: str) -> bytes:
         return b"".join(read_remote(url, MOST_BYTES))
     except (RemoteError, OSError) as error:
         why = shortened(first_line(error))
-        raise JobError(f"cannot read {url} ({why}): check the address, and that it holds shards") from error
+        raise JobError(f"cannot read {url} ({why}): check the address, and that it contains shards") from error
 
 
 def _parse(content: bytes, where: str | Path) -> Manifest:

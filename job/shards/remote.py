@@ -1,4 +1,4 @@
-"""Read the content of a URL, with limits: neither a silent server nor an endless answer can block a run for ever.
+"""Read the content of a URL, with limits: neither a silent server nor an endless answer can block a run forever.
 
 URLs are opened by webdataset, which starts a program for most schemes (curl, gsutil, a shell command for `pipe:`) and
 reads its output.

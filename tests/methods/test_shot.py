@@ -65,5 +65,5 @@ def test_it_trains_on_shards_without_a_training_split_of_the_source(small, faces
     config = small(objective={"name": "shot"}, **keys)
     assert train(config) == 0
     assert "train/pseudo_label_loss" in rows(config)[-1]
-    with pytest.raises(JobError, match="hold no source/train"):
+    with pytest.raises(JobError, match="contain no source/train"):
         train(small(name="dann", **keys))

@@ -95,7 +95,7 @@ def test_the_hash_follows_what_training_sees(shards):
 
 
 def test_an_unknown_split_names_those_there_are(made):
-    with pytest.raises(JobError, match=r"hold no source/tset, only source/train, source/val"):
+    with pytest.raises(JobError, match=r"contain no source/tset, only source/train, source/val"):
         load_manifest(made).shards("source", "tset")
 
 

@@ -43,7 +43,7 @@ def cards(title: str, *content: str, small: bool = False) -> str:
 
 
 def tiles(values: dict[str, str | None]) -> str:
-    """Return a row of large values with their names; values that are None are left out."""
+    """Return a row of large values with their names; values that are None are omitted."""
     shown = "".join(
         f'<div class="tile"><b>{escape(value)}</b><span>{escape(name)}</span></div>'
         for name, value in values.items()

@@ -52,7 +52,7 @@ def features(run: RunView) -> str:
 
 
 def faces(run: RunView) -> str:
-    """Return sample images with predictions and the most confident mistakes, each with an unfoldable list of keys."""
+    """Return sample images with predictions and the most confident mistakes, each with a collapsed list of keys."""
     return cards(
         "Images",
         _faces(run, "Target, with prediction and confidence", "figures/target_faces", "target_faces"),
@@ -86,7 +86,7 @@ def selection(run: RunView) -> str:
 
 
 def _doubts(run: RunView) -> str:
-    """Return a paragraph on the scores that speak against the chosen checkpoint; "" where there is no doubt."""
+    """Return a paragraph on the scores that vote against the chosen checkpoint, or ""."""
     step, doubts = within_run(run.rows, run.score) if adapts(run.config["objective"]) else (0, [])
     if not doubts:
         return ""

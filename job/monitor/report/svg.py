@@ -119,7 +119,7 @@ def legend(entries: Sequence[tuple[str, str, bool]]) -> str:
 
 
 def ticks(low: float, high: float, about: int = 5) -> list[float]:
-    """Return about so many round numbers between two limits."""
+    """Return about `about` round numbers between two limits."""
     raw = (high - low) / about
     size = 10 ** np.floor(np.log10(raw))
     size *= min((1, 2, 2.5, 5, 10), key=lambda factor: abs(factor * size - raw))

@@ -68,7 +68,7 @@ def build(entity: str, project: str) -> tuple[Any, Any]:
     runset = wr.Runset(name="runs")  # without entity and project: those of the report, no lookup
     groups = wr.Runset(name="by objective", groupby=["group"])
     blocks: list[Any] = [
-        wr.P("Panels named oracle need target labels: they serve for analysis only and influence nothing.")
+        wr.P("Panels named oracle need target labels: they are for analysis only and influence nothing.")
     ]
     for name, panels in sections.items():
         blocks += [

@@ -1,7 +1,7 @@
 """Compute the samples of global batch t: a pure function of (seed, step), equal on any number of ranks.
 
 The shards of a domain are dealt once to S canonical streams. A stream makes pass after pass over its shards; each pass
-has a new order of shards, cut into blocks of `block_shards`, and the samples of a block are shuffled among themselves.
+has a new order of shards, cut into blocks of `block_shards`, and the samples of a block are shuffled together.
 Global batch t takes the samples [t b, (t + 1) b) of every stream, b = B / S. Each rank serves whole streams, so a shard
 is read by one rank only. Resuming replays nothing: a position is computed by counting.
 """
