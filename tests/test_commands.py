@@ -83,14 +83,14 @@ def first_shard(folder, domain="source", split="train"):
     return sorted((folder / domain / split).glob("*.tar"))[0]
 
 
-def test_more_streams_than_shards_are_told_before_anything_starts(job, small, tmp_path):
+def test_more_streams_than_shards_are_reported_before_the_start(job, small, tmp_path):
     config = yaml_of(small(name="bad"), tmp_path)
     result = job("train", "--check", "--config", config, "data.streams=1000", "data.global_batch_size=1000")
     fails(result, "source has", "shards but data.streams is 1000", "--shards 1000")
     assert not (small(name="bad").run_folder).exists()
 
 
-def test_shards_that_are_not_there(train_on):
+def test_missing_shards(train_on):
     fails(train_on("data.shards=/nowhere"), "no shards at /nowhere", "python -m job shards")
 
 
@@ -125,7 +125,7 @@ def test_an_image_that_cannot_be_decoded(train_on, broken):
     assert code == 0, errors
 
 
-def test_a_label_that_is_no_class(train_on, broken):
+def test_a_label_outside_the_classes(train_on, broken):
     path = first_shard(broken)
     content = path.read_bytes()
     header = content.index(b".cls\0")
@@ -186,7 +186,7 @@ def test_a_precision_that_the_machine_lacks(train_on, precision):
     fails(train_on(f"train.precision={precision}"), "needs a GPU")
 
 
-def test_a_configuration_that_is_no_yaml(job, tmp_path):
+def test_a_configuration_that_is_not_yaml(job, tmp_path):
     path = tmp_path / "c.yaml"
     path.write_text("name: [")
     fails(job("train", "--config", path), "is not valid YAML")
@@ -286,7 +286,7 @@ def test_predict_writes_a_row_per_readable_image(job, trained, tmp_path):
 
 
 @pytest.mark.parametrize("option", ["train=abc", "train=", "train=[1", "train=-5", "train=0", "train=1.5"])
-def test_an_option_of_a_layout_that_cannot_be_meant(job, tmp_path, option):
+def test_an_invalid_option_of_a_layout(job, tmp_path, option):
     fails(job("shards", "faces", "--out", tmp_path / "s", "--option", option), "train=")
 
 
@@ -319,7 +319,7 @@ def test_a_place_to_write_that_cannot_be_written(job, trained, faces, tmp_path):
     assert [path.name for path in tmp_path.glob("*.partial")] == []
 
 
-def test_predict_sees_pictures_exactly_as_training_does(trained, faces, tmp_path):
+def test_predict_prepares_images_like_training(trained, faces, tmp_path):
     """A picture taken out of a shard and one read from the shard give the same probabilities."""
     import simplejpeg
 
@@ -344,11 +344,11 @@ def test_predict_sees_pictures_exactly_as_training_does(trained, faces, tmp_path
         (("inspect",), "Missing argument 'SHARDS': see "),
     ],
 )
-def test_a_command_line_that_is_none_is_told_in_one_line(job, words, says):
+def test_an_invalid_command_line_is_reported_in_one_line(job, words, says):
     fails(job(*words), says)
 
 
-def test_predict_and_evaluate_say_what_is_wrong(job, trained, tmp_path):
+def test_predict_and_evaluate_report_mistakes(job, trained, tmp_path):
     best = trained.run_folder / "checkpoints" / "best"
     fails(job("predict", "--checkpoint", tmp_path / "none", tmp_path), "no checkpoint at")
     fails(job("predict", "--checkpoint", best, tmp_path / "nothing.jpg"), "no image or folder at")

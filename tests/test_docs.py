@@ -1,4 +1,4 @@
-"""The documentation holds: links resolve, commands parse, files named exist, results are the measured ones."""
+"""The documentation is correct: links resolve, commands parse, files named exist, results are the measured ones."""
 
 import json
 import re

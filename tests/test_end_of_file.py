@@ -1,4 +1,4 @@
-"""A file that ends too early is no keyboard interrupt: click takes EOFError for Ctrl-D at a prompt."""
+"""A file that ends too early is not a keyboard interrupt: click takes EOFError for Ctrl-D at a prompt."""
 
 import pytest
 

@@ -1,4 +1,4 @@
-"""Outputs that cannot be written: the table is printed all the same, one line says what is missing."""
+"""Outputs that cannot be written: the table is printed anyway, and one line names the missing outputs."""
 
 import errno
 import json

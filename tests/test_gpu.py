@@ -1,4 +1,4 @@
-"""What only a GPU can show. Skipped, with a message, without a GPU."""
+"""Behaviour on a GPU. Skipped, with a message, without a GPU."""
 
 import pytest
 import torch

@@ -38,7 +38,7 @@ def local(config, tmp_path, *overrides, ranks=1, **options) -> subprocess.Popen:
     )
 
 
-def test_two_ranks_stop_on_a_signal_in_75_and_go_on_to_0(small, tmp_path):
+def test_two_ranks_stop_on_a_signal_with_75_and_resume_to_0(small, tmp_path):
     train = {"steps": 300, "eval_every": 150, "checkpoint_every": 100}  # the stop file is looked for once a second
     whole, config = small(name="whole", train=train), small(name="stopped", train=train)
     process = local(whole, tmp_path, ranks=2)
@@ -118,7 +118,7 @@ def test_in_another_folder_it_says_where_to_start_it(tmp_path):
 
 
 @pytest.mark.parametrize("ranks", ["x", "0", "1.5"])
-def test_a_number_of_ranks_that_is_none(small, tmp_path, ranks):
+def test_an_invalid_number_of_ranks(small, tmp_path, ranks):
     process = local(small(name="wrong"), tmp_path, ranks=ranks)
     errors = process.communicate(timeout=60)[1]
     assert process.returncode == 2
@@ -131,7 +131,7 @@ def test_a_number_of_ranks_that_is_none(small, tmp_path, ranks):
 
 
 def test_bad_input_found_by_one_rank_only_is_the_last_line(small, faces, tmp_path):
-    """The picture is in a shard that the second rank reads."""
+    """The damaged image is in a shard that the second rank reads."""
     broken = shutil.copytree(faces, tmp_path / "broken")
     config = small(name="one-rank", data={"shards": str(broken)})
     second = DomainStream(
@@ -161,7 +161,7 @@ def test_bad_input_found_by_one_rank_only_is_the_last_line(small, faces, tmp_pat
     assert key in errors.splitlines()[-1]
 
 
-def test_fewer_ranks_than_asked_for_is_noticed(small, tmp_path):
+def test_fewer_ranks_than_requested_is_an_error(small, tmp_path):
     """`accelerate launch --cpu --num_processes 2` starts one process, silently (docs/pitfalls.md)."""
     path = tmp_path / "c.yaml"
     path.write_text(small(name="fewer").to_yaml())
@@ -189,8 +189,8 @@ def test_accelerate_reads_the_settings(name):
     assert settings.num_processes == 2
 
 
-def test_one_killed_rank_of_two_is_the_last_line_and_buries_nothing(small, tmp_path):
-    """What other launchers left in the environment is not obeyed on the way there."""
+def test_one_killed_rank_of_two_is_named_in_the_last_line(small, tmp_path):
+    """Variables of other launchers in the environment are ignored."""
     config = small(name="killed", train={"steps": 100_000, "log_every": 50, "eval_every": 100_000})
     stale = {"RANK": "1", "LOCAL_RANK": "1", "WORLD_SIZE": "7", "MASTER_ADDR": "gone", "MASTER_PORT": "1"}
     stale |= {"PET_NNODES": "3", "PET_NODE_RANK": "2", "PET_RDZV_ENDPOINT": "gone:1"}
@@ -221,7 +221,7 @@ def ranks_of(config, tmp_path, word: bytes) -> list[int]:
 
 
 @pytest.mark.parametrize("threads", ["many", "0", "-1", "4;2"])
-def test_a_number_of_threads_that_is_none(threads):
+def test_an_invalid_number_of_threads(threads):
     environment = os.environ | {"JOB_RANKS": "1", "JOB_HOSTS": "localhost", "OMP_NUM_THREADS": threads}
     node = subprocess.run(["launch/node.sh", "evaluate"], env=environment, cwd=REPO, capture_output=True, text=True)
     assert (node.returncode, node.stderr) == (2, f"error: OMP_NUM_THREADS={threads} is not a number of threads\n")

@@ -67,7 +67,7 @@ def test_the_command_works_from_another_folder(installed, tmp_path):
     assert ended.stderr.count("\n") == 1
 
 
-def test_what_is_installed_is_whole(installed, tmp_path):
+def test_the_installed_package_is_complete(installed, tmp_path):
     code = "import job; from pathlib import Path; print(Path(job.__file__).parent)"
     package = Path(run([installed / "python", "-c", code], tmp_path).stdout.strip())
     assert package.is_relative_to(installed.parent)
@@ -78,7 +78,7 @@ def test_what_is_installed_is_whole(installed, tmp_path):
     assert {path for path in wanted if not (REPO / "job" / path).is_dir()} <= held
 
 
-def test_the_version_stands_in_one_place():
+def test_the_version_is_defined_in_one_place():
     assert PROJECT["dynamic"] == ["version"]
     assert "version" not in PROJECT
     assert "\nversion" not in (REPO / "CITATION.cff").read_text()
@@ -111,7 +111,7 @@ def test_the_citation_and_the_workflow_are_yaml():
 @pytest.mark.parametrize(
     ("target", "answer", "kept"), [("clean", "", True), ("distclean", "no\n", True), ("distclean", "yes\n", False)]
 )
-def test_cleaning_deletes_no_runs_unless_somebody_says_yes(tmp_path, target, answer, kept):
+def test_cleaning_deletes_runs_only_after_a_yes(tmp_path, target, answer, kept):
     shutil.copy(REPO / "Makefile", tmp_path)
     for name in ("runs/mine", "shards/faces", ".venv", ".ruff_cache", "job/__pycache__", "tests", "benchmarks"):
         (tmp_path / name).mkdir(parents=True)

@@ -16,7 +16,7 @@ RUN = REPO / "tests" / "support" / "run_of_version_0_1" / "old"
 FENCE = re.compile(r"^```python\n(.*?)^```", re.M | re.S)
 
 
-def test_the_python_example_predicts_a_picture(tmp_path, monkeypatch, capsys):
+def test_the_python_example_predicts_an_image(tmp_path, monkeypatch, capsys):
     (example,) = FENCE.findall((REPO / "README.md").read_text())
     assert len(example.splitlines()) <= 6
     checkpoint, picture = re.search(r'load_model\("(.+?)"\)', example), re.search(r'"([^"]+\.jpg)"', example)
@@ -48,7 +48,7 @@ def test_one_image_and_the_command_predict_the_same(tmp_path):
         assert row[name] == f"{probability:.4f}"
 
 
-def test_a_file_that_is_no_image_is_refused(tmp_path):
+def test_a_file_that_is_not_an_image_is_refused(tmp_path):
     (tmp_path / "face.jpg").write_text("text")
     with pytest.raises(JobError, match=r"cannot read .*face\.jpg"):
         predict_image(load_model(RUN / "checkpoints" / "step_00000008"), tmp_path / "face.jpg")

@@ -72,7 +72,7 @@ def test_runs_of_other_shards_seeds_or_domains_are_not_pooled(runs, tmp_path):
     assert result["across_runs"]["infomax"]["mean_regret"] == pytest.approx(0.35)
 
 
-def test_supervised_unfinished_and_unlabelled_runs_are_left_out(runs, tmp_path, capsys):
+def test_supervised_unfinished_and_unlabelled_runs_are_skipped(runs, tmp_path, capsys):
     other = [
         run_folder(tmp_path, "upper", "train_on_target", (1, 1, 1), target_accuracy=(1, 1, 1)),
         run_folder(tmp_path, "running", "dann", (1, 1, 1), infomax=(9, 9, 9), finished=False),

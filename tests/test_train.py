@@ -1,4 +1,4 @@
-"""What a run promises: exact resume, the same numbers on any number of ranks, no leak, and clear ends."""
+"""A training run resumes exactly, gives the same numbers on any ranks, leaks no labels, and reports its end."""
 
 import fcntl
 import json
@@ -88,7 +88,7 @@ def test_killed_at_a_random_step_and_started_again_it_ends_with_the_same_weights
     assert [row["trainer/step"] for row in rows(config)] == list(range(1, 25))
 
 
-def test_the_stop_file_ends_a_run_in_75_and_the_same_command_goes_on(small, undisturbed):
+def test_the_stop_file_ends_a_run_with_75_and_the_same_command_resumes(small, undisturbed):
     config = small(name="stopped")
     config.run_folder.mkdir(parents=True)
     (config.run_folder / "stop").touch()
@@ -103,7 +103,7 @@ def test_the_stop_file_ends_a_run_in_75_and_the_same_command_goes_on(small, undi
     assert_same_weights(weights(config), weights(undisturbed))
 
 
-def test_sigterm_ends_a_run_in_75_after_a_checkpoint(small, undisturbed):
+def test_sigterm_ends_a_run_with_75_after_a_checkpoint(small, undisturbed):
     config = small(name="terminated")
 
     def terminate():
@@ -295,7 +295,7 @@ def test_compiled_training_ends_where_eager_training_ends(small):
 
 
 def test_source_only_sees_no_target_image(small):
-    """Not even BatchNorm's statistics: with other pictures in the target's place the weights are the same."""
+    """BatchNorm's statistics included: with other target images the weights are the same."""
     settings = {"objective": {"name": "source_only"}, "model": {"batch_norm": "mixed"}, "train": {"steps": 6}}
     usual, other = (
         small(name="usual", **settings),
@@ -370,7 +370,7 @@ def stop_at(monkeypatch, method: str, after: bool, calls: int = 1):
     monkeypatch.setattr(Evaluator, method, asking)
 
 
-def test_where_the_best_checkpoint_is_gone_the_choice_begins_anew(small, undisturbed, monkeypatch):
+def test_without_the_best_checkpoint_the_selection_starts_again(small, undisturbed, monkeypatch):
     config = small(name="gone", train={"checkpoint_every": 9, "eval_every": 9, "steps": 24})
     with monkeypatch.context() as patched:
         stop_at(patched, "validate", after=True)
@@ -387,7 +387,7 @@ def test_where_the_best_checkpoint_is_gone_the_choice_begins_anew(small, undistu
 
 
 @pytest.mark.parametrize("call", [1, 4])
-def test_a_stop_during_an_evaluation_is_obeyed_and_the_evaluation_made_up_for(small, undisturbed, monkeypatch, call):
+def test_a_stop_during_an_evaluation_takes_effect_and_the_evaluation_is_repeated(small, undisturbed, monkeypatch, call):
     config = small(name="evaluating", evaluation={"batch_size": 8})
     with monkeypatch.context() as patched:
         stop_at(patched, "_normalise", after=False, calls=call)
@@ -406,7 +406,7 @@ def test_a_stop_during_an_evaluation_is_obeyed_and_the_evaluation_made_up_for(sm
     assert summaries[0]["selection/chosen_step"] == summaries[1]["selection/chosen_step"]
 
 
-def test_a_stop_at_the_end_of_an_evaluation_is_obeyed_at_once(small, monkeypatch):
+def test_a_stop_at_the_end_of_an_evaluation_takes_effect_at_once(small, monkeypatch):
     config = small(name="evaluated")
     stop_at(monkeypatch, "validate", after=True)
     assert train(config) == EXIT_STOPPED
@@ -434,7 +434,7 @@ def test_another_score_under_the_same_name_is_refused(undisturbed):
 
 
 def test_no_checkpoint_holds_weights_that_are_not_finite(small):
-    """The loss that a step is judged by is of the weights before it."""
+    """The loss of a step belongs to the weights before it."""
     every = {"log_every": 1, "eval_every": 1, "checkpoint_every": 1}
     config = at_rate(small(name="diverges", train=every), 1e30)
     with pytest.raises(JobError, match=r"NaN or infinite at step \d+; the last good checkpoint is"):
@@ -467,7 +467,7 @@ def test_a_full_disk_at_an_evaluation_does_not_end_the_training(small, monkeypat
     assert "evaluation/step_00000008.json: [Errno 28] No space" in (config.run_folder / "log.txt").read_text()
 
 
-def test_a_disk_that_fails_under_the_main_rank_is_a_mistake_told_by_all(small, monkeypatch):
+def test_a_disk_error_on_the_main_rank_is_raised_on_every_rank(small, monkeypatch):
     from job.run_folder import run_folder
 
     point = run_folder.point
@@ -485,7 +485,7 @@ def test_a_disk_that_fails_under_the_main_rank_is_a_mistake_told_by_all(small, m
 
 
 @pytest.mark.slow
-def test_a_run_goes_on_without_the_file_its_weights_came_from(small, tmp_path):
+def test_a_run_resumes_without_the_file_of_its_pretrained_weights(small, tmp_path):
     import torch
     import torchvision
 
@@ -540,7 +540,7 @@ def test_skipped_images_are_counted_over_a_stop(small, faces, tmp_path):
     assert counts[0] == counts[1] >= 24
 
 
-def test_a_damaged_checkpoint_is_told_and_never_begun_over_in_silence(undisturbed, tmp_path):
+def test_a_damaged_checkpoint_is_reported_and_the_run_does_not_start_over(undisturbed, tmp_path):
     config = again(undisturbed, tmp_path)
     checkpoints = config.run_folder / "checkpoints"
     newest = (checkpoints / "latest").resolve()

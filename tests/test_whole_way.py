@@ -1,4 +1,4 @@
-"""From a folder of pictures to a report, as a user types it: a target without labels, and classes of any names."""
+"""From a folder of images to a report, as a user types it: a target without labels, and classes of any names."""
 
 import csv
 import json
@@ -156,7 +156,7 @@ def test_digits_of_other_classes_all_the_way(job, tmp_path):
 
 
 def test_mnist_to_usps_from_two_folders_of_png_files(job, tmp_path):
-    """Real digits, of 28 and of 16 px; 100 pictures of each digit and 100 steps are enough to learn from."""
+    """Real digits, of 28 and of 16 px; 100 images of each digit and 100 steps are enough."""
     mnist, usps = digits.mnist(tmp_path / "mnist", 100), digits.usps(tmp_path / "usps", 100)
     words = ["pair", "--source", f"folders:{mnist}", "--target", f"folders:{usps}", "--option", "classes=folders"]
     code, _, errors = job("shards", *words, "--out", tmp_path / "shards", "--size", 28, "--workers", 1)

@@ -258,7 +258,7 @@ def test_a_pair_takes_the_votes_of_fer_plus(tmp_path, option):
     assert all(sample["emotion"] == ours[int(sample["source"][-11:-4]) % 7] for sample in women)
 
 
-def test_each_side_of_a_pair_has_options_of_its_own(tmp_path):
+def test_each_side_of_a_pair_has_its_own_options(tmp_path):
     for folder, first in (("a", 0), ("b", 500)):
         for i in range(84):
             trees.put(tmp_path / folder / EMOTIONS[i % 7] / f"{folder}{i // 7}_{i}.png", first + i)

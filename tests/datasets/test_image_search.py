@@ -419,7 +419,7 @@ def test_images_are_not_kept_in_memory(tmp_path):
     assert load_manifest(tmp_path / "out").samples("source", "train") > 20
 
 
-def test_progress_says_how_far_and_how_fast(tmp_path, capfd):
+def test_progress_shows_count_and_rate(tmp_path, capfd):
     root = trees.folders(tmp_path / "set")
     write_shards("folders", root, tmp_path / "out", size=16, shards=4, workers=1)
     stderr = capfd.readouterr().err

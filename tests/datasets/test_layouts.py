@@ -73,7 +73,7 @@ def test_folders(tmp_path):
         assert sample["image"][:7, :, 0].mean() > 150 > 60 > sample["image"][9:, :, 0].mean()
 
 
-def test_folders_with_splits_of_their_own_and_other_names(tmp_path):
+def test_folders_with_their_own_splits_under_other_names(tmp_path):
     root = tmp_path / "set"
     names = ("Neutrality", "HAPPY", "sad", "Surprised", "angry", "Fearful", "disgusted")
     trees.folders(root, domains=("Men", "women"), splits=("Training", "validation", "TEST"), each=3, names=names)
@@ -349,7 +349,7 @@ def test_invalid_paths_in_a_table(tmp_path):
         build("csv", tmp_path / "set", tmp_path / "out2")
 
 
-def test_rafdb_names_an_image_that_is_not_there(tmp_path):
+def test_rafdb_reports_a_listed_image_that_is_missing(tmp_path):
     trees.rafdb(tmp_path / "RAF-DB")
     (tmp_path / "RAF-DB/basic/Image/aligned/train_00007_aligned.jpg").unlink()
     build("rafdb", tmp_path / "RAF-DB", tmp_path / "out", max_skipped="2%")
@@ -513,7 +513,7 @@ def test_an_invalid_pair_is_refused(tmp_path, source, says):
 
 
 def test_shards_are_not_written_into_the_folders_of_a_pair(tmp_path):
-    """Nor by a detour: a second run would find the shards as images."""
+    """Also not through links or `..`: a second run would find the shards as images."""
     (tmp_path / "link").symlink_to(trees.jaffe(tmp_path / "jaffe"))
     trees.ckplus(tmp_path / "CK+")
     options = {"source": f"ckplus:{tmp_path / 'CK+'}", "target": f"jaffe:{tmp_path / 'jaffe'}"}

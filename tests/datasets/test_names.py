@@ -27,7 +27,7 @@ def test_domains_called_source_and_target_follow_the_options(tmp_path):
         build("folders", root, tmp_path / "half", options={"source": "target"})
 
 
-def test_source_and_target_mean_themselves_only_where_no_other_name_fits(tmp_path):
+def test_source_and_target_are_names_of_domains_only_if_no_other_name_fits(tmp_path):
     root = trees.folders(tmp_path / "set", domains=("source", "target"))
     build("folders", root, tmp_path / "ours")
     assert domains_of(tmp_path / "ours") == {("source", "source"), ("target", "target")}
@@ -80,7 +80,7 @@ def test_numbers_in_foreign_tars_are_not_guessed(tmp_path):
     assert "\n" not in str(caught.value)
 
 
-def test_names_in_foreign_tars_say_what_they_mean(tmp_path):
+def test_class_names_in_foreign_tars_are_used(tmp_path):
     for i, emotion in enumerate(EMOTIONS):
         trees.tars(tmp_path / "tars" / emotion, first=84 * i, cls=emotion.title().encode())
     build("webdataset", tmp_path / "tars", tmp_path / "out", options={"subjects": False})
@@ -89,7 +89,7 @@ def test_names_in_foreign_tars_say_what_they_mean(tmp_path):
     )
 
 
-def test_each_side_of_a_pair_has_an_order_of_its_own(tmp_path):
+def test_each_side_of_a_pair_has_its_own_order_of_classes(tmp_path):
     trees.tars(tmp_path / "a")
     trees.tars(tmp_path / "b", first=84)
     options = {side: f"webdataset:{tmp_path / folder}" for side, folder in (("source", "a"), ("target", "b"))}

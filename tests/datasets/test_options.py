@@ -81,7 +81,7 @@ def test_words_that_are_not_options_are_refused():
             complete_options(find_layout("rafdb"), {"gender": value})
 
 
-def test_values_of_python_are_taken_as_they_are():
+def test_values_of_python_are_used_unchanged():
     for name in LAYOUTS:
         layout = find_layout(name)
         assert complete_options(layout, dict(layout.options)) == complete_options(layout, {})

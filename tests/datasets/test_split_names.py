@@ -110,7 +110,7 @@ def test_a_folder_that_only_looks_like_a_split_is_refused(tmp_path, name):
         build("webdataset", tmp_path / "tars", tmp_path / "out")
 
 
-def test_an_unknown_word_in_a_column_or_field_is_refused_where_it_stands(tmp_path):
+def test_an_unknown_split_in_a_column_or_field_is_refused_with_its_place(tmp_path):
     root = trees.folders(tmp_path / "set", each=2)
     pictures = sorted(path.relative_to(root) for path in root.rglob("*.jpg"))
     rows = [{"path": p, "domain": p.parts[0], "emotion": p.parts[1], "split": ""} for p in pictures]

@@ -1,4 +1,4 @@
-"""The synthetic faces keep their promises: reproducible, disjoint by subject, and a shift that spares the emotion."""
+"""The synthetic faces are reproducible and disjoint by subject, and the domain shift does not change the emotion."""
 
 import dataclasses
 import pickle

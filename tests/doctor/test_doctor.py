@@ -51,8 +51,8 @@ def test_small_shared_memory_and_few_open_files_warn(monkeypatch):
     assert limits.file_size().level == FAIL
 
 
-def test_shared_memory_that_is_absent_read_only_or_full_is_noticed(tmp_path):
-    """Real ones where this process may mount, else at least the absent one."""
+def test_shared_memory_that_is_absent_read_only_or_full_is_reported(tmp_path):
+    """With real mounts if this process may mount; otherwise only the absent case."""
     absent = limits.shared_memory(str(tmp_path / "nowhere"))
     assert absent.level == WARN
     assert absent.result == f"no {tmp_path}/nowhere"
@@ -68,7 +68,7 @@ def test_shared_memory_that_is_absent_read_only_or_full_is_noticed(tmp_path):
     assert list(tmp_path.iterdir()) == []
 
 
-def test_what_other_programs_left_in_the_environment_is_named():
+def test_variables_of_other_programs_are_reported():
     assert environment({"HOME": "/root"}).level == OK
     assert environment({"RANK": "0", "ACCELERATE_GRADIENT_ACCUMULATION_STEPS": "4"}).level == WARN
     assert environment({"ACCELERATE_USE_FSDP": "true"}).level == FAIL

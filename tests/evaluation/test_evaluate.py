@@ -1,4 +1,4 @@
-"""What an evaluation is asked to do reaches the reader of the shards."""
+"""Evaluations use the configured threads, log every score, and agree on any number of ranks."""
 
 import contextlib
 import json

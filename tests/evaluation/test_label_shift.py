@@ -48,7 +48,7 @@ def test_em_of_two_classes_agrees_with_the_likelihood_on_a_grid():
     assert shares[0] == pytest.approx(grid[likelihood.argmax()], abs=2e-3)
 
 
-def test_em_counts_rows_as_often_as_asked():
+def test_em_counts_rows_by_their_weights():
     p = softmax(np.random.default_rng(0).normal(size=(50, 3)), axis=1)
     times = np.random.default_rng(1).integers(0, 4, (2, 50))
     source = np.full(3, 1 / 3)
@@ -121,7 +121,7 @@ def test_the_estimate_is_the_same_at_every_call():
     assert one.as_json() == other.as_json()
 
 
-def test_a_shift_of_the_images_is_not_taken_for_a_shift_of_the_classes():
+def test_a_shift_of_the_images_is_not_mistaken_for_a_shift_of_the_classes():
     """The images move and the shares do not: the estimate is wrong, and is not trusted."""
     estimate = estimated(target=SOURCE, contrast=0.7)
     assert estimate.distance > 0.1

@@ -82,7 +82,7 @@ def test_gradients_are_finite_at_equal_rows(scale):
     assert rows.grad.abs().max() < 1e-3
 
 
-def test_two_rows_of_equal_place_keep_the_gradient_finite():
+def test_equal_rows_keep_the_gradient_finite():
     rows = torch.randn(6, 4)
     rows[3] = rows[0]
     rows.requires_grad_()

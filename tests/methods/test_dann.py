@@ -69,8 +69,8 @@ def test_the_meter_measures_the_gradient_that_arrives():
     assert metrics["schedule/lambda"] == pytest.approx(strength())
 
 
-def test_the_domain_classifier_learns_and_the_encoder_feels_it():
-    """An inert classifier (a softmax over one logit, say) would leave its loss at 2 ln 2 and pass nothing back."""
+def test_the_domain_classifier_learns_and_the_encoder_receives_its_gradient():
+    """With an inert classifier (a softmax over one logit) the loss would stay at 2 ln 2 and no gradient would flow."""
     torch.manual_seed(0)
     images = torch.cat([torch.randn(64, 4) - 2, torch.randn(64, 4) + 2])
     method = tiny_method("dann").float()
@@ -105,7 +105,7 @@ def test_no_batch_norm_in_the_domain_classifier(backbone):
     assert not any("Norm" in type(m).__name__ for m in method.adversary.modules())
 
 
-def test_a_gradient_that_overflows_in_half_precision_is_no_alarm():
+def test_a_gradient_that_overflows_in_half_precision_is_ignored():
     named = []
     for scale in (65536.0, None):
         method = tiny_method("dann")
@@ -183,7 +183,7 @@ def test_the_gradient_penalty_is_a_mean_over_rows(name):
 
 
 def test_the_gradient_penalty_sees_each_image_once():
-    """Second views of the target are no rows of the domain loss."""
+    """Second views of the target are not rows of the domain loss."""
     plain, views = (tiny_method("dann", gradient_penalty=1.0, pseudo_label_weight=weight) for weight in (0.0, 1.0))
     batch = tiny_batch(views)
     only = TrainingBatch(plain.reads, batch.images[: 2 * len(batch.labels)], batch.labels)

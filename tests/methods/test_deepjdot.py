@@ -62,8 +62,8 @@ def test_gradients_are_finite_at_equal_rows_and_extreme_logits(scale):
     assert logits.grad.isfinite().all()
 
 
-def test_a_cost_that_is_no_number_gives_a_loss_that_is_none():
-    """The solver must not wait for ever; training reports the loss."""
+def test_a_cost_that_is_not_finite_gives_a_loss_that_is_not_finite():
+    """The solver must not block forever; training reports the loss."""
     features = torch.tensor([[float("nan")], [1.0]])
     assert transport_cost(features, features, torch.tensor([0, 1]), torch.zeros(2, 2), 1.0, 1.0).isnan()
 

@@ -1,4 +1,4 @@
-"""Every method: ranks agree, a killed run resumes exactly, and what is shown asks for no method's name."""
+"""Every method: ranks agree, a killed run resumes exactly, and reports do not depend on the method's name."""
 
 import json
 import random

@@ -33,7 +33,7 @@ def test_a_step_equals_the_three_derived_by_hand():
     assert_same_parameters(method, by_hand, rtol=1e-9, atol=1e-12)
 
 
-def test_its_phases_train_what_they_should():
+def test_each_phase_trains_its_own_parameters():
     method = tiny_method("mcd", feature_updates=3)
     assert method.phases == (LEARN, DISAGREE, AGREE, AGREE, AGREE)
     encoder = set(method.network.feature_extractor.parameters())

@@ -26,7 +26,7 @@ def alerts_of(monkeypatch):
     return alerts_of
 
 
-def test_it_is_told_once_and_says_what_to_do(alerts_of):
+def test_the_alert_is_raised_once_with_advice(alerts_of):
     (alert,) = alerts_of(ROWS)
     assert alert.title == "threads wait for one another"
     assert "2 threads spin" in alert.text
@@ -45,5 +45,5 @@ def test_it_is_told_once_and_says_what_to_do(alerts_of):
         {"rows": [row(1000, 1100)] * 5},
     ],
 )
-def test_what_is_no_cause(alerts_of, case):
+def test_other_runs_raise_no_alert(alerts_of, case):
     assert alerts_of(**({"rows": ROWS} | case)) == []

@@ -1,4 +1,4 @@
-"""Damaged, hostile and foreign checkpoints: one clear line, and an earlier whole one where there is one."""
+"""Damaged, hostile and foreign checkpoints: one clear line, and an earlier intact checkpoint if there is one."""
 
 import json
 import os
@@ -34,7 +34,7 @@ def flip(path, at: float = 0.9) -> None:
 def test_damage_at_the_right_size_falls_back_to_the_earlier_checkpoint(
     checkpoints, config, pretend, name, at, checksums
 ):
-    """A checkpoint of version 0.1, without checksums, shows damage that keeps it from being parsed, and no other."""
+    """In a checkpoint of version 0.1, without checksums, only damage that prevents parsing is detected."""
     for path in checkpoints.glob("step_*/meta.json") if not checksums else ():
         meta = json.loads(path.read_text())
         del meta["sha256"]
@@ -59,7 +59,7 @@ def test_an_empty_file_of_the_size_that_meta_names_is_damage(checkpoints, config
         pretend(config)
 
 
-def test_a_damaged_best_checkpoint_is_found_at_the_start_and_chosen_anew(pretend, config):
+def test_a_damaged_best_checkpoint_is_detected_at_the_start_and_chosen_again(pretend, config):
     pretend(config, stop_after=4)
     checkpoints = config.run_folder / "checkpoints"
     assert read_checkpoint(checkpoints / "best").step == 2
@@ -106,7 +106,7 @@ def test_a_hostile_meta_json_is_one_line(checkpoints, kind):
 
 @pytest.mark.parametrize("name", ["meta.json", "model.safetensors", "trainer.pt"])
 @pytest.mark.parametrize("kind", ["FIFO", "folder", "device"])
-def test_what_is_no_file_is_refused_and_nobody_waits_for_it(checkpoints, name, kind):
+def test_a_pipe_or_device_is_refused_at_once(checkpoints, name, kind):
     path = checkpoints / "step_00000004" / name
     path.unlink()
     {"FIFO": os.mkfifo, "folder": os.mkdir, "device": lambda p: os.symlink("/dev/zero", p)}[kind](path)

@@ -33,7 +33,7 @@ def no_folder_fsync(request, monkeypatch):
     monkeypatch.setattr(os, "fsync", refuse)
 
 
-def test_without_links_a_small_file_stands_for_a_checkpoint(pretend, config, no_links):
+def test_without_links_a_small_file_points_to_a_checkpoint(pretend, config, no_links):
     pretend(config, stop_after=4)
     checkpoints = config.run_folder / "checkpoints"
     assert (checkpoints / "latest").read_text() == "step_00000004\n"
@@ -46,14 +46,14 @@ def test_without_links_a_small_file_stands_for_a_checkpoint(pretend, config, no_
     assert {path.name for path in checkpoints.glob("step_*")} == {f"step_0000000{step}" for step in (2, 4, 6)}
 
 
-def test_pruning_spares_what_the_small_files_name(pretend, small, no_links):
+def test_pruning_keeps_checkpoints_that_the_small_files_name(pretend, small, no_links):
     config = small(name="pruned", train={"steps": 6, "keep_last": 1})
     pretend(config, stop_after=4)
     checkpoints = config.run_folder / "checkpoints"
     assert {path.name for path in checkpoints.glob("step_*")} == {"step_00000002", "step_00000004"}
 
 
-def test_a_folder_that_cannot_be_synced_is_no_error(pretend, config, no_folder_fsync):
+def test_a_folder_that_cannot_be_synced_raises_no_error(pretend, config, no_folder_fsync):
     pretend(config)
     assert read_checkpoint(config.run_folder / "checkpoints" / "latest").step == 6
 
@@ -103,7 +103,7 @@ def test_a_link_takes_the_place_of_a_file_and_the_other_way_round(tmp_path, monk
 
 
 @pytest.mark.parametrize("content", ["", "../../etc", "step_1", "step_00000001/..", "\0", "x" * 10_000])
-def test_a_pointer_that_names_no_checkpoint_is_one_line(tmp_path, content):
+def test_a_pointer_without_a_checkpoint_is_reported_in_one_line(tmp_path, content):
     (tmp_path / "best").write_text(content)
     with pytest.raises(JobError, match="is not a checkpoint: give a folder such as"):
         read_checkpoint(tmp_path / "best")

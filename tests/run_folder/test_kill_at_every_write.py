@@ -1,4 +1,4 @@
-"""Whatever moment the process dies at: a resumed run loses no row, repeats none, and ends with the same weights."""
+"""Kill the process at any write: the resumed run loses no row, repeats none, and ends with the same weights."""
 
 import builtins
 import json

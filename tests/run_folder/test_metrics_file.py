@@ -21,7 +21,7 @@ class Full(io.FileIO):
         return Full.taken
 
 
-def test_a_row_that_did_not_fit_is_whole_later_and_there_once(tmp_path, monkeypatch):
+def test_a_row_that_did_not_fit_is_written_once_later(tmp_path, monkeypatch):
     file = MetricsFile(tmp_path / "metrics.jsonl", 0)
     file.write({"trainer/step": 1, "a": 0.5})
     with monkeypatch.context() as patch:
@@ -34,7 +34,7 @@ def test_a_row_that_did_not_fit_is_whole_later_and_there_once(tmp_path, monkeypa
     assert [row["trainer/step"] for row in read_metrics(tmp_path / "metrics.jsonl")] == [1, 2, 3]
 
 
-def test_a_deleted_file_is_not_made_anew(tmp_path):
+def test_a_deleted_file_is_not_created_again(tmp_path):
     file = MetricsFile(tmp_path / "metrics.jsonl", 0)
     (tmp_path / "metrics.jsonl").unlink()
     with pytest.raises(FileNotFoundError):

@@ -1,4 +1,4 @@
-"""A report is drawn from what is whole; a damaged file is left out with a warning, and never a traceback."""
+"""A report is drawn from the intact files; a damaged file is skipped with a warning, without a traceback."""
 
 import json
 import shutil
@@ -67,7 +67,7 @@ def test_the_configuration_of_a_checkpoint_replaces_a_damaged_one(run, caplog):
         read_run(run)
 
 
-def test_a_damaged_row_is_left_out_of_the_report(run, caplog):
+def test_a_damaged_row_is_skipped_in_the_report(run, caplog):
     rows = read_run(run).rows
     lines = (run / "metrics.jsonl").read_bytes().splitlines(keepends=True)
     (run / "metrics.jsonl").write_bytes(lines[0] + b'{"trainer/step": "four"}\n' + b"".join(lines[1:]))
@@ -75,7 +75,7 @@ def test_a_damaged_row_is_left_out_of_the_report(run, caplog):
     assert "metrics.jsonl, line 2: damaged and skipped" in caplog.text
 
 
-def test_a_value_that_is_no_number_is_left_out(run, caplog):
+def test_a_value_that_is_not_a_number_is_skipped(run, caplog):
     with open(run / "metrics.jsonl", "a") as file:
         file.write('{"trainer/step": 9, "train/class_loss": "high", "schedule/lr": NaN, "schedule/lambda": 0.5}\n')
     assert read_run(run).rows[-1] == {"trainer/step": 9, "schedule/lambda": 0.5}

@@ -86,7 +86,7 @@ def test_run_again_with_all_trials_done_it_prints_the_table_and_starts_nothing(s
     assert [path.read_text() for path in study.glob("*/starts")] == ["x"] * 3
 
 
-def test_hopeless_trials_are_stopped_and_told_as_pruned(search, trials, study):
+def test_trials_with_low_scores_are_stopped_and_recorded_as_pruned(search, trials, study):
     slow_down(study, 1)  # so that a run has not ended before it is looked at
     code, _, errors = search("--trials", 8)
     assert code == 0, errors
@@ -97,7 +97,7 @@ def test_hopeless_trials_are_stopped_and_told_as_pruned(search, trials, study):
     assert not list(study.glob("trial-*/twice"))
 
 
-def test_a_run_that_diverges_or_crashes_is_a_failed_trial_and_the_search_goes_on(search, trials, study):
+def test_a_run_that_diverges_or_crashes_is_a_failed_trial_and_the_search_continues(search, trials, study):
     study.mkdir(parents=True)
     (study / "trial-0001.then").write_text("not finite")
     (study / "trial-0002.then").write_text("1")
@@ -109,7 +109,7 @@ def test_a_run_that_diverges_or_crashes_is_a_failed_trial_and_the_search_goes_on
     assert "2 finished, 0 pruned, 2 failed" in output
 
 
-def test_a_mistake_that_every_run_would_meet_ends_the_search_and_loses_no_trial(search, trials, study):
+def test_a_mistake_in_every_run_ends_the_search_and_loses_no_trial(search, trials, study):
     study.mkdir(parents=True)
     (study / "trial-0001.then").write_text("2")
     code, _, errors = search("--trials", 3)
@@ -166,7 +166,7 @@ def test_a_signal_stops_the_trials_in_75_and_the_search_resumes(files, study, nu
 
 
 def test_killed_and_started_again_it_resumes_the_trial_without_running_it_twice(files, study):
-    """The run of a killed search lives on with its lock: the next search waits for it, then takes its result."""
+    """The run of a killed search continues and keeps its lock: the next search waits for it, then uses its result."""
     slow_down(study, 2)
     words = [*files(), "--trials", 1]
     process = start(words)

@@ -1,4 +1,4 @@
-"""Search spaces: what is left out of a trial, and mistakes, each reported in one line before the first trial."""
+"""Search spaces: keys that do not apply to a trial, and mistakes, each reported in one line before the first trial."""
 
 import pytest
 

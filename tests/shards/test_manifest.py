@@ -1,4 +1,4 @@
-"""A folder of shards that is not whole is said to be so, and where."""
+"""An incomplete folder of shards is reported, with the place of the fault."""
 
 import json
 import os
@@ -186,13 +186,13 @@ def test_extreme_values_are_refused_in_one_line(shards, change, says, remote):
     fails(shards.as_uri() if remote else shards, says)
 
 
-def test_bytes_that_are_no_text_are_refused(shards):
+def test_bytes_that_are_not_text_are_refused(shards):
     (shards / "manifest.json").write_bytes(b"\xff\xfe\0")
     fails(shards, r"manifest\.json is not JSON")
 
 
 @pytest.mark.parametrize("kind", ["FIFO", "folder", "device"])
-def test_a_manifest_that_is_no_file_is_refused_at_once(shards, kind):
+def test_a_manifest_that_is_not_a_file_is_refused_at_once(shards, kind):
     path = shards / "manifest.json"
     path.unlink()
     if kind == "FIFO":

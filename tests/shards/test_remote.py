@@ -1,4 +1,4 @@
-"""Reading from a server that is silent, slow, endless, broken or gone ends, soon, and says why."""
+"""Reading from a server that is silent, slow, endless, broken or gone fails soon and says why."""
 
 import contextlib
 import os
@@ -26,7 +26,7 @@ def impatient(monkeypatch):
 
 
 def send(handler, pieces):
-    """Answer with pieces until there are no more of them, or nobody reads on."""
+    """Answer with pieces until all are sent or the client closes the connection."""
     handler.send_response(200)
     handler.end_headers()
     with contextlib.suppress(OSError):
@@ -85,7 +85,7 @@ def silent():
         yield f"http://127.0.0.1:{listening.getsockname()[1]}"
 
 
-def test_a_server_that_says_nothing_is_given_up(silent):
+def test_a_silent_server_is_an_error_in_time(silent):
     with pytest.raises(JobError, match=r"cannot read http://.*it stalled: 0 bytes came in \d+ s, at least 65536 are"):
         load_manifest(silent)
 
@@ -102,7 +102,7 @@ def test_an_endless_manifest_is_given_up(server, monkeypatch):
 
 
 @pytest.mark.parametrize("answer", [pour, drip])
-def test_a_shard_that_does_not_come_whole_in_time_is_given_up(made, server, tmp_path, answer):
+def test_a_shard_that_arrives_too_slowly_is_an_error(made, server, tmp_path, answer):
     """A body of 262 MB for 0.1 MB; a byte now and then."""
     info = load_manifest(made).shards("source", "val")[0]
     store = ShardStore(server(lambda handler: send(handler, answer())), tmp_path / "cache", attempts=2)
@@ -132,7 +132,7 @@ def test_closing_does_not_wait_for_a_silent_server(made, silent, tmp_path, monke
         ("nonsense://somewhere", "no gopen handler defined"),
     ],
 )
-def test_the_reason_is_said_in_words(address, says, monkeypatch):
+def test_the_reason_is_reported_in_words(address, says, monkeypatch):
     monkeypatch.setattr(remote, "PERIOD_SECONDS", 20)
     monkeypatch.delenv("http_proxy", raising=False)
     monkeypatch.setenv("no_proxy", "*")
@@ -141,7 +141,7 @@ def test_the_reason_is_said_in_words(address, says, monkeypatch):
     assert "\n" not in str(caught.value)
 
 
-def test_an_error_of_the_server_is_said_in_words(server):
+def test_an_error_of_the_server_is_reported_in_words(server):
     with pytest.raises(JobError, match="the server answered with an error"):
         load_manifest(server(lambda handler: handler.send_error(404)))
 

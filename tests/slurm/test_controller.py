@@ -1,4 +1,4 @@
-"""Slurm's controller is away just when a job wants to be queued again. The ranks are fakes, the scripts are real."""
+"""Slurm's controller does not answer when a job requeues itself. The ranks are fakes, the scripts are real."""
 
 import pytest
 

@@ -17,7 +17,7 @@ def test_two_nodes_that_are_fit(cluster, on_slurm):
     assert not done.stderr
 
 
-def test_what_is_wrong_on_one_node_is_told_with_its_name(cluster, on_slurm, faces):
+def test_a_problem_of_one_node_is_reported_with_its_name(cluster, on_slurm, faces):
     config, path = on_slurm(name="unfit")
     config.run_folder.parent.mkdir(exist_ok=True)
     for folder in (faces, config.run_folder.parent):

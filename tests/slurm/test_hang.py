@@ -10,7 +10,7 @@ pytestmark = [pytest.mark.slurm, pytest.mark.slow]
 
 
 def test_the_others_do_not_wait_for_longer_than_the_timeout(cluster, on_slurm):
-    """One rank stops answering for good; srun then ends what is left of it and of the others."""
+    """One rank hangs; srun then ends it and the others."""
     config, path = on_slurm(name="hangs", train={"steps": 5000, "eval_every": 5000, "timeout_seconds": 20})
     job = cluster.submit("--nodes=2", "slurm/train.sbatch", path, "name=hangs", JOB_RANKS="1", JOB_MAX_CRASHES="1")
     eventually((config.run_folder / "checkpoints" / "latest").exists, job.output)

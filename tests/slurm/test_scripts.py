@@ -113,7 +113,7 @@ def only_python(cluster) -> str:
     return f"{folder}:{Path(cluster.environment['PATH'].partition(':')[0])}"
 
 
-def test_what_a_killed_up_leaves_is_taken_away(cluster, tmp_path):
+def test_the_remains_of_a_killed_up_are_removed(cluster, tmp_path):
     """SIGKILL when it has made namespaces and a daemon, and is about to start the next one."""
     fake = tmp_path / "slurmctld"
     fake.write_text("#!/bin/bash\nkill -KILL $PPID\n")

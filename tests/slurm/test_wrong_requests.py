@@ -1,4 +1,4 @@
-"""What nobody should have to wait for: a job that cannot work ends before its first step; its last line says why."""
+"""A job that cannot work ends before its first step, and its last line says why."""
 
 import subprocess
 import sys

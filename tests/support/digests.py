@@ -38,7 +38,7 @@ CASES = {
 
 
 def digest(run: Path) -> dict:
-    """What a finished run left, without times and names: hash of the weights, chosen step, logged numbers."""
+    """The results of a finished run without times and names: hash of the weights, chosen step, logged numbers."""
     weights = load_file(run / "checkpoints" / "latest" / "model.safetensors")
     if not any("domain_loss" in line for line in (run / "metrics.jsonl").read_text().splitlines()):
         # up to version 0.1 every checkpoint held a domain classifier, trained or not

@@ -1,4 +1,4 @@
-"""MNIST and USPS as folders of PNG files, as a user would lay them out. They are no part of the project."""
+"""MNIST and USPS as folders of PNG files, as a user would lay them out. They are not part of the project."""
 
 from pathlib import Path
 
@@ -13,7 +13,7 @@ _DATA = REPO.parent / "shared" / "data"
 
 
 def need(*names: str) -> Path:
-    """The folder of the files, or skip the test that asks for them."""
+    """The folder of the files; without it, skip the test that needs them."""
     for name in names:
         if not (_DATA / name).exists():
             pytest.skip(f"needs {name} in {_DATA}: public data that is not part of the project")

@@ -1,4 +1,4 @@
-"""As much of a W&B server as a run talks to: takes everything, keeps what it was sent, and can be cut off."""
+"""The part of a W&B server that a run contacts: it accepts and records all requests, and can be disconnected."""
 
 import json
 import threading

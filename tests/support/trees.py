@@ -1,4 +1,4 @@
-"""Small data sets of generated images, laid out as the real ones are, and files that nobody expects among them."""
+"""Small data sets of generated images, laid out like the real ones, with unexpected files among them."""
 
 import csv
 import io

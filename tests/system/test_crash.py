@@ -1,4 +1,4 @@
-"""What a traceback shows."""
+"""The frames and lines of a traceback."""
 
 import subprocess
 import sys

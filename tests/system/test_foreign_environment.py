@@ -1,4 +1,4 @@
-"""What of the environment is obeyed, ignored with a warning, or refused."""
+"""Variables of the environment that are used, ignored with a warning, or refused."""
 
 import os
 import subprocess
@@ -21,7 +21,7 @@ def test_settings_of_accelerate_are_removed_and_named_with_the_key_of_the_config
         assert warning == f"{name}=4 of the environment is ignored: use {key}"
 
 
-def test_what_accelerate_launch_sets_itself_is_no_cause_for_a_warning():
+def test_variables_of_accelerate_launch_raise_no_warning():
     environment = {"ACCELERATE_MIXED_PRECISION": "no", "ACCELERATE_DYNAMO_BACKEND": "NO"}
     environment |= {"ACCELERATE_DYNAMO_MODE": "default", "ACCELERATE_DYNAMO_USE_DYNAMIC": "False"}
     assert clean_environment(environment) == []
@@ -56,7 +56,7 @@ def test_a_world_of_several_ranks_without_a_launcher_is_refused_where_ranks_matt
     assert environment == {}
 
 
-def test_one_task_of_srun_is_no_cause_for_a_warning():
+def test_one_task_of_srun_raises_no_warning():
     assert clean_environment({"PMI_RANK": "0", "PMI_SIZE": "1"}) == []
 
 
@@ -97,7 +97,7 @@ def test_commands_as_a_user_calls_them(small, tmp_path):
     assert not done.stderr
 
 
-def test_threads_sleep_while_they_wait_unless_somebody_decides():
+def test_threads_sleep_while_they_wait_by_default():
     from job.system.threads import let_threads_sleep, threads_spin
 
     environment = {}

@@ -1,4 +1,4 @@
-"""Which rank's word counts when several fail."""
+"""Which rank's message is reported when several fail."""
 
 import pytest
 

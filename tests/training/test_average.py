@@ -1,4 +1,4 @@
-"""`train.ema`: the average is what is evaluated, saved and exported, and a run with it resumes exactly."""
+"""`train.ema`: the average is evaluated, saved and exported, and a run with it resumes exactly."""
 
 import json
 
@@ -26,7 +26,7 @@ def test_the_decay_rises_from_a_tenth_to_the_setting():
 
 @pytest.mark.parametrize("name", ["dann", "adabn"])
 def test_two_steps_equal_the_average_derived_by_hand(name):
-    """Parameters and statistics of BatchNorm are averaged, counters copied; training sees nothing of it."""
+    """Parameters and statistics of BatchNorm are averaged, counters copied; training does not change."""
     plain, averaged = (tiny_method(name) for _ in range(2))
     batch = tiny_batch(plain)
     first = {key: value.clone() for key, value in plain.state_dict().items()}

@@ -1,4 +1,4 @@
-"""`model.weights` from a checkpoint of this project: what is loaded, and the one line of each mistake."""
+"""`model.weights` from a checkpoint of this project: what is loaded, and one line for each mistake."""
 
 import shutil
 
@@ -62,7 +62,7 @@ def test_another_network_is_refused_by_the_setting_that_differs(small, checkpoin
     assert "\n" not in str(error.value)
 
 
-def test_a_path_that_is_no_checkpoint_and_a_damaged_one_are_refused(small, checkpoint_of, tmp_path):
+def test_a_path_without_a_checkpoint_and_a_damaged_checkpoint_are_refused(small, checkpoint_of, tmp_path):
     (tmp_path / "empty").mkdir()
     damaged = shutil.copytree(checkpoint_of(), tmp_path / "damaged")
     content = bytearray((damaged / "model.safetensors").read_bytes())

@@ -18,7 +18,7 @@ RUN = {"optimizer": {"sam_rho": 0.1}, "train": {"steps": 16, "eval_every": 8, "c
 
 
 def test_a_step_equals_the_one_derived_by_hand():
-    """DANN: the classifier of domains stays where it is, and the step begins at the weights before the move."""
+    """DANN: the domain classifier is not moved, and the step starts at the weights before the move."""
     by_hand, method = (tiny_method("dann") for _ in range(2))
     batch, rows = tiny_batch(method), 8
     network = list(by_hand.network.parameters())

@@ -1,4 +1,4 @@
-"""A run whose folder disappears stops at a step boundary: the checkpoint that follows says what happened."""
+"""A run whose folder disappears stops at a step boundary, where the failing checkpoint reports it."""
 
 import shutil
 from datetime import timedelta

@@ -86,7 +86,7 @@ def test_rotation_is_that_of_torchvision(images, column, draw):
     assert (made - planes(images)).abs()[:, :, inside].max() > 0.1
 
 
-def test_shift_and_scale_are_what_they_say(images):
+def test_shift_and_scale_have_the_configured_size(images):
     shifted = augment(images, drawn(6, SHIFT_X=1.0), Augment(shift=0.25), **PLAIN)
     torch.testing.assert_close(shifted[..., 8:], planes(images)[..., :-8], atol=1.01 / 255, rtol=0)
     torch.testing.assert_close(shifted[..., :8], planes(images)[..., :1].expand(-1, -1, -1, 8), atol=1.01 / 255, rtol=0)
@@ -128,7 +128,7 @@ def test_an_image_is_changed_alike_whatever_else_is_in_the_batch(images):
     assert torch.equal(twice[:6], twice[6:])
 
 
-def test_the_input_is_left_as_it_is_and_torch_randomness_is_not_used(images):
+def test_the_input_is_not_changed_and_torch_randomness_is_not_used(images):
     before, state = images.clone(), torch.get_rng_state()
     augment(images, drawn(6, FLIP=0.1), Augment(), **PLAIN)
     augment(images, drawn(6, FLIP=0.1), NOTHING, **PLAIN)

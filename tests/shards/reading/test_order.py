@@ -55,7 +55,7 @@ def test_passes_differ_from_one_another_and_by_seed_and_domain():
     assert base != begin(order(domain="target"), 0)
 
 
-def test_any_position_can_be_reached_without_what_came_before():
+def test_any_position_is_computed_without_those_before_it():
     walked, jumped = order(), order()
     steps = [samples(walked, step, range(4)) for step in range(60)]
     assert samples(jumped, 59, range(4)) == steps[59]

@@ -1,4 +1,4 @@
-"""Remote shards through the local cache: never the wrong one, never a part of one."""
+"""Remote shards through the local cache: the right ones, and complete."""
 
 import threading
 from concurrent.futures import CancelledError
@@ -76,7 +76,7 @@ def test_pipes_are_refused_unless_allowed(shards, tmp_path):
     assert path.read_bytes() == (shards / info.path).read_bytes()
 
 
-def test_what_comes_short_or_changed_is_an_error_and_not_kept(shards, tmp_path):
+def test_a_truncated_or_changed_download_is_an_error_and_is_not_kept(shards, tmp_path):
     infos = load_manifest(shards).shards("source", "val")
     (shards / infos[0].path).write_bytes((shards / infos[0].path).read_bytes()[:-100])
     (shards / infos[1].path).write_bytes(b"\0" * infos[1].bytes)
@@ -135,7 +135,7 @@ def test_the_next_block_is_fetched_ahead(shards, tmp_path):
     assert len(list((tmp_path / "cache").iterdir())) == 3
 
 
-def test_what_is_needed_now_is_fetched_before_what_is_needed_next(shards, tmp_path, monkeypatch):
+def test_shards_needed_now_are_fetched_before_those_needed_next(shards, tmp_path, monkeypatch):
     store = ShardStore(shards.as_uri(), tmp_path / "cache")
     asked = []
     monkeypatch.setattr(store, "prefetch", lambda infos: asked.extend(info.path for info in infos))
@@ -174,8 +174,8 @@ def test_a_cache_that_cannot_be_written_is_read(shards, tmp_path, monkeypatch):
         store.open(load_manifest(shards).shards("source", "val")[1])
 
 
-def test_a_cache_too_small_for_the_ranks_is_told_as_that(shards, tmp_path, monkeypatch):
-    """Another rank throws out what this one has just fetched."""
+def test_a_cache_too_small_for_the_ranks_is_reported(shards, tmp_path, monkeypatch):
+    """Another rank evicts the shard that this rank has just fetched."""
     manifest = load_manifest(shards)
     store = ShardStore(shards.as_uri(), tmp_path / "cache")
     fetch = store.open
@@ -190,8 +190,8 @@ def test_a_cache_too_small_for_the_ranks_is_told_as_that(shards, tmp_path, monke
         list(read_split(manifest, store, "target", "test", labelled=True))
 
 
-def test_a_closed_store_gives_up_what_it_fetches(shards, tmp_path, monkeypatch):
-    """A stopped training must not wait for what was fetched ahead."""
+def test_a_closed_store_cancels_its_downloads(shards, tmp_path, monkeypatch):
+    """A stopped run must not wait for prefetched shards."""
     store = ShardStore("https://example.invalid/shards", tmp_path / "cache")
     going = threading.Event()
 

@@ -136,7 +136,7 @@ def test_target_labels_do_not_reach_training_even_where_there_are_some(made, mad
         assert np.array_equal(images, same)
 
 
-def test_labels_that_are_not_there_cannot_be_asked_for(made, made_with_target_labels):
+def test_missing_labels_are_refused(made, made_with_target_labels):
     with pytest.raises(JobError, match=r"target/train carries no labels.*--keep-target-labels"):
         stream(made, "target", labelled=True)
     assert filled(stream(made_with_target_labels, "target", labelled=True), 0)[1].min() >= 0
@@ -190,8 +190,8 @@ def test_a_bad_image_is_skipped_alike_on_any_number_of_ranks(shards):
         assert loader.skipped == 1
 
 
-def test_whatever_is_damaged_in_a_picture_it_is_no_other_error(shards):
-    """libjpeg's binding raises a KeyError for a header that names a subsampling that there is not."""
+def test_any_damage_of_an_image_raises_the_same_error(shards):
+    """The binding of libjpeg raises a KeyError for an unknown subsampling in the header."""
     rng = np.random.default_rng(0)
     whole = simplejpeg.encode_jpeg(rng.integers(0, 256, (16, 16, 3), np.uint8), 90)
     reasons = []
@@ -336,8 +336,8 @@ def test_many_shards_stay_within_the_limit_of_open_files(made, tmp_path):
         resource.setrlimit(resource.RLIMIT_NOFILE, limits)
 
 
-def test_later_passes_take_what_was_decoded(made, monkeypatch):
-    """The same pixels, and nothing is decoded in a second pass; of what has no room everything is."""
+def test_later_passes_reuse_decoded_images(made, monkeypatch):
+    """The pixels are the same; a second pass decodes only images for which there was no room."""
     decoded = []
     monkeypatch.setattr(
         module, "decode_into", lambda jpeg, row, decode=module.decode_into: decoded.append(jpeg) or decode(jpeg, row)

@@ -1,4 +1,4 @@
-"""The strong view: each change is what it says, a function of pixels and draws, and no other view depends on it."""
+"""The strong view: each change is correct, depends on pixels and draws alone, and leaves the other views unchanged."""
 
 import cv2
 import numpy as np
@@ -139,7 +139,7 @@ def test_the_ordinary_views_are_the_same_with_a_strong_one(images, views):
     torch.testing.assert_close(results[True][ordinary:], expected)
 
 
-def test_runs_from_before_keep_their_fingerprint():
+def test_earlier_runs_keep_their_fingerprint():
     def config(**strong):
         return build_config({"data": {"augment": {"strong": strong}}}, "t")
 

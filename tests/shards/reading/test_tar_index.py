@@ -1,4 +1,4 @@
-"""Shards are read whatever wrote them, and damage never passes for an end."""
+"""Shards of any tar writer are read, and damage is never mistaken for the end."""
 
 import io
 import tarfile
@@ -35,7 +35,7 @@ def test_every_kind_of_tar_is_read(tmp_path, tar_format, folder):
     assert member_names(shard) == names
 
 
-def test_labels_are_not_looked_at_unless_asked_for(tmp_path):
+def test_labels_are_read_only_if_requested(tmp_path):
     info = write(tmp_path / "x.tar", NAMES, label=b"not a number")
     assert open_shard(tmp_path / "x.tar", info, classes=None).index.labels.tolist() == [-1, -1, -1]
     with pytest.raises(JobError, match="label of a1"):
@@ -55,7 +55,7 @@ def test_an_image_without_a_label_is_named(tmp_path):
         open_shard(tmp_path / "x.tar", info, classes=3)
 
 
-def test_a_shard_may_hold_images_without_a_label_as_many_as_the_manifest_says(tmp_path):
+def test_a_shard_may_contain_as_many_unlabelled_images_as_the_manifest_says(tmp_path):
     info = write(tmp_path / "x.tar", ["a.jpg", "b.jpg", "b.cls", "c.jpg"])
     one = info.model_copy(update={"class_counts": (0, 1, 0)})
     assert open_shard(tmp_path / "x.tar", one, classes=3).index.labels.tolist() == [-1, 1, -1]

@@ -1,4 +1,4 @@
-"""A shard that is not the one that was written is never read from, however it came to that."""
+"""A shard that differs from the manifest is never read."""
 
 import hashlib
 import itertools
@@ -75,7 +75,7 @@ def test_on_bad_image_skip_does_not_skip_a_changed_shard(shards):
 
 @pytest.fixture
 def digests(monkeypatch):
-    """Every sha256 that was begun while shards were read."""
+    """Every sha256 that was started while shards were read."""
     begun = []
     counting = SimpleNamespace(sha256=lambda: begun.append(1) or hashlib.sha256())
     monkeypatch.setattr(tar_scan, "hashlib", counting)
@@ -242,7 +242,7 @@ def test_a_disk_that_fails_is_named(shards, monkeypatch):
 
 
 @pytest.mark.parametrize("kind", ["FIFO", "folder", "device"])
-def test_a_shard_that_is_no_file_is_refused_at_once(shards, kind):
+def test_a_shard_that_is_not_a_file_is_refused_at_once(shards, kind):
     path = shards / SHARD
     path.unlink()
     if kind == "FIFO":
@@ -259,7 +259,7 @@ def test_a_shard_that_is_no_file_is_refused_at_once(shards, kind):
 
 
 @pytest.mark.parametrize("make", [os.mkfifo, os.mkdir])
-def test_what_is_no_file_in_the_cache_is_replaced_or_named(shards, tmp_path, make):
+def test_anything_but_a_file_in_the_cache_is_replaced_or_reported(shards, tmp_path, make):
     manifest = load_manifest(shards)
     store = ShardStore(shards.as_uri(), tmp_path / "cache")
     path = store.open(manifest.shards("source", "train")[4])

@@ -1,4 +1,4 @@
-"""Runs whose shards change under them: between a stop and the next start, and while they train."""
+"""Runs whose shards change: between a stop and the next start, and during training."""
 
 import json
 import os
@@ -51,7 +51,7 @@ def test_source_labels_shifted_in_place_between_stop_and_resume(changing):
 @pytest.mark.slow
 @pytest.mark.parametrize("ranks", [1, 2])
 def test_shards_cut_short_under_a_running_job_end_it_with_a_message(changing, tmp_path, ranks):
-    """With a memory map it was killed by SIGBUS, and status.json said "running" for ever."""
+    """With a memory map, SIGBUS would kill the run and status.json would say "running" forever."""
     config, shards = changing(train={"steps": 100_000, "eval_every": 100_000, "checkpoint_every": 50_000})
     config = config.model_copy(update={"data": config.data.model_copy(update={"decoded_gib": 0.0})})
     process = start(config, tmp_path, ranks)

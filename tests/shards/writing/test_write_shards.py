@@ -1,4 +1,4 @@
-"""The shards depend on the input, the seed and the settings, and on nothing else."""
+"""The shards depend only on the input, the seed and the settings."""
 
 import json
 import os
@@ -89,7 +89,7 @@ def _keys(out):
                 yield [shard.key(i) for i in range(info.samples)]
 
 
-def test_a_finished_folder_is_left_alone(shards):
+def test_a_finished_folder_is_not_changed(shards):
     before = {path: path.stat().st_mtime_ns for path in shards.rglob("*")}
     assert make(shards) == load_manifest(shards)
     assert {path: path.stat().st_mtime_ns for path in shards.rglob("*")} == before
