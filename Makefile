@@ -57,7 +57,7 @@ clean:
 	rm -rf build dist *.egg-info .pytest_cache .ruff_cache .mypy_cache
 	find job tests benchmarks -name __pycache__ -prune -exec rm -rf {} +
 
-# Also delete files that took hours to make. Asks first; without an answer it deletes nothing.
+# Also delete files that took hours to make, after a question; without an answer nothing is deleted.
 distclean: clean
 	@printf 'delete .venv, all runs (runs/) and all shards (shards/)? Type yes: '; \
 	read -r answer || answer=; \

@@ -1,9 +1,9 @@
-"""Regret of the label-free scores: what each loses against the best checkpoint, on finished runs with target labels.
+"""Regret of the label-free scores: how far each pick is below the best checkpoint, on finished runs with target labels.
 
 For each score, within a run: the checkpoint that it picks. Across runs: the checkpoint that it picks among all
 checkpoints of all runs on the same shards, domains and seed. Regret is the best accuracy on the target's validation
 split minus that of the pick, in [0, 1]. Runs that train with target labels are excluded. The target labels are read
-here alone, after training: they choose nothing.
+only here, after training, and choose nothing.
 """
 
 import argparse
@@ -23,7 +23,7 @@ from job.run_folder.stored_files import read_config, read_object
 from job.system.errors import JobError
 
 TRUTH = "oracle/target_accuracy"
-LAST = "last checkpoint"  # what no score at all would pick, within a run
+LAST = "last checkpoint"  # the pick without any score, within a run
 
 
 class Run(NamedTuple):
@@ -36,7 +36,7 @@ class Run(NamedTuple):
 
 
 def read(folder: Path) -> Run | str:
-    """Read a run, or return the reason why it is left out."""
+    """Read a run, or return the reason why it is skipped."""
     try:
         config = read_config(folder)
     except JobError as error:
@@ -144,7 +144,7 @@ def main(words: Sequence[str] | None = None) -> int:
     runs = [run for run in found.values() if isinstance(run, Run)]
     left_out = {folder: reason for folder, reason in found.items() if isinstance(reason, str)}
     for folder, reason in left_out.items():
-        print(f"{folder} is left out: {reason}", file=sys.stderr)
+        print(f"{folder} is skipped: {reason}", file=sys.stderr)
     if not runs:
         print("error: no run is left: give finished runs on shards written with --keep-target-labels", file=sys.stderr)
         return 2

@@ -1,7 +1,7 @@
 """Methods x shifts: settings and checkpoints chosen without target labels, with one budget of trials for every method.
 
 For each shift and method `python -m job search` tries --trials settings, with seed 0, and the best of them by the
-label-free score is trained with every seed. --trials 0 trains the configuration as it is. source_only has the same
+label-free score is trained with every seed. --trials 0 trains the configuration unchanged. source_only has the same
 budget; train_on_target, the upper bound, is trained as configured. Everything under --output is reused, so that an
 interrupted study resumes. Target labels are read at the end, to report what the choice was worth.
 

@@ -1,4 +1,4 @@
-"""What the runs and searches of the study say: accuracy, share of the gap, regret, cost. Reads target labels."""
+"""Collect accuracy, share of the gap, regret and cost from the runs and searches of the study. Reads target labels."""
 
 import json
 import statistics

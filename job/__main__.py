@@ -16,7 +16,7 @@ from job.system.crash import scrub_tracebacks
 from job.system.echo import echo
 from job.system.errors import EXIT_BAD_INPUT, EXIT_CRASH, JobError, first_line
 from job.system.foreign_environment import clean_environment
-from job.system.launch_protocol import process_exit_code, tell_crash, tell_launcher
+from job.system.launch_protocol import process_exit_code, report_crash, report_exit
 from job.system.secrets import scrub
 from job.system.text import printable, shortened
 from job.system.threads import let_threads_sleep
@@ -51,7 +51,7 @@ def run() -> int:
     scrub_tracebacks()
     try:
         exit_code = main(arguments, standalone_mode=False) or 0
-        tell_launcher(exit_code)
+        report_exit(exit_code)
         return process_exit_code(exit_code)
     except click.exceptions.NoArgsIsHelpError as error:
         error.show()
@@ -81,7 +81,7 @@ def _fail(error: Exception) -> int:
         return _report_error(f"{_OUT_OF_MEMORY}{_rank()} ({shortened(first_line(error), 160)})")
     if isinstance(error, OSError) and error.errno == errno.ENAMETOOLONG:
         return _report_error(f"{shortened(str(error.filename))} is too long for a path: choose another{_rank()}")
-    lost = tell_crash(error)
+    lost = report_crash(error)
     if lost is None:
         raise error
     echo(f"error: {lost}", err=True)
@@ -107,7 +107,7 @@ def _rank() -> str:
 def _report_error(message: str) -> int:
     message = shortened(printable(scrub(message), keep=""), _LONGEST_MESSAGE)
     echo(f"error: {message}", err=True)
-    tell_launcher(EXIT_BAD_INPUT, message)
+    report_exit(EXIT_BAD_INPUT, message)
     return EXIT_BAD_INPUT
 
 

@@ -87,7 +87,7 @@ def _trace(classifier: Classifier, loaded: Loaded) -> "torch.onnx.ONNXProgram":
                 dynamic_shapes=({0: torch.export.Dim("n")},),
                 verbose=False,
             )
-    except Exception as error:  # the exporter raises errors of its own, which differ from version to version
+    except Exception as error:  # the exporter raises its own errors, which differ between versions
         reason = first_line(error)
         raise JobError(
             f"torch {torch.__version__} cannot export {loaded.config.model.backbone} to ONNX ({reason[:200]}): "

@@ -162,5 +162,5 @@ def _read(path: Path, loaded: Loaded) -> np.ndarray | str:
         raise
     except MemoryError:
         return "not enough memory to read it"
-    except Exception as error:  # one bad image must not stop the others; OpenCV raises errors of its own
+    except Exception as error:  # one bad image must not stop the others; OpenCV raises its own errors
         return reason_of(error)

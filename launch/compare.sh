@@ -36,13 +36,13 @@ done
 check_seeds --seeds
 [[ -n $name ]] || name=$(basename "$config" .yaml)
 
-asked=false running=
+stopping=false running=
 # shellcheck disable=SC2329 # the trap calls it
-ask_to_stop() {
-  asked=true
+request_stop() {
+  stopping=true
   [[ -z $running ]] || kill -TERM "$running" 2>/dev/null || true # the second one ends the run at once
 }
-trap ask_to_stop INT TERM USR1 HUP
+trap request_stop INT TERM USR1 HUP
 
 # Run a command, pass on a request to stop, and return its exit code.
 run() {
@@ -51,7 +51,7 @@ run() {
   running=$!
   while kill -0 "$running" 2>/dev/null; do wait "$running" 2>/dev/null && code=0 || code=$?; done
   running=
-  if $asked && [[ $code -ne 0 ]]; then
+  if $stopping && [[ $code -ne 0 ]]; then
     [[ $code -eq 130 ]] || code=75
     echo "stopped: run the same command again to resume" >&2
     exit "$code"
@@ -79,7 +79,7 @@ for seed in "${seeds[@]}"; do
     else
       run "$here/local.sh" "$config" "${one[@]}" || code=$?
     fi
-    ! $asked || [[ $code -ne 0 ]] || code=75
+    ! $stopping || [[ $code -ne 0 ]] || code=75
     [[ $code -eq 0 || $code -eq 2 ]] || echo "$name-$method-$seed ended with $code: run the same command again to resume" >&2
     [[ $code -eq 0 ]] || exit "$code"
   done

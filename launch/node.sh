@@ -23,7 +23,7 @@ if [[ -z ${JOB_STATUS_FILE:-} ]]; then
   export JOB_STATUS_FILE=$own
 fi
 fail() {
-  if $asked; then # the failed command got the signal too, maybe from srun because another node failed and wrote why
+  if $stopping; then # the failed command got the signal too, maybe from srun because another node failed and wrote why
     [[ -s $JOB_STATUS_FILE ]] || printf '75\nbefore it could save\n' >"$JOB_STATUS_FILE"
     exit 75
   fi
@@ -32,21 +32,21 @@ fail() {
   [[ -z $own ]] || rm -f "$own"
   exit 2
 }
-launcher='' asked=false forced=false
+launcher='' stopping=false forced=false
 # shellcheck disable=SC2329 # the trap calls it
-ask_to_stop() {
-  if $asked && [[ -n $own && -n $launcher ]]; then # a second Ctrl-C
+request_stop() {
+  if $stopping && [[ -n $own && -n $launcher ]]; then # a second Ctrl-C
     forced=true
     pkill -KILL -P "$launcher" || true
     kill -KILL "$launcher" 2>/dev/null || true
   fi
-  $asked || echo "stopping after a checkpoint" >&2
-  asked=true
+  $stopping || echo "stopping after a checkpoint" >&2
+  stopping=true
   [[ -z ${JOB_RUN_FOLDER:-} || -e $JOB_RUN_FOLDER/stop ]] || { mkdir -p "$JOB_RUN_FOLDER" && echo "$1" >"$JOB_RUN_FOLDER/stop"; }
 }
 for signal in INT TERM USR1 HUP; do
   # shellcheck disable=SC2064 # expand the signal now
-  trap "ask_to_stop SIG$signal" "$signal"
+  trap "request_stop SIG$signal" "$signal"
 done
 
 if [[ -z ${JOB_HOSTS:-} ]]; then
@@ -114,7 +114,7 @@ fi
 (trap '' USR1; exec setsid "${launch[@]}" -m job "$@") &
 launcher=$!
 
-# Slurm's step daemon forwards the output and the exit code. If it dies Slurm waits for ever: save and stop.
+# Slurm's step daemon forwards the output and the exit code. If it dies, Slurm waits forever: save and stop.
 parent() {
   local key value
   while read -r key value; do [[ $key != PPid: ]] || echo "$value"; done <"/proc/$$/status"
@@ -132,20 +132,20 @@ while kill -0 "$launcher" 2>/dev/null; do wait "$launcher" 2>/dev/null || true; 
 [[ -z $watcher ]] || { kill "$watcher" && wait "$watcher"; } 2>/dev/null || true
 
 # The ranks write how they ended. If none could, either a request to stop came too early, or the run crashed.
-told='' message='' served=true
-{ read -r told && read -r message; } 2>/dev/null <"$JOB_STATUS_FILE" || true
-if [[ -z $told ]]; then
-  told=1 message='it was killed before it could say why' served=false
-  if $asked; then told=75 message='before it could save'; fi
-  if $forced; then told=130; fi
-  printf '%s\n%s\n' "$told" "$message" >"$JOB_STATUS_FILE" || true
+reported='' message='' served=true
+{ read -r reported && read -r message; } 2>/dev/null <"$JOB_STATUS_FILE" || true
+if [[ -z $reported ]]; then
+  reported=1 message='it was killed before it could say why' served=false
+  if $stopping; then reported=75 message='before it could save'; fi
+  if $forced; then reported=130; fi
+  printf '%s\n%s\n' "$reported" "$message" >"$JOB_STATUS_FILE" || true
 fi
 if [[ -n $own ]]; then
   rm -f "$own"
-  [[ $told != 1 ]] || echo "error: crashed: ${message:-see above}; the same command resumes from the last checkpoint" >&2
-  [[ $told != 130 ]] || echo "ended at once: the same command resumes from the last checkpoint" >&2
-  [[ $told != 2 || $JOB_EXPECTED_RANKS -eq 1 ]] || echo "error: $message" >&2
-elif [[ $told == 75 ]] && $served; then
+  [[ $reported != 1 ]] || echo "error: crashed: ${message:-see above}; the same command resumes from the last checkpoint" >&2
+  [[ $reported != 130 ]] || echo "ended at once: the same command resumes from the last checkpoint" >&2
+  [[ $reported != 2 || $JOB_EXPECTED_RANKS -eq 1 ]] || echo "error: $message" >&2
+elif [[ $reported == 75 ]] && $served; then
   exit 0 # all ranks have saved; on an exit code other than 0 srun would kill the other tasks
 fi
-exit "$told" # on an exit code other than 0 srun ends the other nodes, which may be waiting for this one
+exit "$reported" # on an exit code other than 0 srun ends the other nodes, which may be waiting for this one

@@ -84,7 +84,7 @@ def test_supervised_unfinished_and_unlabelled_runs_are_skipped(runs, tmp_path, c
     for folder, reason in zip(
         other, ("trained with target labels", "not finished", "no oracle/target_accuracy", "not a run folder")
     ):
-        assert f"{folder} is left out: " in told
+        assert f"{folder} is skipped: " in told
         assert reason in told
     assert main([str(folder) for folder in other]) == 2
     assert capsys.readouterr().err.splitlines()[-1].startswith("error: no run is left")

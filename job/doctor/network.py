@@ -27,11 +27,11 @@ def clock_offset(store: dist.Store, rank: int, world: int, questions: int = 5) -
         return 0.0
     best = (float("inf"), 0.0)
     for number in range(questions):
-        asked = time.time()
+        sent = time.time()
         store.set(f"time/{rank}/{number}", "")
         answer = float(store.get(f"time/{rank}/{number}/answer"))
         now = time.time()
-        best = min(best, (now - asked, (asked + now) / 2 - answer))
+        best = min(best, (now - sent, (sent + now) / 2 - answer))
     return best[1]
 
 

@@ -91,28 +91,28 @@ class Study:
         with self._alone():
             trials = self.trials()
             for begun in trials:
-                if begun.state == TrialState.RUNNING and (held := self._lock(begun.number)):
+                if begun.state == TrialState.RUNNING and (claimed := self._lock(begun.number)):
                     if self.trials()[begun.number].state == TrialState.RUNNING:
-                        return self._claim(Trial(self.optuna, begun._trial_id), held)
-                    held.close()  # its result was recorded between the two checks
+                        return self._claim(Trial(self.optuna, begun._trial_id), claimed)
+                    claimed.close()  # its result was recorded between the two checks
             if len(trials) >= wanted:
                 return None
             # one generator for each trial: proposals depend on the seed and on earlier trials, not on restarts
             self.optuna.sampler = self._sampler(len(trials))
             trial = self.optuna.ask()
-            held = self._lock(trial.number)
-            if held is None:
+            claimed = self._lock(trial.number)
+            if claimed is None:
                 raise JobError(f"{self.trial_folder(trial.number)} is in use: choose another --name")
-            return self._claim(trial, held)
+            return self._claim(trial, claimed)
 
     def trial_folder(self, number: int) -> Path:
         return self.folder / f"trial-{number:04d}"
 
-    def _claim(self, trial: Trial, held: TextIO) -> Claim:
+    def _claim(self, trial: Trial, claimed: TextIO) -> Claim:
         values = self.space.sample(trial, self.base)
         trial.set_user_attr("values", values)
         reported = self.trials()[trial.number].intermediate_values
-        return Claim(trial, values, self.trial_folder(trial.number), held, reported)
+        return Claim(trial, values, self.trial_folder(trial.number), claimed, reported)
 
     def _lock(self, number: int) -> TextIO | None:
         """Lock the folder of a trial; None while the lock is taken, or may be taken on another node."""

@@ -161,7 +161,7 @@ def open_regular(path: str | Path) -> BinaryIO:
     """Open a regular file for reading.
 
     Raises OSError, whose `strerror` says what the path is, for a folder, a device, a socket, or a FIFO, which would
-    block for ever.
+    block forever.
     """
     _require_regular(path, os.stat(path).st_mode)  # before opening it, which can already affect a device
     file = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)

@@ -11,7 +11,7 @@ import subprocess
 import sys
 
 from job.system.errors import EXIT_CRASH, first_line
-from job.system.launch_protocol import tell_launcher
+from job.system.launch_protocol import report_exit
 
 # On SIGTERM torch's launcher would end itself and the ranks, with a traceback; launch/node.sh requests a stop instead.
 # The variable sets its option --signals-to-handle, which requires a name: a signal that no program sends.
@@ -48,7 +48,7 @@ def _failed(rank: int, exit_code: int) -> int:
 
 def _say(reason: str) -> int:
     print(reason, file=sys.stderr, flush=True)
-    tell_launcher(EXIT_CRASH, reason)
+    report_exit(EXIT_CRASH, reason)
     return EXIT_CRASH
 
 

@@ -32,7 +32,7 @@ _SIGNS_OF_A_LOST_RANK = (  # in the messages of Gloo, NCCL and the store of torc
 )
 
 
-def tell_launcher(exit_code: int, message: str = "") -> None:
+def report_exit(exit_code: int, message: str = "") -> None:
     """Write the exit code and, on a second line, the reason to the file that the launch script reads.
 
     `accelerate launch` passes on neither, and srun returns the code of the node that it killed last. A crash does not
@@ -59,7 +59,7 @@ def _says_lost(path: Path) -> bool:
     return _is_written(path) and path.read_text(errors="replace").startswith(f"{EXIT_CRASH}\n{LOST}")
 
 
-def tell_crash(error: Exception) -> str | None:
+def report_crash(error: Exception) -> str | None:
     """Report to the launch script why this rank failed. Returns the reason if it only lost another rank.
 
     Such a rank's traceback would hide that of the rank that failed first.
@@ -69,9 +69,9 @@ def tell_crash(error: Exception) -> str | None:
     first = _one_line(first_line(error)).partition(". ")[0]
     if int(os.environ.get(EXPECTED_RANKS, 1)) > 1 and any(sign in str(error).lower() for sign in _SIGNS_OF_A_LOST_RANK):
         reason = f"{LOST} ({this_rank()}: {first})"
-        tell_launcher(EXIT_CRASH, reason)
+        report_exit(EXIT_CRASH, reason)
         return reason
-    tell_launcher(EXIT_CRASH, f"{this_rank()}: {type(error).__name__}: {first}")
+    report_exit(EXIT_CRASH, f"{this_rank()}: {type(error).__name__}: {first}")
     return None
 
 

@@ -40,10 +40,10 @@ class Stop:
         now = time.monotonic()
         if self.reason is None and self._looks and now - self._looked_at >= 1:
             self._looked_at = now
-            asked = self._requested_by_file()
+            requested = self._requested_by_file()
             # assign only a reason: a signal may have arrived meanwhile, and None must not overwrite its reason
-            if asked is not None:
-                self.reason = asked
+            if requested is not None:
+                self.reason = requested
         return self.reason is not None
 
     def _requested_by_file(self) -> str | None:

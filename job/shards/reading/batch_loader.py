@@ -49,7 +49,7 @@ class _Slot:
 class BatchLoader:
     """Iterates once over the batches of steps [start_step, stop_step) (stop_step None: without end).
 
-    On a CPU a batch is valid until the next but one is requested; on CUDA as long as it is referenced. Errors of the
+    On a CPU a batch is valid until the next but one is requested; on CUDA while it is referenced. Errors of the
     streams are raised by the iteration, at their step. Close it, or use it as a context manager.
 
     The thread that filled a batch calls `on_host` with it, before the batch is copied to the device.
@@ -104,13 +104,13 @@ class BatchLoader:
         if self._closed or not self._pending:
             raise StopIteration
         slot, future = self._pending.popleft()
-        asked = time.perf_counter()
+        began = time.perf_counter()
         try:
             batch, skipped = future.result()
         except BaseException:
             self.close()
             raise
-        self.wait_seconds += time.perf_counter() - asked
+        self.wait_seconds += time.perf_counter() - began
         self.skipped += skipped
         if slot.copied is not None:
             current = torch.cuda.current_stream(self._device)
