@@ -1,0 +1,1 @@
+"""Layouts of published data sets of faces: one file each."""
