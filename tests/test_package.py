@@ -86,7 +86,8 @@ def test_the_version_is_defined_in_one_place():
 
 
 def test_requirements_are_those_of_the_package():
-    assert requirements("requirements.txt") == {*PROJECT["dependencies"], *EXTRAS["export"], *EXTRAS["dev"]}
+    extras = [requirement for extra in ("export", "parquet", "dev") for requirement in EXTRAS[extra]]
+    assert requirements("requirements.txt") == {*PROJECT["dependencies"], *extras}
     assert requirements("requirements-dashboard.txt") == set(EXTRAS["dashboard"])
 
 

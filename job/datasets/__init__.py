@@ -18,6 +18,13 @@ LAYOUTS = {
     "fer2013": "job.datasets.layouts.fer2013",
     "jaffe": "job.datasets.layouts.jaffe",
     "ckplus": "job.datasets.layouts.ckplus",
+    "affectnet": "job.datasets.layouts.affectnet",
+    "expw": "job.datasets.layouts.expw",
+    "sfew": "job.datasets.layouts.sfew",
+    "rafd": "job.datasets.layouts.rafd",
+    "cremad": "job.datasets.layouts.cremad",
+    "ravdess": "job.datasets.layouts.ravdess",
+    "parquet": "job.datasets.parquet",
     "webdataset": "job.datasets.webdataset_tars",
     "pair": "job.datasets.pair",
 }

@@ -20,13 +20,19 @@ NUMBERS = {
     "rafdb": ("", "surprise", "fear", "disgust", "joy", "sadness", "anger", "neutral"),
     "fer2013": ("anger", "disgust", "fear", "joy", "sadness", "surprise", "neutral"),
     "ckplus": ("neutral", "anger", "contempt", "disgust", "fear", "joy", "sadness", "surprise"),
+    "affectnet": (
+        *("neutral", "joy", "sadness", "surprise", "fear", "disgust", "anger"),
+        *("contempt", "none", "uncertain", "no face"),
+    ),
+    "expw": ("anger", "disgust", "fear", "joy", "sadness", "surprise", "neutral"),
+    "ravdess": ("", "neutral", "calm", "joy", "sadness", "anger", "fear", "disgust", "surprise"),
 }
 _WORD = re.compile(r"[A-Z]?[a-z]+|[^\W\d_]+")  # splits AngryFaces too
 _BESIDE_WORDS = (
     "face faces facial image images img imgs photo photos pic pics picture pictures emotion expression class"
 )
 _BESIDE = set(_BESIDE_WORDS.split())
-_DIGITS = tuple(map(str, range(10)))
+_DIGITS = tuple(map(str, range(20)))
 
 
 def label_of(name: str) -> int | None:

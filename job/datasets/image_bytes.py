@@ -1,12 +1,15 @@
 """Read the encoded bytes of an image: a file, or a part of one."""
 
+import io
 import os
 import stat
 from collections.abc import Iterable, Iterator
 
 import numpy as np
+from PIL import Image
 
-from job.datasets.image_search import Location
+from job.datasets.image_search import FaceBox, Location, ParquetImage
+from job.datasets.parquet_files import image_in_row
 
 MAX_BYTES = 1 << 28  # 256 MiB; photos are smaller
 Stamp = tuple[int, int]  # size in bytes, time of the last change in ns
@@ -54,6 +57,11 @@ def _stamp(status: os.stat_result) -> Stamp:
 
 
 def _fetch(location: Location) -> tuple[bytes, Stamp]:
+    if isinstance(location, FaceBox):
+        content, file_stamp = _fetch(location.path)
+        return cut_out(content, location), file_stamp
+    if isinstance(location, ParquetImage):
+        return image_in_row(location), _stamp(os.stat(location.path))
     whole = isinstance(location, str)
     file = os.open(location if whole else location[0], _READ)
     try:
@@ -71,6 +79,17 @@ def _fetch(location: Location) -> tuple[bytes, Stamp]:
     if not whole and location[3:] == (PIXELS,):
         content = pixels_to_pgm(content)
     return content, _stamp(status)
+
+
+def cut_out(content: bytes, box: FaceBox) -> bytes:
+    """Return the part of an encoded image in a box, as a PPM image. Raises ValueError when it lies outside."""
+    with Image.open(io.BytesIO(content)) as image:
+        left, top = max(box.left, 0), max(box.top, 0)
+        right, bottom = min(box.right, image.width), min(box.bottom, image.height)
+        if left >= right or top >= bottom:
+            raise ValueError(f"the box {box.left}, {box.top} to {box.right}, {box.bottom} holds no part of the image")
+        part = image.convert("RGB").crop((left, top, right, bottom))
+    return b"P6 %d %d 255\n" % part.size + part.tobytes()
 
 
 def pixels_to_pgm(text: bytes) -> bytes:

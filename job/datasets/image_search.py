@@ -24,7 +24,27 @@ _MEN = {"male", "m", "man", "men", "males", "boy", "boys"}
 _WOMEN = {"female", "f", "woman", "women", "females", "w", "girl", "girls"}
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")  # a line break in a name would split a message into two lines
 
-Location = str | tuple[str, int, int] | tuple[str, int, int, str]  # a file, or a part of one: path, offset, bytes, kind
+
+class FaceBox(NamedTuple):
+    """A rectangle of an image file, in px of the file as stored: what is cropped before everything else."""
+
+    path: str
+    left: int
+    top: int
+    right: int
+    bottom: int
+
+
+class ParquetImage(NamedTuple):
+    """The image in a row of a parquet file."""
+
+    path: str
+    column: str
+    row: int
+
+
+# A file, or a part of one: path, offset, bytes, kind
+Location = str | tuple[str, int, int] | tuple[str, int, int, str] | FaceBox | ParquetImage
 
 
 class ImageEntry(NamedTuple):

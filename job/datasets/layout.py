@@ -2,11 +2,13 @@
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from job.datasets.class_names import Classes, read_classes
+from job.datasets.gender import find_with_genders
 from job.vocabulary import EMOTIONS, UNLABELLED
 
 
@@ -66,19 +68,23 @@ class Layout:
 
 # The options of every layout of files, with their defaults.
 OPTIONS = {"source": "male", "target": "female", "val": 0.1, "test": 0.15, "subjects": True}
+# A table of genders beside any of them (job.datasets.gender), unless the layout reads such a table itself.
+GENDER = "gender"
 
 
 def file_layout(
     name: str, find, *, size: int = 64, needs_root: bool = True, numbers=(), classes_of=_classes_of, **options: Any
 ) -> Layout:
-    """Return a layout of images in files; `options` are its own options, besides OPTIONS."""
+    """Return a layout of images in files; `options` are its own options, besides OPTIONS and GENDER."""
+    added = () if GENDER in options else (GENDER,)
     return Layout(
         name,
         EMOTIONS,
         needs_root=needs_root,
-        options={**OPTIONS, **options},
+        options={**OPTIONS, **options, **dict.fromkeys(added)},
         numbers=numbers,
+        newer=added,
         size=size,
-        find=find,
+        find=partial(find_with_genders, find) if added else find,
         classes_of=classes_of,
     )

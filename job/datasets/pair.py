@@ -22,7 +22,7 @@ _SIDES = [find_layout(name) for name in LAYOUTS if name not in _NO_SIDES]
 
 def _own(layout: Layout) -> dict[str, Any]:
     """Return the options that are specific to a layout, with their defaults."""
-    return {option: default for option, default in layout.options.items() if option not in OPTIONS}
+    return {o: default for o, default in layout.options.items() if o not in OPTIONS and o not in layout.newer}
 
 
 _OPTIONS = sorted({option for layout in _SIDES for option in _own(layout)})

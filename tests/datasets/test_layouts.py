@@ -51,7 +51,16 @@ def test_every_number_means_what_its_data_set_says():
     assert [name_of("ckplus", n) for n in range(8)] == [
         "neutral", "anger", "contempt", "disgust", "fear", "joy", "sadness", "surprise",
     ]  # fmt: skip
-    assert {name_of(layout, 9) for layout in NUMBERS} == {"number 9"}
+    assert [name_of("affectnet", n) for n in range(11)] == [
+        "neutral", "joy", "sadness", "surprise", "fear", "disgust", "anger", "contempt", "none", "uncertain", "no face",
+    ]  # fmt: skip
+    assert [name_of("expw", n) for n in range(7)] == [
+        "anger", "disgust", "fear", "joy", "sadness", "surprise", "neutral",
+    ]  # fmt: skip
+    assert [name_of("ravdess", n) for n in range(1, 9)] == [
+        "neutral", "calm", "joy", "sadness", "anger", "fear", "disgust", "surprise",
+    ]  # fmt: skip
+    assert {name_of(layout, 19) for layout in NUMBERS} == {"number 19"}
     assert name_of("rafdb", 0) == "number 0"
 
 

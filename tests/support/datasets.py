@@ -6,6 +6,9 @@ from pathlib import Path
 
 import webdataset
 
+from job.datasets import find_layout
+from job.datasets.image_search import Notes
+from job.datasets.options import complete_options
 from job.shards.manifest import load_manifest
 from job.shards.writing.write_shards import write_shards
 
@@ -45,3 +48,11 @@ def assert_disjoint(read):
 
 def contents(folder):
     return {str(path.relative_to(folder)): path.read_bytes() for path in Path(folder).rglob("*") if path.is_file()}
+
+
+def found(layout, root, notes=None, **options):
+    """What a layout finds by path, before any file is read; with `source` and `target` None as one domain of a pair."""
+    layout = find_layout(layout)
+    complete = complete_options(layout, {name: value for name, value in options.items() if value is not None})
+    chosen = {name: value for name, value in (complete | options).items() if name not in ("val", "test", "subjects")}
+    return {entry.origin: entry for entry in layout.find(str(root), notes or Notes(), **chosen)}

@@ -24,7 +24,7 @@ def find(
     """Yield the last `peak` frames of each labelled sequence and its first `onset` as neutral, or all class folders."""
     only_in_a_pair("ckplus", root, source)
     emotions = {}
-    for path, origin in walk(root, notes, (_EMOTION,)):
+    for path, origin in walk(root, Notes(), (_EMOTION,)):
         subject, sequence, _ = _parts(origin.lower().removesuffix(_EMOTION) + ".png") or ("", "", "")
         emotions[subject, sequence] = _read_emotion(path)
     sequences: dict[tuple[str, str], list[tuple[int, str, str]]] = {}

@@ -16,8 +16,8 @@ from job.datasets.gender import Genders
 from job.datasets.image_bytes import PIXELS
 from job.datasets.image_search import ImageEntry, Notes, walk
 from job.datasets.layout import file_layout
+from job.datasets.read_table import option_path, read_table
 from job.datasets.split_names import read_split
-from job.datasets.table import option_path, read_table
 from job.system.errors import JobError
 
 _TABLES = ("fer2013.csv", "icml_face_data.csv")

@@ -31,13 +31,15 @@ _ADVICE = {  # by the start of a key of Notes.left_out
 def no_images(layout: Layout, root: str | None, options: dict[str, Any], notes: Notes) -> str:
     """Explain in one line why a layout found no images of either domain."""
     problem = f"layout {layout.name} found no images of {_wanted(options)} below {_folders(root, options)}"
-    return f"{problem}: {_instead(layout, notes)}"
+    return f"{problem}: {_instead(layout, options, notes)}"
 
 
 def no_images_of(role: str, layout: Layout, root: str | None, options: dict[str, Any], notes: Notes) -> str:
     """Explain in one line why a layout found no images of one domain."""
     if not layout.needs_root:
-        return f"layout {layout.name} found no images below --{role} {options[role]}: {_instead(layout, notes)}"
+        return (
+            f"layout {layout.name} found no images below --{role} {options[role]}: {_instead(layout, options, notes)}"
+        )
     others = _domains(notes)
     hint = f"; it has {_some(others)}" if others else ""
     if not others and notes.skipped:
@@ -60,7 +62,7 @@ def _folders(root: str | None, options: dict[str, Any]) -> str:
     return " or ".join(str(options[role]).partition(":")[2] for role in ("source", "target"))
 
 
-def _instead(layout: Layout, notes: Notes) -> str:
+def _instead(layout: Layout, options: dict[str, Any], notes: Notes) -> str:
     """Name what is there instead, and what to do."""
     others = _domains(notes)
     if others:
@@ -68,6 +70,8 @@ def _instead(layout: Layout, notes: Notes) -> str:
     images = notes.left_out[_NO_DOMAIN]
     if images:
         advice = _NAME_THE_DOMAIN.get(layout.name, "correct --source and --target")
+        if options.get("gender") is not None:
+            advice = _NAME_THE_DOMAIN["rafdb"]
         return f"it has {images} images of unknown domain: {advice}"
     if not notes.left_out:
         return (

@@ -1,0 +1,1 @@
+"""Layouts of published data sets, each on a small tree."""
