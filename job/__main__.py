@@ -17,6 +17,7 @@ from job.system.echo import echo
 from job.system.errors import EXIT_BAD_INPUT, EXIT_CRASH, JobError, first_line
 from job.system.foreign_environment import clean_environment
 from job.system.launch_protocol import process_exit_code, report_crash, report_exit
+from job.system.open_files import raise_limit
 from job.system.secrets import scrub
 from job.system.text import printable, shortened
 from job.system.threads import let_threads_sleep
@@ -38,6 +39,7 @@ def main(context: click.Context) -> None:
             for warning in warnings:
                 echo(f"warning: {warning}", err=True)
     let_threads_sleep()
+    raise_limit()
 
 
 for command in (train, shards, inspect, evaluate, predict, export, compare, doctor, report, dashboard, search):

@@ -58,16 +58,18 @@ def train(config: Path, check: bool, nodes: int, ranks: int | None, overrides: t
     type=Path,
     help="Check the shards, the run folder and the W&B settings of this file; default: the defaults.",
 )
+@click.option("--ranks", type=click.IntRange(1), help="Ranks of the run in all; default: those of these nodes.")
 @click.argument("overrides", nargs=-1)
-def doctor(config: Path | None, overrides: tuple[str, ...]) -> int:
+def doctor(config: Path | None, ranks: int | None, overrides: tuple[str, ...]) -> int:
     """Check that this machine, or under srun every node of the job, is ready for a run, and print how to fix it if not.
 
-    Checks versions, GPUs and driver, shards and their read speed, disk, W&B, limits; between nodes an all-reduce of
-    every pair, and the clocks. The exit code is 0, or 2 when a check failed.
+    Checks versions, GPUs and driver, shards and their read speed, disk, W&B, and whether the limits suffice for the
+    ranks; between nodes an all-reduce of every pair, and the clocks. The exit code is 0, or 2 when a check failed.
 
     \b
     Examples:
       python -m job doctor --config configs/faces.yaml
+      python -m job doctor --config configs/faces.yaml --ranks 512
       srun --nodes=2 --ntasks-per-node=1 python -m job doctor --config configs/faces.yaml
     """
     os.environ.setdefault("TORCH_CPP_LOG_LEVEL", "ERROR")  # torch's warnings about host names without a reverse entry
@@ -76,7 +78,8 @@ def doctor(config: Path | None, overrides: tuple[str, ...]) -> int:
     from job.doctor.nodes import find_nodes
 
     nodes = find_nodes()
-    table, exit_code = examine(load_config(config, overrides) if config else build_config({}, "defaults"), nodes)
+    settings = load_config(config, overrides) if config else build_config({}, "defaults")
+    table, exit_code = examine(settings, nodes, ranks=ranks)
     if table:
         echo(table)
     return exit_code

@@ -19,12 +19,14 @@ from job.system.errors import EXIT_BAD_INPUT, EXIT_OK, JobError, first_line
 from job.system.network_interface import interface_towards
 
 
-def doctor(config: Config, nodes: Nodes, timeout: float = 60.0) -> tuple[str, int]:
-    """Check every node. Return the table (empty except on the head) and the exit code: 2 when a check failed.
+def doctor(config: Config, nodes: Nodes, timeout: float = 60.0, ranks: int | None = None) -> tuple[str, int]:
+    """Check every node for a run of `ranks` ranks in all, by default as many as the nodes would start.
+
+    Return the table (empty except on the head) and the exit code: 2 when a check failed.
 
     Raises JobError when the nodes cannot connect within `timeout` seconds.
     """
-    own = examine(config)
+    own = examine(config, ranks or nodes.count * ranks_of_node())
     if nodes.count == 1:
         own += read_shards(config)[0]
         return _report(own, 1)
@@ -47,6 +49,11 @@ def doctor(config: Config, nodes: Nodes, timeout: float = 60.0) -> tuple[str, in
         return "", code
     store.wait([f"done/{rank}" for rank in range(nodes.count)])  # the store ends with this process
     return text, code
+
+
+def ranks_of_node() -> int:
+    """Return how many ranks a launch script would start on this node."""
+    return int(os.environ.get("JOB_RANKS") or torch.cuda.device_count() or 1)
 
 
 def _join(nodes: Nodes, timeout: float) -> dist.Store:

@@ -8,15 +8,18 @@ import shutil
 from pathlib import Path
 
 from job.doctor.findings import FAIL, OK, WARN, Finding, below
+from job.system.open_files import limit_after_start, needed
 
 GIB = 2**30
 ROOM = 1 << 20  # bytes that shared memory must have room for
 
 
-def open_files() -> Finding:
-    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    advice = f"`ulimit -n {min(hard, 65536)}` in slurm/site.env: shards and connections between ranks are open files"
-    return below("open files", soft, 4096, 512, f"limit {soft}", advice)
+def open_files(ranks: int) -> Finding:
+    """Compare the hard limit, to which every process raises its own, with what `ranks` ranks need."""
+    limit, need = limit_after_start(), needed(ranks)
+    advice = "raise the hard limit on the nodes (LimitNOFILE of slurmd): connections between ranks are open files"
+    result = f"limit {limit:,}; {ranks:,} rank(s) need {need:,} in one process"
+    return below("open files", limit, max(4096, 2 * need), need, result, advice)
 
 
 def processes() -> Finding:

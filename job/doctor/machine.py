@@ -22,9 +22,9 @@ GIB = 2**30
 LIBRARIES = ("torch", "torchvision", "accelerate", "numpy", "wandb")
 
 
-def examine(config: Config) -> list[Finding]:
-    """Run all checks that need neither shards nor other nodes."""
-    limits = [open_files(), processes(), file_size(), shared_memory()]
+def examine(config: Config, ranks: int = 1) -> list[Finding]:
+    """Run all checks that need neither shards nor other nodes, for a run of `ranks` ranks."""
+    limits = [open_files(ranks), processes(), file_size(), shared_memory()]
     return [versions(), environment(), gpus(), cpus(), *limits, disk(config), file_system(config), wandb(config)]
 
 

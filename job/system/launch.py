@@ -12,6 +12,7 @@ import sys
 
 from job.system.errors import EXIT_CRASH, first_line
 from job.system.launch_protocol import report_exit
+from job.system.open_files import raise_limit
 
 # On SIGTERM torch's launcher would end itself and the ranks, with a traceback; launch/node.sh requests a stop instead.
 # The variable sets its option --signals-to-handle, which requires a name: a signal that no program sends.
@@ -24,6 +25,7 @@ def main() -> int:
     from accelerate.commands.launch import launch_command, launch_command_parser
     from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
 
+    raise_limit()  # the store of all ranks is in this process
     signal.signal(signal.SIGTERM, lambda *_: None)  # not SIG_IGN, which ranks would inherit
     logging.disable(logging.ERROR)  # of the launcher only: ranks are other processes
     try:

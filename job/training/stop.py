@@ -1,24 +1,27 @@
 """Stop early, on a file or a signal, when all ranks agree at a step boundary."""
 
+import itertools
 import signal
 import time
 from datetime import timedelta
 from pathlib import Path
-from typing import Any
 
-import torch
 import torch.distributed as dist
+from torch.distributed.distributed_c10d import _get_default_store
+
+from job.training.agreement import Agreement
 
 SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1)
+_uses = itertools.count()  # of the store by this process: equal on all ranks
 
 
 class Stop:
     """Decides at every step boundary, together on all ranks, whether any rank has a request to stop.
 
     Rank 0 looks for `file`, at most once a second; the text in it, if any, is the reason. Every rank handles SIGTERM,
-    SIGINT and SIGUSR1 (a second SIGINT interrupts at once). A request at one boundary takes effect at the next: the
-    reduction of a host flag over Gloo runs while the step computes, so that neither the device nor the host waits for
-    it.
+    SIGINT and SIGUSR1 (a second SIGINT interrupts at once). A boundary costs less than a microsecond on any number of
+    ranks: a thread asks the store of torch.distributed by time, and all ranks stop at the boundary after the last that
+    any of them has passed (`job/training/agreement.py`).
     """
 
     def __init__(self, file: Path, timeout: timedelta) -> None:
@@ -26,17 +29,21 @@ class Stop:
         self.reason: str | None = None
         self._looked_at = 0.0
         self._locked = file.with_name("lock").exists()
-        self._pending: tuple[torch.Tensor, dist.Work] | None = None
-        self._ranks: Any = dist.new_group(backend="gloo", timeout=timeout) if dist.is_initialized() else None
-        self._looks = self._ranks is None or dist.get_rank() == 0
+        ranks = dist.is_initialized()
+        self._looks = not ranks or dist.get_rank() == 0
         self._previous = {number: signal.signal(number, self._on_signal) for number in SIGNALS}
+        self._agreement: Agreement | None = None
+        if ranks:
+            store = dist.PrefixStore(f"stop/{next(_uses)}", _get_default_store().clone())
+            store.set_timeout(timeout)
+            self._agreement = Agreement(store, dist.get_rank(), dist.get_world_size(), self._wanted, timeout)
 
     def _on_signal(self, number: int, frame: object) -> None:
         if number == signal.SIGINT and self.reason is not None:
             raise KeyboardInterrupt
         self.reason = signal.Signals(number).name
 
-    def _wanted(self) -> bool:
+    def _wanted(self) -> str | None:
         now = time.monotonic()
         if self.reason is None and self._looks and now - self._looked_at >= 1:
             self._looked_at = now
@@ -44,7 +51,7 @@ class Stop:
             # assign only a reason: a signal may have arrived meanwhile, and None must not overwrite its reason
             if requested is not None:
                 self.reason = requested
-        return self.reason is not None
+        return self.reason
 
     def _requested_by_file(self) -> str | None:
         """Return the reason to stop if the file exists or the run folder was deleted, otherwise None."""
@@ -61,23 +68,12 @@ class Stop:
         return not self.file.parent.exists() or (self._locked and not self.file.with_name("lock").exists())
 
     def agreed(self) -> bool:
-        """Return whether to stop at this boundary, equal on all ranks. Call it once a step on every rank."""
-        if self._ranks is None:
-            return self._wanted()
-        answer = self._collect()
-        flag = torch.tensor([int(self._wanted())])
-        work = dist.all_reduce(flag, dist.ReduceOp.MAX, self._ranks, async_op=True)
-        assert work is not None  # None only on ranks outside the group
-        self._pending = flag, work
-        return answer
-
-    def _collect(self) -> bool:
-        if self._pending is None:
-            return False
-        flag, work = self._pending
-        self._pending = None
-        work.wait()
-        return bool(flag.item())
+        """Return whether to stop at this boundary, equal on all ranks. Call it equally often on every rank."""
+        if self._agreement is None:
+            return self._wanted() is not None
+        if self.reason is not None:
+            self._agreement.hurry()
+        return self._agreement.reached()
 
     def __enter__(self) -> "Stop":
         return self
@@ -87,6 +83,8 @@ class Stop:
 
     def close(self) -> None:
         """Restore the signal handlers and delete the file, whose request has been handled."""
+        if self._agreement is not None:
+            self._agreement.close()
         for number, handler in self._previous.items():
             signal.signal(number, handler)
         if self._looks:

@@ -45,8 +45,11 @@ def test_small_shared_memory_and_few_open_files_warn(monkeypatch):
     monkeypatch.setattr(limits.shutil, "disk_usage", lambda _: SimpleNamespace(total=64 * 2**20))
     assert limits.shared_memory().level == WARN
     monkeypatch.setattr(limits.resource, "getrlimit", lambda _: (1024, 65536))
-    assert limits.open_files().level == WARN
-    assert "ulimit -n 65536" in limits.open_files().advice
+    assert limits.open_files(512).level == OK  # every process raises its soft limit to the hard one
+    monkeypatch.setattr(limits.resource, "getrlimit", lambda _: (1024, 1024))
+    assert limits.open_files(8).level == WARN
+    assert limits.open_files(512).level == FAIL
+    assert "512 rank(s) need " in limits.open_files(512).result
     assert limits.processes().level == WARN
     assert limits.file_size().level == FAIL
 
