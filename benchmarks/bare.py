@@ -31,7 +31,7 @@ def one_batch(config: Config, size: int, device: torch.device) -> tuple[Training
     """Make a batch on the device, and the method, in the faster memory format of its network."""
     data = config.data
     format_ = memory_format(config.model, device)
-    streams = domain_streams(data.shards, data.streams, data.global_batch_size)
+    streams = domain_streams(data.shards, data.streams or 16, data.global_batch_size)
     with BatchLoader(streams, seed=0, stop_step=1, device=device) as loader:
         batch = next(loader)
         images = normalise(batch.images, data.mean, data.std, format_ == torch.channels_last)

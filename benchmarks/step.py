@@ -108,7 +108,7 @@ def measure(
 
 def _streams(config: Config):
     data = config.data
-    return domain_streams(data.shards, data.streams, data.global_batch_size, decoded_gib=data.decoded_gib)
+    return domain_streams(data.shards, data.streams or 16, data.global_batch_size, decoded_gib=data.decoded_gib)
 
 
 class Bare:

@@ -28,6 +28,7 @@ from job.training.inputs import check_data, domain_names, missing_classes
 from job.training.learner import Learner, all_finite, build_learner
 from job.training.step_clock import StepClock
 from job.training.stop import Stop
+from job.training.streams import share_streams
 from job.vocabulary import SOURCE
 
 log = logging.getLogger("job")
@@ -53,6 +54,7 @@ def train(config: Config) -> int:
     """
     accelerator = build_accelerator(config)
     manifest = load_manifest(config.data.shards, allow_pipe=config.data.allow_pipe)
+    config = share_streams(config, manifest, accelerator)
     check_data(config, manifest, accelerator.num_processes)
     with RunFolder(config, manifest, accelerator) as folder:
         exit_code = _train(config, manifest, accelerator, folder)

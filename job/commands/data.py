@@ -13,7 +13,7 @@ from job.system.echo import echo
 @click.option("--root", type=Path, help="Folder of the dataset; generated layouts need none.")
 @click.option("--out", required=True, type=Path, help="Folder to write.")
 @click.option("--size", type=int, help="Edge of the images in px; default: the layout's, 64 for faces.")
-@click.option("--shards", type=int, help="Shards per training split; default: 64 or more.")
+@click.option("--shards", type=int, help="Shards per training split, at least one per rank; default: 64 or more.")
 @click.option("--workers", type=int, help="Processes; default: all cores.")
 @click.option("--seed", default=0, show_default=True, help="Seed of splits, shuffling and generated images.")
 @click.option("--quality", default=95, show_default=True, help="JPEG quality, 1 to 100.")

@@ -105,8 +105,9 @@ class Data(Section):
     """The unlabelled domain, as the manifest names it."""
     global_batch_size: BatchSize = 64
     """Images per domain and step, over all ranks."""
-    streams: Annotated[int, Field(gt=0, le=1_000_000)] = 16
-    """Canonical streams per domain: fixes the data order, bounds the number of ranks."""
+    streams: Annotated[int, Field(gt=0, le=1_000_000)] | None = None
+    """Canonical streams per domain: fixes the data order, and the ranks must divide it. null: the largest number that
+    divides data.global_batch_size and leaves each stream a shard, chosen at the start of a run and kept by it."""
     block_shards: Positive = 4
     """Number of shards of a stream that are shuffled together."""
     threads: Harmless[Annotated[int, Field(gt=0, le=1024)]] = 2

@@ -129,6 +129,10 @@ class Config(Section):
             content["evaluation"] = {"probe_samples": self.evaluation.probe_samples}
         return content
 
+    def with_streams(self, streams: int | None) -> "Config":
+        """Return a copy with this number of streams."""
+        return self.model_copy(update={"data": self.data.model_copy(update={"streams": streams})})
+
     def with_pipe(self, allowed: bool) -> "Config":
         """Return a copy with or without permission to run shell commands for shards."""
         return self.model_copy(update={"data": self.data.model_copy(update={"allow_pipe": allowed})})

@@ -8,6 +8,8 @@ from job.config.schema import Config
 
 def differences(before: Config, now: Config) -> list[str]:
     """Return each difference as ``key OLD -> NEW``."""
+    if now.data.streams is None:  # a run keeps the number that was chosen at its start
+        now = now.with_streams(before.data.streams)
     # the score in force too: the scores of one run are compared with each other
     old, new = (flat(one.decisive()) | {"selection.score": one.score} for one in (before, now))
     return changes(old, new, {**new, **old}, absent="default")

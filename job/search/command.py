@@ -6,6 +6,7 @@ from typing import Any
 
 from job.config.load import build_config, load_config
 from job.config.schema import Config
+from job.run_folder.stored_files import read_object
 from job.search.figure import draw_search
 from job.search.launcher import Launcher, count_gpus
 from job.search.results import table, write_results
@@ -40,6 +41,7 @@ def search(
     _check_label_free(config)
     if name is None:
         name = config.name if "name" in fixed else f"{path.stem}-search-{space_path.stem}"
+    config = _as_begun(config, Path(config.output) / name)
     seeds = list(seeds) or [config.seed]
     base = _for_trials(config, name, fixed).model_dump(mode="json")
     space = load_space(space_path, base, fixed)
@@ -65,6 +67,17 @@ def search(
     draw_search(study, config.score, folder / "search.png")
     echo(table(study, config.score))
     return exit_code
+
+
+def _as_begun(config: Config, folder: Path) -> Config:
+    """Return the configuration with the number of streams that a study of version 0.1 began with: its default.
+
+    In a newer study each trial chooses its own, which depends on its batch.
+    """
+    if config.data.streams is not None or not (folder / "study.json").exists():
+        return config
+    begun = read_object(folder / "study.json").get("config") or {}
+    return config.with_streams((begun.get("data") or {}).get("streams"))
 
 
 def _check_label_free(config: Config) -> None:

@@ -13,7 +13,7 @@ from job.shards.reading.batch_loader import Batch, BatchLoader
 from job.shards.reading.domain_stream import DomainStream
 from job.shards.reading.image_memory import DecodedImages
 from job.shards.reading.prepare import Preparation
-from job.training.inputs import domain_names, open_store
+from job.training.inputs import domain_names, open_store, stream_count
 
 
 class TrainingBatches:
@@ -44,7 +44,7 @@ class TrainingBatches:
                 self._store,
                 labelled=role == method.labelled,  # labels of the other domains are never read
                 seed=config.seed,
-                streams=data.streams,
+                streams=stream_count(config, manifest),
                 global_batch_size=data.global_batch_size,
                 block_shards=data.block_shards,
                 on_bad_image=data.on_bad_image,

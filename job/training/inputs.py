@@ -3,7 +3,7 @@
 from job.config.schema import Config
 from job.methods import METHODS, couples_rows
 from job.shards.manifest import Manifest
-from job.shards.reading.order import batch_per_stream, check_streams, rank_streams
+from job.shards.reading.order import batch_per_stream, check_streams, largest_streams, rank_streams
 from job.shards.reading.shard_cache import ShardStore
 from job.system.errors import JobError
 from job.training.batch_memory import check_batch_memory
@@ -21,6 +21,44 @@ def open_store(config: Config, shards: str | None = None) -> ShardStore:
     max_bytes = None if data.cache_gib is None else int(data.cache_gib * 2**30)
     verify = data.verify == "first_use"
     return ShardStore(shards or data.shards, data.cache_dir, data.allow_pipe, max_bytes=max_bytes, verify=verify)
+
+
+def stream_count(config: Config, manifest: Manifest) -> int:
+    """Return the number of streams that the configuration names, or else the largest that batch and shards allow.
+
+    It does not depend on the ranks, so that the data order does not. A run that resumes keeps its number:
+    `job/training/streams.py`.
+    """
+    if config.data.streams is not None:
+        return config.data.streams
+    return largest_streams(_fewest_shards(config, manifest)[0], config.data.global_batch_size) or 1
+
+
+def _fewest_shards(config: Config, manifest: Manifest) -> tuple[int, str]:
+    """Return the smallest number of training shards of the domains that the method reads, and that domain."""
+    domains = [domain_names(config)[role] for role in METHODS[config.objective.name].reads]
+    return min((len(manifest.shards(domain, "train")), domain) for domain in domains)
+
+
+def _check_ranks(config: Config, manifest: Manifest, ranks: int) -> None:
+    """Raise JobError, with values that would work, unless the ranks can share out the streams."""
+    data, streams = config.data, stream_count(config, manifest)
+    if data.streams is not None or streams % ranks == 0:
+        rank_streams(streams, 0, ranks)
+        return
+    shards, domain = _fewest_shards(config, manifest)
+    advice = []
+    if shards < ranks:
+        advice.append(f"write the shards again with --shards {ranks} or more")
+    if data.global_batch_size % ranks:
+        advice.append(f"set data.global_batch_size to a multiple of {ranks}")
+    if fitting := largest_streams(shards, data.global_batch_size, ranks):
+        advice = [f"set data.streams={fitting}, if this run is new"]
+    raise JobError(
+        f"{ranks} ranks cannot share the data: data.global_batch_size={data.global_batch_size} and {shards} training "
+        f"shards of {domain} allow {streams} streams, of which every rank needs the same number: "
+        f"{' and '.join(advice)}, or start a divisor of {streams} ranks"
+    )
 
 
 def check_data(config: Config, manifest: Manifest, ranks: int) -> None:
@@ -41,9 +79,9 @@ def check_data(config: Config, manifest: Manifest, ranks: int) -> None:
                 raise JobError(f"{config.objective.name} needs labels of {domain}/{split} in {data.shards}: {hint}")
     for role in method.reads:
         domain = domain_names(config)[role]
-        check_streams(domain, len(manifest.shards(domain, "train")), data.streams)
-    batch_per_stream(data.global_batch_size, data.streams)
-    rank_streams(data.streams, 0, ranks)
+        check_streams(domain, len(manifest.shards(domain, "train")), stream_count(config, manifest))
+    batch_per_stream(data.global_batch_size, stream_count(config, manifest))
+    _check_ranks(config, manifest, ranks)
     check_batch_memory(config, manifest.size, len(method.reads), ranks)
     per_rank = data.global_batch_size // ranks
     if per_rank % config.train.accumulate:

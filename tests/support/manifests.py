@@ -33,3 +33,24 @@ def shift_labels(path: Path, classes: int) -> None:
     for at in places_of_labels(path):
         content[at] = ord("0") + (content[at] - ord("0") + 1) % classes
     path.write_bytes(content)
+
+
+def manifest_alone(folder: Path, shards: int) -> str:
+    """Write a manifest of `shards` training shards of each domain, without the shards; return its `file:` URL.
+
+    Of remote shards only the manifest is read before the first step.
+    """
+    folder.mkdir()
+
+    def split(domain: str, name: str, count: int) -> list[dict]:
+        labels = domain == "source" or name == "test"
+        made = {"samples": 500, "bytes": 10**6, "labelled": labels, "class_counts": [100] * 5 if labels else None}
+        path = f"{domain}/{name}/{domain}-{name}"
+        return [{"path": f"{path}-{i:06d}.tar", "sha256": f"{i:064x}", **made} for i in range(count)]
+
+    counts = {"train": shards, "val": 4, "test": 4}
+    domains = {d: {name: split(d, name, count) for name, count in counts.items()} for d in ("source", "target")}
+    names = [f"class {i}" for i in range(5)]
+    content = {"version": 1, "layout": "folders", "size": 32, "class_names": names, "seed": 0, "quality": 95}
+    (folder / "manifest.json").write_text(json.dumps(content | {"domains": domains}))
+    return folder.as_uri()

@@ -42,6 +42,15 @@ def rank_streams(streams: int, rank: int, world_size: int) -> range:
     return range(rank * share, (rank + 1) * share)
 
 
+def largest_streams(shards: int, global_batch_size: int, unit: int = 1) -> int | None:
+    """Return the largest number of streams, a multiple of `unit`, that divides the batch and has a shard for each.
+
+    None if there is none, which with a unit of 1 means no shards.
+    """
+    most = min(shards, global_batch_size) // unit * unit
+    return next((streams for streams in range(most, 0, -unit) if global_batch_size % streams == 0), None)
+
+
 def batch_per_stream(global_batch_size: int, streams: int) -> int:
     """Return b = B / S. Raises JobError when the global batch cannot take equally from every stream."""
     if streams < 1:

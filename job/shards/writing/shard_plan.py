@@ -11,11 +11,12 @@ import numpy as np
 
 from job.datasets.layout import Layout, Record
 from job.datasets.subjects import same_person
+from job.shards.manifest import Manifest
 from job.system.errors import JobError
 from job.system.random_numbers import mix, permutation
 from job.vocabulary import DOMAINS, SPLITS, TARGET
 
-TRAIN_SHARDS = 64  # the default number of streams: up to that many ranks can share the training split
+TRAIN_SHARDS = 64  # the fewest by default: up to that many ranks can share the training split
 SAMPLES_PER_SHARD = 2000
 EVALUATION_SHARDS = 4
 
@@ -111,6 +112,19 @@ def digest_records(records: Sequence[Record]) -> str:
     for r in records:
         digest.update(json.dumps([r.key, r.domain, r.split, r.label, r.subject, r.origin]).encode())
     return digest.hexdigest()
+
+
+def limited_ranks(manifest: Manifest) -> list[str]:
+    """Return a warning if the training shards limit the ranks to fewer than the default number of shards would."""
+    counts = {domain: len(splits.get("train", ())) for domain, splits in manifest.domains.items()}
+    fewest = min((count for count in counts.values() if count), default=TRAIN_SHARDS)
+    if fewest >= TRAIN_SHARDS:
+        return []
+    domain = next(domain for domain, count in counts.items() if count == fewest)
+    images = manifest.samples(domain, "train")
+    most = min(images, TRAIN_SHARDS)
+    more = f"--shards {most} or more would allow more" if most > fewest else "there are no more images"
+    return [f"{domain}/train has {fewest} shard(s): up to {fewest} rank(s) can train on them; {more}"]
 
 
 def shard_count(split: str, samples: int, shards: int | None) -> int:

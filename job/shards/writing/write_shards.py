@@ -22,7 +22,14 @@ from job.shards.writing.crop import CROPS, check_detector
 from job.shards.writing.left_out import COPIES, NO_FACE, SKIPPED, Budget, report, write_beside, write_lists
 from job.shards.writing.select_images import RecordSet, digest_images, find_images, make_records, unusable_images
 from job.shards.writing.selection_report import describe, subjects_unknown, unlabelled
-from job.shards.writing.shard_plan import ShardPlan, digest_records, group_records, plan_shards, shard_count
+from job.shards.writing.shard_plan import (
+    ShardPlan,
+    digest_records,
+    group_records,
+    limited_ranks,
+    plan_shards,
+    shard_count,
+)
 from job.shards.writing.unfinished import UNFINISHED, exclusive_access, remove_created_when_refused
 from job.shards.writing.write_shard import write_shard
 from job.system.echo import echo
@@ -95,6 +102,8 @@ def write_shards(
     if manifest is None:
         with Pool(processes, _MODULES_OF_WORK) as pool:
             manifest = _finished(layout, root, out, settings, shards, strict, pool, progress)
+    for line in limited_ranks(manifest) if progress else ():
+        echo(f"warning: {line}", err=True)
     shutil.rmtree(out / UNFINISHED, ignore_errors=True)
     for name in (NAME, SKIPPED, COPIES, NO_FACE):
         remove_partials(out / name)  # of a run that was killed while writing one

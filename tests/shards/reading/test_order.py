@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from job.shards.reading.order import DomainOrder, batch_per_stream, deal, rank_streams
+from job.shards.reading.order import DomainOrder, batch_per_stream, deal, largest_streams, rank_streams
 from job.system.errors import JobError
 
 COUNTS = [7, 5, 9, 5, 5, 6, 8, 5, 5, 5, 7, 5]
@@ -113,3 +113,20 @@ def test_numbers_that_cannot_work_are_answered_with_ones_that_do(attempt, says):
     for words in says:
         assert words in str(caught.value)
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("shards", "batch", "unit", "streams"),
+    [
+        (64, 64, 1, 64),
+        (64, 96, 1, 48),
+        (1000, 4096, 1, 512),
+        (10**5, 4096, 1, 4096),
+        (1, 13, 1, 1),
+        (64, 96, 32, 32),
+        (64, 96, 5, None),
+        (0, 64, 1, None),
+    ],
+)
+def test_the_largest_number_of_streams_divides_the_batch_and_has_a_shard_for_each(shards, batch, unit, streams):
+    assert largest_streams(shards, batch, unit) == streams

@@ -9,6 +9,7 @@ import pytest
 from job.datasets import find_layout
 from job.shards.manifest import load_manifest
 from job.shards.reading.tar_index import member_names, open_shard
+from job.shards.writing.shard_plan import limited_ranks
 from job.shards.writing.write_shards import write_shards
 from job.system.errors import JobError
 from tests.support import toy_layout
@@ -203,3 +204,8 @@ def test_a_full_disk_is_one_line_and_finished_shards_are_kept(tmp_path, monkeypa
     with pytest.raises(JobError, match=r"No space left on device.*finished shards are kept"):
         make(tmp_path / "out")
     assert not list((tmp_path / "out").rglob("*.partial"))
+
+
+def test_few_training_shards_are_told_with_the_ranks_that_they_allow(made):
+    few = "source/train has 12 shard(s): up to 12 rank(s) can train on them; --shards 60 or more would allow more"
+    assert limited_ranks(load_manifest(made)) == [few]

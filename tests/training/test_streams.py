@@ -1,0 +1,64 @@
+"""The number of streams: chosen once from batch and shards, kept by the run, shared by as many ranks as divide it."""
+
+import json
+
+import pytest
+
+from job.config.load import load_config
+from job.run_folder.finished import is_finished
+from job.shards.manifest import load_manifest
+from job.system.errors import JobError
+from job.train import train
+from job.training.inputs import check_data
+from job.training.streams import with_streams
+from tests.support.manifests import manifest_alone
+from tests.support.running import REPO, rows
+
+
+def chosen(config) -> int:
+    return with_streams(config, load_manifest(config.data.shards)).data.streams
+
+
+@pytest.mark.parametrize("shards", [1000, 10_000])
+def test_512_ranks_train_with_the_recipe_of_the_documentation(job, tmp_path, shards):
+    """64 nodes of 8 GPUs: docs/slurm.md."""
+    url = manifest_alone(tmp_path / "shards", shards)
+    words = (f"data.shards={url}", "data.global_batch_size=4096", "model.backbone=compact", "name=large")
+    command = ("train", "--check", "--config", REPO / "configs" / "faces.yaml", "--nodes", 64, "--ranks", 8, *words)
+    code, output, errors = job(*command, f"output={tmp_path}")
+    assert code == 0, errors
+    assert output.split()[0] == "8"
+
+
+def test_too_many_ranks_are_told_what_would_allow_them(tmp_path, small):
+    url = manifest_alone(tmp_path / "shards", 48)
+    manifest = load_manifest(url)
+
+    def refusal(ranks: int, batch: int) -> str:
+        with pytest.raises(JobError) as error:
+            check_data(small(data={"shards": url, "streams": None, "global_batch_size": batch}), manifest, ranks)
+        return str(error.value)
+
+    check_data(small(data={"shards": url, "streams": None, "global_batch_size": 64}), manifest, 32)
+    assert "48 training shards of source allow 32 streams" in refusal(64, 64)
+    assert "write the shards again with --shards 64 or more, or start a divisor of 32 ranks" in refusal(64, 64)
+    assert "set data.global_batch_size to a multiple of 24, or" in refusal(24, 64)
+    assert "set data.streams=32, if this run is new" in refusal(32, 96)  # of 48, which 32 ranks cannot share
+
+
+def test_a_run_keeps_the_number_that_it_began_with(small):
+    """8 shards and a batch of 16 allow 8; a run that began with another number keeps that."""
+    config = small(data={"streams": None}, train={"steps": 2, "eval_every": 2})
+    assert chosen(config) == 8
+    began = config.with_streams(4)
+    assert train(began) == 0
+    assert chosen(config) == 4
+    longer = small(data={"streams": None}, train={"steps": 2, "eval_every": 2, "log_every": 2})
+    assert train(longer) == 0
+    assert is_finished(longer)
+    assert load_config(config.run_folder / "config.yaml").data.streams == 4
+    meta = json.loads((config.run_folder / "checkpoints/latest/meta.json").read_text())
+    assert meta["config"]["data"]["streams"] == 4
+    assert [row["trainer/step"] for row in rows(config)][-1] == 2
+    with pytest.raises(JobError, match=r"data\.streams 4 -> 8"):
+        train(config.with_streams(8))
