@@ -19,13 +19,14 @@ from job.monitor import alerts
 from job.monitor.recorder import Recorder
 from job.monitor.wandb.node import NodeMonitor
 from job.run_folder.run_folder import RunFolder
-from job.shards.manifest import Manifest, load_manifest
+from job.shards.manifest import Manifest
 from job.system.errors import EXIT_OK, EXIT_STOPPED, JobError
 from job.training.batches import TrainingBatches
-from job.training.distributed import build_accelerator
+from job.training.distributed import build_accelerator, limit_waiting
 from job.training.due import Due, due_after, evaluation_is_due
 from job.training.inputs import check_data, domain_names, missing_classes
 from job.training.learner import Learner, all_finite, build_learner
+from job.training.shared_manifest import load_shared_manifest
 from job.training.step_clock import StepClock
 from job.training.stop import Stop
 from job.training.streams import share_streams
@@ -53,7 +54,7 @@ def train(config: Config) -> int:
     Raises JobError for every mistake that the user can correct.
     """
     accelerator = build_accelerator(config)
-    manifest = load_manifest(config.data.shards, allow_pipe=config.data.allow_pipe)
+    manifest = load_shared_manifest(config, accelerator)
     config = share_streams(config, manifest, accelerator)
     check_data(config, manifest, accelerator.num_processes)
     with RunFolder(config, manifest, accelerator) as folder:
@@ -86,6 +87,7 @@ def _train(config: Config, manifest: Manifest, accelerator: Accelerator, folder:
         )
         if missing := missing_classes(config, manifest):
             recorder.alert(alerts.class_missing(missing, domain_names(config)[learner.method.labelled or SOURCE]))
+        limit_waiting(config)
         run = Run(config, accelerator, folder, learner, batches, evaluator, recorder, stop)
         with batches:
             finished = fit(run)

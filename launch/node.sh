@@ -9,11 +9,12 @@
 #   JOB_RANKS  ranks on each node           JOB_HOSTS  names of the nodes, the head first
 #   JOB_GPUS   GPUs on each node; 0: CPU    JOB_PORT   port on the head
 #   JOB_RUN_FOLDER   where to put the stop file         JOB_STATUS_FILE  where ranks write how it ended
+#   JOB_START_SECONDS  time for all ranks to meet: 300, and 5 for each node
 #   OMP_NUM_THREADS, GLOO_SOCKET_IFNAME, NCCL_SOCKET_IFNAME
 set -euo pipefail
 
 if [[ $# -eq 0 || $1 == -h || $1 == --help ]]; then
-  sed -n '2,13s/^# \{0,1\}//p' "$0"
+  sed -n '2,14s/^# \{0,1\}//p' "$0"
   exit $(($# ? 0 : 2))
 fi
 here=$(dirname "$0")
@@ -69,6 +70,8 @@ port=${JOB_PORT:-$((20000 + ${SLURM_JOB_ID:-0} % 12000))}
   fail "$tasks tasks and JOB_RANKS=$ranks on each node: start one task for each node, or one for each rank"
 
 export JOB_EXPECTED_RANKS=$((nodes * ranks))
+export JOB_START_SECONDS=${JOB_START_SECONDS:-$((300 + 5 * nodes))} # importing takes longer the more ranks read the same files
+[[ $JOB_START_SECONDS =~ ^[1-9][0-9]*$ ]] || fail "JOB_START_SECONDS=$JOB_START_SECONDS is not a number of seconds"
 cpus=${SLURM_CPUS_ON_NODE:-$(nproc)}
 share=$((cpus / ranks - 1)) # one CPU of each rank is for the threads that decode images
 OMP_NUM_THREADS=${OMP_NUM_THREADS:-$((share > 1 ? share : 1))}
@@ -104,7 +107,7 @@ else
     --mixed_precision no --dynamo_backend no)
   if [[ $nodes -gt 1 ]]; then
     launch+=(--multi_gpu --rdzv_backend static --main_process_ip "$head" --main_process_port "$port"
-      --rdzv_conf timeout=300)
+      --rdzv_conf "timeout=$JOB_START_SECONDS")
   elif [[ $ranks -gt 1 ]]; then
     launch+=(--multi_gpu --main_process_port 0)
   fi

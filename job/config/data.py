@@ -121,7 +121,9 @@ class Data(Section):
     max_skipped: Harmless[Annotated[int, Field(ge=1, le=1_000_000_000)] | None] = None
     """Number of images that a rank may skip before it stops; null: any number."""
     cache_dir: Harmless[str | None] = None
-    """Cache folder of remote shards; null: ~/.cache/job/shards."""
+    """Cache folder of remote and staged shards; null: ~/.cache/job/shards."""
+    stage: New[Harmless[bool]] = False
+    """Read shards of a shared file system through the cache too: data.cache_dir must be on a disk of the node."""
     cache_gib: Harmless[Annotated[float, Field(gt=0, le=1e9)] | None] = None
     """Size of that cache; null: no limit."""
     record_keys: Harmless[bool] = False

@@ -12,6 +12,7 @@ from job.system.text import printable
 
 EXPECTED_RANKS = "JOB_EXPECTED_RANKS"  # number of ranks that the launch script starts
 STATUS_FILE = "JOB_STATUS_FILE"  # path for the exit code, shared by the ranks of all nodes
+START_SECONDS = "JOB_START_SECONDS"  # in which all ranks must have met
 LOCK_WAIT = "JOB_LOCK_WAIT"  # seconds to wait for a run folder that an earlier start may still lock
 
 LOST = "lost another rank"  # begins the reason of a rank that failed only because another one had failed

@@ -5,19 +5,22 @@ import socket
 from datetime import timedelta
 
 import torch
+import torch.distributed as dist
 from accelerate import Accelerator
 from accelerate.utils import DistributedDataParallelKwargs, InitProcessGroupKwargs, broadcast
+from torch.distributed.distributed_c10d import _set_pg_timeout
 
 from job.config.schema import Config
 from job.system.errors import JobError
-from job.system.launch_protocol import EXPECTED_RANKS
+from job.system.launch_protocol import EXPECTED_RANKS, START_SECONDS
 from job.system.memory import keep_freed_memory
 
 
 def build_accelerator(config: Config) -> Accelerator:
     """Join the other ranks. Raises JobError for a precision that the device lacks or a wrong number of ranks.
 
-    The time-out is set here because NCCL_TIMEOUT has no effect. The ranks are counted because `accelerate launch`
+    The time-out is set in code because NCCL_TIMEOUT has no effect: here that of the start, which grows with the number
+    of nodes, and `limit_waiting` sets that of the run. The ranks are counted because `accelerate launch`
     starts a single process for some settings that request several.
     """
     if config.train.deterministic:
@@ -37,7 +40,7 @@ def build_accelerator(config: Config) -> Accelerator:
         mixed_precision=config.train.precision,
         step_scheduler_with_optimizer=False,
         kwargs_handlers=[
-            InitProcessGroupKwargs(timeout=timedelta(seconds=config.train.timeout_seconds)),
+            InitProcessGroupKwargs(timeout=timedelta(seconds=_start_seconds(config))),
             DistributedDataParallelKwargs(gradient_as_bucket_view=True),
         ],
     )
@@ -45,6 +48,16 @@ def build_accelerator(config: Config) -> Accelerator:
     if config.model.batch_norm == "sync" and accelerator.num_processes > 1 and accelerator.device.type != "cuda":
         raise JobError("model.batch_norm=sync needs GPUs when there are several ranks: use mixed")
     return accelerator
+
+
+def _start_seconds(config: Config) -> int:
+    return max(config.train.timeout_seconds, int(os.environ.get(START_SECONDS, 0)))
+
+
+def limit_waiting(config: Config) -> None:
+    """Let ranks wait for each other for train.timeout_seconds from now on: all have started."""
+    if dist.is_initialized():
+        _set_pg_timeout(timedelta(seconds=config.train.timeout_seconds))
 
 
 def check_ranks(accelerator: Accelerator) -> None:

@@ -1,8 +1,10 @@
 """Open the shards of a configuration, and check them before the first step."""
 
+from pathlib import Path
+
 from job.config.schema import Config
 from job.methods import METHODS, couples_rows
-from job.shards.manifest import Manifest
+from job.shards.manifest import Manifest, is_remote
 from job.shards.reading.order import batch_per_stream, check_streams, largest_streams, rank_streams
 from job.shards.reading.shard_cache import ShardStore
 from job.system.errors import JobError
@@ -16,11 +18,19 @@ def domain_names(config: Config) -> dict[str, str]:
 
 
 def open_store(config: Config, shards: str | None = None) -> ShardStore:
-    """Open the store of the shards' files; remote ones are read through the local cache."""
+    """Open the store of the shards' files; remote ones, and with data.stage all, are read through the local cache.
+
+    Raises JobError when data.stage has no data.cache_dir: the default is in the home folder, on many clusters shared.
+    """
     data = config.data
     max_bytes = None if data.cache_gib is None else int(data.cache_gib * 2**30)
     verify = data.verify == "first_use"
-    return ShardStore(shards or data.shards, data.cache_dir, data.allow_pipe, max_bytes=max_bytes, verify=verify)
+    place = shards or data.shards
+    if data.stage and not is_remote(place):
+        if data.cache_dir is None:
+            raise JobError("data.stage=true needs data.cache_dir, a folder on a disk of the node")
+        place = Path(place).absolute().as_uri()
+    return ShardStore(place, data.cache_dir, data.allow_pipe, max_bytes=max_bytes, verify=verify)
 
 
 def stream_count(config: Config, manifest: Manifest) -> int:

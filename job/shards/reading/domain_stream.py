@@ -45,7 +45,7 @@ class DomainStream:
         max_skipped: int | None = None,
         decoded: DecodedImages | None = None,
     ):
-        counts = [shard.samples for shard in manifest.shards(domain, split)]
+        counts = manifest.table(domain, split).samples.tolist()
         self._streams = rank_streams(streams, rank, world_size)
         self._order = DomainOrder(
             counts,

@@ -36,7 +36,7 @@ def read_split(
     has one, and later for an image that cannot be decoded: nothing is skipped.
     """
     shards = OpenShards(manifest, domain, split, store, labelled=labelled, capacity=2 * threads + 2, partly=True)
-    ends = np.cumsum([info.samples for info in shards.infos])
+    ends = np.cumsum(manifest.table(domain, split).samples)
     share = range(int(ends[-1]) * rank // world_size, int(ends[-1]) * (rank + 1) // world_size)
     first, end = (share.start, share.stop) if rows is None else (rows.start, rows.stop)
     return _batches(shards, store, ends, range(first, end, batch_size), end, manifest.size, threads)
@@ -69,7 +69,7 @@ def _read(shards: OpenShards, ends: np.ndarray, start: int, stop: int, size: int
     keys = []
     numbers = np.searchsorted(ends, np.arange(start, stop), side="right").tolist()
     for row, number in enumerate(numbers):
-        i = start + row - (int(ends[number]) - shards.infos[number].samples)
+        i = start + row - (int(ends[number - 1]) if number else 0)
         shard = shards[number]
         decode_or_fail(shard, i, images[row])
         labels[row] = shard.index.labels[i]

@@ -1,0 +1,63 @@
+"""Read and check the manifest once on each node: its other ranks map what the first one has read."""
+
+import os
+import socket
+import tempfile
+from pathlib import Path
+
+from accelerate import Accelerator
+from accelerate.utils import gather_object
+
+from job.config.schema import Config
+from job.shards.manifest import Manifest, load_manifest
+from job.shards.manifest_copy import map_copy, write_copy
+
+SHARED_MEMORY = "/dev/shm"
+
+
+def load_shared_manifest(config: Config, accelerator: Accelerator) -> Manifest:
+    """Return the manifest of the shards. All ranks must call this.
+
+    The first rank of each node parses the manifest and looks for the shards; 512 ranks that all did would each need a
+    second and 100 MB for 30,000 shards, and ask a shared file system for 15 million files. Where the other ranks cannot
+    see the copy, as in containers of their own, they read the manifest too. Raises JobError as load_manifest does.
+    """
+    data = config.data
+    if accelerator.num_processes == 1:
+        return load_manifest(data.shards, allow_pipe=data.allow_pipe).compact()
+    hosts = gather_object([socket.gethostname()])
+    rank = accelerator.process_index
+    leader = hosts.index(hosts[rank])
+    manifest, copy = None, None
+    if rank == leader:
+        manifest = load_manifest(data.shards, allow_pipe=data.allow_pipe).compact()
+        copy = _write(manifest) if hosts.count(hosts[rank]) > 1 else None
+    copies = gather_object([copy])
+    if manifest is None:
+        manifest = _map(copies[leader]) or load_manifest(data.shards, allow_pipe=data.allow_pipe).compact()
+    accelerator.wait_for_everyone()
+    if copy is not None:
+        Path(copy).unlink(missing_ok=True)
+    return manifest
+
+
+def _write(manifest: Manifest) -> str | None:
+    """Write a copy for the other ranks of this node; return its path, or None where there is no room."""
+    folder = SHARED_MEMORY if os.access(SHARED_MEMORY, os.W_OK) else tempfile.gettempdir()
+    path = None
+    try:
+        descriptor, path = tempfile.mkstemp(prefix="manifest-", dir=folder)
+        with os.fdopen(descriptor, "wb") as file:
+            write_copy(manifest, file)
+    except OSError:
+        if path is not None:
+            Path(path).unlink(missing_ok=True)
+        return None
+    return path
+
+
+def _map(path: str | None) -> Manifest | None:
+    try:
+        return None if path is None else map_copy(Path(path))
+    except (OSError, ValueError):
+        return None
