@@ -1,6 +1,7 @@
 """The command line: ``python -m job COMMAND``."""
 
 import errno
+import faulthandler
 import os
 import socket
 import sys
@@ -114,4 +115,5 @@ def _report_error(message: str) -> int:
 
 
 if __name__ == "__main__":
+    faulthandler.enable()  # a crash of a library prints the stacks
     sys.exit(run())

@@ -26,10 +26,12 @@ from job.training.distributed import build_accelerator, limit_waiting
 from job.training.due import Due, due_after, evaluation_is_due
 from job.training.inputs import check_data, domain_names, missing_classes
 from job.training.learner import Learner, all_finite, build_learner
+from job.training.profile import StepProfile
 from job.training.shared_manifest import load_shared_manifest
 from job.training.step_clock import StepClock
 from job.training.stop import Stop
 from job.training.streams import share_streams
+from job.training.watchdog import watch
 from job.vocabulary import SOURCE
 
 log = logging.getLogger("job")
@@ -68,11 +70,13 @@ def train(config: Config) -> int:
 def _train(config: Config, manifest: Manifest, accelerator: Accelerator, folder: RunFolder) -> int:
     resumed = folder.resumed
     learner = build_learner(config, manifest, accelerator, resumed)
+    waits = config.train.timeout_seconds
     facts = {"ranks": accelerator.num_processes, "device": str(accelerator.device), "manifest": manifest.hash}
     with (
         Recorder(config, folder.path, folder.metrics, resumed and resumed.meta["wandb_id"], facts) as recorder,
         contextlib.closing(NodeMonitor(config, accelerator, recorder.wandb_id, recorder.wandb_mode)),
-        Stop(folder.path / "stop", timedelta(seconds=config.train.timeout_seconds)) as stop,
+        watch(folder.path / "hang", waits) as watchdog,
+        Stop(folder.path / "stop", timedelta(seconds=waits), watchdog.beat if watchdog else lambda: None) as stop,
         Evaluator(config, manifest, accelerator, learner.evaluated, folder.path, stop.agreed) as evaluator,
     ):
         batches = TrainingBatches(
@@ -111,9 +115,11 @@ def fit(run: Run) -> bool:
         if not _conclude(run, step, due, run.folder.pending_metrics):
             return False
     clock = StepClock(batches)
+    profile = StepProfile(settings.profile_steps if run.accelerator.is_main_process else None, batches, run.folder.path)
     for batch in batches:
         done = batch.step + 1
-        learner.update(batch, logs=done % settings.log_every == 0 or done == settings.steps)
+        with profile.step(done):
+            learner.update(batch, logs=done % settings.log_every == 0 or done == settings.steps)
         due = due_after(done, settings, run.stop.agreed())
         if due.anything:
             learner.check_finite(run.folder.last_checkpoint, weights=due.evaluate or due.save)

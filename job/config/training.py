@@ -18,6 +18,7 @@ Score = Literal[
     "transfer_score",
     "target_accuracy",
 ]
+MOST_PROFILED = 200  # steps: a trace has some 10,000 events a step
 LABEL_FREE_SCORES = tuple(name for name in get_args(Score) if name != "target_accuracy")
 
 
@@ -78,8 +79,18 @@ class Train(Section):
     """Number of checkpoints to keep besides the best one."""
     timeout_seconds: Harmless[Positive] = 300
     """Time after which the job fails if a rank does not answer."""
+    profile_steps: New[Harmless[tuple[Positive, Positive] | None]] = None
+    """First and last step of a profile of the main rank, such as [100, 120]: a trace and a summary in profile/ of the
+    run folder; null: none."""
     deterministic: bool = False
     """Use deterministic GPU kernels where they exist: bit-identical runs, slower."""
+
+    @field_validator("profile_steps")
+    @classmethod
+    def _few_steps(cls, steps: tuple[int, int] | None) -> tuple[int, int] | None:
+        if steps is not None and not steps[0] <= steps[1] < steps[0] + MOST_PROFILED:
+            raise ValueError(f"give the first and the last of at most {MOST_PROFILED} steps, such as [100, 120]")
+        return steps
 
     @field_validator("precision", mode="before")
     @classmethod

@@ -3,6 +3,7 @@
 import itertools
 import signal
 import time
+from collections.abc import Callable
 from datetime import timedelta
 from pathlib import Path
 
@@ -21,11 +22,12 @@ class Stop:
     Rank 0 looks for `file`, at most once a second; the text in it, if any, is the reason. Every rank handles SIGTERM,
     SIGINT and SIGUSR1 (a second SIGINT interrupts at once). A boundary costs less than a microsecond on any number of
     ranks: a thread asks the store of torch.distributed by time, and all ranks stop at the boundary after the last that
-    any of them has passed (`job/training/agreement.py`).
+    any of them has passed (`job/training/agreement.py`). `on_boundary` is called at every boundary.
     """
 
-    def __init__(self, file: Path, timeout: timedelta) -> None:
+    def __init__(self, file: Path, timeout: timedelta, on_boundary: Callable[[], None] = lambda: None) -> None:
         self.file = file
+        self._on_boundary = on_boundary
         self.reason: str | None = None
         self._looked_at = 0.0
         self._locked = file.with_name("lock").exists()
@@ -69,6 +71,7 @@ class Stop:
 
     def agreed(self) -> bool:
         """Return whether to stop at this boundary, equal on all ranks. Call it equally often on every rank."""
+        self._on_boundary()
         if self._agreement is None:
             return self._wanted() is not None
         if self.reason is not None:

@@ -16,6 +16,9 @@ def test_the_others_do_not_wait_for_longer_than_the_timeout(cluster, on_slurm):
     eventually((config.run_folder / "checkpoints" / "latest").exists, job.output)
     signal_all(cluster.ranks("node2"), signal.SIGSTOP)
     assert job.wait(90) == 1
-    assert job.output().splitlines()[-1].startswith("error: crashed 1 times in a row without a new checkpoint")
+    last = job.output().splitlines()[-1]
+    assert last.startswith("error: crashed 1 times in a row without a new checkpoint")
+    assert "rank 1 on node2 does not answer" in last
+    assert "Thread" in (config.run_folder / "hang" / "rank_00000.txt").read_text()
     assert not cluster.ranks("node1")
     assert not cluster.ranks("node2")

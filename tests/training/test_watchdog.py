@@ -1,0 +1,72 @@
+"""A hang is reported, with the stacks of all ranks and the one that is missing. Ranks are threads here."""
+
+import sys
+import time
+
+import pytest
+from torch.distributed import HashStore
+
+from job.training import watchdog
+from job.training.watchdog import Watchdog, describe, location
+
+
+@pytest.fixture(autouse=True)
+def _hosts(monkeypatch):
+    monkeypatch.setattr(watchdog.socket, "gethostname", lambda: "node7")
+    monkeypatch.setattr(watchdog, "_arm", lambda seconds: None)  # one for the whole process: pytest's own
+
+
+def wait_for(path) -> str:
+    deadline = time.monotonic() + 10
+    while not (path.exists() and path.read_text().endswith("\n")):
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+    return path.read_text()
+
+
+def test_the_rank_that_does_not_answer_is_named_and_the_others_leave_their_stacks(tmp_path):
+    store, folder = HashStore(), tmp_path / "hang"
+    dogs = [Watchdog(folder, 0.5, store, rank, 3) for rank in range(3)]
+    dogs[1].close()  # as if its process were stopped
+    try:
+        for _ in range(20):  # while there are steps, nothing happens
+            for dog in dogs:
+                dog.beat()
+            time.sleep(0.02)
+        assert not folder.exists()
+        reason = wait_for(folder / "reason.txt")
+        assert reason.startswith("rank 1 on node7 does not answer; no step for 0 s; stacks of all threads are in ")
+        for rank in (0, 2):
+            stacks = (folder / f"rank_{rank:05d}.txt").read_text()
+            assert stacks.startswith(f"rank {rank} on node7, after 20 boundaries")
+            assert "wait_for" in stacks  # of the main thread
+        assert not (folder / "rank_00001.txt").exists()
+        dogs[0].beat()  # it was only slow
+        deadline = time.monotonic() + 10
+        while (folder / "reason.txt").exists():
+            assert time.monotonic() < deadline
+            time.sleep(0.01)
+    finally:
+        for dog in dogs:
+            dog.close()
+
+
+def test_a_rank_that_is_elsewhere_than_the_others_is_named():
+    entries = {0: {"where": "job/a.py:1 (f)"}, 1: {"where": "job/b.py:2 (g)"}, 2: {"where": "job/a.py:1 (f)"}}
+    hosts = ["node1", "node2", "node3"]
+    assert describe(hosts, entries) == "rank 1 on node2 is in job/b.py:2 (g), and 2 other rank(s) in job/a.py:1 (f)"
+    assert describe(hosts, dict.fromkeys(range(3), entries[0])) == "all ranks wait in job/a.py:1 (f)"
+    assert describe(hosts, {0: entries[0]}) == "rank 1 on node2, rank 2 on node3 does not answer"
+
+
+def test_a_location_is_the_innermost_line_of_this_program():
+    assert location(sys._getframe()) == "no code of this program"
+    found = []
+    dog = object.__new__(Watchdog)
+    dog._boundaries = 0
+    sys.setprofile(lambda frame, event, _: found.append(location(frame)))
+    try:
+        dog.beat()
+    finally:
+        sys.setprofile(None)
+    assert any(place.startswith("job/training/watchdog.py:") and place.endswith("(beat)") for place in found)
