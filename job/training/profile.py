@@ -11,11 +11,11 @@ from typing import Any, NamedTuple
 import torch
 from torch.profiler import ProfilerActivity, profile
 
+from job.run_folder.profile_files import FOLDER, SUMMARY, TRACE
 from job.system.files import write_atomically
 from job.training.step_clock import Waits
 
 log = logging.getLogger("job")
-FOLDER, TRACE, SUMMARY = "profile", "trace.json.gz", "summary.md"
 SLOWEST = 10
 COMMUNICATION = "communication"
 CLASSES = (  # of operations, by their names: the first that matches

@@ -12,6 +12,7 @@ from job.monitor.figures.paths import figure_path
 from job.monitor.report.curves import charts
 from job.monitor.report.parts import card, cards, image, number_table, table
 from job.monitor.watch import classes_apart
+from job.run_folder.profile_files import FOLDER, TRACE, read_summary
 from job.run_folder.run_view import ROLES, RunView
 
 
@@ -110,6 +111,15 @@ def test_split(run: RunView) -> str:
         _figure(run, "Confusion, source", "figures/test_confusion_source"),
         _figure(run, "Confusion, target", "oracle/test_confusion_target", oracle=True),
     )
+
+
+def profile(run: RunView) -> str:
+    """Return the summary of a profile (train.profile_steps), with a link to its trace."""
+    text = read_summary(run.folder)
+    if not text:
+        return ""
+    link = f'<p><a href="{FOLDER}/{TRACE}">{FOLDER}/{TRACE}</a>: all operations, for ui.perfetto.dev</p>'
+    return cards("Profile", card("Where the time goes", f"<pre>{escape(text)}</pre>{link}", wide=True))
 
 
 def _figure(run: RunView, title: str, name: str, note: str = "", oracle: bool = False) -> str:

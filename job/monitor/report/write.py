@@ -35,6 +35,7 @@ def write_report(run: RunView) -> Path:
         sections.faces,
         sections.selection,
         sections.test_split,
+        sections.profile,
     ):
         body += section(run)
     body += _reproduce(run)
