@@ -54,6 +54,10 @@ on_head() {
   env --unset=SLURM_GPUS srun --nodes=1 --ntasks=1 --nodelist="$head" "${JOB_SRUN_OPTIONS[@]}" "${JOB_CONTAINER[@]}" "$@"
 }
 
+once_on_every_node() {
+  env --unset=SLURM_GPUS srun --nodes="$SLURM_NNODES" --ntasks="$SLURM_NNODES" --ntasks-per-node=1 "${JOB_SRUN_OPTIONS[@]}" "$@"
+}
+
 # Start a command on every node and wait for it. If a node's step daemon has died, srun would wait forever, so it is
 # ended JOB_END_WAIT seconds after the ranks have reported how they ended.
 on_every_node() {

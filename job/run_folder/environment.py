@@ -22,7 +22,7 @@ SLURM = {  # environment variable -> name
 @lru_cache
 def code_version() -> str | None:
     """Return the commit of the code, with ``+changes`` if the working tree has any; None outside of a repository."""
-    folder = Path(__file__).parent
+    folder = Path(os.environ.get("JOB_REPOSITORY", Path(__file__).parent))  # slurm/stage.sh copies the code alone
 
     def git(*arguments: str) -> str:
         command = ["git", "-C", str(folder), *arguments]
