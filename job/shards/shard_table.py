@@ -78,7 +78,7 @@ class ShardTable(Sequence[ShardInfo]):
             "sha256": np.frombuffer(bytes.fromhex("".join(s.sha256 for s in shards)), np.uint8).reshape(-1, 32),
             "labelled": np.array([shard.labelled for shard in shards], bool),
             "counted": np.array([shard.class_counts is not None for shard in shards], bool),
-            "classes": np.array([s.class_counts or none for s in shards], np.int64).reshape(-1, classes),
+            "classes": np.array([s.class_counts or none for s in shards], np.int64).reshape(len(shards), classes),
         }
         return cls(columns)
 

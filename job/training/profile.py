@@ -2,6 +2,7 @@
 
 import contextlib
 import logging
+import os
 import re
 import time
 from collections.abc import Iterator, Sequence
@@ -75,6 +76,7 @@ class StepProfile:
         if torch.cuda.is_available():
             activities.append(ProfilerActivity.CUDA)
             torch.cuda.synchronize()
+        os.environ.setdefault("KINETO_LOG_LEVEL", "5")  # else it prints an error about the GPU that is not there
         self._running = profile(activities=activities)
         self._running.start()
         self._first, self._began, self._waited = number, time.perf_counter(), self._waits.wait_seconds

@@ -2,10 +2,12 @@
 
 import gzip
 import json
+from types import SimpleNamespace
 
 import pytest
 
 from job.config.load import build_config
+from job.monitor.report import sections
 from job.system.errors import JobError
 from job.train import train
 from job.training.profile import Operation, class_of, summary
@@ -13,7 +15,7 @@ from tests.support.running import assert_same_weights, weights
 
 
 def test_a_profile_of_some_steps_changes_no_weight(small):
-    settings = {"train": {"steps": 5, "log_every": 5, "eval_every": 5}, "objective": {"name": "source_only"}}
+    settings = {"train": {"steps": 3, "log_every": 3, "eval_every": 3}, "objective": {"name": "source_only"}}
     plain, profiled = small(name="plain", **settings), small(name="profiled", **settings)
     profiled = profiled.model_copy(update={"train": profiled.train.model_copy(update={"profile_steps": (2, 3)})})
     assert profiled.fingerprint() == plain.fingerprint()
@@ -27,9 +29,10 @@ def test_a_profile_of_some_steps_changes_no_weight(small):
     with gzip.open(folder / "trace.json.gz") as file:
         names = {event.get("name") for event in json.load(file)["traceEvents"]}
     assert "aten::convolution" in names or "aten::conv2d" in names
-    report = (profiled.run_folder / "report.html").read_text()
-    assert 'href="profile/trace.json.gz"' in report
-    assert "# Profile of the steps 2 to 3" in report
+    section = sections.profile(SimpleNamespace(folder=profiled.run_folder))
+    assert 'href="profile/trace.json.gz"' in section
+    assert "# Profile of the steps 2 to 3" in section
+    assert sections.profile(SimpleNamespace(folder=plain.run_folder)) == ""
     assert not (plain.run_folder / "profile").exists()
 
 
