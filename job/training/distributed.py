@@ -57,7 +57,8 @@ def _start_seconds(config: Config) -> int:
 def limit_waiting(config: Config) -> None:
     """Let ranks wait for each other for train.timeout_seconds from now on: all have started."""
     if dist.is_initialized():
-        _set_pg_timeout(timedelta(seconds=config.train.timeout_seconds))
+        set_timeout = getattr(dist, "set_timeout", None) or _set_pg_timeout  # its name before torch 2.14
+        set_timeout(timedelta(seconds=config.train.timeout_seconds))
 
 
 def check_ranks(accelerator: Accelerator) -> None:
