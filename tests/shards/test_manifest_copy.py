@@ -33,7 +33,7 @@ def test_a_copy_says_what_the_manifest_says(made, made_with_target_labels, tmp_p
                 assert table[1:3] == shards[1:3]
                 for question in ("samples", "labels", "labelled", "class_counts"):
                     assert getattr(made_from, question)(domain, split) == getattr(whole, question)(domain, split)
-        with pytest.raises(JobError, match="hold no source/nowhere"):
+        with pytest.raises(JobError, match="contain no source/nowhere"):
             made_from.shards("source", "nowhere")
 
 
