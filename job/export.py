@@ -12,7 +12,9 @@ import torch
 from torch import Tensor, nn
 
 from job.evaluation.load import Loaded, load_model
+from job.shards.reading.augment import standardised
 from job.shards.writing.crop import CASCADE, MARGIN, SEARCH_EDGE, SMALLEST_FACE
+from job.shards.writing.encode import subsampling
 from job.system.errors import JobError, first_line
 from job.system.files import atomic_path, check_output, writing
 
@@ -31,9 +33,13 @@ class Classifier(nn.Module):
         self.method = loaded.model
         for name in ("mean", "std"):
             self.register_buffer(name, torch.tensor(getattr(loaded.config.data, name)).view(1, 3, 1, 1))
+        self.standardize = loaded.config.data.standardize
 
     def forward(self, images: Tensor) -> Tensor:
-        return self.method.predict((images - self.mean) / self.std).class_logits.softmax(1)
+        normalised = (images - self.mean) / self.std
+        if self.standardize:
+            normalised = standardised(normalised)
+        return self.method.predict(normalised).class_logits.softmax(1)
 
 
 def export(checkpoint: Path, out: Path) -> float:
@@ -105,12 +111,13 @@ def _metadata(loaded: Loaded) -> dict[str, str]:
         "interpolation_when_smaller": "area",  # when the shorter edge is longer than size
         "interpolation_otherwise": "cubic",
         "jpeg_quality": str(loaded.quality),
-        "jpeg_subsampling": "444",
+        "jpeg_subsampling": subsampling(loaded.gray),
         "channel_order": "RGB",
         "input": f"RGB, float32 [n, 3, {loaded.size}, {loaded.size}], values in [0, 1]",
         "normalisation": "inside",
         "mean": json.dumps(data.mean),
         "std": json.dumps(data.std),
+        "standardize": json.dumps(data.standardize),
         "backbone": loaded.config.model.backbone,
         "run": loaded.config.name,
         "step": str(loaded.step),

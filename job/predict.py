@@ -123,7 +123,8 @@ def _more(lines: Sequence[str]) -> str:
 @torch.inference_mode()
 def probabilities(loaded: Loaded, images: np.ndarray, device: torch.device) -> np.ndarray:
     """Return class probabilities float32 [n, C] of images uint8 [n, size, size, 3]."""
-    inputs = normalise(torch.from_numpy(images).to(device), loaded.config.data.mean, loaded.config.data.std)
+    data = loaded.config.data
+    inputs = normalise(torch.from_numpy(images).to(device), data.mean, data.std, standardize=data.standardize)
     return loaded.model.predict(inputs).class_logits.float().softmax(1).cpu().numpy()
 
 
@@ -157,7 +158,7 @@ def _read(path: Path, loaded: Loaded) -> np.ndarray | str:
         pixels = read_picture(fetch(str(path)))
         if loaded.crop == "face":
             pixels = crop_to(pixels, find_face(pixels))
-        return simplejpeg.decode_jpeg(encode(pixels, loaded.size, loaded.quality, loaded.crop), "RGB")
+        return simplejpeg.decode_jpeg(encode(pixels, loaded.size, loaded.quality, loaded.crop, loaded.gray), "RGB")
     except JobError:  # the face detector is missing: no image can be read
         raise
     except MemoryError:

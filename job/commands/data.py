@@ -6,6 +6,9 @@ from pathlib import Path
 import click
 
 from job.system.echo import echo
+from job.system.errors import JobError
+
+MOST_VIEWS = 50
 
 
 @click.command()
@@ -31,6 +34,7 @@ from job.system.echo import echo
     show_default=True,
     help="With --crop face, for images without a face: keep (the centre) or drop.",
 )
+@click.option("--gray", is_flag=True, help="Store the images without colour.")
 @click.option("--max-skipped", default="1%", show_default=True, help="Unreadable images allowed: a share or a number.")
 @click.option("--strict", is_flag=True, help="Refuse images of unknown classes instead of leaving them out.")
 @click.option(
@@ -61,23 +65,56 @@ def shards(layout, root, out, source, target, options, **settings) -> int:
 
 @click.command()
 @click.argument("shards", type=str)
+@click.argument("overrides", nargs=-1)
 @click.option("--verify", is_flag=True, help="Read every byte: checksums, counts, and every image decoded.")
 @click.option("--sheet", type=Path, help="Write a contact sheet (PNG).")
+@click.option("--views", type=int, help="Of the sheet: so many augmented views of some training images instead.")
+@click.option("--config", type=Path, help="The configuration whose augmentation --views shows.")
 @click.option("--allow-pipe", is_flag=True, help="Let the URL of the shards run a shell command (pipe:...).")
-def inspect(shards: str, verify: bool, sheet: Path | None, allow_pipe: bool) -> int:
+def inspect(
+    shards: str,
+    overrides: tuple[str, ...],
+    verify: bool,
+    sheet: Path | None,
+    views: int | None,
+    config: Path | None,
+    allow_pipe: bool,
+) -> int:
     """Show the contents of a folder of shards.
 
     \b
-    Example:
+    Examples:
       python -m job inspect shards/faces --verify --sheet sheet.png
+      python -m job inspect shards/faces --sheet views.png --views 6 --config configs/faces.yaml data.augment.blur=0.5
     """
     from job.shards.inspection.contact_sheet import check_sheet, write_sheet
     from job.shards.inspection.inspect_shards import inspect_shards
 
     if sheet is not None:
         check_sheet(sheet)
+    shown = _shown_views(sheet, views, config, overrides)
     echo(inspect_shards(shards, verify=verify, allow_pipe=allow_pipe))
     if sheet is not None:  # after the table, which is useful even if the sheet cannot be written
-        write_sheet(shards, sheet, allow_pipe=allow_pipe)
+        if shown is None or views is None:
+            write_sheet(shards, sheet, allow_pipe=allow_pipe)
+        else:
+            from job.shards.inspection.augmented_views import write_views
+
+            write_views(shards, sheet, shown.data, shown.seed, views, allow_pipe=allow_pipe)
         echo(f"\ncontact sheet: {sheet}")
     return 0
+
+
+def _shown_views(sheet: Path | None, views: int | None, config: Path | None, overrides: tuple[str, ...]):
+    """Return the configuration whose augmentation is shown, or None. Raises JobError for options that do not fit."""
+    if views is None:
+        if config is not None or overrides:
+            raise JobError("--config and key=value words belong to --views: add --views 6")
+        return None
+    if sheet is None or config is None:
+        raise JobError("--views needs --sheet views.png and --config configs/X.yaml")
+    if not 1 <= views <= MOST_VIEWS:
+        raise JobError(f"--views {views} must be between 1 and {MOST_VIEWS}")
+    from job.config.load import load_config
+
+    return load_config(config, overrides)

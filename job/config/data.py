@@ -4,12 +4,14 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, field_validator, model_validator
 
+from job.config.normalisation import IMAGENET
 from job.config.section import BatchSize, Fraction, Gibibytes, Harmless, New, Positive, Section
 
 Number = Annotated[float, Field(ge=-1e6, le=1e6)]
 Triple = tuple[Number, Number, Number]
 Zoom = Annotated[float, Field(le=100)]
-IMAGENET = {"mean": (0.485, 0.456, 0.406), "std": (0.229, 0.224, 0.225)}
+Area = Annotated[float, Field(gt=0, le=1)]
+Aspect = Annotated[float, Field(ge=0.1, le=10)]
 
 
 def _zoom(scale: tuple[float, float]) -> tuple[float, float]:
@@ -73,6 +75,18 @@ class Augment(Section):
     """Largest change of the factor on the distance from mid-grey, either way."""
     invert: Fraction = 0.0
     """Probability of the photographic negative."""
+    crop: New[tuple[Area, Area] | None] = None
+    """Random resized crop: share of the area that is kept, from and to, such as [0.5, 1.0]; null: all of it."""
+    crop_aspect: New[tuple[Aspect, Aspect]] = (0.75, 1.3333)
+    """Width over height of the crop, from and to; it is stretched to a square."""
+    grayscale: New[Fraction] = 0.0
+    """Probability of an image without colour."""
+    blur: New[Fraction] = 0.0
+    """Probability of a Gaussian blur, with a sigma of up to 3 % of the edge."""
+    erase: New[Fraction] = 0.0
+    """Random erasing: probability of a rectangle of a random colour."""
+    erase_side: New[Fraction] = 0.4
+    """Longest side of the rectangle, as a share of the edge; the shortest is a quarter of it."""
     strong: New[Strong] = Strong()
     """The strong view."""
 
@@ -80,6 +94,13 @@ class Augment(Section):
     @classmethod
     def _ordered(cls, scale: tuple[float, float]) -> tuple[float, float]:
         return _zoom(scale)
+
+    @field_validator("crop", "crop_aspect")
+    @classmethod
+    def _from_and_to(cls, limits: tuple[float, float] | None) -> tuple[float, float] | None:
+        if limits is not None and limits[0] > limits[1]:
+            raise ValueError("give two numbers, from <= to")
+        return limits
 
     @property
     def strongest(self) -> "Augment":
@@ -89,9 +110,21 @@ class Augment(Section):
         return self.model_copy(update={**shared, "invert": invert})
 
     @property
+    def retouches(self) -> bool:
+        """Whether ordinary views lose colour, are blurred or erased."""
+        return bool(self.grayscale or self.blur or self.erase)
+
+    @property
+    def retouching(self) -> "Augment":
+        """A copy whose strong view makes those changes of the ordinary views, and no other."""
+        none = dict.fromkeys(("brightness", "contrast", "saturation", "tint", "posterize", "solarize", "invert"), 0.0)
+        own = {"grey": self.grayscale, "blur": self.blur, "erase": self.erase, "erase_side": self.erase_side}
+        return self.model_copy(update={"strong": Strong(**none, **own)})
+
+    @property
     def resamples(self) -> bool:
         """Whether the images are interpolated, which a flip alone does not need."""
-        return bool(self.rotate or self.shift or self.scale != (1.0, 1.0))
+        return bool(self.rotate or self.shift or self.scale != (1.0, 1.0) or self.crop is not None)
 
 
 class Data(Section):
@@ -133,9 +166,12 @@ class Data(Section):
     allow_pipe: Harmless[bool] = False
     """Let shard URLs run shell commands (`pipe:...`). Never stored: pass it to each command."""
     mean: Triple = (0.5, 0.5, 0.5)
-    """Mean that is subtracted from images in [0, 1]; `imagenet`: the values of ImageNet."""
+    """Mean that is subtracted from images in [0, 1]; `imagenet`: the values of ImageNet; `backbone`: those with which
+    the published weights of the backbone were trained, the default with timm/NAME."""
     std: Triple = (0.5, 0.5, 0.5)
-    """Standard deviation that divides the images after that; `imagenet` likewise."""
+    """Standard deviation that divides the images after that; `imagenet` and `backbone` likewise."""
+    standardize: New[bool] = False
+    """Then subtract each image's own mean, over all pixels and channels, and divide by its standard deviation."""
     augment: Augment = Augment()
     """Random changes of the training images."""
 

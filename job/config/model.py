@@ -1,20 +1,25 @@
 """The section `model`."""
 
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import field_validator
+from pydantic import Field, field_validator, model_validator
 
-from job.config.section import BelowOne, Section, Width, Widths
+from job.config.section import BelowOne, Count, New, Section, Width, Widths
 
 
 class Model(Section):
     """The network: backbone, heads and initial weights."""
 
     backbone: str = "compact"
-    """compact, mnist, svhn, or any torchvision classifier (resnet18, vit_b_16, ...)."""
+    """compact, mnist, svhn, iresnet18 to iresnet100, any torchvision classifier (resnet18, vit_b_16, ...), or any of
+    timm (timm/resnet50, timm/convnext_tiny.fb_in22k, ...)."""
     weights: str = "none"
-    """none, a checkpoint of this project (runs/NAME/checkpoints/best, or runs/NAME for its best one), a local file of a
-    torchvision state dict, or a name of torchvision (DEFAULT, IMAGENET1K_V1, ...)."""
+    """none, a checkpoint of this project (runs/NAME/checkpoints/best, or runs/NAME for its best one), a local file
+    (.pth, .safetensors) of the backbone's weights, a name of torchvision (DEFAULT, IMAGENET1K_V1, ...) or of timm
+    (DEFAULT, a1_in1k, ...), or hf-hub:USER/NAME with a backbone of timm."""
+    freeze: New[Count | Annotated[tuple[str, ...], Field(max_length=1000)]] = 0
+    """Number of stages of the backbone, from the input, that are not trained and whose BatchNorm keeps its statistics;
+    or the names of its parts, such as [conv1, bn1, layer1]."""
     bottleneck: Width | None = None
     """Width of a layer (with BatchNorm) between backbone and heads; null: no such layer."""
     label_hidden: Widths | None = None
@@ -35,3 +40,9 @@ class Model(Section):
     @classmethod
     def _none(cls, weights: Any) -> Any:
         return "none" if weights in (None, False, "no") else weights
+
+    @model_validator(mode="after")
+    def _frozen_weights_are_loaded(self) -> "Model":
+        if self.freeze and self.weights == "none":
+            raise ValueError("model.freeze needs model.weights: the frozen stages would keep random weights")
+        return self

@@ -15,6 +15,7 @@ from pydantic import BaseModel, Field, field_validator, model_validator
 from job.config.data import Augment, Data
 from job.config.model import Model
 from job.config.monitoring import Evaluation, Wandb
+from job.config.normalisation import with_normalisation
 from job.config.objectives import SETTINGS, DANNSettings, MethodSettings, Objective, complete
 from job.config.section import Harmless, Section, harmless_keys, new_at_default
 from job.config.training import Optimizer, Selection, Train
@@ -62,6 +63,11 @@ class Config(Section):
     """Selection of the checkpoint. No weight depends on it, but it is fixed: scores of a run must be comparable."""
     wandb: Harmless[Wandb] = Wandb()
     """Weights & Biases."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _normalised_as_its_weights(cls, content: Any) -> Any:
+        return with_normalisation(content) if isinstance(content, dict) else content
 
     @field_validator("objective", mode="before")
     @classmethod

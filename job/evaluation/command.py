@@ -65,9 +65,11 @@ def _evaluate(
     ):
         if trained != stored:
             raise JobError(f"{place} does not match {path}: {name} {stored}, and the model was trained on {trained}")
+    if loaded.gray and not manifest.gray:
+        raise JobError(f"{place} is in colour, and the model was trained without: write the shards with --gray")
     model = loaded.model.to(accelerator.device)
     store = open_store(config, place)
-    names = domain_names(config)
+    names, data = domain_names(config), config.data
     reports = [
         evaluate_domain(
             model,
@@ -76,7 +78,7 @@ def _evaluate(
             store,
             names[role],
             split,
-            normalise=lambda images: normalise(images, config.data.mean, config.data.std),
+            normalise=lambda images: normalise(images, data.mean, data.std, standardize=data.standardize),
             batch_size=config.evaluation.batch_size,
             threads=config.data.threads,
             progress=accelerator.is_main_process,

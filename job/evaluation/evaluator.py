@@ -184,7 +184,8 @@ class Evaluator:
         )
 
     def _normalise(self, images: Tensor) -> Tensor:
-        return normalise(images, self._config.data.mean, self._config.data.std, self._channels_last)
+        data = self._config.data
+        return normalise(images, data.mean, data.std, self._channels_last, data.standardize)
 
     def _target_images(self) -> Iterator[Tensor]:
         """Yield network input from the target training split, the same on every rank."""

@@ -20,6 +20,7 @@ class Loaded:
     size: int  # px
     quality: int  # JPEG quality of the training images
     crop: str  # how images are cropped, see job.shards.writing.crop
+    gray: bool  # whether images have no colour
     step: int
 
 
@@ -34,5 +35,5 @@ def load_model(path: Path) -> Loaded:
     config = build_config(meta["config"], f"{path}/meta.json").with_pipe(False)
     model = build_method(config, meta["size"], len(meta["class_names"]), load_weights=False)
     load_weights(model, checkpoint.weights(), str(path))
-    names, crop = tuple(meta["class_names"]), meta.get("crop", "center")
-    return Loaded(model.eval(), config, names, meta["size"], meta["quality"], crop, checkpoint.step)
+    names, size, quality = tuple(meta["class_names"]), meta["size"], meta["quality"]
+    return Loaded(model.eval(), config, names, size, quality, meta["crop"], meta["gray"], checkpoint.step)

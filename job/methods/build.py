@@ -8,10 +8,10 @@ from torch import Tensor
 from job.config.schema import Config
 from job.methods import METHODS, add_terms
 from job.methods.base import Method
-from job.models.backbones import load_state
 from job.models.build import build_network, new_modules
 from job.models.check_state import check_state
 from job.models.heads import head, initialise
+from job.models.weights import load_state
 
 
 def build_method(config: Config, size: int, classes: int, *, load_weights: bool = True) -> Method:

@@ -1,16 +1,14 @@
 """Feature extractors: the two of Ganin et al. 2016, and every classifier of torchvision."""
 
 import re
-from collections import OrderedDict
-from collections.abc import Mapping
-from pathlib import Path
 
 import torch
 import torchvision
 from torch import nn
 from torchvision.models.vision_transformer import interpolate_embeddings
 
-from job.system.errors import JobError, first_line
+from job.models.weights import load_backbone, read_weights
+from job.system.errors import JobError
 
 _DENSE = re.compile(r"(denselayer\d+\.(?:norm|relu|conv))\.([12]\.)")  # published names; ours have no dot there
 
@@ -64,31 +62,18 @@ def from_torchvision(name: str, size: int, weights: str) -> nn.Module:
         )
     path, _ = linear[-1]
     if weights != "none":
-        state = {_DENSE.sub(r"\1\2", key): value for key, value in _read_weights(name, weights).items()}
+        state = read_weights(weights)
+        state = _published(name, weights) if state is None else state
+        state = {_DENSE.sub(r"\1\2", key): value for key, value in state.items()}
         if name.startswith("vit_") and "encoder.pos_embedding" in state:
             state = interpolate_embeddings(size, patch, state)
-        _load(network, state, path, f"model.weights={weights}")
+        load_backbone(network, state, f"model.weights={weights}", name, [path])
     parent, _, leaf = path.rpartition(".")
     setattr(network.get_submodule(parent), leaf, nn.Identity())
     return network
 
 
-def _read_weights(name: str, weights: str) -> dict[str, torch.Tensor]:
-    if Path(weights).exists():
-        try:
-            if weights.endswith(".safetensors"):
-                from safetensors.torch import load_file
-
-                state = load_file(weights)
-            else:
-                state = torch.load(weights, map_location="cpu", weights_only=True)
-        except Exception as error:
-            raise JobError(f"cannot read model.weights={weights}: {first_line(error)}") from None
-        for key in ("state_dict", "model"):
-            state = state[key] if isinstance(state.get(key), dict) else state
-        return {key.removeprefix("module."): value for key, value in state.items()}
-    if "/" in weights or weights.endswith((".pth", ".pt", ".safetensors")):
-        raise JobError(f"no file at model.weights={weights}")
+def _published(name: str, weights: str) -> dict[str, torch.Tensor]:
     try:
         published = torchvision.models.get_model_weights(name)[weights]
     except KeyError:
@@ -101,27 +86,3 @@ def _read_weights(name: str, weights: str) -> dict[str, torch.Tensor]:
             f"could not download {weights} of {name} ({error}): fetch {published.url} on a machine with internet "
             "and give its path as model.weights"
         ) from None
-
-
-def _load(network: nn.Module, state: dict[str, torch.Tensor], head: str, where: str) -> None:
-    own = network.state_dict()
-    expected = {key for key in own if not key.startswith(f"{head}.")}
-    missing = sorted(key for key in expected if key not in state and not key.endswith("num_batches_tracked"))
-    if missing:
-        raise JobError(f"{where} does not fit: {missing[0]} and {len(missing) - 1} more are missing")
-    for key in sorted(expected & set(state)):
-        if state[key].shape != own[key].shape:
-            raise JobError(
-                f"{where} does not fit: {key} is {tuple(state[key].shape)}, expected {tuple(own[key].shape)}"
-            )
-    load_state(network, {key: value for key, value in state.items() if key in expected}, strict=False)
-
-
-def load_state(network: nn.Module, state: Mapping[str, torch.Tensor], strict: bool = True) -> None:
-    """Load a state dict without module versions, which only PyTorch's own files keep.
-
-    The versions come from the network: mnasnet refuses a state dict without them.
-    """
-    state = OrderedDict(state)
-    state._metadata = network.state_dict()._metadata
-    network.load_state_dict(state, strict=strict)

@@ -8,10 +8,11 @@ import torch
 from torch import Tensor, nn
 
 from job.config.schema import Model
-from job.models import backbones
+from job.models import backbones, from_timm, iresnet
 from job.models.classifier import Classifier
 from job.models.compact import CompactCNN
 from job.models.heads import head
+from job.models.stages import freeze
 from job.system.errors import JobError, first_line
 
 # Hidden widths of the label predictor and of the domain classifier, per backbone (Ganin et al. 2016, fig. 4).
@@ -43,6 +44,7 @@ def build_network(settings: Model, size: int, classes: int, *, load_weights: boo
     """
     backbone = _backbone(settings, size, load_weights)
     width = _width(backbone, size, settings.backbone)
+    freeze(backbone, settings.freeze)
     extractor = nn.Sequential(backbone)
     if settings.bottleneck:
         extractor.append(nn.Linear(width, settings.bottleneck))
@@ -82,13 +84,18 @@ def _backbone(settings: Model, size: int, load_weights: bool) -> nn.Module:
     }
     if name in own:
         return own[name]()  # model.weights can only be a checkpoint, which gives the whole network: see job.training
-    known = [*own, *backbones.torchvision_names()]
-    if name not in known:
-        close = difflib.get_close_matches(name, known, n=1)
-        hint = f"did you mean {close[0]}?" if close else "choose compact, mnist, svhn or a torchvision classifier"
-        raise JobError(f"unknown model.backbone {name}: {hint}")
-    published = load_weights and not is_checkpoint_path(settings.weights)
-    backbone = backbones.from_torchvision(name, size, settings.weights if published else "none")
+    weights = settings.weights if load_weights and not is_checkpoint_path(settings.weights) else "none"
+    if name.startswith(from_timm.PREFIX):
+        backbone = from_timm.from_timm(name.removeprefix(from_timm.PREFIX), size, weights)
+    elif name in iresnet.BLOCKS:
+        backbone = iresnet.build(name, size, weights)
+    else:
+        known = [*own, *iresnet.BLOCKS, *backbones.torchvision_names()]
+        if name not in known:
+            close = difflib.get_close_matches(name, known, n=1)
+            hint = f"did you mean {close[0]}?" if close else "docs/training.md#backbones-and-weights lists the families"
+            raise JobError(f"unknown model.backbone {name}: {hint}")
+        backbone = backbones.from_torchvision(name, size, weights)
     if not norm and any(isinstance(m, nn.modules.batchnorm._BatchNorm) for m in backbone.modules()):
         raise JobError(f"model.batch_norm=none: {name} has BatchNorm built in; use mixed, sync or frozen")
     return backbone
@@ -102,4 +109,8 @@ def _width(backbone: nn.Module, size: int, name: str) -> int:
         raise JobError(f"backbone {name} cannot take images of {size} px: {first_line(error)}") from None
     finally:
         backbone.train()
+    if features.ndim != 2:
+        raise JobError(
+            f"backbone {name} returns {tuple(features.shape)} for an image instead of a vector: choose another"
+        )
     return features.shape[1]

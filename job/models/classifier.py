@@ -5,6 +5,8 @@ from typing import NamedTuple
 
 from torch import Tensor, nn
 
+from job.models.stages import frozen_modules
+
 
 class Output(NamedTuple):
     """The output of a network or a method for n images."""
@@ -19,8 +21,8 @@ class Classifier(nn.Module):
 
     `feature_extractor` maps images to [n, width] features, `label_predictor` maps these to [n, classes] logits.
     `domain_hidden` are the hidden widths of a domain classifier on these features. With `freeze_batch_norm`
-    the statistics of BatchNorm layers stay as loaded, also in training mode. `pretrained`: the first part of the
-    feature extractor, the backbone, has loaded weights.
+    the statistics of BatchNorm layers stay as loaded, also in training mode; those of layers that are not trained
+    always do. `pretrained`: the first part of the feature extractor, the backbone, has loaded weights.
     """
 
     def __init__(
@@ -51,6 +53,8 @@ class Classifier(nn.Module):
 
     def train(self, mode: bool = True) -> "Classifier":
         super().train(mode)
+        for module in frozen_modules(self.feature_extractor):
+            module.eval()
         if self.freeze_batch_norm:
             for module in self.modules():
                 if isinstance(module, nn.modules.batchnorm._BatchNorm):

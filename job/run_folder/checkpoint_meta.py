@@ -37,6 +37,7 @@ class _Meta(BaseModel):
     size: Annotated[int, Field(ge=1, le=65_535)]  # px, as in the manifest
     quality: Annotated[int, Field(ge=1, le=100)]
     crop: Literal["none", "center", "face"] = "center"
+    gray: bool = False
     # needed only to resume
     best: _Best = _Best()
     scores: dict[str, Any] = {}
@@ -82,7 +83,8 @@ def read_meta(folder: Path) -> dict[str, Any]:
         raise ValueError(f"{META}: {_describe(error)}") from None
     except ValueError as error:  # not JSON, not UTF-8, or an integer of thousands of digits
         raise ValueError(f"{META}: {shortened(printable(first_line(error)))}") from None
-    return meta | {"best": checked.best.model_dump(), "crop": checked.crop, "skipped": checked.skipped}
+    own = {"best": checked.best.model_dump(), "crop": checked.crop, "gray": checked.gray, "skipped": checked.skipped}
+    return meta | own
 
 
 def _describe(error: ValidationError) -> str:

@@ -196,6 +196,7 @@ class RunFolder:
             "size": manifest.size,
             "quality": manifest.quality,
             "crop": manifest.crop,
+            "gray": manifest.gray,
             "config": self._config.stored(),
         }
 

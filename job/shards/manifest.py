@@ -51,6 +51,7 @@ class Manifest(BaseModel):
     keep_target_labels: bool = False
     crop: str = "center"
     no_face: str = "keep"  # what --crop face did with images without a face
+    gray: bool = False  # images are stored without colour
     options: dict[str, Any] = {}
     inputs: str = ""  # digest of the records of the data set, from which the shards were written
     left_out: dict[str, NonNegativeInt] = {}  # images that were not written, by reason

@@ -8,12 +8,13 @@ from pathlib import Path
 from torch import Tensor
 
 from job.config.load import build_config
+from job.config.normalisation import normalisation_of
 from job.config.schema import Config
 from job.methods.base import Method
 from job.methods.build import renamed
-from job.models.backbones import load_state
 from job.models.build import HEADS, is_checkpoint_path
 from job.models.check_state import check_state
+from job.models.weights import load_state
 from job.run_folder.checkpoint import Checkpoint, read_checkpoint
 from job.run_folder.checkpoint_meta import WEIGHTS
 from job.run_folder.pointers import BEST
@@ -50,8 +51,10 @@ def load_initial_weights(method: Method, config: Config, class_names: Sequence[s
     elif weights != "none" and config.model.backbone in HEADS:
         raise JobError(
             f"no checkpoint at {where}: give a folder such as runs/NAME/checkpoints/best (published weights exist only "
-            f"for torchvision's backbones, not for {config.model.backbone})"
+            f"for the backbones of torchvision and timm and for iresnet, not for {config.model.backbone})"
         )
+    elif weights != "none":
+        _warn_of_normalisation(weights, normalisation_of(config.model.backbone), config)
 
 
 def _open(weights: str) -> Checkpoint:
@@ -107,6 +110,10 @@ def _report(checkpoint: Checkpoint, config: Config, weights: str, *, with_predic
     predictor = "and label predictor" if with_predictor else "only: the classes differ and the label predictor is new"
     log.info("feature extractor %s from %s, step %d, sha256 %s", predictor, checkpoint.path, checkpoint.step, digest)
     trained = build_config(checkpoint.meta["config"], f"{checkpoint.path}/meta.json").data
-    for key in ("mean", "std"):
-        if getattr(trained, key) != getattr(config.data, key):
-            log.warning("%s was trained with data.%s=%s", weights, key, list(getattr(trained, key)))
+    _warn_of_normalisation(weights, {"mean": trained.mean, "std": trained.std}, config)
+
+
+def _warn_of_normalisation(weights: str, trained: dict[str, tuple[float, float, float]], config: Config) -> None:
+    for key, value in trained.items():
+        if value != getattr(config.data, key):
+            log.warning("%s was trained with data.%s=%s", weights, key, list(value))

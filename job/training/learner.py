@@ -203,7 +203,15 @@ def build_learner(
         method.network.feature_extractor.compile()
     last = layout == torch.channels_last
     prepare = Preparation(
-        data.augment, data.mean, data.std, last, device, method.views, len(method.reads), method.strong_view
+        data.augment,
+        data.mean,
+        data.std,
+        last,
+        device,
+        method.views,
+        len(method.reads),
+        method.strong_view,
+        data.standardize,
     )
     learner = Learner(config, accelerator, method, prepare)
     if resumed:

@@ -6,24 +6,24 @@ from torch import nn
 from job.config.schema import Optimizer
 from job.methods.adversary import Adversary
 from job.methods.base import Method
+from job.models.classifier import Classifier
+from job.models.stages import layers_of
 
 
 def build_optimizer(method: Method, settings: Optimizer) -> torch.optim.Optimizer:
     """Build SGD with momentum or AdamW over the parameters that require a gradient.
 
-    Pretrained layers have ``pretrained_lr_factor`` times the learning rate, domain classifiers ``domain_lr_factor``
+    A pretrained backbone has ``pretrained_lr_factor`` times the learning rate, domain classifiers ``domain_lr_factor``
     times; biases and normalisation layers have no weight decay. Each group stores its own rate in ``base_lr``, which
     the schedule multiplies.
     """
-    network = method.network
-    loaded = set(next(network.feature_extractor.children()).parameters()) if network.pretrained else set()
+    of_backbone = _backbone_factors(method.network, settings)
     adversaries = (module for module in method.modules() if isinstance(module, Adversary))
     domain = {parameter for adversary in adversaries for parameter in adversary.parameters()}
     groups: dict[tuple[float, bool], list[nn.Parameter]] = {}
     for parameter in method.parameters():
         if parameter.requires_grad:
-            factor = settings.pretrained_lr_factor if parameter in loaded else 1.0
-            factor = settings.domain_lr_factor if parameter in domain else factor
+            factor = settings.domain_lr_factor if parameter in domain else of_backbone.get(parameter, 1.0)
             groups.setdefault((factor, parameter.ndim > 1), []).append(parameter)
     parameter_groups = []
     for (factor, is_decayed), parameters in groups.items():
@@ -33,6 +33,25 @@ def build_optimizer(method: Method, settings: Optimizer) -> torch.optim.Optimize
     if settings.name == "sgd":
         return torch.optim.SGD(parameter_groups, settings.lr, momentum=settings.momentum, nesterov=settings.nesterov)
     return torch.optim.AdamW(parameter_groups, lr=settings.lr, betas=settings.betas)
+
+
+def _backbone_factors(network: Classifier, settings: Optimizer) -> dict[nn.Parameter, float]:
+    """Return the factor on the learning rate of the backbone's parameters.
+
+    With ``layer_decay`` d it is d^k for layer k from the top, counted from 1 (Bao et al. 2022, "BEiT").
+    """
+    decay = settings.layer_decay
+    if decay is None and not network.pretrained:
+        return {}
+    backbone: nn.Module = next(network.feature_extractor.children())
+    if decay is None:
+        return dict.fromkeys(backbone.parameters(), settings.pretrained_lr_factor)
+    layers = layers_of(backbone)
+    return {
+        backbone.get_parameter(name): decay ** (len(layers) - index)
+        for index, layer in enumerate(layers)
+        for name in layer
+    }
 
 
 def set_learning_rate(optimizer: torch.optim.Optimizer, factor: float) -> None:

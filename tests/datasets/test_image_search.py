@@ -321,7 +321,7 @@ def test_converted_images_survive_a_kill_and_are_redone_after_a_change(tmp_path,
     encode = convert.encode
     monkeypatch.setattr(convert, "encode", lambda *given: done.append(given) or encode(*given))
     places = [str(trees.put(tmp_path / f"{i}.jpg", i)) for i in range(5)]
-    again = functools.partial(convert.convert_chunk, 0, places, crop="none", scratch=tmp_path)
+    again = functools.partial(convert.convert_chunk, 0, places, crop="none", gray=False, scratch=tmp_path)
     first = again(size=16, quality=95)
     assert again(size=16, quality=95) == first
     assert len(done) == 5

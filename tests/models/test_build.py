@@ -8,7 +8,7 @@ from torch import nn
 from job.config.load import build_config
 from job.config.schema import Optimizer
 from job.methods.build import build_method
-from job.models.backbones import load_state
+from job.models.weights import load_state
 from job.system.errors import JobError
 from job.training.optimizer import build_optimizer, set_learning_rate
 

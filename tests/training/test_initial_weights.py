@@ -4,6 +4,7 @@ import shutil
 
 import pytest
 import torch
+import torchvision
 
 from job.methods.build import build_method
 from job.run_folder.checkpoint import read_checkpoint
@@ -39,6 +40,26 @@ def test_the_whole_network_is_loaded_from_each_form_of_path(small, checkpoint_of
     assert equal(state, saved, "feature_extractor")
     assert equal(state, saved, "label_predictor")
     assert not equal(start_from(small()), saved, "feature_extractor")
+
+
+@pytest.mark.parametrize("backbone", ["iresnet18", "timm/test_vit"])
+def test_checkpoints_of_other_families_are_loaded_and_can_be_frozen(small, checkpoint_of, backbone):
+    model = {"backbone": backbone, "batch_norm": "mixed"}
+    path = checkpoint_of(seed=1, model=model)
+    state, saved = (
+        start_from(small(model={**model, "weights": str(path), "freeze": 2})),
+        read_checkpoint(path).weights(),
+    )
+    assert equal(state, saved, "feature_extractor")
+    assert equal(state, saved, "label_predictor")
+
+
+def test_weights_of_another_normalisation_are_warned_of(small, tmp_path, caplog):
+    torch.save(torchvision.models.resnet18().state_dict(), tmp_path / "w.pth")
+    model = {"backbone": "resnet18", "batch_norm": "mixed", "weights": str(tmp_path / "w.pth")}
+    start_from(small(model=model, data={"mean": "backbone"}))
+    assert "was trained with data.std=[0.229, 0.224, 0.225]" in caplog.text
+    assert "data.mean" not in caplog.text
 
 
 def test_the_label_predictor_stays_new_when_the_classes_differ(small, checkpoint_of):

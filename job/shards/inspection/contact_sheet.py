@@ -38,6 +38,11 @@ def write_sheet(path: str | Path, sheet: Path, *, allow_pipe: bool = False) -> N
     store = ShardStore(path, allow_pipe=allow_pipe)
     image = draw_sheet(manifest, store)
     store.close()
+    save_sheet(image, sheet)
+
+
+def save_sheet(image: Image.Image, sheet: Path) -> None:
+    """Write a sheet to a file, atomically, in the format of its name. Raises JobError when it cannot be written."""
     make_folder("--sheet", sheet.parent)
     with writing(f"--sheet {sheet}", "choose another place, or make room"), atomic_path(sheet) as partial:
         image.save(partial, format=_FORMATS[sheet.suffix.lower()])

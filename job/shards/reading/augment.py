@@ -19,23 +19,42 @@ from job.config.data import Augment
 # columns of `draws`
 FLIP, ROTATE, SHIFT_X, SHIFT_Y, SCALE, BRIGHTNESS, CONTRAST, INVERT = range(8)
 DRAWN = 8  # columns that one view uses
+CROP_AREA, CROP_ASPECT, CROP_X, CROP_Y = range(24, 28)  # after those of strong_view.py
 
 
 def normalise(
-    images: torch.Tensor, mean: Sequence[float], std: Sequence[float], channels_last: bool = False
+    images: torch.Tensor,
+    mean: Sequence[float],
+    std: Sequence[float],
+    channels_last: bool = False,
+    standardize: bool = False,
 ) -> torch.Tensor:
     """Normalise uint8 [n, S, S, 3] to (x / 255 - mean) / std, float32 [n, 3, S, S]; mean and std per channel.
 
-    `channels_last` chooses the memory format of the result, not its shape.
+    `channels_last` chooses the memory format of the result, not its shape; `standardize` applies `standardised`.
     """
-    return _finish(images, *_normalisation(tuple(mean), tuple(std), images.device), channels_last)
+    result = _finish(images, *_normalisation(tuple(mean), tuple(std), images.device), channels_last)
+    return standardised(result) if standardize else result
+
+
+def standardised(images: torch.Tensor) -> torch.Tensor:
+    """Scale each image, float32 [n, 3, S, S], to mean 0 and standard deviation 1 over its pixels and channels.
+
+    A new tensor. The deviation counts as at least one over the root of the number of values, as in TensorFlow. Sums in
+    float64 make the result the same in any memory format and any batch.
+    """
+    count = images[0].numel()
+    mean = images.sum((1, 2, 3), keepdim=True, dtype=torch.float64) / count
+    square = images.square().sum((1, 2, 3), keepdim=True, dtype=torch.float64) / count
+    deviation = (square - mean.square()).clamp(min=1 / count).sqrt()
+    return (images - mean.float()) / deviation.float()
 
 
 def place(images: torch.Tensor, draws: torch.Tensor, augmentation: Augment) -> torch.Tensor:
     """Apply the geometry to uint8 [n, S, S, 3]. Returns this shape and type; resampled on a GPU, float32 [n, 3, S, S].
 
-    `draws` are float32 [n, 8 or more] in [0, 1). The result may be `images` itself. On a CPU it runs in one thread,
-    mostly without the interpreter's lock.
+    `draws` are float32 [n, 8 or more] in [0, 1), with a crop [n, 28 or more]. The result may be `images` itself. On a
+    CPU it runs in one thread, mostly without the interpreter's lock.
     """
     if augmentation.resamples:
         affine = _affine(draws, augmentation)
@@ -50,12 +69,14 @@ def colour(
     mean: Sequence[float],
     std: Sequence[float],
     channels_last: bool = False,
+    standardize: bool = False,
 ) -> torch.Tensor:
-    """Change the colours of images that `place` returned and normalise them, to float32 [n, 3, S, S]."""
+    """Change the colours of images that `place` returned and normalise them, as `normalise` does."""
     # x -> gain x + bias in [0, 255], then the normalisation, as one factor and one offset
     gain, bias = gain_and_bias(draws, augmentation)
     factor, offset = _normalisation(tuple(mean), tuple(std), images.device)
-    return _finish(images, gain * factor, offset + bias * factor, channels_last)
+    result = _finish(images, gain * factor, offset + bias * factor, channels_last)
+    return standardised(result) if standardize else result
 
 
 def to_planes(images: torch.Tensor) -> torch.Tensor:
@@ -89,7 +110,7 @@ def _flip(images: torch.Tensor, draws: torch.Tensor) -> torch.Tensor:
 def _affine(draws: torch.Tensor, a: Augment) -> torch.Tensor:
     """Compute float32 [n, 2, 3] that map a point (x, y, 1) of the result to the point of the image, edges at -1 and 1.
 
-    Combines shift, rotation about the centre and scale, then the flip.
+    Combines the crop, shift, rotation about the centre and scale, then the flip.
     """
     angle = signed(draws[:, ROTATE]) * math.radians(a.rotate)
     scale = a.scale[0] + draws[:, SCALE] * (a.scale[1] - a.scale[0])
@@ -98,6 +119,20 @@ def _affine(draws: torch.Tensor, a: Augment) -> torch.Tensor:
     affine = torch.stack((cos, sin, cos * x + sin * y, -sin, cos, cos * y - sin * x), 1).view(-1, 2, 3)
     if a.flip:
         affine[:, 0] *= 1 - 2 * (draws[:, FLIP, None] < 0.5).float()
+    return affine if a.crop is None else _within_crop(affine, draws, a.crop, a.crop_aspect)
+
+
+def _within_crop(
+    affine: torch.Tensor, draws: torch.Tensor, areas: tuple[float, float], aspects: tuple[float, float]
+) -> torch.Tensor:
+    """Let maps [n, 2, 3] end in a random rectangle of the image: RandomResizedCrop (Szegedy et al. 2015, sec. 6)."""
+    area = areas[0] + draws[:, CROP_AREA] * (areas[1] - areas[0])
+    low, high = map(math.log, aspects)
+    aspect = torch.exp(low + draws[:, CROP_ASPECT] * (high - low))
+    sides = torch.stack((torch.sqrt(area * aspect), torch.sqrt(area / aspect)), 1).clamp(max=1.0)
+    centres = (1 - sides) * signed(draws[:, [CROP_X, CROP_Y]])
+    affine = affine * sides[:, :, None]
+    affine[:, :, 2] += centres
     return affine
 
 

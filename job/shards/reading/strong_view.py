@@ -2,7 +2,8 @@
 
 The changes are those of RandAugment (Cubuk et al. 2020) that keep the class of a face or a digit, with SimCLR's blur
 (Chen et al. 2020) and Cutout (DeVries & Taylor 2017). Each is drawn on its own, from the ranges of
-`data.augment.strong`, and a row depends on its pixels and its draws alone. The input and the result are bytes.
+`data.augment.strong`, and a row depends on its pixels and its draws alone. The input and the result are bytes. Ordinary
+views share the code for losing colour, blur and erasing, which they do after their geometry (`retouch`).
 """
 
 import math
@@ -41,10 +42,22 @@ def strong_view(images: torch.Tensor, draws: torch.Tensor, augmentation: Augment
     `draws` are float32 [n, STRONG_DRAWN or more] in [0, 1). On a CPU it runs in one thread, mostly without the
     interpreter's lock; on a GPU nothing waits for the device.
     """
-    moved = place(images, draws, augmentation.strongest)
-    changes = _changes(draws, augmentation, images.shape[1])
-    radius = math.ceil(3 * SIGMA * images.shape[1])
-    return _on_host(moved, changes, radius) if images.device.type == "cpu" else _on_device(moved, changes, radius)
+    return _changed(place(images, draws, augmentation.strongest), draws, augmentation)
+
+
+def retouch(images: torch.Tensor, draws: torch.Tensor, augmentation: Augment) -> torch.Tensor:
+    """Take the colour from some ordinary views, blur and erase some: data.augment.grayscale, blur and erase.
+
+    `images` are what `place` returned, of any type; `draws` those of `strong_view`. Returns uint8 [n, S, S, 3], new.
+    """
+    return _changed(images, draws, augmentation.retouching)
+
+
+def _changed(images: torch.Tensor, draws: torch.Tensor, augmentation: Augment) -> torch.Tensor:
+    size = images.shape[2]  # S, in both forms
+    changes = _changes(draws, augmentation, size)
+    radius = math.ceil(3 * SIGMA * size)
+    return _on_host(images, changes, radius) if images.device.type == "cpu" else _on_device(images, changes, radius)
 
 
 def neutral(draws: torch.Tensor) -> torch.Tensor:

@@ -73,14 +73,21 @@ class _Chunk:
 
 
 def convert(
-    locations: Sequence[Location], size: int, quality: int, crop: str, pool: Pool, scratch: Path, progress: bool
+    locations: Sequence[Location],
+    size: int,
+    quality: int,
+    crop: str,
+    gray: bool,
+    pool: Pool,
+    scratch: Path,
+    progress: bool,
 ) -> list[ConversionResult]:
     """Convert every image to the JPEG for its shard, in files below `scratch`; return results in the same order.
 
     Raises JobError when the files cannot be written. An image that cannot be used raises nothing: its result has the
     reason.
     """
-    tasks = [(number, chunk, size, quality, crop, scratch) for number, chunk in enumerate(_chunks(locations))]
+    tasks = [(number, chunk, size, quality, crop, gray, scratch) for number, chunk in enumerate(_chunks(locations))]
     finished = pool.run(convert_chunk, tasks)
     results = follow(finished, len(locations), lambda result: len(result[1].digests), "converting", progress)
     return [row for number, chunk in sorted(results, key=lambda result: result[0]) for row in chunk.rows(number)]
@@ -96,7 +103,7 @@ def digests(locations: Sequence[Location], pool: Pool, progress: bool) -> list[s
 
 
 def convert_chunk(
-    number: int, locations: Sequence[Location], size: int, quality: int, crop: str, scratch: Path
+    number: int, locations: Sequence[Location], size: int, quality: int, crop: str, gray: bool, scratch: Path
 ) -> tuple[int, _Chunk]:
     """Convert one chunk, or load its file from an interrupted run; `number` is part of the name of the file.
 
@@ -104,7 +111,7 @@ def convert_chunk(
     the disk: a checksum detects a file that a power cut damaged.
     """
     jpegs = _jpegs(scratch, number)
-    chunk = _load_chunk(jpegs, locations, (size, quality, crop))
+    chunk = _load_chunk(jpegs, locations, (size, quality, crop, gray))
     if chunk is not None:
         return number, chunk
     chunk, stamps, crc = _Chunk(), [], 0
@@ -114,11 +121,11 @@ def convert_chunk(
         open(partial, "wb") as file,
     ):
         for group in fetch_in_groups(locations):
-            encoded = b"".join(_convert(chunk, [content for content, _ in group], size, quality, crop))
+            encoded = b"".join(_convert(chunk, [content for content, _ in group], size, quality, crop, gray))
             crc = zlib.crc32(encoded, crc)
             file.write(encoded)
             stamps += [file_stamp for _, file_stamp in group]
-        check = {"state": _state(locations, stamps, (size, quality, crop)), "crc": crc}
+        check = {"state": _state(locations, stamps, (size, quality, crop, gray)), "crc": crc}
         trailer = json.dumps(check | vars(chunk)).encode()
         file.write(trailer + _LENGTH.pack(len(trailer)))
     return number, chunk
@@ -150,7 +157,9 @@ def reason_of(error: Exception) -> str:
     return " ".join(str(error).split()) or type(error).__name__
 
 
-def _convert(chunk: _Chunk, contents: list[bytes | Exception], size: int, quality: int, crop: str) -> list[bytes]:
+def _convert(
+    chunk: _Chunk, contents: list[bytes | Exception], size: int, quality: int, crop: str, gray: bool
+) -> list[bytes]:
     """Return the JPEGs of the images that can be used, and add the result of every image to the chunk."""
     chunk.digests += map(_digest, contents)
     jpegs = []
@@ -161,7 +170,7 @@ def _convert(chunk: _Chunk, contents: list[bytes | Exception], size: int, qualit
         try:
             picture = read_picture(content)
             box = find_face(picture) if crop == "face" else None
-            jpegs.append(encode(crop_to(picture, box), size, quality, crop))
+            jpegs.append(encode(crop_to(picture, box), size, quality, crop, gray))
         except JobError:
             raise
         except Exception as error:  # libraries raise errors of many types for malformed files

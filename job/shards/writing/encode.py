@@ -9,8 +9,8 @@ from job.shards.writing.crop import central_square
 _PIXELS = np.dtype(np.uint8)
 
 
-def encode(image: np.ndarray, size: int, quality: int, crop: str = "center") -> bytes:
-    """Encode an RGB image uint8 [H, W, 3] as a JPEG (4:4:4) of `size` x `size` pixels.
+def encode(image: np.ndarray, size: int, quality: int, crop: str = "center", gray: bool = False) -> bytes:
+    """Encode an RGB image uint8 [H, W, 3] as a JPEG of `size` x `size` pixels: in colour (4:4:4), or its luma alone.
 
     An image that is not square is cropped to its largest central square; with `crop` "none" it is squeezed instead.
     Raises ValueError for any other array.
@@ -23,4 +23,9 @@ def encode(image: np.ndarray, size: int, quality: int, crop: str = "center") -> 
         # INTER_AREA averages pixels when shrinking; the other methods would alias
         filtering = cv2.INTER_AREA if min(image.shape[:2]) > size else cv2.INTER_CUBIC
         image = cv2.resize(image, (size, size), interpolation=filtering)
-    return simplejpeg.encode_jpeg(np.ascontiguousarray(image), quality, "RGB", "444")
+    return simplejpeg.encode_jpeg(np.ascontiguousarray(image), quality, "RGB", subsampling(gray))
+
+
+def subsampling(gray: bool) -> str:
+    """Return how the colours of a JPEG are stored, as simplejpeg names it: at full size, or not at all."""
+    return "Gray" if gray else "444"

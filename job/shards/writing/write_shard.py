@@ -19,7 +19,7 @@ from job.system.files import atomic_path, fsync_file, sha256_of, write_atomicall
 
 
 def write_shard(
-    layout: Layout, plan: ShardPlan, out: Path, size: int, quality: int, crop: str, fingerprint: str
+    layout: Layout, plan: ShardPlan, out: Path, size: int, quality: int, crop: str, gray: bool, fingerprint: str
 ) -> ShardInfo:
     """Write the shard of `plan` below `out`, or keep it if an interrupted run finished it.
 
@@ -34,7 +34,7 @@ def write_shard(
         return finished
     with writing(path, f"{MAKE_ROOM}; finished shards are kept"):
         with atomic_path(path) as partial, open(partial, "wb") as file:
-            tar = _write_samples(file, plan, _jpegs(layout, plan, out / UNFINISHED, size, quality, crop))
+            tar = _write_samples(file, plan, _jpegs(layout, plan, out / UNFINISHED, size, quality, crop, gray))
             fsync_file(file)
         labels = [record.label for record in plan.records]
         counts = tuple(labels.count(label) for label in range(len(layout.class_names)))
@@ -66,17 +66,19 @@ def _write_samples(file, plan: ShardPlan, jpegs: Iterator[bytes]) -> TarSamples:
     return tar
 
 
-def _jpegs(layout: Layout, plan: ShardPlan, scratch: Path, size: int, quality: int, crop: str) -> Iterator[bytes]:
+def _jpegs(
+    layout: Layout, plan: ShardPlan, scratch: Path, size: int, quality: int, crop: str, gray: bool
+) -> Iterator[bytes]:
     """Yield the JPEG of each record: stored for images on disk, rendered now for layouts that draw images."""
     if layout.find is not None:
         return read_stored(scratch, (record.payload for record in plan.records))
-    return (_render_jpeg(layout, record, size, quality, crop) for record in plan.records)
+    return (_render_jpeg(layout, record, size, quality, crop, gray) for record in plan.records)
 
 
-def _render_jpeg(layout: Layout, record: Record, size: int, quality: int, crop: str) -> bytes:
+def _render_jpeg(layout: Layout, record: Record, size: int, quality: int, crop: str, gray: bool) -> bytes:
     """Render and encode the image of a record. Raises JobError naming the record when the layout fails."""
     try:
-        return encode(layout.read(record, size), size, quality, crop)
+        return encode(layout.read(record, size), size, quality, crop, gray)
     except JobError:
         raise
     except Exception as error:

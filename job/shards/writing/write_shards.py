@@ -59,6 +59,7 @@ def write_shards(
     keep_target_labels: bool = False,
     crop: str = "center",
     no_face: str = "keep",
+    gray: bool = False,
     strict: bool = False,
     max_skipped: str = "1%",
     options: dict[str, Any] | None = None,
@@ -69,9 +70,9 @@ def write_shards(
     `size` is the edge of the images in pixels (default: the layout's), `shards` the number of shards of each domain's
     training split, `workers` the number of processes (default: all cores), `quality` the JPEG quality, 1 to 100. `crop`
     takes the whole image ("none"), the central square ("center"), or the face; `no_face` is whether images without a
-    face are kept ("keep"), cropped to the centre, or dropped ("drop"). `strict` refuses images of classes that would be
-    dropped otherwise; `max_skipped` is how many images may be unreadable, a share such as "1%" or a number. A folder
-    with exactly these shards is not changed; an interrupted one is resumed.
+    face are kept ("keep"), cropped to the centre, or dropped ("drop"). `gray` stores images without colour. `strict`
+    refuses images of classes that would be dropped otherwise; `max_skipped` is how many images may be unreadable, a
+    share such as "1%" or a number. A folder with exactly these shards is not changed; an interrupted one is resumed.
 
     Raises JobError for invalid arguments, an unusable data set, too many unreadable images, a folder with other shards,
     a folder that another command is writing, or a full disk. This function starts processes: the main module of a
@@ -91,6 +92,7 @@ def write_shards(
         "keep_target_labels": keep_target_labels,
         "crop": crop,
         "no_face": no_face,
+        "gray": gray,
         "options": options,
     }
     manifest, processes = None, workers or cores()
@@ -116,14 +118,14 @@ def _write(layout, root, out, settings, shards, strict, budget, pool, progress, 
     )
     layout = replace(layout, class_names=record_set.class_names)
     settings["class_names"] = record_set.class_names
-    size, quality, crop, seed = (settings[name] for name in ("size", "quality", "crop", "seed"))
+    size, quality, crop, gray, seed = (settings[name] for name in ("size", "quality", "crop", "gray", "seed"))
     with refusals():
         groups = group_records(layout, record_set.records)
         plans = plan_shards(groups, seed=seed, shards=shards, keep_target_labels=settings["keep_target_labels"])
     fingerprint = f"{mix(repr(sorted(settings.items())), *(plan.path for plan in plans)):016x}"
     for folder in {(out / plan.path).parent for plan in plans}:
         make_folder("--out", folder)
-    tasks = [(layout, plan, out, size, quality, crop, fingerprint) for plan in plans]
+    tasks = [(layout, plan, out, size, quality, crop, gray, fingerprint) for plan in plans]
     written = pool.run(write_shard, tasks)
     infos = list(follow(written, len(record_set.records), lambda info: info.samples, "writing", progress))
 
@@ -165,7 +167,8 @@ def _collect_records(layout, root, out, settings, strict, budget, pool, progress
         selection = find_images(layout, root, options, strict)
     images = selection.images
     locations = [image.entry.location for image in images]
-    converted = convert(locations, settings["size"], settings["quality"], crop, pool, out / UNFINISHED, progress)
+    form = (settings["size"], settings["quality"], crop, settings["gray"])
+    converted = convert(locations, *form, pool, out / UNFINISHED, progress)
     skipped = selection.notes.skipped
     kept = any(result.jpeg for result in converted)
     with nullcontext() if kept else refusals():

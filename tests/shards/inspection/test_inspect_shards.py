@@ -237,3 +237,40 @@ def test_invalid_values_of_a_manifest_are_refused_in_one_line(shards, capsys, mo
     assert code == 2
     assert err.count("\n") == 1
     assert len(err) < 2200
+
+
+def test_the_sheet_of_augmented_views(made, tmp_path, capsys, monkeypatch):
+    """The image, then ordinary and strong views: those of one seed are the same again, and the strong ones differ."""
+    (tmp_path / "my.yaml").write_text("{}\n")
+    plain = [f"data.augment.{word}" for word in ("flip=false", "rotate=0", "shift=0", "scale=[1,1]", "brightness=0")]
+    words = [made, "--views", 3, "--config", tmp_path / "my.yaml"]
+    sheets = {}
+    for name, overrides in {
+        "off": [*plain, "data.augment.contrast=0"],
+        "on": [],
+        "again": [],
+        "seed": ["seed=1"],
+    }.items():
+        code, _, err = inspect(capsys, monkeypatch, *words, "--sheet", tmp_path / f"{name}.png", *overrides)
+        assert (code, err) == (0, "")
+        sheets[name] = np.array(Image.open(tmp_path / f"{name}.png")).astype(int)
+    image, first, strong = ((slice(16, 16 + 16), slice(left, left + 16)) for left in (0, 18 + 8, 4 * 18 + 16))
+    off = sheets["off"]
+    assert np.abs(off[first] - off[image]).max() <= 1
+    assert np.abs(off[strong] - off[image]).mean() > 5
+    assert np.array_equal(sheets["on"], sheets["again"])
+    assert not np.array_equal(sheets["on"], sheets["seed"])
+
+
+@pytest.mark.parametrize(
+    ("words", "says"),
+    [
+        (["--views", 3], "--views needs --sheet"),
+        (["--views", 99, "--sheet", "x.png", "--config", "x.yaml"], "--views 99 must be between 1 and 50"),
+        (["seed=1"], "belong to --views"),
+    ],
+)
+def test_options_of_the_views_that_do_not_fit_are_refused(made, capsys, monkeypatch, words, says):
+    code, out, err = inspect(capsys, monkeypatch, made, *words)
+    assert (code, out, err.count("\n")) == (2, "", 1)
+    assert says in err

@@ -8,10 +8,13 @@ import pytest
 import torch
 
 from job.config.data import Augment
+from job.config.load import build_config
 from job.shards.reading import augment as module
-from job.shards.reading.augment import DRAWN, colour, normalise, place
+from job.shards.reading.augment import DRAWN, colour, normalise, place, standardised
+from job.shards.reading.augment_draws import draw
 from job.shards.reading.batch_loader import Batch
 from job.shards.reading.prepare import Preparation
+from job.shards.reading.strong_view import BLUR, ERASE, GREY, retouch
 
 NOTHING = Augment(flip=False, rotate=0, shift=0, scale=(1, 1), brightness=0, contrast=0)
 PLAIN = {"mean": (0, 0, 0), "std": (1, 1, 1)}
@@ -26,7 +29,7 @@ def images():
 
 def drawn(n, **values):
     """Draws that change nothing but what is named, by column."""
-    draws = torch.full((n, 16), MIDDLE)
+    draws = torch.full((n, 28), MIDDLE)
     for column, value in values.items():
         draws[:, getattr(module, column)] = value
     return draws
@@ -159,3 +162,85 @@ def test_the_second_view_is_the_target_again_with_other_draws(images):
     torch.testing.assert_close(made[:6], augment(images, draws, Augment(), **PLAIN), rtol=0, atol=0)
     again = augment(images[3:], draws[3:, DRAWN:], Augment(), **PLAIN)
     torch.testing.assert_close(made[6:], again, rtol=0, atol=0)
+
+
+def test_a_random_resized_crop_is_the_rectangle_that_was_drawn(images):
+    """A quarter of the area at the lower left, and a half that is twice as wide as high in the middle."""
+    quarter = {"crop": (0.1, 0.25), "crop_aspect": (1, 1)}
+    made = augment(images, drawn(6, CROP_AREA=1.0, CROP_X=0.0, CROP_Y=1.0), NOTHING.model_copy(update=quarter), **PLAIN)
+    expected = torch.nn.functional.interpolate(planes(images)[:, :, 16:, :16], scale_factor=2, mode="bilinear")
+    assert (made - expected)[:, :, 1:-1, 1:-1].abs().max() < 1.5 / 255
+    wide = {"crop": (0.5, 0.5), "crop_aspect": (2, 2)}
+    affine = module._affine(drawn(6), NOTHING.model_copy(update=wide))
+    torch.testing.assert_close(affine, torch.tensor([[1.0, 0, 0], [0, 0.5, 0]]).expand(6, 2, 3))
+
+
+def test_a_crop_comes_before_the_flip_and_the_rotation(images):
+    """Points of the result lie in the rectangle of the crop, whatever else is drawn."""
+    draws = torch.rand(500, 28, generator=torch.Generator().manual_seed(0))
+    affine = module._affine(draws, NOTHING.model_copy(update={"crop": (0.2, 0.6), "flip": True}))
+    corners = affine @ torch.tensor([[1.0, 1, -1, -1], [1, -1, 1, -1], [1, 1, 1, 1]])
+    assert corners.abs().max() <= 1 + 1e-6
+    sides = (corners.amax(2) - corners.amin(2)) / 2
+    area, aspect = sides.prod(1), sides[:, 0] / sides[:, 1]
+    assert (area.min() > 0.2 - 1e-4, area.max() < 0.6 + 1e-4, area.std() > 0.1) == (True, True, True)
+    assert (aspect.min() > 0.75 - 1e-3, aspect.max() < 1.34) == (True, True)
+    assert (affine[:, 0, 0] < 0).float().mean() == pytest.approx(0.5, abs=0.1)
+
+
+def test_an_ordinary_view_loses_colour_is_blurred_and_erased_with_these_probabilities(images):
+    draws = torch.full((6, 24), 0.5)
+    draws[1, GREY], draws[2, BLUR], draws[3, ERASE] = 0.1, 0.1, 0.1
+    made = retouch(images, draws, Augment(grayscale=0.2, blur=0.2, erase=0.2))
+    assert torch.equal(made[[0, 4, 5]], images[[0, 4, 5]])
+    assert (made[1].amax(2) - made[1].amin(2)).max() == 0
+    assert 0 < (made[2].int() - images[2].int()).abs().float().mean() < 40
+    assert (made[3] != images[3]).any(2).float().mean() == pytest.approx((0.4 * (0.25 + 0.75 / 2)) ** 2, abs=0.02)
+
+
+@pytest.mark.parametrize(("views", "strong"), [(1, False), (2, True)])
+def test_further_augmentation_changes_no_draw_of_the_rest(images, views, strong):
+    """Switched on with a probability of almost 0, it leaves every view as it is without it."""
+    made = []
+    for augmentation in (Augment(), Augment(grayscale=1e-9, blur=1e-9, erase=1e-9)):
+        preparation = Preparation(augmentation, (0.5,) * 3, (0.5,) * 3, False, torch.device("cpu"), views, 2, strong)
+        draws = torch.from_numpy(draw(3, 7, "target", np.arange(6), preparation.draws))
+        made.append(preparation(preparation.on_host(Batch(7, images, torch.zeros(6, dtype=torch.int64), draws))))
+    assert torch.equal(*made)
+
+
+def test_every_view_has_draws_of_its_own_and_a_row_depends_on_itself_alone(images):
+    augmentation = Augment(crop=(0.3, 0.9), grayscale=0.3, blur=0.5, erase=0.5)
+    device = torch.device("cpu")
+    preparation = Preparation(augmentation, (0.5,) * 3, (0.5,) * 3, False, device, 2, 1, True, standardize=True)
+
+    def prepared(rows):
+        draws = torch.from_numpy(draw(3, 7, "target", np.arange(6)[rows], preparation.draws))
+        batch = Batch(7, images[rows], torch.zeros(len(draws), dtype=torch.int64), draws)
+        return preparation(preparation.on_host(batch)).chunk(3)
+
+    whole = prepared(slice(0, 6))
+    parts = [prepared(slice(first, first + 2)) for first in (0, 2, 4)]  # as on three ranks
+    for number, view in enumerate(whole):
+        assert torch.equal(torch.cat([part[number] for part in parts]), view)
+    assert (whole[0] - whole[1]).abs().mean() > 0.1
+    assert (whole[0] - whole[2]).abs().mean() > 0.1
+
+
+def test_standardised_images_have_mean_0_and_deviation_1(images):
+    blank = torch.cat([images, torch.full_like(images[:1], 77)])
+    made = normalise(blank, (0.1, 0.2, 0.3), (0.5, 0.6, 0.7), standardize=True)
+    plain = normalise(blank, (0.1, 0.2, 0.3), (0.5, 0.6, 0.7))
+    expected = (plain - plain.mean((1, 2, 3), True)) / plain.std((1, 2, 3), correction=0, keepdim=True)
+    torch.testing.assert_close(made[:6], expected[:6], atol=1e-4, rtol=1e-4)
+    assert made[6].isfinite().all()
+    again = normalise(blank, (0.1, 0.2, 0.3), (0.5, 0.6, 0.7), channels_last=True, standardize=True)
+    assert torch.equal(again, made)
+    torch.testing.assert_close(standardised(3 * plain[:6] + 2), made[:6], atol=1e-4, rtol=1e-4)
+
+
+def test_runs_from_before_keep_their_fingerprint():
+    off = {"augment": {"crop": None, "grayscale": 0, "blur": 0, "erase": 0}, "standardize": False}
+    assert build_config({"data": off}, "t").fingerprint() == build_config({}, "t").fingerprint()
+    on = [{"augment": {"crop": [0.5, 1]}}, {"augment": {"blur": 0.1}}, {"standardize": True}]
+    assert len({build_config({"data": data}, "t").fingerprint() for data in (off, *on)}) == 4
