@@ -8,6 +8,7 @@ import sys
 
 import click
 
+from job.commands.crossval import crossval
 from job.commands.data import inspect, shards
 from job.commands.model import evaluate, export, predict
 from job.commands.monitoring import compare, dashboard, report
@@ -43,7 +44,20 @@ def main(context: click.Context) -> None:
     raise_limit()
 
 
-for command in (train, shards, inspect, evaluate, predict, export, compare, doctor, report, dashboard, search):
+for command in (
+    train,
+    shards,
+    inspect,
+    evaluate,
+    predict,
+    export,
+    compare,
+    doctor,
+    report,
+    dashboard,
+    search,
+    crossval,
+):
     main.add_command(command)
 
 

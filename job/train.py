@@ -98,7 +98,8 @@ def _train(config: Config, manifest: Manifest, accelerator: Accelerator, folder:
         chosen = folder.chosen() if finished else None
         # None if the ranks have agreed to stop: the next start repeats the test
         if chosen is not None and (tested := evaluator.test(chosen)):
-            recorder.summarise(tested | {"selection/chosen_step": chosen.step, "selection/chosen_by": config.score})
+            about = {"selection/chosen_step": chosen.step, "selection/chosen_by": config.score}
+            recorder.summarise(tested | about | {"protocol": config.protocol})
             recorder.artifacts(chosen.path, chosen.meta, config.data.shards)
             log.info("finished; step %d, chosen by %s: %s", chosen.step, config.score, recorder.result(tested))
             return recorder.end(EXIT_OK)

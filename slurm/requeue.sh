@@ -1,5 +1,5 @@
 # shellcheck shell=bash disable=SC2154 # of the scripts that source it, under `set -e`
-# Sourced by train.sbatch and search.sbatch, after setup.sh: queue the job again, until it has crashed too often. The
+# Sourced by train.sbatch and shared.sh, after setup.sh: queue the job again, until it has crashed too often. The
 # script sets restarts, words (its arguments), again (script and words), before, and a function newest, whose output
 # differs from before once there is progress.
 

@@ -13,19 +13,30 @@ from job.system.echo import echo
 @click.option("--shards", help="Other shards than the model was trained on.")
 @click.option("--out", type=Path, help="Write the metrics as JSON.")
 @click.option("--allow-pipe", is_flag=True, help="Let the URL of the shards run a shell command (pipe:...).")
-def evaluate(checkpoint: Path, split: str, shards: str | None, out: Path | None, allow_pipe: bool) -> int:
+@click.option("--paper", type=Path, help="Folder for tables (JSON, Markdown, LaTeX) and figures (PNG, SVG).")
+def evaluate(
+    checkpoint: Path, split: str, shards: str | None, out: Path | None, allow_pipe: bool, paper: Path | None
+) -> int:
     """Evaluate a checkpoint, every sample once, on any number of ranks.
 
+    Intervals are a bootstrap clustered by subject, where the shards know the subjects.
+
     \b
-    Example:
+    Examples:
       python -m job evaluate --checkpoint runs/faces/checkpoints/best
+      python -m job evaluate --checkpoint runs/faces/checkpoints/best --paper paper/faces
     """
     from job.evaluation.command import evaluate_checkpoint
 
-    table, outputs = evaluate_checkpoint(checkpoint, split, shards, out, allow_pipe)
+    table, outputs, results = evaluate_checkpoint(checkpoint, split, shards, out, allow_pipe, paper)
+    if paper is not None and results:
+        from job.monitor.figures.paper import draw_paper
+
+        with outputs.writing(paper):
+            draw_paper(results, paper)
     if table:
         echo(table)
-    outputs.check("make room, or choose another --out")
+    outputs.check("make room, or choose another --out or --paper")
     return 0
 
 

@@ -10,20 +10,31 @@ from job.system.outputs import Outputs
 
 
 @click.command()
-@click.argument("runs", nargs=-1, required=True, type=Path)
-@click.option("--out", type=Path, help="Folder for comparison.json, comparison.png and comparison.html.")
-def compare(runs: tuple[Path, ...], out: Path | None) -> int:
+@click.argument("runs", nargs=-1, type=Path)
+@click.option("--out", type=Path, help="Folder for comparison.json, comparison.png and comparison.html, or pair.json.")
+@click.option("--pair", nargs=2, type=Path, help="Two checkpoints or runs: McNemar's test on the target's test images.")
+def compare(runs: tuple[Path, ...], out: Path | None, pair: tuple[Path, Path] | None) -> int:
     """Compare finished runs: accuracy by objective, over seeds, and the share of the gap closed.
 
+    With --pair, compare two models image by image.
+
     \b
-    Example:
+    Examples:
       python -m job compare runs/faces-* --out comparison
+      python -m job compare --pair runs/faces-dann-0 runs/faces-source_only-0
     """
     import json
 
+    from job.system.files import make_folder, write_atomically
+
+    if pair is not None:
+        if runs:
+            raise JobError("--pair compares two models: leave out the other runs")
+        return _compare_pair(pair, out)
+    if not runs:
+        raise JobError("no runs: give finished runs, such as runs/faces-*, or --pair A B")
     from job.evaluation.compare import compare as run
     from job.evaluation.compare_text import table
-    from job.system.files import make_folder, write_atomically
 
     comparison = run(runs)
     outputs = Outputs()
@@ -40,6 +51,22 @@ def compare(runs: tuple[Path, ...], out: Path | None) -> int:
             lines = curves(comparison, COMPARED)
             write_comparison(comparison, lines, out / "comparison.html", out / "comparison.png")
     echo(table(comparison))
+    outputs.check("make room, or choose another --out")
+    return 0
+
+
+def _compare_pair(pair: tuple[Path, Path], out: Path | None) -> int:
+    import json
+
+    from job.evaluation.results.pair import compare_checkpoints, pair_text
+    from job.system.files import make_folder, write_atomically
+
+    result, outputs = compare_checkpoints(pair), Outputs()
+    if out is not None:
+        with outputs.writing(out):
+            make_folder("--out", out)
+            write_atomically(out / "pair.json", json.dumps(result, indent=1) + "\n")
+    echo(pair_text(result))
     outputs.check("make room, or choose another --out")
     return 0
 

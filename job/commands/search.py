@@ -7,6 +7,17 @@ import click
 from job.system.errors import JobError
 
 
+def read_seeds(seeds: str) -> list[int]:
+    """Return the seeds of an option such as ``0,1,2``. Raises JobError for anything else."""
+    try:
+        numbers = [int(number) for number in seeds.replace(",", " ").split()]
+    except ValueError:
+        raise JobError(f"--seeds {seeds}: give whole numbers with commas between, such as 0,1,2") from None
+    if len(set(numbers)) < len(numbers) or any(number < 0 for number in numbers):
+        raise JobError(f"--seeds {seeds}: give different numbers from 0 on")
+    return numbers
+
+
 @click.command(context_settings={"ignore_unknown_options": True})
 @click.argument("config", type=Path)
 @click.option("--space", required=True, type=Path, help="YAML file with the keys that vary; see configs/search/.")
@@ -58,12 +69,6 @@ def search(
     """
     from job.search.command import search as run
 
-    try:
-        numbers = [int(number) for number in seeds.replace(",", " ").split()]
-    except ValueError:
-        raise JobError(f"--seeds {seeds}: give whole numbers with commas between, such as 0,1,2") from None
-    if len(set(numbers)) < len(numbers) or any(number < 0 for number in numbers):
-        raise JobError(f"--seeds {seeds}: give different numbers from 0 on")
     return run(
         config,
         space,
@@ -72,7 +77,7 @@ def search(
         jobs=jobs,
         name=name,
         seed=seed,
-        seeds=numbers,
+        seeds=read_seeds(seeds),
         pruner=pruner,
         waits=wait,
         report=report,

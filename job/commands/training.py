@@ -37,11 +37,10 @@ def train(config: Path, check: bool, nodes: int, ranks: int | None, overrides: t
         from torch.cuda import device_count
 
         from job.methods.build import build_method
-        from job.shards.manifest import load_manifest
-        from job.training.inputs import check_data
+        from job.training.inputs import check_data, open_manifest
         from job.training.streams import with_streams
 
-        manifest = load_manifest(resolved.data.shards, allow_pipe=resolved.data.allow_pipe)
+        manifest = open_manifest(resolved)
         resolved = with_streams(resolved, manifest)
         gpus = device_count()
         ranks = ranks or gpus or 1

@@ -136,6 +136,8 @@ class Data(Section):
     """The labelled domain, as the manifest names it."""
     target: str = "target"
     """The unlabelled domain, as the manifest names it."""
+    fold: New[Annotated[int, Field(ge=0, lt=1000)] | None] = None
+    """Of shards in folds (docs/small_data.md): the fold that is left out of training, and tested on."""
     global_batch_size: BatchSize = 64
     """Images per domain and step, over all ranks."""
     streams: Annotated[int, Field(gt=0, le=1_000_000)] | None = None

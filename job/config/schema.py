@@ -7,7 +7,7 @@ import hashlib
 import json
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import yaml
 from pydantic import BaseModel, Field, field_validator, model_validator
@@ -17,7 +17,7 @@ from job.config.model import Model
 from job.config.monitoring import Evaluation, Wandb
 from job.config.normalisation import with_normalisation
 from job.config.objectives import SETTINGS, DANNSettings, MethodSettings, Objective, complete
-from job.config.section import Harmless, Section, harmless_keys, new_at_default
+from job.config.section import Harmless, New, Section, harmless_keys, new_at_default
 from job.config.training import Optimizer, Selection, Train
 from job.system.secrets import scrub_all
 
@@ -47,6 +47,9 @@ class Config(Section):
     """Seed of initial weights, data order, augmentation and dropout."""
     output: Harmless[str] = "runs"
     """Folder of the run folders."""
+    protocol: New[Literal["held_out", "transductive"]] = "held_out"
+    """held_out: the target is tested on images that are not trained on. transductive: the network is adapted to the
+    very images of the target that are then tested, without their labels (docs/small_data.md)."""
     data: Data = Data()
     """Shards and how to read them."""
     model: Model = Model()
@@ -92,6 +95,15 @@ class Config(Section):
             raise ValueError(
                 f"selection.score={self.selection.score} cannot be used with objective.name={self.objective.name}: "
                 "target labels select the checkpoint of train_on_target, and of no other method"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _no_test_labels_in_training(self) -> "Config":
+        if self.protocol == "transductive" and self.objective.supervised:
+            raise ValueError(
+                f"protocol=transductive cannot be used with objective.name={self.objective.name}, which would train on "
+                "the labels of the test"
             )
         return self
 

@@ -67,7 +67,7 @@ class Layout:
 
 
 # The options of every layout of files, with their defaults.
-OPTIONS = {"source": "male", "target": "female", "val": 0.1, "test": 0.15, "subjects": True}
+OPTIONS = {"source": "male", "target": "female", "val": 0.1, "test": 0.15, "subjects": True, "folds": None}
 # A table of genders beside any of them (job.datasets.gender), unless the layout reads such a table itself.
 GENDER = "gender"
 
@@ -82,8 +82,8 @@ def file_layout(
         EMOTIONS,
         needs_root=needs_root,
         options={**OPTIONS, **options, **dict.fromkeys(added)},
-        numbers=numbers,
-        newer=added,
+        numbers=("folds", *numbers),
+        newer=("folds", *added),
         size=size,
         find=partial(find_with_genders, find) if added else find,
         classes_of=classes_of,

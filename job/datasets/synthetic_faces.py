@@ -20,6 +20,7 @@ from job.vocabulary import DOMAINS, EMOTIONS, SOURCE, SPLITS, TARGET
 PER_SUBJECT = 25
 SUBJECT_BLOCK = 1_000_000  # subjects of split i are numbered from i * SUBJECT_BLOCK: disjoint at any size
 _MAX_SAMPLES = PER_SUBJECT * SUBJECT_BLOCK
+_NEWER = ("target_shares", "per_subject", "light", "folds")
 IDENTITY = 2**32 - 1  # the index whose random stream draws the identity of the subject
 
 
@@ -31,29 +32,39 @@ def records(
     val: int = 1000,
     test: int = 1500,
     target_shares: str | None = None,
+    per_subject: int | None = None,
+    light: str | None = None,
+    folds: int | None = None,
 ) -> list[Record]:
     """List `train`, `val` and `test` images per domain, PER_SUBJECT per subject, each emotion equally often (+-1).
 
+    `per_subject` is another number of images per subject. `light="same"` photographs both domains as the source, so
+    that only the people differ. With `folds` all images are those of `train`, which the writer divides into folds.
+
     `target_shares`, such as ``joy:3,fear:0``, changes the frequency of emotions in all splits of the target: here joy
-    is three times as frequent as the others and fear is absent. Raises JobError for a number out of range or a
-    description of shares that cannot be read.
+    is three times as frequent as the others and fear is absent. Raises JobError for a number out of range, a
+    description of shares that cannot be read, or an unknown light.
     """
+    if light not in (None, "same"):
+        raise JobError(f"layout faces: option light={light}: it is `same`, or left out: each domain has its own light")
+    per_subject = per_subject or PER_SUBJECT
+    splits = SPLITS[:1] if folds else SPLITS
     shares = None if target_shares is None else read_shares("target_shares", target_shares, EMOTIONS)
     for split, count in zip(SPLITS, (train, val, test)):
         if not 1 <= count <= _MAX_SAMPLES:
             raise JobError(f"layout faces: option {split}={count} must be between 1 and {_MAX_SAMPLES}")
     result = []
     for domain_index, domain in enumerate(DOMAINS):
-        for split_index, (split, count) in enumerate(zip(SPLITS, (train, val, test))):
+        for split_index, (split, count) in enumerate(zip(splits, (train, val, test))):
             shuffle = _generator(seed, domain_index, split_index * SUBJECT_BLOCK, IDENTITY - 1)
             labels = np.arange(count) % len(EMOTIONS)
             if shares is not None and domain == TARGET:
                 labels = share_out(count, shares)
             labels = shuffle.permutation(labels)
             for i, label in enumerate(labels.tolist()):
-                number, index = split_index * SUBJECT_BLOCK + i // PER_SUBJECT, i % PER_SUBJECT
-                person = f"{'man' if domain == SOURCE else 'woman'}-{split}-{i // PER_SUBJECT:04d}"
-                recipe = (seed, domain_index, number, index)
+                number, index = split_index * SUBJECT_BLOCK + i // per_subject, i % per_subject
+                person = f"{'man' if domain == SOURCE else 'woman'}-{split}-{i // per_subject:04d}"
+                recipe = (seed, domain_index, number, index, 0 if light == "same" else domain_index)
                 key = f"{person}-{index:02d}"
                 result.append(Record(key, domain, split, label, person, f"faces:{seed}/{key}", recipe))
     return result
@@ -61,10 +72,10 @@ def records(
 
 def read(record: Record, size: int) -> np.ndarray:
     """Render one record as uint8 RGB [size, size, 3]."""
-    seed, domain_index, subject, index = record.payload
+    seed, domain_index, subject, index, light = record.payload
     rng = _generator(seed, domain_index, subject, index)
     face = express(EMOTIONS[record.label], rng)
-    shot = draw_shot(DOMAINS[domain_index], rng)
+    shot = draw_shot(DOMAINS[light], rng)
     return render(_identity(seed, domain_index, subject), face, shot, size)
 
 
@@ -83,6 +94,7 @@ LAYOUT = Layout(
     records=records,
     read=read,
     needs_root=False,
-    options={"train": 6000, "val": 1000, "test": 1500, "target_shares": None},
-    newer=("target_shares",),
+    options={"train": 6000, "val": 1000, "test": 1500, **dict.fromkeys(_NEWER)},
+    numbers=("per_subject", "folds"),
+    newer=_NEWER,
 )

@@ -4,18 +4,16 @@ import time
 
 from job.config.schema import Config
 from job.doctor.findings import FAIL, Finding, below
-from job.shards.manifest import load_manifest
 from job.system.errors import JobError
-from job.training.inputs import domain_names, open_store
+from job.training.inputs import domain_names, open_manifest, open_store
 
 MEGABYTE = 1_000_000
 
 
 def read_shards(config: Config, rank: int = 0, seconds: float = 3.0) -> tuple[list[Finding], str]:
     """Read training shards for `seconds`, different ones on each rank. Return findings and the manifest's hash."""
-    data = config.data
     try:
-        manifest = load_manifest(data.shards, allow_pipe=data.allow_pipe)
+        manifest = open_manifest(config)
         shards = [shard for name in domain_names(config).values() for shard in manifest.shards(name, "train")]
         store = open_store(config)
         read, began = 0, time.perf_counter()

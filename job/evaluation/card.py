@@ -12,6 +12,7 @@ from job.evaluation.evaluate import DomainReport
 from job.evaluation.intervals import wilson
 from job.evaluation.markdown import code, plain, table
 from job.evaluation.metrics import UNMEASURED, accuracy, macro_f1, recall
+from job.evaluation.protocol import described
 from job.evaluation.selection import mutual_information
 from job.methods import METHODS
 from job.shards.manifest import Manifest
@@ -44,6 +45,7 @@ def model_card(
                 ["method", _method(config)],
                 ["checkpoint chosen by", plain(config.score)],
                 ["labels used in training", _labels(config)],
+                ["protocol", _protocol(config)],
             ],
         ),
         "## The data",
@@ -75,6 +77,12 @@ def _labels(config: Config) -> str:
     labelled = METHODS[config.objective.name].labelled
     without_target = "source labels" if labelled == SOURCE else "none"
     return "target labels, to train and to choose the checkpoint" if labelled == TARGET else without_target
+
+
+def _protocol(config: Config) -> str:
+    """Return the protocol and, of shards in folds, the fold."""
+    fold = "" if config.data.fold is None else f"; fold {config.data.fold} was left out of training"
+    return plain(f"{described(config.protocol)}{fold}")
 
 
 def _data(config: Config, manifest: Manifest) -> str:

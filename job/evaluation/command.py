@@ -3,35 +3,50 @@
 import json
 import os
 from pathlib import Path
+from typing import Any, NamedTuple
 
 import numpy as np
 from accelerate import Accelerator
 
+from job.evaluation.a_distance import domain_metrics
 from job.evaluation.card import model_card
 from job.evaluation.evaluate import DomainReport, evaluate_domain
 from job.evaluation.load import load_model
 from job.evaluation.metrics import accuracy, macro_f1, recall
+from job.evaluation.predictions import open_shards_of
 from job.evaluation.report_files import as_json
+from job.evaluation.results.bootstrap import Clusters, clusters_of
+from job.evaluation.results.describe import describe_domain, describe_gap
+from job.evaluation.results.tables import as_latex, as_lines, as_markdown
 from job.evaluation.selection import mutual_information
-from job.shards.manifest import load_manifest
+from job.shards.manifest import Manifest
 from job.shards.reading.augment import normalise
-from job.system.errors import JobError
-from job.system.files import check_output, write_atomically
+from job.shards.reading.shard_cache import ShardStore
+from job.shards.reading.subjects import read_subjects
+from job.system.files import check_output, make_folder, write_atomically
 from job.system.memory import keep_freed_memory
 from job.system.outputs import Outputs
 from job.system.secrets import scrub, scrub_all
 from job.training.distributed import check_gpus, check_ranks
 from job.training.inputs import domain_names, open_store
-from job.vocabulary import DOMAINS
+from job.vocabulary import DOMAINS, SOURCE, TARGET
+
+
+class Evaluated(NamedTuple):
+    """What an evaluation returns: on all ranks but the main one an empty table and no results.
+
+    Print the table first, then check the outputs: some may not have been written.
+    """
+
+    table: str
+    outputs: Outputs
+    results: dict[str, Any]  # as in results.json: job.evaluation.results
 
 
 def evaluate_checkpoint(
-    path: Path, split: str, shards: str | None, out: Path | None, allow_pipe: bool = False
-) -> tuple[str, Outputs]:
-    """Evaluate a checkpoint on all ranks; write the metrics as JSON to `out`, and a model card.
-
-    Return a table (empty on all ranks but the main one) and the outputs that could not be written: print the table
-    first, then check the outputs.
+    path: Path, split: str, shards: str | None, out: Path | None, allow_pipe: bool = False, paper: Path | None = None
+) -> Evaluated:
+    """Evaluate a checkpoint on all ranks; write the metrics as JSON to `out`, tables to `paper`, and a model card.
 
     The model card is written to `evaluation/` of the checkpoint's run folder, or beside `out` if there is no such
     folder. `shards` replaces the shards of the training; `allow_pipe` permits shell commands in their URL, which a
@@ -41,11 +56,13 @@ def evaluate_checkpoint(
     check_gpus()
     if out is not None and int(os.environ.get("RANK", 0)) == 0:
         check_output("--out", out)
+    if paper is not None and int(os.environ.get("RANK", 0)) == 0:
+        make_folder("--paper", paper)
     accelerator = Accelerator()
     if accelerator.device.type == "cpu":
         keep_freed_memory()
     check_ranks(accelerator)
-    result = _evaluate(accelerator, path, split, shards, out, allow_pipe)
+    result = _evaluate(accelerator, path, split, shards, out, allow_pipe, paper)
     # ranks leave together: one that exits early may be aborted in the threads of its process group
     accelerator.wait_for_everyone()
     accelerator.end_training()
@@ -53,20 +70,18 @@ def evaluate_checkpoint(
 
 
 def _evaluate(
-    accelerator: Accelerator, path: Path, split: str, shards: str | None, out: Path | None, allow_pipe: bool
-) -> tuple[str, Outputs]:
+    accelerator: Accelerator,
+    path: Path,
+    split: str,
+    shards: str | None,
+    out: Path | None,
+    allow_pipe: bool,
+    paper: Path | None,
+) -> Evaluated:
     loaded = load_model(path)
     config = loaded.config.with_pipe(allow_pipe)
     place = shards or config.data.shards
-    manifest = load_manifest(place, allow_pipe=allow_pipe)
-    for name, trained, stored in (
-        ("classes", loaded.class_names, manifest.class_names),
-        ("image size", loaded.size, manifest.size),
-    ):
-        if trained != stored:
-            raise JobError(f"{place} does not match {path}: {name} {stored}, and the model was trained on {trained}")
-    if loaded.gray and not manifest.gray:
-        raise JobError(f"{place} is in colour, and the model was trained without: write the shards with --gray")
+    manifest, protocol = open_shards_of(loaded, path, shards, allow_pipe)
     model = loaded.model.to(accelerator.device)
     store = open_store(config, place)
     names, data = domain_names(config), config.data
@@ -81,27 +96,58 @@ def _evaluate(
             normalise=lambda images: normalise(images, data.mean, data.std, standardize=data.standardize),
             batch_size=config.evaluation.batch_size,
             threads=config.data.threads,
+            probe_samples=config.evaluation.probe_samples,
             progress=accelerator.is_main_process,
+            every_row=True,
         )
         for role in DOMAINS
     ]
     if not accelerator.is_main_process:
-        return "", Outputs()
+        return Evaluated("", Outputs(), {})
     outputs = Outputs()
+    about = {"checkpoint": str(path), "step": loaded.step, "shards": place, "split": split, "protocol": protocol}
+    about |= {"method": config.objective.name, "class_names": list(manifest.class_names)}
+    results: dict[str, Any] = scrub_all(about | measure(reports, manifest, store))
+    if paper is not None:
+        files = {"results.json": json.dumps(results, indent=1) + "\n", "results.md": as_markdown(results)}
+        for name, text in (files | as_latex(results)).items():
+            with outputs.writing(paper / name):
+                write_atomically(paper / name, text)
     if out is not None:
-        content = {"checkpoint": str(path), "step": loaded.step, "shards": place, "split": split}
-        content |= {"class_names": manifest.class_names}
+        content = about | {"results": {key: results[key] for key in ("domains", "gap", "a_distance")}}
         content |= {role: as_json(report) | _measures(report) for role, report in zip(DOMAINS, reports, strict=True)}
         with outputs.writing(out):
             write_atomically(out, json.dumps(scrub_all(content), indent=1) + "\n")
-    table = _table(reports, manifest.class_names)
+    table = "\n".join([_table(reports, manifest.class_names), "", *as_lines(results)])
     card_path = _card_path(path, split, out)
     if card_path is not None:
         by_role = dict(zip(DOMAINS, reports, strict=True))
         with outputs.writing(card_path):
             write_atomically(card_path, scrub(model_card(config, manifest, str(path), loaded.step, split, by_role)))
             table += f"\n\nmodel card: {card_path}"
-    return table, outputs
+    return Evaluated(table, outputs, results)
+
+
+def measure(reports: list[DomainReport], manifest: Manifest, store: ShardStore) -> dict[str, Any]:
+    """Return what is measured on the rows of source and target: each domain, the gap, the A-distance.
+
+    A domain without labels is None, and so is what needs it.
+    """
+    clusters: dict[str, Clusters | None] = {}
+    for role, report in zip(DOMAINS, reports, strict=True):
+        clusters[role] = None
+        if report.rows is not None and (report.rows.labels >= 0).any():
+            clusters[role] = clusters_of([(report.rows, read_subjects(manifest, store, report.domain, report.split))])
+    source, target = clusters[SOURCE], clusters[TARGET]
+    domains: dict[str, dict[str, Any] | None] = dict.fromkeys(DOMAINS)
+    for report, (role, each) in zip(reports, clusters.items(), strict=True):
+        if each is not None and report.confusion is not None:
+            domains[role] = describe_domain(each, manifest.class_names) | {"confusion": report.confusion.tolist()}
+    return {
+        "domains": domains,
+        "gap": describe_gap(source, target) if source and target else None,
+        "a_distance": domain_metrics(*(report.sample for report in reports)).get("domain/a_distance"),
+    }
 
 
 def _card_path(checkpoint: Path, split: str, out: Path | None) -> Path | None:

@@ -14,6 +14,7 @@ from job.config.schema import decisive_data, score_of
 from job.evaluation.curves import Curve, mean_curve
 from job.evaluation.doubts import adapts, against_baseline
 from job.evaluation.intervals import difference, mean_interval, ratio_interval, seed_noise
+from job.evaluation.protocol import protocol_of
 from job.metric_names import STEP, TEST_SOURCE, TEST_TARGET
 from job.run_folder.metrics_file import read_metrics
 from job.system.errors import JobError, first_line
@@ -40,6 +41,7 @@ def read_runs(folders: Sequence[Path]) -> list[dict]:
                 "shards": _shards(folder),
                 "images": _test_counts(folder),
                 **summary,
+                "protocol": protocol_of(config),
             }
         )
     return runs
@@ -114,7 +116,7 @@ def compare(folders: Sequence[Path]) -> dict:
         noise = seed_noise(list(values.values()))
         for name in names:
             by_objective[name][role] = _spread(values[name], _images(members[name], role), noise)
-    comparison = {"objectives": by_objective, "runs": runs}
+    comparison = {"objectives": by_objective, "runs": runs, "protocol": runs[0]["protocol"]}
     comparison["doubts"] = _doubts(runs)
     if LOWER in by_objective and UPPER in by_objective and by_objective[LOWER]["target"] is not None:
         comparison["gap"] = _gap(by_objective)
@@ -209,6 +211,11 @@ def _check_comparable(runs: list[dict]) -> None:
 
 
 def _check_same_data(run: dict, other: dict) -> None:
+    if run["protocol"] != other["protocol"]:
+        raise JobError(
+            f"{run['run']} has protocol={run['protocol']} and {other['run']} has {other['protocol']}: their results do "
+            "not compare; compare runs of one protocol"
+        )
     if None not in (run["shards"], other["shards"]) and run["shards"] != other["shards"]:
         raise JobError(
             f"{run['run']} and {other['run']} were trained on different shards: compare runs on the same shards"

@@ -4,6 +4,7 @@ from typing import Any
 
 from job.evaluation.doubts import REMEDY
 from job.evaluation.metrics import UNMEASURED
+from job.evaluation.protocol import note, protocol_of
 from job.vocabulary import DOMAINS
 
 
@@ -40,7 +41,7 @@ def gap_text(row: dict[str, Any]) -> str:
 def remarks(comparison: dict) -> list[str]:
     """Return the remarks on the table: what was not measured or is within noise, and the source of the intervals."""
     rows = comparison["objectives"].values()
-    doubts = [_doubt(each) for each in comparison.get("doubts", ())]
+    doubts = [*note(protocol_of(comparison)), *(_doubt(each) for each in comparison.get("doubts", ()))]
     if any(row["target"] is None for row in rows):
         return [*doubts, UNMEASURED, *_without_labels(comparison["runs"])]
     gap = comparison.get("gap")

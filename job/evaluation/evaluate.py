@@ -10,6 +10,7 @@ import torch
 from accelerate import Accelerator
 from torch import Tensor
 
+from job.evaluation.rows import RowCollector, Rows
 from job.evaluation.samples import Sample, Sampler
 from job.evaluation.tally import Tally
 from job.methods.base import Method
@@ -40,6 +41,7 @@ class DomainReport:
     mean_entropy: float  # nats, mean entropy of the predictions
     sample: Sample | None = None  # for scores and figures
     confidence: np.ndarray | None = None  # int64 [CONFIDENCE_BINS], samples by probability of the predicted class
+    rows: Rows | None = None  # the prediction for every image, if asked for
 
     @property
     def labelled(self) -> int:
@@ -61,12 +63,13 @@ def evaluate_domain(
     probe_samples: int = 0,
     pictures: int = 0,
     progress: bool = False,
+    every_row: bool = False,
     stop: Callable[[], bool] = lambda: False,
 ) -> DomainReport:
     """Run the network in evaluation mode over all samples of `split`, on all ranks together.
 
     The report keeps the first `probe_samples` samples and, for figures, `pictures` images and as many confident
-    mistakes.
+    mistakes; with `every_row`, the predictions for all images.
 
     `normalise` maps uint8 [n, height, width, 3] to network input; `batch_size` and the decoding `threads` are per rank.
     Each rank takes its own range of the samples and the sums are reduced once, so that no sample is padded, dropped or
@@ -80,6 +83,7 @@ def evaluate_domain(
     tally = Tally(classes, device)
     first = manifest.samples(domain, split) * accelerator.process_index // accelerator.num_processes
     sampler = Sampler(probe_samples, pictures, pictures, accelerator.num_processes, first) if probe_samples else None
+    collector = RowCollector() if every_row else None
     was_training = method.training
     method.eval()
     batches = read_split(
@@ -102,6 +106,8 @@ def evaluate_domain(
         tally.add(log_probabilities, labels)
         if sampler is not None:
             sampler.add(images, labels, keys, output, log_probabilities)
+        if collector is not None:
+            collector.add(keys, labels, log_probabilities)
     method.train(was_training)
     totals = tally.total(accelerator)
     total, expected = totals.samples, manifest.samples(domain, split)
@@ -122,6 +128,7 @@ def evaluate_domain(
         mean_entropy=totals.entropy / total,
         sample=sampler.gather() if sampler is not None else None,
         confidence=totals.confidence,
+        rows=collector.gather() if collector is not None else None,
     )
 
 

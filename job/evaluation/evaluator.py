@@ -136,7 +136,8 @@ class Evaluator:
         except EvaluationStopped:
             return None
         if self._accelerator.is_main_process:
-            write_reports(self._folder / "test.json", chosen.step, [source, target], names)
+            protocol = self._config.protocol
+            write_reports(self._folder / "test.json", chosen.step, [source, target], names, protocol=protocol)
         return final_metrics(source, target, names)
 
     def close(self) -> None:

@@ -19,12 +19,15 @@ def write_reports(
     reports: Sequence[DomainReport],
     class_names: Sequence[str],
     label_shift: dict[str, Any] | None = None,
+    protocol: str | None = None,
 ) -> None:
     """Write confusion matrices and prediction counts of both domains as JSON. A full disk is logged as a warning.
 
-    `label_shift` is the estimate of the target's class shares, if there is one.
+    `label_shift` is the estimate of the target's class shares, if there is one; `protocol` is that of a test.
     """
     content: dict[str, Any] = {"step": step, "class_names": class_names}
+    if protocol is not None:
+        content["protocol"] = protocol
     if label_shift is not None:
         content["label_shift"] = label_shift
     content |= {role: as_json(report) for role, report in zip(DOMAINS, reports, strict=True)}

@@ -12,6 +12,7 @@ import torch
 
 from job.config.schema import Config
 from job.evaluation.doubts import adapts, within_run
+from job.evaluation.protocol import note
 from job.evaluation.samples import Sample
 from job.evaluation.validate import headline
 from job.monitor import alerts
@@ -124,7 +125,7 @@ class Recorder:
         if not self._main:
             return ""
         content = read_evaluation(self._folder / "evaluation" / "test.json")
-        parts = [headline(tested, content["target"] if content else None)]
+        parts = [headline(tested, content["target"] if content else None), *note(self._config.protocol)]
         bad = self._watch.at_the_end()
         if bad is not None:
             parts.append(f"{bad.title}: {bad.text}")

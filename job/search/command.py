@@ -13,9 +13,9 @@ from job.search.results import table, write_results
 from job.search.search import Search
 from job.search.space import load_space
 from job.search.study import Study
-from job.shards.manifest import load_manifest
 from job.system.echo import echo
 from job.system.errors import EXIT_OK, JobError
+from job.training.inputs import open_manifest
 
 
 def search(
@@ -48,7 +48,7 @@ def search(
     folder = Path(config.output) / name
     if report and not (folder / "study.json").exists():
         raise JobError(f"no search at {folder}: give the same --name, or leave --report out to begin it")
-    manifest = load_manifest(config.data.shards, allow_pipe=config.data.allow_pipe)
+    manifest = open_manifest(config)
     launcher = Launcher(jobs, 0 if report else count_gpus())
     if not report:
         _check(config, manifest, launcher)

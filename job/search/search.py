@@ -16,13 +16,12 @@ from job.config.schema import Config
 from job.search.launcher import Launcher
 from job.search.results import describe, write_results
 from job.search.study import Claim, Study
+from job.search.together import SIGNALS, STOP_FILE, StopFiles
 from job.search.trial_run import End, Ended, TrialRun
 from job.search.values import with_values
 from job.system.echo import echo
 from job.system.errors import EXIT_OK, EXIT_STOPPED, JobError
 
-SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1, signal.SIGHUP)
-STOP_FILE = "JOB_STOP_FILE"  # a file that stops this process alone; OUTPUT/NAME/stop stops all processes of a study
 _POLL_SECONDS = 0.5
 _MOST_FAILURES = 3  # of trials, before any has finished
 _STATES = {End.FINISHED: TrialState.COMPLETE, End.PRUNED: TrialState.PRUNED, End.FAILED: TrialState.FAIL}
@@ -150,20 +149,3 @@ class Search:
         for run in self._running:
             run.stop(signal.SIGTERM)
             run.claim.lock.close()
-
-
-class StopFiles:
-    """Files that request a stop of this process if they appear or change after its start."""
-
-    def __init__(self, paths: list[Path]) -> None:
-        self._before = {path: _changed(path) for path in paths}
-
-    def requested(self) -> bool:
-        return any(_changed(path) not in (None, before) for path, before in self._before.items())
-
-
-def _changed(path: Path) -> int | None:
-    try:
-        return path.stat().st_mtime_ns
-    except OSError:
-        return None

@@ -29,7 +29,8 @@ from job.system.text import shortened
 
 _RANGE, _CHOICES = {"low", "high", "log", "step", "when"}, {"choices", "when"}
 _EXAMPLE = "{low: 0.1, high: 1, log: true} or {choices: [1, 2, 4]}"
-_OTHER_DATA = ("seed", "data.shards", "data.source", "data.target")  # scores on other data cannot be compared
+# scores on other data cannot be compared
+_OTHER_DATA = ("seed", "protocol", "data.shards", "data.fold", "data.source", "data.target")
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,6 @@ and the next process resumes the trial.
 
 import json
 import os
-import time
 import warnings
 from collections.abc import Collection, Iterator
 from contextlib import contextmanager
@@ -23,10 +22,10 @@ from optuna.trial import FrozenTrial, Trial, TrialState
 
 from job.run_folder.differences import changes, flat
 from job.search.space import Space
+from job.search.together import release, try_lock
 from job.system.errors import JobError
-from job.system.files import InUse, lock, was_locked_here, write_atomically, writing
+from job.system.files import write_atomically, writing
 
-QUIET = 120  # seconds without an update after which the owner of a lock on another node counts as dead
 _RANDOM_TRIALS = 6  # before the sampler models the scores
 PRUNERS = ("median", "halving", "none")
 _ADVICE = "make room, or choose another `output`"
@@ -52,8 +51,7 @@ class Claim:
 
     def release(self) -> None:
         """Release the lock, so that any process may resume the trial at once."""
-        self.lock.truncate(0)
-        self.lock.close()
+        release(self.lock)
 
 
 class Study:
@@ -118,14 +116,7 @@ class Study:
         """Lock the folder of a trial; None while the lock is taken, or may be taken on another node."""
         path = self.trial_folder(number) / "search.lock"
         path.parent.mkdir(exist_ok=True)
-        try:
-            # some file systems show a lock on its own node only, so the time of the file must be old as well
-            age = time.time() - path.stat().st_mtime if path.exists() and path.stat().st_size else QUIET
-            if age < QUIET and not was_locked_here(path):
-                return None
-            return lock(path)
-        except InUse:
-            return None
+        return try_lock(path)
 
     def _check_same(self) -> None:
         path = self.folder / "study.json"

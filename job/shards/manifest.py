@@ -113,6 +113,14 @@ class Manifest(BaseModel):
         domains = {d: {s: ShardTable.of(shards) for s, shards in splits.items()} for d, splits in self.domains.items()}
         return self.with_tables(self.model_dump(exclude={"domains"}), domains, self.hash)
 
+    def with_domains(
+        self, domains: dict[str, dict[str, tuple[ShardInfo, ...]]], unlabelled: dict[str, dict[str, int]]
+    ) -> "Manifest":
+        """Return a manifest of the same shards in other splits, with the images without a label in each split."""
+        made = self.model_copy(update={"domains": domains, "unlabelled": unlabelled})
+        made._hash = None
+        return made
+
     @classmethod
     def with_tables(cls, fields: dict[str, Any], domains: dict[str, dict[str, ShardTable]], hash_: str) -> "Manifest":
         """Return a manifest of fields and tables that were checked before, whose hash is known."""

@@ -4,7 +4,8 @@ from pathlib import Path
 
 from job.config.schema import Config
 from job.methods import METHODS, couples_rows
-from job.shards.manifest import Manifest, is_remote
+from job.shards.folds import arrange
+from job.shards.manifest import Manifest, is_remote, load_manifest
 from job.shards.reading.order import batch_per_stream, check_streams, largest_streams, rank_streams
 from job.shards.reading.shard_cache import ShardStore
 from job.system.errors import JobError
@@ -15,6 +16,13 @@ from job.vocabulary import SOURCE, TARGET
 def domain_names(config: Config) -> dict[str, str]:
     """Return the manifest's name of the domain in each role."""
     return {SOURCE: config.data.source, TARGET: config.data.target}
+
+
+def open_manifest(config: Config) -> Manifest:
+    """Read the manifest of a run, with the splits of its fold and protocol. Raises JobError as `arrange` does."""
+    data = config.data
+    manifest = load_manifest(data.shards, allow_pipe=data.allow_pipe)
+    return arrange(manifest, data.fold, config.protocol, data.source, data.target)
 
 
 def open_store(config: Config, shards: str | None = None) -> ShardStore:

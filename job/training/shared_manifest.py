@@ -9,32 +9,32 @@ from accelerate import Accelerator
 from accelerate.utils import gather_object
 
 from job.config.schema import Config
-from job.shards.manifest import Manifest, load_manifest
+from job.shards.manifest import Manifest
 from job.shards.manifest_copy import map_copy, write_copy
+from job.training.inputs import open_manifest
 
 SHARED_MEMORY = "/dev/shm"
 
 
 def load_shared_manifest(config: Config, accelerator: Accelerator) -> Manifest:
-    """Return the manifest of the shards. All ranks must call this.
+    """Return the manifest with the splits of the run, as `open_manifest` does. All ranks must call this.
 
     The first rank of each node parses the manifest and looks for the shards; 512 ranks that all did would each need a
     second and 100 MB for 30,000 shards, and ask a shared file system for 15 million files. Where the other ranks cannot
-    see the copy, as in containers of their own, they read the manifest too. Raises JobError as load_manifest does.
+    see the copy, as in containers of their own, they read the manifest too. Raises JobError as it does.
     """
-    data = config.data
     if accelerator.num_processes == 1:
-        return load_manifest(data.shards, allow_pipe=data.allow_pipe).compact()
+        return open_manifest(config).compact()
     hosts = gather_object([socket.gethostname()])
     rank = accelerator.process_index
     leader = hosts.index(hosts[rank])
     manifest, copy = None, None
     if rank == leader:
-        manifest = load_manifest(data.shards, allow_pipe=data.allow_pipe).compact()
+        manifest = open_manifest(config).compact()
         copy = _write(manifest) if hosts.count(hosts[rank]) > 1 else None
     copies = gather_object([copy])
     if manifest is None:
-        manifest = _map(copies[leader]) or load_manifest(data.shards, allow_pipe=data.allow_pipe).compact()
+        manifest = _map(copies[leader]) or open_manifest(config).compact()
     accelerator.wait_for_everyone()
     if copy is not None:
         Path(copy).unlink(missing_ok=True)

@@ -17,6 +17,7 @@ LAYERS = [
     ("doctor",),
     ("train", "predict", "export"),
     ("search",),
+    ("crossval",),
     ("commands",),
     ("__main__",),
 ]

@@ -39,7 +39,7 @@ def test_one_rank_of_each_host_reads_the_shards(small, monkeypatch, tmp_path, vi
         reads.append(local.rank)
         return load_manifest(*arguments, **settings)
 
-    monkeypatch.setattr(shared_manifest, "load_manifest", load)
+    monkeypatch.setattr("job.training.inputs.load_manifest", load)
     config = small()
 
     def run(rank: int) -> None:

@@ -11,6 +11,7 @@ import yaml
 
 from job.evaluation.intervals import wilson
 from job.evaluation.metrics import UNMEASURED
+from job.evaluation.protocol import note, protocol_of
 from job.metric_names import TEST_SOURCE, TEST_TARGET
 from job.monitor.report import sections
 from job.monitor.report.curves import charts
@@ -55,9 +56,13 @@ def _head(run: RunView, status: str) -> str:
     }
     values = (_result(run) if run.test and TEST_SOURCE in run.summary else _so_far(run)) | speed
     return (
-        f'<header><h1>{escape(run.config["name"])}</h1><span class="badge {escape(status)}">{escape(status)}</span>'
-        f'<p>{escape(line)}</p></header><div class="bar"><i style="width:{100 * step / steps:.1f}%"></i></div>'
-    ) + tiles(values)
+        (
+            f'<header><h1>{escape(run.config["name"])}</h1><span class="badge {escape(status)}">{escape(status)}</span>'
+            f'<p>{escape(line)}</p></header><div class="bar"><i style="width:{100 * step / steps:.1f}%"></i></div>'
+        )
+        + "".join(f'<p class="note">{line}</p>' for line in note(protocol_of(run.config)))
+        + tiles(values)
+    )
 
 
 def _result(run: RunView) -> dict[str, str | None]:

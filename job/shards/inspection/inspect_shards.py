@@ -12,7 +12,7 @@ from job.shards.reading.open_shards import OpenShards
 from job.shards.reading.shard_cache import ShardStore
 from job.shards.reading.tar_index import member_names
 from job.system.errors import JobError
-from job.vocabulary import DOMAINS, SPLITS
+from job.vocabulary import DOMAINS
 
 
 def inspect_shards(path: str | Path, *, verify: bool = False, allow_pipe: bool = False) -> str:
@@ -112,8 +112,8 @@ def _priors(manifest: Manifest) -> list[str]:
     """Return a table of the differences of class shares, where both domains have labels (see docs/pitfalls.md)."""
     source, target = (manifest.domains.get(domain, {}) for domain in DOMAINS)
     rows = [["target minus source, %", "distance", *manifest.class_names]]
-    for split in SPLITS:
-        if split not in source or split not in target:
+    for split in source:
+        if split not in target:
             continue
         counts = [manifest.class_counts(domain, split) for domain in DOMAINS]
         if None in counts:

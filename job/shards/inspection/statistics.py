@@ -1,18 +1,17 @@
 """Compute statistics of the samples in a folder of shards: subjects, equal images, brightness and colours."""
 
 import hashlib
-import json
 from collections import Counter
 from contextlib import suppress
 from dataclasses import dataclass, field
 
 import numpy as np
 
-from job.datasets.subjects import same_person
 from job.shards.manifest import Manifest
 from job.shards.reading.decode import decode_into
 from job.shards.reading.open_shards import OpenShards
 from job.shards.reading.shard_cache import ShardStore
+from job.shards.reading.subjects import subject_of
 from job.shards.reading.tar_index import members
 
 _MAX_DECODED = 1000  # images decoded per split, spread evenly
@@ -78,7 +77,7 @@ def _read_split(manifest: Manifest, store: ShardStore, where: Where, occurrences
         shard = shards[number]
         for name, content in members(shard):
             if name.endswith(".json"):
-                subject = _subject(content)
+                subject = subject_of(content)
                 contents.unknown += subject is None
                 if subject is not None:
                     contents.subjects.add(subject)
@@ -115,11 +114,3 @@ class _Pixels:
         count = max(self._count, 1)
         mean = self._sum / count
         return mean, np.sqrt(np.maximum(self._squares / count - mean**2, 0)), self._grey / count
-
-
-def _subject(content: bytes) -> str | None:
-    try:
-        subject = json.loads(content).get("subject")
-    except (ValueError, AttributeError, RecursionError):
-        return None
-    return None if subject is None else same_person(str(subject))

@@ -12,6 +12,7 @@ from job.datasets.image_search import ImageEntry, Notes, same_domain
 from job.datasets.layout import Layout, Record
 from job.datasets.subjects import same_person
 from job.shards.writing.convert import ConversionResult
+from job.shards.writing.folds import assign_folds
 from job.shards.writing.nothing_found import no_images, no_images_of
 from job.shards.writing.splits import Item, assign_splits, repeats_of_held_out
 from job.system.errors import JobError
@@ -19,6 +20,7 @@ from job.system.text import shortened
 from job.vocabulary import DOMAINS, SOURCE, TARGET, UNLABELLED
 
 _MAX_LISTED = 8  # names of classes in a message
+_OF_SPLITS = ("val", "test", "subjects", "folds")  # options that no layout needs to find its images
 
 
 class SelectedImage(NamedTuple):
@@ -62,7 +64,7 @@ def find_images(layout: Layout, root: str | None, options: dict[str, Any], stric
     `strict` is set.
     """
     notes = Notes(strict=strict)
-    layout_options = {name: value for name, value in options.items() if name not in ("val", "test", "subjects")}
+    layout_options = {name: value for name, value in options.items() if name not in _OF_SPLITS}
     if _same(options["source"], options["target"]):
         raise JobError(f"--source {options['source']} and --target {options['target']} are the same domain")
     classes = layout.classes_of(root, options)
@@ -104,7 +106,8 @@ def make_records(
         Item(domain, label, same_person(entry.subject) if options["subjects"] else None, result.digest, entry.split)
         for (entry, domain, label), result in kept
     ]
-    repeats = repeats_of_held_out(items)
+    folds = options.get("folds")
+    repeats = set() if folds else repeats_of_held_out(items)
     if repeats:
         left_out["images that equal one of a later split"] += len(repeats)
         kept = [pair for i, pair in enumerate(kept) if i not in repeats]
@@ -116,7 +119,11 @@ def make_records(
                 f"layout {layout.name} has no image of the {role} left ({reasons or 'none can be read'}): "
                 "see --crop and --no-face"
             )
-    splits = assign_splits(items, seed=settings["seed"], val=options["val"], test=options["test"], name=layout.name)
+    if folds:
+        splits = assign_folds(items, folds, seed=settings["seed"], name=layout.name)
+    else:
+        shares = {"val": options["val"], "test": options["test"]}
+        splits = assign_splits(items, seed=settings["seed"], **shares, name=layout.name)
     records = [
         Record(entry.origin, domain, split, label, item.subject and entry.subject, entry.origin, result.jpeg)
         for ((entry, domain, label), result), item, split in zip(kept, items, splits)

@@ -4,6 +4,7 @@ from collections import Counter
 from collections.abc import Sequence
 from typing import Any
 
+from job.datasets.class_names import natural
 from job.datasets.layout import Record
 from job.shards.class_shares import compare_classes
 from job.shards.writing.select_images import RecordSet
@@ -55,7 +56,8 @@ def _domain(domain: str, records: Sequence[Record], settings: dict[str, Any]) ->
     lines = [f"{domain}, {settings['options'][domain]}: {summary}; {splits}"]
     if domain == TARGET and labelled:
         kept = settings["keep_target_labels"]
-        lines[0] += "; its labels are kept in all splits" if kept else "; its labels are used for the test split only"
+        where = "to test each fold" if settings["options"].get("folds") else "for the test split"
+        lines[0] += "; its labels are kept in all splits" if kept else f"; its labels are used {where} only"
     unknown = sum(record.subject is None for record in records)
     if unknown:
         which = "subjects unknown" if unknown == len(records) else f"subjects of {unknown} images unknown"
@@ -67,7 +69,8 @@ def _domain(domain: str, records: Sequence[Record], settings: dict[str, Any]) ->
 
 def _by_split(records) -> dict[str, dict[str, int]]:
     counts = Counter((record.domain, record.split) for record in records)
-    domains = {domain: {s: counts[domain, s] for s in SPLITS if counts[domain, s]} for domain in DOMAINS}
+    splits = [*SPLITS, *sorted({split for _, split in counts} - {*SPLITS}, key=natural)]  # folds, by number
+    domains = {domain: {s: counts[domain, s] for s in splits if counts[domain, s]} for domain in DOMAINS}
     return {domain: splits for domain, splits in domains.items() if splits}
 
 

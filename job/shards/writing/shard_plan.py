@@ -11,6 +11,7 @@ import numpy as np
 
 from job.datasets.layout import Layout, Record
 from job.datasets.subjects import same_person
+from job.shards.folds import fold_names, is_fold
 from job.shards.manifest import Manifest
 from job.system.errors import JobError
 from job.system.random_numbers import mix, permutation
@@ -41,19 +42,22 @@ class ShardPlan:
         return _from_columns, (self.path, self.domain, self.split, self.labelled, self.first, *columns)
 
 
-def group_records(layout: Layout, records: Sequence[Record]) -> dict[tuple[str, str], list[Record]]:
-    """Group records by (domain, split), in the order of DOMAINS and SPLITS.
+def group_records(
+    layout: Layout, records: Sequence[Record], folds: int | None = None
+) -> dict[tuple[str, str], list[Record]]:
+    """Group records by (domain, split), in the order of DOMAINS and SPLITS, or of the folds.
 
     Raises JobError without records, for a label out of range, a repeated key, or a subject in two splits.
     """
-    groups: dict[tuple[str, str], list[Record]] = {(d, s): [] for d in DOMAINS for s in SPLITS}
+    splits = fold_names(folds) if folds else SPLITS
+    groups: dict[tuple[str, str], list[Record]] = {(d, s): [] for d in DOMAINS for s in splits}
     split_of: dict[tuple[str, str], str] = {}
     keys = set()
     for record in records:
         if (record.domain, record.split) not in groups:
             raise JobError(
                 f"layout {layout.name}: {record.origin} has domain {record.domain!r} and split "
-                f"{record.split!r}: domains are {', '.join(DOMAINS)}, splits {', '.join(SPLITS)}"
+                f"{record.split!r}: domains are {', '.join(DOMAINS)}, splits {', '.join(splits)}"
             )
         if not (0 <= record.label < len(layout.class_names) or (not record.labelled and record.domain == TARGET)):
             raise JobError(
@@ -77,7 +81,12 @@ def group_records(layout: Layout, records: Sequence[Record]) -> dict[tuple[str, 
 
 
 def plan_shards(
-    groups: dict[tuple[str, str], list[Record]], *, seed: int, shards: int | None, keep_target_labels: bool
+    groups: dict[tuple[str, str], list[Record]],
+    *,
+    seed: int,
+    shards: int | None,
+    keep_target_labels: bool,
+    folds: int | None = None,
 ) -> list[ShardPlan]:
     """Shuffle the records of each split by `seed` and cut them into shards whose sizes differ by one at most.
 
@@ -85,7 +94,7 @@ def plan_shards(
     """
     plans = []
     for (domain, split), records in groups.items():
-        count = shard_count(split, len(records), shards)
+        count = shard_count(split, len(records), shards, folds)
         if count > len(records):
             raise JobError(
                 f"--shards {shards} is more than the {len(records)} images of {domain}/{split}: "
@@ -93,7 +102,8 @@ def plan_shards(
             )
         shuffled = [records[i] for i in permutation(mix(seed, "shards", domain, split), len(records))]
         edges = np.linspace(0, len(records), count + 1).astype(int).tolist()
-        kept = domain != TARGET or split == "test" or keep_target_labels
+        tested = split == "test" or is_fold(split)  # each fold is the test of a run, which reads no other labels
+        kept = domain != TARGET or tested or keep_target_labels
         for i, (first, end) in enumerate(pairwise(edges)):
             path = f"{domain}/{split}/{domain}-{split}-{i:06d}.tar"
             chunk = shuffled[first:end]
@@ -127,8 +137,13 @@ def limited_ranks(manifest: Manifest) -> list[str]:
     return [f"{domain}/train has {fewest} shard(s): up to {fewest} rank(s) can train on them; {more}"]
 
 
-def shard_count(split: str, samples: int, shards: int | None) -> int:
-    """Return the number of shards of a split; `shards` overrides the default of training splits."""
+def shard_count(split: str, samples: int, shards: int | None, folds: int | None = None) -> int:
+    """Return the number of shards of a split; `shards` overrides the default of training splits.
+
+    Folds have as many as all but one of them need together.
+    """
+    if folds:
+        return min(samples, math.ceil(shard_count("train", samples * (folds - 1), shards) / (folds - 1)))
     wanted = math.ceil(samples / SAMPLES_PER_SHARD)
     if split != "train":
         return min(samples, max(EVALUATION_SHARDS, wanted))

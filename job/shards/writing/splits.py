@@ -51,7 +51,7 @@ def _predetermined(items: Sequence[Item]) -> list[str | None]:
     """Return the split of each image in the data set, or of the images it must stay with; None when it is free."""
     splits = [item.given for item in items]
     if None in splits:
-        for unit in _units(items):
+        for unit in stay_together(items):
             given = {splits[i] for i in unit} - {None}
             if len(given) > 1:
                 latest = max(given, key=SPLITS.index)  # as `_allowed` does
@@ -68,7 +68,7 @@ def assign_splits(items: Sequence[Item], *, seed: int, val: float, test: float, 
     the data set puts a subject into two splits.
     """
     _check_subjects(items, name)
-    units = _units(items)
+    units = stay_together(items)
     allowed = _allowed(items, units)
     strata = [item[:2] for item in items]
     total = Counter(strata)
@@ -109,7 +109,7 @@ def _check_subjects(items: Sequence[Item], name: str) -> None:
             )
 
 
-def _units(items: Sequence[Item]) -> list[list[int]]:
+def stay_together(items: Sequence[Item]) -> list[list[int]]:
     """Group the indices of items that must stay together, connected by equal subjects or contents (union-find)."""
     parent = list(range(len(items)))
 

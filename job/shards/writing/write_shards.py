@@ -19,6 +19,7 @@ from job.datasets.pair import folders_of
 from job.shards.manifest import NAME, Manifest, load_manifest
 from job.shards.writing.convert import convert, digests
 from job.shards.writing.crop import CROPS, check_detector
+from job.shards.writing.folds import in_folds
 from job.shards.writing.left_out import COPIES, NO_FACE, SKIPPED, Budget, report, write_beside, write_lists
 from job.shards.writing.select_images import RecordSet, digest_images, find_images, make_records, unusable_images
 from job.shards.writing.selection_report import describe, subjects_unknown, unlabelled
@@ -120,8 +121,9 @@ def _write(layout, root, out, settings, shards, strict, budget, pool, progress, 
     settings["class_names"] = record_set.class_names
     size, quality, crop, gray, seed = (settings[name] for name in ("size", "quality", "crop", "gray", "seed"))
     with refusals():
-        groups = group_records(layout, record_set.records)
-        plans = plan_shards(groups, seed=seed, shards=shards, keep_target_labels=settings["keep_target_labels"])
+        folds, kept = settings["options"].get("folds"), settings["keep_target_labels"]
+        groups = group_records(layout, record_set.records, folds)
+        plans = plan_shards(groups, seed=seed, shards=shards, keep_target_labels=kept, folds=folds)
     fingerprint = f"{mix(repr(sorted(settings.items())), *(plan.path for plan in plans)):016x}"
     for folder in {(out / plan.path).parent for plan in plans}:
         make_folder("--out", folder)
@@ -162,8 +164,11 @@ def _collect_records(layout, root, out, settings, strict, budget, pool, progress
     options, seed, crop = settings["options"], settings["seed"], settings["crop"]
     with refusals():
         if layout.find is None:
-            record_set = RecordSet(layout.records(root, seed, **options), tuple(layout.class_names))
-            return record_set, digest_records(record_set.records)
+            records = layout.records(root, seed, **options)
+            inputs = digest_records(records)
+            if folds := options.get("folds"):
+                records = in_folds(records, folds, seed=seed, name=layout.name)
+            return RecordSet(records, tuple(layout.class_names)), inputs
         selection = find_images(layout, root, options, strict)
     images = selection.images
     locations = [image.entry.location for image in images]
@@ -247,7 +252,8 @@ def _finished(layout, root, out, settings, shards, strict, pool, progress) -> Ma
             refuse(f"{name} is {there.get(name)!r} there, {here.get(name)!r} here")
     for domain, splits in manifest.domains.items():
         for split, infos in splits.items():
-            if len(infos) != shard_count(split, manifest.samples(domain, split), shards):
+            folds = settings["options"].get("folds")
+            if len(infos) != shard_count(split, manifest.samples(domain, split), shards, folds):
                 refuse("another number of shards")
     if layout.find is None:
         inputs = digest_records(layout.records(root, settings["seed"], **settings["options"]))

@@ -1,0 +1,69 @@
+"""Train the runs of a cross-validation, or resume them, and show what they measure together."""
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+
+from job.crossval.plan import Plan, make_plan
+from job.crossval.predictions import predictions_of
+from job.crossval.results import results_of
+from job.crossval.text import as_markdown, as_text
+from job.crossval.work import Work
+from job.search.launcher import Launcher, count_gpus
+from job.system.echo import echo
+from job.system.errors import EXIT_OK, JobError
+from job.system.files import make_folder, write_atomically, writing
+from job.training.inputs import check_data, open_manifest
+
+
+def crossval(
+    path: Path,
+    overrides: Sequence[str],
+    *,
+    folds: int | None = None,
+    seeds: Sequence[int] = (),
+    methods: Sequence[str] = (),
+    jobs: int = 1,
+    name: str | None = None,
+    waits: bool = True,
+    report: bool = False,
+) -> int:
+    """Train what is not finished, and write crossval.json and crossval.md. Returns the exit code: 0, or 75 stopped.
+
+    With `report`, only show the results of finished runs. Raises JobError for everything that the user can put right.
+    """
+    plan = make_plan(path, overrides, folds=folds, seeds=seeds, methods=methods, name=name)
+    launcher = Launcher(jobs, 0 if report else count_gpus())
+    work = Work(plan, launcher, jobs, waits)
+    if not report:
+        _check(plan, launcher)
+        make_folder("output", plan.folder)
+        exit_code = work.run()
+        if exit_code != EXIT_OK:
+            return exit_code
+    if left := work.unfinished:
+        total = len(plan.cells)
+        if report:
+            raise JobError(f"{left} of {total} runs in {plan.folder} are not finished: leave out --report to train")
+        echo(f"{left} of {total} runs are left to other processes: --report shows the results when they are finished")
+        return EXIT_OK
+    results = results_of(plan, [(cell, predictions_of(cell)) for cell in plan.cells])
+    with writing(plan.folder, "make room, then run the same command again"):
+        write_atomically(plan.folder / "crossval.json", json.dumps(results, indent=1) + "\n")
+        write_atomically(plan.folder / "crossval.md", as_markdown(results, plan.folder.name))
+    echo(as_text(results))
+    echo(f"\n{plan.folder / 'crossval.json'}")
+    return EXIT_OK
+
+
+def _check(plan: Plan, launcher: Launcher) -> None:
+    """Raise JobError for what every run would refuse: ranks, streams, labels, the network."""
+    from job.methods.build import build_method
+
+    checked = set()
+    for cell in plan.cells:
+        if cell.method not in checked:
+            checked.add(cell.method)
+            manifest = open_manifest(cell.config)
+            check_data(cell.config, manifest, launcher.ranks)
+            build_method(cell.config, manifest.size, len(manifest.class_names))

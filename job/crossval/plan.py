@@ -1,0 +1,113 @@
+"""The runs of a cross-validation: one for each method, fold and seed."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from job.config.load import build_config, load_config
+from job.config.objectives import method_label
+from job.config.schema import Config
+from job.shards.folds import arrange, count_folds
+from job.shards.manifest import Manifest, load_manifest
+from job.system.errors import JobError
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One run. `manifest` is the hash of the shards in the arrangement of its fold."""
+
+    method: str
+    fold: int
+    seed: int
+    config: Config
+    manifest: str
+
+    @property
+    def folder(self) -> Path:
+        return self.config.run_folder
+
+
+@dataclass(frozen=True)
+class Plan:
+    """All runs, in the order in which they are trained: every method of a fold, every fold of a seed."""
+
+    folder: Path
+    cells: list[Cell]
+    methods: list[str]
+    folds: int
+    seeds: list[int]
+    protocol: str
+
+
+def make_plan(
+    path: Path,
+    overrides: Sequence[str],
+    *,
+    folds: int | None = None,
+    seeds: Sequence[int] = (),
+    methods: Sequence[str] = (),
+    name: str | None = None,
+) -> Plan:
+    """Return the runs that a configuration and its overrides describe.
+
+    `folds` is the number that the shards must have; None: any. `seeds` are by default that of the configuration,
+    `methods` its own. Runs are in OUTPUT/NAME. Raises JobError when the shards are not in so many folds, or the
+    configuration sets what the cross-validation varies.
+    """
+    fixed = {override.partition("=")[0] for override in overrides}
+    for key, option in (("seed", "--seeds"), ("data.fold", "--folds")):
+        if key in fixed:
+            raise JobError(f"{key} differs from run to run: leave it out, and see {option}")
+    config = load_config(path, overrides)
+    if config.data.fold is not None:
+        raise JobError(f"{path} sets data.fold, which differs from run to run: leave it out")
+    name = name or (config.name if "name" in fixed else f"{path.stem}-crossval")
+    folder = Path(config.output) / name
+    if (folder / "checkpoints").exists():
+        raise JobError(f"{folder} is the folder of a run: choose another --name")
+    manifest = load_manifest(config.data.shards, allow_pipe=config.data.allow_pipe)
+    count = _count(manifest, config.data.shards, folds)
+    labels = list(dict.fromkeys(methods)) or [method_label(config.model_dump()["objective"])]
+    seeds = list(seeds) or [config.seed]
+    data = config.data
+    hashes = [arrange(manifest, fold, config.protocol, data.source, data.target).hash for fold in range(count)]
+    cells = []
+    for seed in seeds:
+        for fold in range(count):
+            for method in labels:
+                own = load_config(path, [*overrides, f"objective.name={method}"]) if methods else config
+                changed = _for_runs(own, folder, name, f"{method}-fold-{fold}-seed-{seed}", fixed)
+                changed |= {"seed": seed, "data": changed["data"] | {"fold": fold}}
+                run = build_config(changed, str(path)).with_pipe(data.allow_pipe)
+                cells.append(Cell(method, fold, seed, run, hashes[fold]))
+    return Plan(folder, cells, labels, count, seeds, config.protocol)
+
+
+def _count(manifest: Manifest, place: str, folds: int | None) -> int:
+    """Return the number of folds of the shards. Raises JobError when it is not `folds`, or there are none."""
+    count = count_folds(manifest)
+    if not count:
+        raise JobError(
+            f"{place} is not in folds: write the shards again with --option folds={folds or 5}, which divides them by "
+            "subject"
+        )
+    if folds is not None and folds != count:
+        raise JobError(f"{place} has {count} folds: give --folds {count}, or write other shards with folds={folds}")
+    return count
+
+
+def _for_runs(config: Config, folder: Path, group: str, name: str, fixed: set[str]) -> dict[str, Any]:
+    """Return the configuration of a run: in one W&B group, with few files. Overrides win."""
+    content: dict[str, Any] = config.model_dump(mode="json") | {"output": str(folder), "name": name}
+    defaults = (
+        ("wandb", "group", group),
+        ("wandb", "job_type", "crossval"),
+        ("wandb", "artifacts", False),
+        ("evaluation", "figures", False),
+        ("train", "keep_last", 1),
+    )
+    for section, key, value in defaults:
+        if f"{section}.{key}" not in fixed:
+            content[section][key] = value
+    return content
