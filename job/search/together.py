@@ -1,4 +1,4 @@
-"""What several processes that work on one folder share: locks of units of work, signals, and files that request a stop."""
+"""What the processes that work on one folder share: locks of units of work, signals, files that request a stop."""
 
 import signal
 import time
