@@ -40,7 +40,7 @@ request_stop() {
   if $stopping && [[ -n $own && -n $launcher ]]; then # a second Ctrl-C
     forced=true
     pkill -KILL -P "$launcher" || true
-    kill -KILL "$launcher" 2>/dev/null || true
+    { kill -KILL "$launcher" && wait "$launcher"; } 2>/dev/null || true # wait here: elsewhere bash would print "Killed"
   fi
   $stopping || echo "stopping after a checkpoint" >&2
   stopping=true
@@ -105,6 +105,8 @@ if [[ $tasks -gt 1 ]]; then # srun has started every rank
   export MASTER_ADDR=$head MASTER_PORT=$port
   [[ ${CUDA_VISIBLE_DEVICES:-,} == *,* ]] || LOCAL_RANK=0 # with --gpus-per-task each rank sees only its own GPU
   launch=(python)
+elif [[ $JOB_EXPECTED_RANKS -eq 1 ]]; then
+  launch=(python -m job.system.launch)
 else
   launch=(python -m job.system.launch --config_file "$here/accelerate/node.yaml"
     --num_processes "$JOB_EXPECTED_RANKS" --num_machines "$nodes" --machine_rank "$node"
@@ -112,7 +114,7 @@ else
   if [[ $nodes -gt 1 ]]; then
     launch+=(--multi_gpu --rdzv_backend static --main_process_ip "$head" --main_process_port "$port"
       --rdzv_conf "timeout=$JOB_START_SECONDS")
-  elif [[ $ranks -gt 1 ]]; then
+  else
     launch+=(--multi_gpu --main_process_port 0)
   fi
 fi

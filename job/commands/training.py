@@ -34,13 +34,15 @@ def train(config: Path, check: bool, nodes: int, ranks: int | None, overrides: t
 
     resolved = load_config(config, overrides)
     if check:
+        from job.training.inputs import check_data, open_manifest
+
+        manifest = open_manifest(resolved)
+        # after it, because torch takes two seconds
         from torch.cuda import device_count
 
         from job.methods.build import build_method
-        from job.training.inputs import check_data, open_manifest
         from job.training.streams import with_streams
 
-        manifest = open_manifest(resolved)
         resolved = with_streams(resolved, manifest)
         gpus = device_count()
         ranks = ranks or gpus or 1

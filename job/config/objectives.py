@@ -18,6 +18,7 @@ from job.config.terms import (
     MCCTermSettings,
     TermSettings,
 )
+from job.vocabulary import SOURCE, TARGET
 
 
 class MethodSettings(Section):
@@ -35,7 +36,8 @@ class MethodSettings(Section):
     labels."""
 
     score: ClassVar[str] = "infomax"  # default of selection.score
-    supervised: ClassVar[bool] = False  # trains with labels of the target
+    reads: ClassVar[tuple[str, ...]] = (SOURCE, TARGET)  # whose images make a batch, in this order
+    labelled: ClassVar[str | None] = SOURCE  # whose labels are read; None: no labels are read
 
     @model_validator(mode="after")
     def _one_kind_of_class_weights(self) -> "MethodSettings":
@@ -50,6 +52,11 @@ class MethodSettings(Section):
     def terms(self) -> tuple[TermSettings, ...]:
         """The terms that are added to the loss."""
         return ()
+
+    @property
+    def supervised(self) -> bool:
+        """Whether the method trains with labels of the target."""
+        return self.labelled == TARGET
 
 
 class AdaptationSettings(MethodSettings):
@@ -106,6 +113,7 @@ class SourceOnlySettings(MethodSettings):
     name: Literal["source_only"] = "source_only"
     """The method: docs/methods.md."""
     score: ClassVar[str] = "source_accuracy"
+    reads: ClassVar[tuple[str, ...]] = (SOURCE,)
 
 
 class TrainOnTargetSettings(MethodSettings):
@@ -114,7 +122,8 @@ class TrainOnTargetSettings(MethodSettings):
     name: Literal["train_on_target"] = "train_on_target"
     """The method: docs/methods.md."""
     score: ClassVar[str] = "target_accuracy"
-    supervised: ClassVar[bool] = True
+    reads: ClassVar[tuple[str, ...]] = (TARGET,)
+    labelled: ClassVar[str | None] = TARGET
 
 
 class CDANSettings(AdversarialSettings):
@@ -155,6 +164,7 @@ class AdaBNSettings(MethodSettings):
 
     name: Literal["adabn"] = "adabn"
     """The method: docs/methods.md."""
+    reads: ClassVar[tuple[str, ...]] = (SOURCE,)
 
 
 class MCCSettings(AdaptationSettings, MCCTermSettings):
@@ -182,6 +192,8 @@ class SHOTSettings(MethodSettings):
     """Factor of the cross-entropy with pseudo-labels."""
     centroid_momentum: BelowOne = 0.95
     """Share of the classes' centroids that a step keeps."""
+    reads: ClassVar[tuple[str, ...]] = (TARGET,)
+    labelled: ClassVar[str | None] = None
 
 
 class DANSettings(AdaptationSettings, DANTermSettings):

@@ -14,7 +14,6 @@ from job.evaluation.markdown import code, plain, table
 from job.evaluation.metrics import UNMEASURED, accuracy, macro_f1, recall
 from job.evaluation.protocol import described
 from job.evaluation.selection import mutual_information
-from job.methods import METHODS
 from job.shards.manifest import Manifest
 from job.vocabulary import SOURCE, TARGET
 
@@ -74,7 +73,7 @@ def _method(config: Config) -> str:
 
 
 def _labels(config: Config) -> str:
-    labelled = METHODS[config.objective.name].labelled
+    labelled = config.objective.labelled
     without_target = "source labels" if labelled == SOURCE else "none"
     return "target labels, to train and to choose the checkpoint" if labelled == TARGET else without_target
 

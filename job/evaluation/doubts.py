@@ -4,8 +4,8 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
+from job.config.objectives import SETTINGS
 from job.evaluation.agreement import SELECTION
-from job.methods import METHODS
 from job.metric_names import STEP, find
 from job.vocabulary import TARGET
 
@@ -35,7 +35,7 @@ class Doubt(NamedTuple):
 
 def adapts(objective: Mapping[str, Any]) -> bool:
     """Return whether the method of a run reads target images but no target labels."""
-    method = METHODS.get(str(objective.get("name", "")))
+    method = SETTINGS.get(str(objective.get("name", "")))
     return method is not None and TARGET in method.reads and method.labelled != TARGET
 
 

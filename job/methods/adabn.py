@@ -9,7 +9,6 @@ from job.config.objectives import AdaBNSettings
 from job.methods.base import Supervised
 from job.models.classifier import Classifier
 from job.system.errors import JobError
-from job.vocabulary import SOURCE
 
 
 class AdaBN(Supervised):
@@ -19,7 +18,7 @@ class AdaBN(Supervised):
     statistics.
     """
 
-    reads = (SOURCE,)
+    reads = AdaBNSettings.reads
 
     def __init__(self, network: Classifier, settings: AdaBNSettings) -> None:
         super().__init__(network, settings)

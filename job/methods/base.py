@@ -29,8 +29,8 @@ class Method(nn.Module):
     step), and schedules are functions of progress: a counter would restart on resume.
     """
 
-    reads: ClassVar[tuple[str, ...]] = (SOURCE, TARGET)  # whose images make a batch, in this order
-    labelled: ClassVar[str | None] = SOURCE  # whose labels are read; None: no labels are read
+    reads: ClassVar[tuple[str, ...]] = MethodSettings.reads
+    labelled: ClassVar[str | None] = MethodSettings.labelled
     couples_rows: ClassVar[bool] = False  # the loss is not a mean over rows: it gathers the rows of all ranks
     needs_trained_predictor: ClassVar[bool] = False  # starts from a checkpoint with a label predictor of these classes
     views: int = 1  # augmented views of each target image; with 2 a batch has a block SECOND_VIEW

@@ -10,7 +10,6 @@ from job.methods.batch import TrainingBatch
 from job.methods.ranks import gather_rows
 from job.methods.terms import conditional_entropy, in_full_precision
 from job.models.classifier import Classifier, Output
-from job.vocabulary import TARGET
 
 
 @in_full_precision
@@ -37,8 +36,8 @@ class SHOT(Method):
     change a cosine, so the average needs no correction for its start at 0.
     """
 
-    reads = (TARGET,)
-    labelled = None
+    reads = SHOTSettings.reads
+    labelled = SHOTSettings.labelled
     couples_rows = True
     needs_trained_predictor = True
 

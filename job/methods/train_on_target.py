@@ -1,11 +1,11 @@
 """The upper bound: supervised learning on the target, whose labels no other method sees."""
 
+from job.config.objectives import TrainOnTargetSettings
 from job.methods.base import Supervised
-from job.vocabulary import TARGET
 
 
 class TrainOnTarget(Supervised):
     """Class loss on the target."""
 
-    reads = (TARGET,)
-    labelled = TARGET
+    reads = TrainOnTargetSettings.reads
+    labelled = TrainOnTargetSettings.labelled

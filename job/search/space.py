@@ -26,6 +26,7 @@ from job.config.yaml_text import LARGEST_FILE, annotation_of, parse_yaml
 from job.search.values import METHOD, get_value, has_place, set_value, without_indices
 from job.system.errors import JobError, first_line
 from job.system.text import shortened
+from job.vocabulary import TARGET
 
 _RANGE, _CHOICES = {"low", "high", "log", "step", "when"}, {"choices", "when"}
 _EXAMPLE = "{low: 0.1, high: 1, log: true} or {choices: [1, 2, 4]}"
@@ -220,7 +221,7 @@ def _check_values(where: str, key: str, values: Range | Choices, contents: Seque
         raise JobError(f"{where} is not a setting of {names}: remove it, or add a method that has it to {METHOD}")
     for value in values.examples():
         settings = SETTINGS.get(str(value).partition("+")[0]) if key == METHOD else None
-        if settings is not None and settings.supervised:
+        if settings is not None and settings.labelled == TARGET:
             raise JobError(
                 f"{where}: {value} learns from target labels: a search chooses without them; leave {value} out"
             )

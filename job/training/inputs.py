@@ -3,7 +3,6 @@
 from pathlib import Path
 
 from job.config.schema import Config
-from job.methods import METHODS, couples_rows
 from job.shards.folds import arrange
 from job.shards.manifest import Manifest, is_remote, load_manifest
 from job.shards.reading.order import batch_per_stream, check_streams, largest_streams, rank_streams
@@ -54,7 +53,7 @@ def stream_count(config: Config, manifest: Manifest) -> int:
 
 def _fewest_shards(config: Config, manifest: Manifest) -> tuple[int, str]:
     """Return the smallest number of training shards of the domains that the method reads, and that domain."""
-    domains = [domain_names(config)[role] for role in METHODS[config.objective.name].reads]
+    domains = [domain_names(config)[role] for role in config.objective.reads]
     return min((len(manifest.shards(domain, "train")), domain) for domain in domains)
 
 
@@ -81,8 +80,7 @@ def _check_ranks(config: Config, manifest: Manifest, ranks: int) -> None:
 
 def check_data(config: Config, manifest: Manifest, ranks: int) -> None:
     """Raise JobError unless the shards have the labels that the method needs and the ranks can share the batch."""
-    method = METHODS[config.objective.name]
-    data = config.data
+    method, data = config.objective, config.data
     for role, domain in domain_names(config).items():
         for split in ("train", "val", "test"):
             if split == "train" and role == SOURCE and SOURCE not in method.reads:
@@ -107,7 +105,7 @@ def check_data(config: Config, manifest: Manifest, ranks: int) -> None:
             f"train.accumulate={config.train.accumulate} cannot divide the {per_rank} images per domain of a rank "
             f"(data.global_batch_size={data.global_batch_size} over {ranks} ranks): choose a divisor of {per_rank}"
         )
-    if couples_rows(config.objective) and config.train.accumulate > 1:
+    if config.train.accumulate > 1 and _couples_rows(config):
         raise JobError(
             f"train.accumulate={config.train.accumulate} cannot be used with objective.name={config.objective.name}: "
             "its loss compares all rows of a batch, so it cannot be computed on shares of it: leave it at 1"
@@ -128,9 +126,15 @@ def check_data(config: Config, manifest: Manifest, ranks: int) -> None:
         raise JobError(f"objective.class_weights has {len(weights)} numbers for {len(manifest.class_names)} classes")
 
 
+def _couples_rows(config: Config) -> bool:
+    from job.methods import couples_rows  # here: it imports torch, and most mistakes are found without
+
+    return couples_rows(config.objective)
+
+
 def missing_classes(config: Config, manifest: Manifest) -> list[str]:
     """Return the classes without an image in the training split whose labels the method reads."""
-    labelled = METHODS[config.objective.name].labelled
+    labelled = config.objective.labelled
     if labelled is None:
         return []
     counts = manifest.class_counts(domain_names(config)[labelled], "train")

@@ -52,6 +52,11 @@ def test_every_method_has_settings_of_its_name():
     assert METHODS.keys() == SETTINGS.keys()
 
 
+def test_every_method_reads_what_its_settings_say():
+    for name, method in METHODS.items():
+        assert (method.reads, method.labelled) == (SETTINGS[name].reads, SETTINGS[name].labelled), name
+
+
 @pytest.mark.parametrize("name", METHODS)
 def test_every_trained_parameter_gets_a_gradient_in_every_phase(name):
     """DDP waits for all of them."""

@@ -5,8 +5,6 @@ Calibration is Hard-To-Beat at Label Shift Adaptation", sec. 3.
 from dataclasses import dataclass
 
 import numpy as np
-from scipy.optimize import minimize
-from scipy.special import log_softmax
 
 _LARGEST = 5.0  # of |log temperature|: from 1/150 to 150
 _LARGEST_BIAS = 20.0  # nats: a class without a labelled row would have a bias of minus infinity
@@ -21,6 +19,8 @@ class Calibration:
 
     def probabilities(self, logits: np.ndarray) -> np.ndarray:
         """Return calibrated probabilities float64 [n, C] of logits [n, C], of which log-probabilities are a case."""
+        from scipy.special import log_softmax
+
         return np.exp(log_softmax(logits / self.temperature + self.bias, axis=1))
 
 
@@ -33,6 +33,9 @@ def calibrate(
     2n``, a normal prior of one row's weight: few rows, or rows that are all classified correctly, have a finite optimum
     too. Biases sum to 0. `start` is where the search begins.
     """
+    from scipy.optimize import minimize
+    from scipy.special import log_softmax
+
     rows, classes = logits.shape
     weights = np.full(rows, 1 / rows) if counts is None else counts / counts.sum()
     logits = np.asarray(logits, np.float64)

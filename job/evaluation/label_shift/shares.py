@@ -1,7 +1,6 @@
 """Estimators of the target's class shares under label shift: p(image | class) is equal in both domains."""
 
 import numpy as np
-from scipy.optimize import nnls
 
 _TOLERANCE = 1e-6  # of the shares, between two iterations
 _ITERATIONS = 1000
@@ -43,6 +42,8 @@ def black_box(confusion: np.ndarray, predicted: np.ndarray) -> np.ndarray:
     rows are true classes; `predicted` [C] counts the predictions on the target. Returns the source's shares where no
     weight is positive.
     """
+    from scipy.optimize import nnls
+
     joint = confusion.T / confusion.sum()  # [predicted, true]
     weights, _ = nnls(joint, predicted / predicted.sum())
     shares = weights * joint.sum(0)

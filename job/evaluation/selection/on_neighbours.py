@@ -3,9 +3,6 @@
 import warnings
 
 import numpy as np
-from sklearn.cluster import KMeans
-from sklearn.metrics import adjusted_mutual_info_score
-from sklearn.neighbors import NearestNeighbors
 
 from job.evaluation.samples import FEWEST
 from job.evaluation.selection.evidence import Evidence
@@ -45,6 +42,9 @@ def class_ami(evidence: Evidence) -> float | None:
     features, p = evidence.target_features, evidence.target_probabilities
     if features is None or p is None or len(features) < p.shape[1]:
         return None
+    from sklearn.cluster import KMeans
+    from sklearn.metrics import adjusted_mutual_info_score
+
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # features of a dead network have fewer distinct points than clusters
         clusters = KMeans(p.shape[1], n_init=1, random_state=SEED).fit_predict(features)
@@ -59,6 +59,8 @@ def hopkins(features: np.ndarray) -> float | None:
     as many points to their nearest neighbours (Hopkins & Skellam 1954; Yang et al. 2023). None if all points
     are equal.
     """
+    from sklearn.neighbors import NearestNeighbors
+
     generator = np.random.default_rng(SEED)
     count = max(FEWEST // 2, round(PROBES * len(features)))
     points = features[generator.choice(len(features), count, replace=False)]
