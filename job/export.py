@@ -13,8 +13,9 @@ from torch import Tensor, nn
 
 from job.evaluation.load import Loaded, load_model
 from job.shards.reading.augment import standardised
-from job.shards.writing.crop import CASCADE, MARGIN, SEARCH_EDGE, SMALLEST_FACE
+from job.shards.writing.crop import CLOSEST_EYES, LARGEST_CROP
 from job.shards.writing.encode import subsampling
+from job.shards.writing.face_detector import CASCADE, MARGIN, SEARCH_EDGE, SMALLEST_FACE
 from job.system.errors import JobError, first_line
 from job.system.files import atomic_path, check_output, writing
 
@@ -122,7 +123,20 @@ def _metadata(loaded: Loaded) -> dict[str, str]:
         "run": loaded.config.name,
         "step": str(loaded.step),
     }
-    if loaded.crop == "face":
+    if loaded.crop == "face" and loaded.alignment is not None:
+        alignment = loaded.alignment
+        metadata |= {
+            "face_detector": alignment.detector,
+            "face_model_sha256": alignment.sha256,
+            "face_search_edges": json.dumps(alignment.search_edges),
+            "face_least_score": str(alignment.least_score),
+            "face_eye_distance": str(alignment.eye_distance),
+            "face_eye_height": str(alignment.eye_height),
+            "face_turned": str(alignment.turned),
+            "face_closest_eyes": str(CLOSEST_EYES),
+            "face_largest_crop": str(LARGEST_CROP),
+        }
+    elif loaded.crop == "face":
         metadata |= {
             "face_detector": CASCADE,
             "face_search_edge": str(SEARCH_EDGE),

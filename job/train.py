@@ -8,7 +8,7 @@ import contextlib
 import logging
 import time
 from datetime import timedelta
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from accelerate import Accelerator
@@ -137,7 +137,7 @@ def fit(run: Run) -> bool:
 
 def _conclude(run: Run, done: int, due: Due, metrics: dict[str, float]) -> bool:
     """Evaluate, save and log what is due after `done` steps. Returns False if the run stops here."""
-    score, pending = None, due.stop and evaluation_is_due(done, run.config.train)
+    score, confidence, pending = None, None, due.stop and evaluation_is_due(done, run.config.train)
     if due.evaluate:
         validation = run.evaluator.validate(done)
         stops = validation is None or run.stop.agreed()  # the ranks may have agreed to meanwhile
@@ -147,16 +147,24 @@ def _conclude(run: Run, done: int, due: Due, metrics: dict[str, float]) -> bool:
             if not all_finite(validation.metrics):
                 raise run.learner.not_finite(done - 1, run.folder.last_checkpoint())
             metrics, score = metrics | validation.metrics, validation.score
+            confidence = validation.confidence
             run.learner.after_evaluation(validation.shares)
             run.recorder.evaluated(done, validation.samples, run.evaluator.class_names)
     if due.save or due.stop or run.folder.improves(score):
-        metrics["speed/checkpoint_seconds"] = _save(run, done, metrics, score, pending)
+        metrics["speed/checkpoint_seconds"] = _save(run, done, metrics, score, pending, confidence)
     if metrics and not pending:
         run.recorder.log(done, metrics)
     return not due.stop
 
 
-def _save(run: Run, done: int, metrics: dict[str, float], score: float | None, pending: bool) -> float:
+def _save(
+    run: Run,
+    done: int,
+    metrics: dict[str, float],
+    score: float | None,
+    pending: bool,
+    confidence: dict[str, Any] | None,
+) -> float:
     """Save a checkpoint. Returns the seconds that it took."""
     began = time.perf_counter()
     skipped = run.accelerator.reduce(torch.tensor(run.batches.skipped, device=run.accelerator.device), "sum")
@@ -171,6 +179,7 @@ def _save(run: Run, done: int, metrics: dict[str, float], score: float | None, p
             wandb_id=run.recorder.wandb_id,
             skipped=int(skipped),
             evaluation_pending=pending,
+            confidence=confidence,
         )
     except JobError as error:
         run.recorder.alert(alerts.checkpoint_failed(str(error)))

@@ -324,15 +324,16 @@ def test_predict_prepares_images_like_training(trained, faces, tmp_path):
     import simplejpeg
 
     from job.evaluation.load import load_model
-    from job.predict import _read
+    from job.prediction.images import Picture
+    from job.prediction.prepare import read, settings_of
     from job.shards.writing.encode import encode
 
     rng = np.random.default_rng(1)
     pixels = rng.integers(0, 255, (60, 60, 3), np.uint8)
     Image.fromarray(pixels).save(tmp_path / "lossless.png")
     loaded = load_model(trained.run_folder / "checkpoints" / "best")
-    seen = _read(tmp_path / "lossless.png", loaded)
-    np.testing.assert_array_equal(seen, simplejpeg.decode_jpeg(encode(pixels, 48, loaded.quality), "RGB"))
+    (seen,) = read(Picture("lossless", tmp_path / "lossless.png"), loaded, settings_of(loaded))
+    np.testing.assert_array_equal(seen.pixels, simplejpeg.decode_jpeg(encode(pixels, 48, loaded.quality), "RGB"))
 
 
 @pytest.mark.parametrize(

@@ -14,6 +14,7 @@ from job import predict as module
 from job.__main__ import main
 from job.config.load import build_config
 from job.methods.build import build_method
+from job.prediction import prepare
 from job.run_folder.checkpoint import save_checkpoint
 from job.system.errors import JobError
 
@@ -112,7 +113,7 @@ def test_only_bad_photos_is_an_error_that_names_one(tmp_path, checkpoint):
 def test_library_error_on_one_photo_does_not_stop_the_others(tmp_path, checkpoint, monkeypatch):
     for name in ("a.jpg", "b.jpg", "c.jpg"):
         picture().save(tmp_path / name)
-    fetch = module.fetch
+    fetch = prepare.fetch
 
     def broken(path):
         if path.endswith("b.jpg"):
@@ -121,7 +122,7 @@ def test_library_error_on_one_photo_does_not_stop_the_others(tmp_path, checkpoin
             raise MemoryError
         return fetch(path)
 
-    monkeypatch.setattr(module, "fetch", broken)
+    monkeypatch.setattr(prepare, "fetch", broken)
     photos = [tmp_path / name for name in ("a.jpg", "b.jpg", "c.jpg")]
     code, output, errors = run("predict", "--checkpoint", checkpoint, *photos, "--out", tmp_path / "out.csv")
     assert code == 0
@@ -133,8 +134,8 @@ def test_library_error_on_one_photo_does_not_stop_the_others(tmp_path, checkpoin
 def test_output_that_is_not_a_number_is_listed(tmp_path, checkpoint, monkeypatch):
     for name in ("a.jpg", "b.jpg"):
         picture().save(tmp_path / name)
-    outputs = np.array([[np.nan, np.nan], [0.25, 0.75]], np.float32)
-    monkeypatch.setattr(module, "probabilities", lambda *_: outputs)
+    outputs = np.log(np.array([[np.nan, np.nan], [0.25, 0.75]], np.float32))
+    monkeypatch.setattr(module, "log_probabilities", lambda *_: outputs)
     inputs = (tmp_path / "a.jpg", tmp_path / "b.jpg")
     code, output, errors = run("predict", "--checkpoint", checkpoint, *inputs, "--out", tmp_path / "out.csv")
     assert (code, "1 predicted, 1 skipped" in output) == (0, True)

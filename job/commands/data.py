@@ -29,6 +29,12 @@ MOST_VIEWS = 50
 @click.option("--target", help="Name of the unlabelled domain; default: the women.")
 @click.option("--crop", default="center", show_default=True, help="none, center, or face: the largest face.")
 @click.option(
+    "--face-model",
+    default="cascade",
+    show_default=True,
+    help="With --crop face: cascade, or yunet (fetched once) or the path of its ONNX file, which also align the face.",
+)
+@click.option(
     "--no-face",
     default="keep",
     show_default=True,

@@ -1,6 +1,7 @@
 """Commands that use a checkpoint: evaluate, predict, export."""
 
 from pathlib import Path
+from typing import Any
 
 import click
 
@@ -42,21 +43,38 @@ def evaluate(
 
 @click.command()
 @click.option("--checkpoint", required=True, type=Path, help="Such as runs/NAME/checkpoints/best.")
-@click.option("--out", default="predictions.csv", show_default=True, type=Path)
-@click.argument("images", nargs=-1, required=True, type=Path)
-def predict(checkpoint: Path, out: Path, images: tuple[Path, ...]) -> int:
-    """Predict the classes of images, or of folders of images, and write a CSV.
+@click.option(
+    "--out",
+    default="predictions.csv",
+    show_default=True,
+    type=Path,
+    help="Its ending decides: .csv, .jsonl, .parquet.",
+)
+@click.option("--format", type=click.Choice(["csv", "jsonl", "parquet"]), help="Format, whatever the ending of --out.")
+@click.option("--all-faces", is_flag=True, help="A row for each face, not only for the largest one of an image.")
+@click.option("--face-model", help="ONNX file of the face detector, if it is not where it was.")
+@click.option("--calibrated", is_flag=True, help="Write calibrated probabilities instead of the network's.")
+@click.option("--adapt", type=click.Choice(["bn", "tent"]), help="Adapt the network to these images first.")
+@click.option("--explain", type=Path, metavar="DIR", help="Folder for Grad-CAM overlays.")
+@click.option("--sheet", type=Path, help="Contact sheet (PNG) of the most and the least confident predictions.")
+@click.argument("images", nargs=-1, required=True)
+def predict(checkpoint: Path, out: Path, images: tuple[str, ...], **options: Any) -> int:
+    """Predict the classes of images; write a table.
+
+    IMAGES are images, folders of images, folders or URLs of shards, parquet files, and - for a list of paths on stdin.
 
     \b
-    Example:
+    Examples:
       python -m job predict --checkpoint runs/faces/checkpoints/best photos/ --out predictions.csv
+      find photos -name '*.jpg' | python -m job predict --checkpoint runs/faces/checkpoints/best - --out list.jsonl
     """
+    from job.predict import Options
     from job.predict import predict as run
 
-    done, unreadable = run(checkpoint, images, out)
-    for line in unreadable:
+    done, skipped, speed = run(checkpoint, images, out, Options(**options))
+    for line in skipped:
         echo(f"skipped {line}", err=True)
-    echo(f"{done} predicted, {len(unreadable)} skipped: {out}")
+    echo(f"{done} predicted, {len(skipped)} skipped, {speed:.0f} images/s: {out}")
     return 0
 
 

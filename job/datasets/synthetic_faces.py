@@ -11,8 +11,9 @@ import numpy as np
 
 from job.datasets.class_shares_option import read_shares, share_out
 from job.datasets.layout import Layout, Record
-from job.face_drawing.action_units import express
-from job.face_drawing.appearance import Identity, draw_identity, draw_shot
+from job.face_drawing.action_units import Expression, express
+from job.face_drawing.appearance import Identity, Shot, draw_identity, draw_shot
+from job.face_drawing.geometry import landmarks
 from job.face_drawing.render import render
 from job.system.errors import JobError
 from job.vocabulary import DOMAINS, EMOTIONS, SOURCE, SPLITS, TARGET
@@ -72,11 +73,20 @@ def records(
 
 def read(record: Record, size: int) -> np.ndarray:
     """Render one record as uint8 RGB [size, size, 3]."""
+    return render(*_described(record), size)
+
+
+def eyes(record: Record, size: int) -> np.ndarray:
+    """Return x and y of the irises in an image of `size` px: float64 [2, 2], the one on the left first."""
+    points = landmarks(*_described(record), size)
+    return np.stack([points["iris0"][0], points["iris1"][0]])
+
+
+def _described(record: Record) -> tuple[Identity, Expression, Shot]:
     seed, domain_index, subject, index, light = record.payload
     rng = _generator(seed, domain_index, subject, index)
     face = express(EMOTIONS[record.label], rng)
-    shot = draw_shot(DOMAINS[light], rng)
-    return render(_identity(seed, domain_index, subject), face, shot, size)
+    return _identity(seed, domain_index, subject), face, draw_shot(DOMAINS[light], rng)
 
 
 @lru_cache(maxsize=256)

@@ -12,6 +12,7 @@ from accelerate.utils import broadcast_object_list
 from torch import Tensor
 
 from job.config.schema import Config
+from job.evaluation.confidence import fit_confidence
 from job.evaluation.evaluate import DomainReport, EvaluationStopped, evaluate_domain
 from job.evaluation.label_shift.estimate import Estimate, estimate_shares
 from job.evaluation.mixed import predict_mixes
@@ -44,7 +45,8 @@ class Validation(NamedTuple):
     metrics: dict[str, float]
     score: float  # the configured score, which chooses the checkpoint
     samples: list[Sample]  # of source and target, for figures
-    shares: EstimatedShares | None  # class shares of the target; None: they could not be estimated
+    shares: EstimatedShares | None = None  # class shares of the target; None: they could not be estimated
+    confidence: dict[str, Any] | None = None  # Confidence.as_json, for the checkpoint
 
 
 class Evaluator:
@@ -85,33 +87,35 @@ class Evaluator:
             mixes = self._mixes(target)
         except EvaluationStopped:
             return None
-        results: list[Any] = [None, None]
+        results: list[Any] = [None, None, None]
         if self._accelerator.is_main_process:
             results = list(self._results(step, source, target, mixes))
         broadcast_object_list(results)
-        metrics, shares = results
+        metrics, shares, confidence = results
         score = metrics.get(f"selection/{self._config.score}")
         if score is None:
             name = self._config.score
             log.warning("step %d: selection.score=%s cannot be computed: the checkpoint counts as worst", step, name)
             score = WORST
         samples = [report.sample for report in (source, target) if report.sample is not None]
-        return Validation(metrics, score, samples, shares)
+        return Validation(metrics, score, samples, shares, confidence)
 
     def _results(
         self, step: int, source: DomainReport, target: DomainReport, mixes: Mixes | None
-    ) -> tuple[dict[str, float], EstimatedShares | None]:
-        """Write the evaluation file; return the metrics and, if they could be estimated, the target's class shares."""
+    ) -> tuple[dict[str, float], EstimatedShares | None, dict[str, Any] | None]:
+        """Write the evaluation file; return the metrics and, if they could be estimated, shares and calibration."""
         names = self._manifest.class_names
         evidence = Evidence(source, target, mixes, class_directions(self._method.network.label_predictor))
         metrics = validation_metrics(evidence, names, self._config.score)
         estimate = self._label_shift(source, target)
         content = None if estimate is None else {**estimate.as_json(), "corrected": self._method.shift is not None}
         write_reports(self._folder / f"step_{step:08d}.json", step, [source, target], names, content)
+        fitted = fit_confidence(source.sample, estimate)
+        confidence = None if fitted is None else fitted.as_json()
         if estimate is None:
-            return metrics, None
+            return metrics, None, confidence
         shares = EstimatedShares(estimate.trusted.tolist(), target.mean_probability.tolist())
-        return metrics | estimate.metrics(names), shares
+        return metrics | estimate.metrics(names), shares, confidence
 
     def _label_shift(self, source: DomainReport, target: DomainReport) -> Estimate | None:
         """Estimate the class shares of the target, from the samples of both validation splits.

@@ -5,9 +5,11 @@ from pathlib import Path
 
 from job.config.load import build_config
 from job.config.schema import Config
+from job.evaluation.confidence import Confidence
 from job.methods.base import Method
 from job.methods.build import build_method, load_weights
 from job.run_folder.checkpoint import read_checkpoint
+from job.shards.alignment import Alignment
 
 
 @dataclass(frozen=True)
@@ -22,6 +24,8 @@ class Loaded:
     crop: str  # how images are cropped, see job.shards.writing.crop
     gray: bool  # whether images have no colour
     step: int
+    alignment: Alignment | None = None  # of the faces, where `crop` is "face"
+    confidence: Confidence | None = None  # calibration of the probabilities; None: not fitted for these weights
 
 
 def load_model(path: Path) -> Loaded:
@@ -36,4 +40,7 @@ def load_model(path: Path) -> Loaded:
     model = build_method(config, meta["size"], len(meta["class_names"]), load_weights=False)
     load_weights(model, checkpoint.weights(), str(path))
     names, size, quality = tuple(meta["class_names"]), meta["size"], meta["quality"]
-    return Loaded(model.eval(), config, names, size, quality, meta["crop"], meta["gray"], checkpoint.step)
+    alignment = Alignment.model_validate(meta["alignment"]) if meta.get("alignment") else None
+    confidence = Confidence.from_json(meta["confidence"]) if meta.get("confidence") else None
+    form = (names, size, quality, meta["crop"], meta["gray"], checkpoint.step, alignment, confidence)
+    return Loaded(model.eval(), config, *form)

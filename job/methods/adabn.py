@@ -1,6 +1,6 @@
 """Adaptive batch normalisation: Li et al. 2016, "Revisiting Batch Normalization For Practical Domain Adaptation"."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 import torch
 from torch import Tensor, nn
@@ -28,21 +28,30 @@ class AdaBN(Supervised):
                 "change: set model.batch_norm=mixed and a backbone or model.bottleneck with BatchNorm"
             )
 
-    @torch.no_grad()
     def before_evaluation(self, target_images: Iterator[Tensor]) -> None:
-        layers = batch_norms(self.network)
-        momenta = [layer.momentum for layer in layers]
         was_training = self.training
-        self.network.eval()
-        for layer in layers:
-            layer.reset_running_stats()
-            layer.momentum = None  # the plain mean over the batches
-            layer.train()
-        for images in target_images:
-            self.network(images)
-        for layer, momentum in zip(layers, momenta, strict=True):
-            layer.momentum = momentum
+        take_statistics(self.network, target_images)
         self.train(was_training)
+
+
+@torch.no_grad()
+def take_statistics(network: nn.Module, images: Iterable[Tensor]) -> None:
+    """Replace the BatchNorm statistics of a network by those of batches of its input, each of which counts alike.
+
+    The network is in evaluation mode afterwards.
+    """
+    layers = batch_norms(network)
+    momenta = [layer.momentum for layer in layers]
+    network.eval()
+    for layer in layers:
+        layer.reset_running_stats()
+        layer.momentum = None  # the plain mean over the batches
+        layer.train()
+    for batch in images:
+        network(batch)
+    for layer, momentum in zip(layers, momenta, strict=True):
+        layer.momentum = momentum
+    network.eval()
 
 
 def batch_norms(network: nn.Module) -> list[nn.modules.batchnorm._BatchNorm]:

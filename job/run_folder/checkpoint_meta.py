@@ -5,8 +5,9 @@ import math
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
+from job.shards.alignment import Alignment
 from job.system.errors import first_line
 from job.system.files import read_regular
 from job.system.text import control_characters, printable, shortened
@@ -16,6 +17,7 @@ _LARGEST = 16 * 2**20  # bytes: about a hundred times the size for a thousand cl
 _Step = Annotated[int, Field(ge=0, le=10**12)]
 _Count = Annotated[int, Field(ge=0, le=2**53)]
 _Hash = Annotated[str, Field(pattern="^[0-9a-f]{64}$")]
+_Share = Annotated[float, Field(ge=0, le=1.001)]  # with the last bits of a sum
 _File = Literal["model.safetensors", "trainer.pt"]
 
 
@@ -23,6 +25,14 @@ class _Best(BaseModel):
     model_config = ConfigDict(strict=True)
     step: _Step | None = None
     score: float | None = None
+
+
+class _Confidence(BaseModel):
+    model_config = ConfigDict(strict=True, allow_inf_nan=False)
+    temperature: Annotated[float, Field(gt=0)]
+    bias: list[float]
+    source_shares: list[_Share] | None = None
+    target_shares: list[_Share] | None = None
 
 
 class _Meta(BaseModel):
@@ -38,6 +48,8 @@ class _Meta(BaseModel):
     quality: Annotated[int, Field(ge=1, le=100)]
     crop: Literal["none", "center", "face"] = "center"
     gray: bool = False
+    alignment: Alignment | None = None
+    confidence: _Confidence | None = None
     # needed only to resume
     best: _Best = _Best()
     scores: dict[str, Any] = {}
@@ -62,6 +74,13 @@ class _Meta(BaseModel):
         if missing:
             raise ValueError(f"the size of {sorted(missing)[0]} is missing")
         return files
+
+    @model_validator(mode="after")
+    def _confidence_fits(self) -> "_Meta":
+        numbers = [] if self.confidence is None else self.confidence.model_dump(exclude={"temperature"}).values()
+        if any(value is not None and len(value) != len(self.class_names) for value in numbers):
+            raise ValueError("confidence: it needs a number for each class")
+        return self
 
     @field_validator("best")
     @classmethod

@@ -108,18 +108,21 @@ class RunFolder:
         wandb_id: str | None,
         skipped: int,
         evaluation_pending: bool = False,
+        confidence: Mapping[str, Any] | None = None,
     ) -> None:
         """Write the checkpoint of `step` (steps done), move ``latest``, move ``best`` if `score` improves, prune.
 
         Call it on all ranks, with equal values; the main rank writes its `weights` and `trainer` (state of optimiser
         and gradient scaler, as `Checkpoint.trainer` returns it). `metrics` are those of this step, or empty: a run that
         is killed before it logs them restores them from the checkpoint. `score` is None if the step was not evaluated;
-        with `evaluation_pending` the step is evaluated when the run resumes, and logged only then. Raises JobError, on
-        every rank, when the disk is full or the folder was deleted; the earlier checkpoints are then unchanged.
+        with `evaluation_pending` the step is evaluated when the run resumes, and logged only then. `confidence` is the
+        calibration of these weights, None where they were not evaluated. Raises JobError, on every rank, when the disk
+        is full or the folder was deleted; the earlier checkpoints are then unchanged.
         """
         best = Best(step, score) if self.improves(score) else self.best
         meta = self._describe() | {"wandb_id": wandb_id, "step": step, "best": best._asdict()}
         meta |= {"scores": finite(dict(metrics)), "skipped": skipped, "evaluation_pending": evaluation_pending}
+        meta |= {"confidence": confidence}
         on_main(self._accelerator, lambda: self._save(meta, weights, trainer))
         self.best = best
 
@@ -197,6 +200,7 @@ class RunFolder:
             "quality": manifest.quality,
             "crop": manifest.crop,
             "gray": manifest.gray,
+            "alignment": manifest.alignment and manifest.alignment.model_dump(mode="json"),
             "config": self._config.stored(),
         }
 

@@ -16,6 +16,7 @@ from urllib.parse import urlparse
 
 from pydantic import BaseModel, ConfigDict, Field, NonNegativeInt, PrivateAttr, ValidationError, model_validator
 
+from job.shards.alignment import Alignment
 from job.shards.remote import RemoteError, read_remote, url_of
 from job.shards.shard_table import ShardInfo, ShardTable
 from job.system.errors import JobError, first_line
@@ -50,6 +51,7 @@ class Manifest(BaseModel):
     quality: int = Field(ge=0, le=100)
     keep_target_labels: bool = False
     crop: str = "center"
+    alignment: Alignment | None = None  # of the faces that --crop face found
     no_face: str = "keep"  # what --crop face did with images without a face
     gray: bool = False  # images are stored without colour
     options: dict[str, Any] = {}

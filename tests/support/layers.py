@@ -13,6 +13,7 @@ LAYERS = [
     ("run_folder",),
     ("training",),
     ("evaluation",),
+    ("prediction",),
     ("monitor",),
     ("doctor",),
     ("train", "predict", "export"),

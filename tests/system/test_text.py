@@ -87,7 +87,7 @@ def test_predictions_have_no_formula(tmp_path, monkeypatch):
     for name in names:
         with open(name, "wb") as file:
             Image.fromarray(np.zeros((40, 40, 3), np.uint8)).save(file, "PNG")
-    done, unreadable = predict(checkpoint, names, Path("out.csv"))
+    done, unreadable, _ = predict(checkpoint, names, Path("out.csv"))
     assert (done, unreadable) == (3, [])
     with open("out.csv", newline="") as file:
         paths = [row[0] for row in csv.reader(file)][1:]

@@ -17,7 +17,7 @@ from typing import NamedTuple
 
 from job.datasets.image_bytes import Stamp, fetch_in_groups, stamp
 from job.datasets.image_search import Location
-from job.shards.writing.crop import crop_to, find_face
+from job.shards.writing.crop import Crop, CropSettings, crop
 from job.shards.writing.encode import encode
 from job.shards.writing.left_out import MAKE_ROOM
 from job.shards.writing.read_picture import read_picture
@@ -31,19 +31,29 @@ _MIN_CHUNK, _MAX_CHUNK = 16, 1000  # images
 _LENGTH = struct.Struct("<Q")
 _MAX_OPEN = 256  # files of JPEGs that a process keeps open
 
-JpegLocation = tuple[int, int, int]  # number of the chunk; offset and length in its file, in bytes
+
+class JpegLocation(NamedTuple):
+    """Where a converted image is: the number of its chunk, offset and length in the chunk's file, in bytes.
+
+    `face` is the text of JSON with outline and landmarks of an aligned face, empty for other images.
+    """
+
+    chunk: int
+    start: int
+    length: int
+    face: str = ""
 
 
 class ConversionResult(NamedTuple):
     """The result of converting an image.
 
     `digest` (hex) is the digest of the file, None when it cannot be read; `reason` says why the image cannot be used;
-    `face` is False when face detection found no face.
+    `no_face` says why face detection found no face, None when it found one or did not search.
     """
 
     digest: str | None
     reason: str | None
-    face: bool
+    no_face: str | None
     jpeg: JpegLocation | None
 
 
@@ -56,7 +66,8 @@ class _Chunk:
     reasons: dict[str, str] = field(
         default_factory=dict
     )  # by the index of the image in the chunk, as a string because JSON requires one
-    faceless: list[int] = field(default_factory=list)  # indices in the chunk
+    no_face: dict[str, str] = field(default_factory=dict)  # reasons, likewise
+    faces: dict[str, str] = field(default_factory=dict)  # JSON of aligned faces, likewise
 
     def fail(self, error: Exception) -> None:
         """Add an image that cannot be used."""
@@ -65,10 +76,10 @@ class _Chunk:
 
     def rows(self, number: int) -> Iterator[ConversionResult]:
         """Yield the result of each image; `number` is the number of this chunk."""
-        faceless, start = set(self.faceless), 0
+        start = 0
         for i, (digest, length) in enumerate(zip(self.digests, self.lengths)):
-            jpeg = (number, start, length) if length else None
-            yield ConversionResult(digest, None if jpeg else self.reasons[str(i)], i not in faceless, jpeg)
+            jpeg = JpegLocation(number, start, length, self.faces.get(str(i), "")) if length else None
+            yield ConversionResult(digest, None if jpeg else self.reasons[str(i)], self.no_face.get(str(i)), jpeg)
             start += length
 
 
@@ -76,7 +87,7 @@ def convert(
     locations: Sequence[Location],
     size: int,
     quality: int,
-    crop: str,
+    cropping: CropSettings,
     gray: bool,
     pool: Pool,
     scratch: Path,
@@ -87,7 +98,7 @@ def convert(
     Raises JobError when the files cannot be written. An image that cannot be used raises nothing: its result has the
     reason.
     """
-    tasks = [(number, chunk, size, quality, crop, gray, scratch) for number, chunk in enumerate(_chunks(locations))]
+    tasks = [(number, chunk, size, quality, cropping, gray, scratch) for number, chunk in enumerate(_chunks(locations))]
     finished = pool.run(convert_chunk, tasks)
     results = follow(finished, len(locations), lambda result: len(result[1].digests), "converting", progress)
     return [row for number, chunk in sorted(results, key=lambda result: result[0]) for row in chunk.rows(number)]
@@ -103,7 +114,13 @@ def digests(locations: Sequence[Location], pool: Pool, progress: bool) -> list[s
 
 
 def convert_chunk(
-    number: int, locations: Sequence[Location], size: int, quality: int, crop: str, gray: bool, scratch: Path
+    number: int,
+    locations: Sequence[Location],
+    size: int,
+    quality: int,
+    cropping: CropSettings,
+    gray: bool,
+    scratch: Path,
 ) -> tuple[int, _Chunk]:
     """Convert one chunk, or load its file from an interrupted run; `number` is part of the name of the file.
 
@@ -111,7 +128,8 @@ def convert_chunk(
     the disk: a checksum detects a file that a power cut damaged.
     """
     jpegs = _jpegs(scratch, number)
-    chunk = _load_chunk(jpegs, locations, (size, quality, crop, gray))
+    settings = (size, quality, *cropping.state, gray)
+    chunk = _load_chunk(jpegs, locations, settings)
     if chunk is not None:
         return number, chunk
     chunk, stamps, crc = _Chunk(), [], 0
@@ -121,11 +139,11 @@ def convert_chunk(
         open(partial, "wb") as file,
     ):
         for group in fetch_in_groups(locations):
-            encoded = b"".join(_convert(chunk, [content for content, _ in group], size, quality, crop, gray))
+            encoded = b"".join(_convert(chunk, [content for content, _ in group], size, quality, cropping, gray))
             crc = zlib.crc32(encoded, crc)
             file.write(encoded)
             stamps += [file_stamp for _, file_stamp in group]
-        check = {"state": _state(locations, stamps, (size, quality, crop, gray)), "crc": crc}
+        check = {"state": _state(locations, stamps, settings), "crc": crc}
         trailer = json.dumps(check | vars(chunk)).encode()
         file.write(trailer + _LENGTH.pack(len(trailer)))
     return number, chunk
@@ -135,7 +153,7 @@ def read_stored(scratch: Path, locations: Iterable[JpegLocation]) -> Iterator[by
     """Yield the JPEGs at these locations. Raises OSError when one is missing."""
     files: dict[int, int] = {}  # number of the chunk -> file descriptor
     try:
-        for number, start, length in locations:
+        for number, start, length, _ in locations:
             file = files.get(number)
             if file is None:
                 if len(files) == _MAX_OPEN:
@@ -158,7 +176,7 @@ def reason_of(error: Exception) -> str:
 
 
 def _convert(
-    chunk: _Chunk, contents: list[bytes | Exception], size: int, quality: int, crop: str, gray: bool
+    chunk: _Chunk, contents: list[bytes | Exception], size: int, quality: int, cropping: CropSettings, gray: bool
 ) -> list[bytes]:
     """Return the JPEGs of the images that can be used, and add the result of every image to the chunk."""
     chunk.digests += map(_digest, contents)
@@ -168,18 +186,25 @@ def _convert(
             chunk.fail(content)
             continue
         try:
-            picture = read_picture(content)
-            box = find_face(picture) if crop == "face" else None
-            jpegs.append(encode(crop_to(picture, box), size, quality, crop, gray))
+            (cropped,) = crop(read_picture(content), size, cropping)
+            jpegs.append(encode(cropped.pixels, size, quality, cropping.kind, gray))
         except JobError:
             raise
         except Exception as error:  # libraries raise errors of many types for malformed files
             chunk.fail(error)
             continue
-        if crop == "face" and box is None:
-            chunk.faceless.append(len(chunk.lengths))
+        row = str(len(chunk.lengths))
+        if cropped.reason is not None:
+            chunk.no_face[row] = cropped.reason
+        if cropped.points:
+            chunk.faces[row] = _face_json(cropped)
         chunk.lengths.append(len(jpegs[-1]))
     return jpegs
+
+
+def _face_json(cropped: Crop) -> str:
+    """Describe an aligned face for the sample's JSON; coordinates are shares of the image's edge."""
+    return json.dumps({"outline": cropped.outline, "points": cropped.points})
 
 
 def _digest(content: bytes | Exception) -> str | None:

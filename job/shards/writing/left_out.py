@@ -1,6 +1,6 @@
 """Count, list and report images that are not in the shards, and fail when too many are unreadable.
 
-Lists: `skipped.csv` (path, reason), `duplicates.csv` (equal files) and `no_face.csv`.
+Lists: `skipped.csv` (path, reason), `duplicates.csv` (equal files) and `no_face.csv` (path, reason).
 """
 
 import csv
@@ -58,7 +58,7 @@ def write_lists(out: Path, record_set: "RecordSet", budget: Budget, crop: str) -
     ]
     write_csv(out / COPIES, ("group", "path", "domain", "split"), copies)
     if crop == "face":
-        write_csv(out / NO_FACE, ("path",), [(origin,) for origin in sorted(record_set.no_face)])
+        write_csv(out / NO_FACE, ("path", "reason"), sorted(record_set.no_face))
 
 
 def report(out: Path, record_set: "RecordSet", budget: Budget) -> None:

@@ -52,7 +52,7 @@ class RecordSet:
     records: list[Record]
     class_names: tuple[str, ...] = OF_EMOTIONS.names
     left_out: dict[str, int] = field(default_factory=dict)
-    no_face: list[str] = field(default_factory=list)
+    no_face: list[tuple[str, str]] = field(default_factory=list)  # path, reason
     copies: list[list[Record]] = field(default_factory=list)  # groups of records with equal content
     unnamed: Counter[str] = field(default_factory=Counter)  # as in Selection
 
@@ -96,8 +96,8 @@ def make_records(
     for image, result in zip(selection.images, converted):
         if result.jpeg is None:
             continue
-        if not result.face:
-            no_face.append(image.entry.origin)
+        if result.no_face is not None:
+            no_face.append((image.entry.origin, result.no_face))
             if settings["no_face"] == "drop":
                 left_out["images without a face"] += 1
                 continue

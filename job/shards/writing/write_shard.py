@@ -57,7 +57,11 @@ def _write_samples(file, plan: ShardPlan, jpegs: Iterator[bytes]) -> TarSamples:
         # paths often contain the label ("women/joy/017.png"), so an unlabelled sample stores a digest of the path
         source = record.origin if labelled else "sha256:" + _short_digest(record.origin)
         subject = "null" if record.subject is None else _quote(record.subject)
-        description = f'{{"domain": {_quote(record.domain)}, "subject": {subject}, "source": {_quote(source)}}}'
+        face = getattr(record.payload, "face", "")
+        described = f', "face": {face}' if face else ""
+        description = (
+            f'{{"domain": {_quote(record.domain)}, "subject": {subject}, "source": {_quote(source)}{described}}}'
+        )
         sample = {"jpg": jpeg, "json": description.encode()}
         if labelled:
             sample["cls"] = b"%d" % record.label

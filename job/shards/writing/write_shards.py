@@ -18,7 +18,8 @@ from job.datasets.options import complete_options
 from job.datasets.pair import folders_of
 from job.shards.manifest import NAME, Manifest, load_manifest
 from job.shards.writing.convert import convert, digests
-from job.shards.writing.crop import CROPS, check_detector
+from job.shards.writing.crop import CROPS, CropSettings, crop_settings
+from job.shards.writing.face_model import CASCADE
 from job.shards.writing.folds import in_folds
 from job.shards.writing.left_out import COPIES, NO_FACE, SKIPPED, Budget, report, write_beside, write_lists
 from job.shards.writing.select_images import RecordSet, digest_images, find_images, make_records, unusable_images
@@ -59,6 +60,7 @@ def write_shards(
     quality: int = 95,
     keep_target_labels: bool = False,
     crop: str = "center",
+    face_model: str = CASCADE,
     no_face: str = "keep",
     gray: bool = False,
     strict: bool = False,
@@ -70,10 +72,12 @@ def write_shards(
 
     `size` is the edge of the images in pixels (default: the layout's), `shards` the number of shards of each domain's
     training split, `workers` the number of processes (default: all cores), `quality` the JPEG quality, 1 to 100. `crop`
-    takes the whole image ("none"), the central square ("center"), or the face; `no_face` is whether images without a
-    face are kept ("keep"), cropped to the centre, or dropped ("drop"). `gray` stores images without colour. `strict`
-    refuses images of classes that would be dropped otherwise; `max_skipped` is how many images may be unreadable, a
-    share such as "1%" or a number. A folder with exactly these shards is not changed; an interrupted one is resumed.
+    takes the whole image ("none"), the central square ("center"), or the face; `face_model` is what finds it:
+    "cascade", or, to align faces by their landmarks, "yunet" or the path of its ONNX file; `no_face` is whether images
+    without a face are kept ("keep"), cropped to the centre, or dropped ("drop"). `gray` stores images without
+    colour. `strict` refuses images of classes that would be dropped otherwise; `max_skipped` is how many images may be
+    unreadable, a share such as "1%" or a number. A folder with exactly these shards is not changed; an interrupted one
+    is resumed.
 
     Raises JobError for invalid arguments, an unusable data set, too many unreadable images, a folder with other shards,
     a folder that another command is writing, or a full disk. This function starts processes: the main module of a
@@ -82,8 +86,9 @@ def write_shards(
     layout = layout_name if isinstance(layout_name, Layout) else find_layout(layout_name)
     size = layout.size if size is None else size
     root, out = None if root is None else str(root), Path(out)
-    options = _check(layout, root, out, size, shards, workers, seed, quality, crop, no_face, options or {})
+    options = _check(layout, root, out, size, shards, workers, seed, quality, crop, face_model, no_face, options or {})
     budget = Budget(max_skipped, out)
+    cropping = crop_settings(crop, face_model)
     settings = {
         "layout": layout.name,
         "size": size,
@@ -92,6 +97,7 @@ def write_shards(
         "quality": quality,
         "keep_target_labels": keep_target_labels,
         "crop": crop,
+        "alignment": cropping.alignment,
         "no_face": no_face,
         "gray": gray,
         "options": options,
@@ -101,7 +107,9 @@ def write_shards(
         with exclusive_access(out) as created, Pool(processes, _MODULES_OF_WORK) as pool:
             if not (out / NAME).exists():  # another command may just have finished it
                 refusals = partial(remove_created_when_refused, out, created)
-                manifest = _write(layout, root, out, settings, shards, strict, budget, pool, progress, refusals)
+                manifest = _write(
+                    layout, root, out, settings, cropping, shards, strict, budget, pool, progress, refusals
+                )
     if manifest is None:
         with Pool(processes, _MODULES_OF_WORK) as pool:
             manifest = _finished(layout, root, out, settings, shards, strict, pool, progress)
@@ -113,9 +121,9 @@ def write_shards(
     return manifest
 
 
-def _write(layout, root, out, settings, shards, strict, budget, pool, progress, refusals) -> Manifest:
+def _write(layout, root, out, settings, cropping, shards, strict, budget, pool, progress, refusals) -> Manifest:
     record_set, settings["inputs"] = _collect_records(
-        layout, root, out, settings, strict, budget, pool, progress, refusals
+        layout, root, out, settings, cropping, strict, budget, pool, progress, refusals
     )
     layout = replace(layout, class_names=record_set.class_names)
     settings["class_names"] = record_set.class_names
@@ -156,12 +164,14 @@ def _write(layout, root, out, settings, shards, strict, budget, pool, progress, 
     return manifest
 
 
-def _collect_records(layout, root, out, settings, strict, budget, pool, progress, refusals) -> tuple[RecordSet, str]:
+def _collect_records(
+    layout, root, out, settings, cropping: CropSettings, strict, budget, pool, progress, refusals
+) -> tuple[RecordSet, str]:
     """Return the records of any layout, converting images on disk first, and a digest of their input.
 
     When too many images are unreadable, converted images are kept for the next run.
     """
-    options, seed, crop = settings["options"], settings["seed"], settings["crop"]
+    options, seed = settings["options"], settings["seed"]
     with refusals():
         if layout.find is None:
             records = layout.records(root, seed, **options)
@@ -172,7 +182,7 @@ def _collect_records(layout, root, out, settings, strict, budget, pool, progress
         selection = find_images(layout, root, options, strict)
     images = selection.images
     locations = [image.entry.location for image in images]
-    form = (settings["size"], settings["quality"], crop, settings["gray"])
+    form = (settings["size"], settings["quality"], cropping, settings["gray"])
     converted = convert(locations, *form, pool, out / UNFINISHED, progress)
     skipped = selection.notes.skipped
     kept = any(result.jpeg for result in converted)
@@ -183,7 +193,9 @@ def _collect_records(layout, root, out, settings, strict, budget, pool, progress
     return record_set, digest_images(images, [result.digest for result in converted])
 
 
-def _check(layout, root, out, size, shards, workers, seed, quality, crop, no_face, options) -> dict[str, Any]:
+def _check(
+    layout, root, out, size, shards, workers, seed, quality, crop, face_model, no_face, options
+) -> dict[str, Any]:
     """Check all arguments and return the complete options of the layout. Raises JobError for invalid arguments."""
     if layout.needs_root and (root is None or not os.path.isdir(root)):
         problem = f"--root {root} is not a folder" if root else "there is no --root"
@@ -205,10 +217,10 @@ def _check(layout, root, out, size, shards, workers, seed, quality, crop, no_fac
             raise JobError(f"{name} {value} must be one of {', '.join(known)}")
     if no_face == "drop" and crop != "face":
         raise JobError(f"--no-face drop requires --crop face, and --crop is {crop}: set --crop face")
-    if crop == "face":
-        if layout.find is None:
-            raise JobError(f"--crop face needs photos, and layout {layout.name} has none: remove --crop face")
-        check_detector()
+    if face_model != CASCADE and crop != "face":
+        raise JobError(f"--face-model {face_model} requires --crop face, and --crop is {crop}: set --crop face")
+    if crop == "face" and layout.find is None:
+        raise JobError(f"--crop face needs photos, and layout {layout.name} has none: remove --crop face")
     complete = complete_options(layout, options)
     if layout.find is not None:
         _check_apart(out, {"--root": root} if layout.needs_root else folders_of(complete))

@@ -1,0 +1,1 @@
+"""Parts of `job.predict`: inputs, outputs, adaptation to the images, explanations."""
