@@ -223,11 +223,11 @@ def _predict_batch(
     if not samples:
         return []
     loaded, calibrated = session.loaded, None
-    logs = log_probabilities(loaded, np.stack([prepared.pixels for _, prepared in samples]), session.device)
+    logs = log_probabilities(loaded, np.stack([sample.pixels for _, sample in samples]), session.device)
     if session.calibrates and loaded.confidence is not None:
         calibrated = loaded.confidence.probabilities(logs.astype(np.float64))
     rows = []
-    for number, (picture, prepared) in enumerate(samples):
+    for number, (picture, sample) in enumerate(samples):
         probabilities, sure = np.exp(logs[number]), None
         if not np.isfinite(probabilities).all():
             skipped.append(f"{picture.name}: the network's output is not a number")
@@ -235,7 +235,7 @@ def _predict_batch(
         if calibrated is not None:
             probabilities = calibrated[number] if session.options.calibrated else probabilities
             sure = float(calibrated[number][int(probabilities.argmax())])
-        rows.append((Row(picture.name, probabilities, sure, prepared.face), prepared.pixels))
+        rows.append((Row(picture.name, probabilities, sure, sample.face), sample.pixels))
     return rows
 
 

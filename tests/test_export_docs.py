@@ -1,6 +1,7 @@
 """docs/export.md is sufficient: its code returns what `predict` returns for the same photos."""
 
 import re
+from dataclasses import replace
 
 import cv2
 import numpy as np
@@ -11,10 +12,12 @@ from PIL import Image
 from job.config.load import build_config
 from job.datasets import synthetic_faces
 from job.evaluation.load import load_model
+from job.export import _metadata as metadata_of
 from job.export import export
 from job.methods.build import build_method
 from job.predict import predict_image
 from job.run_folder.checkpoint import save_checkpoint
+from job.shards.alignment import Alignment
 from tests.support.running import REPO
 
 NAMES = ("calm", "glad")
@@ -84,8 +87,10 @@ def test_code_of_the_page_agrees_with_predict(tmp_path, monkeypatch, code, crop)
 def test_page_documents_every_metadata_key(tmp_path):
     import onnx
 
-    export(checkpoint(tmp_path / "checkpoints", "face"), tmp_path / "model.onnx")
+    path = checkpoint(tmp_path / "checkpoints", "face")
+    export(path, tmp_path / "model.onnx")
     keys = {entry.key for entry in onnx.load(tmp_path / "model.onnx").metadata_props}
+    keys |= set(metadata_of(replace(load_model(path), alignment=Alignment(sha256="0" * 64))))
     table = (REPO / "docs" / "export.md").read_text().partition("## Metadata")[2]
     named = {key for cell in re.findall(r"^\|([^|]*)\|", table, re.M) for key in re.findall(r"`(\w+)`", cell)}
     assert named == keys

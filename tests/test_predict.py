@@ -2,7 +2,7 @@
 
 import pytest
 
-from job.predict import find_images
+from job.prediction.images import find_images
 from tests.support import trees
 
 

@@ -2,7 +2,7 @@
 
 import csv
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol
 
@@ -62,20 +62,29 @@ def format_of(out: Path, wanted: str | None) -> str:
 
 def open_table(path: Path, kind: str, columns: Columns) -> Table:
     """Open a new table of one of FORMATS. Raises OSError."""
-    return {"csv": CsvTable, "jsonl": JsonTable, "parquet": ParquetTable}[kind](path, columns)
+    tables: dict[str, Callable[[Path, Columns], Table]] = {
+        "csv": CsvTable,
+        "jsonl": JsonTable,
+        "parquet": ParquetTable,
+    }
+    return tables[kind](path, columns)
 
 
 def cells_of(row: Row, columns: Columns) -> dict[str, Any]:
     """Return the cells of a row by the names of the columns."""
     best = int(row.probabilities.argmax())
-    cells = {"path": row.path, "label": columns.class_names[best], "confidence": float(row.probabilities[best])}
+    cells: dict[str, Any] = {
+        "path": row.path,
+        "label": columns.class_names[best],
+        "confidence": float(row.probabilities[best]),
+    }
     cells |= dict(zip(columns.class_names, map(float, row.probabilities), strict=True))
     if columns.calibrated:
         cells["calibrated_confidence"] = row.calibrated
     if columns.faces:
         face = row.face
-        box = (None,) * 5 if face is None else (face.left, face.top, face.width, face.height, face.score)
-        cells |= dict(zip(_FACE, box, strict=True))
+        box = () if face is None else (face.left, face.top, face.width, face.height, face.score)
+        cells |= dict.fromkeys(_FACE) | dict(zip(_FACE, box))
     return cells
 
 

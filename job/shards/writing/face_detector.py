@@ -1,7 +1,7 @@
 """Detect faces: boxes by OpenCV's cascade, boxes and landmarks by YuNet."""
 
 import threading
-from typing import NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol
 
 import cv2
 import numpy as np
@@ -134,8 +134,8 @@ class YuNet:
             # rounded, so that the last bits of a processor's floating-point arithmetic rarely matter
             pairs = (row[:14].reshape(7, 2) * scale).round(2)
             if np.isfinite(pairs).all() and (pairs[1] > 0).all():
-                points = tuple((float(x), float(y)) for x, y in pairs[2:])
-                faces.append(Face(*pairs[0].tolist(), *pairs[1].tolist(), points, round(float(row[14]), 4)))
+                (left, top), (box_width, box_height), *points = map(tuple, pairs.tolist())
+                faces.append(Face(left, top, box_width, box_height, tuple(points), round(float(row[14]), 4)))
         return faces
 
 
@@ -157,7 +157,7 @@ def detector(model: str | None, alignment: Alignment | None) -> Detector:
     return known[key]
 
 
-def load_cascade() -> "cv2.CascadeClassifier":
+def load_cascade() -> Any:
     """Load the frontal-face cascade. OpenCV 5 moved it, without its data, to another package.
 
     Raises JobError when it is not there.
@@ -167,7 +167,8 @@ def load_cascade() -> "cv2.CascadeClassifier":
             f"--crop face needs the face detector of OpenCV 4, and {cv2.__version__} is installed: "
             "pip install 'opencv-python-headless>=4.11,<5'"
         )
-    cascade = cv2.CascadeClassifier(cv2.data.haarcascades + CASCADE)
+    folder: str = cv2.data.haarcascades  # type: ignore[attr-defined]
+    cascade = cv2.CascadeClassifier(folder + CASCADE)
     if cascade.empty():
         raise JobError(f"OpenCV {cv2.__version__} lacks {CASCADE}: pip install 'opencv-python-headless>=4.11,<5'")
     return cascade
