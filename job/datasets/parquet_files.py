@@ -38,7 +38,10 @@ class Columns:
             return wanted
         usual = [name for name in _IMAGE_NAMES if name in self.images]
         if not usual and len(self.images) != 1:
-            raise JobError(f"{path} has {len(self.images)} columns of images (bytes): name one, --option image=COLUMN")
+            raise JobError(
+                f"{path} has {len(self.images)} columns of images (bytes): rename one to image, or, for shards, "
+                "name it: --option image=COLUMN"
+            )
         return (usual or self.images)[0]
 
 
@@ -86,6 +89,12 @@ def read_images(path: str | Path, column: str | None = None) -> Iterator[tuple[s
                 named = value.get("path") if isinstance(value, dict) else None
                 yield (named or "").replace("\\", "/").rpartition("/")[2] or str(row), _bytes_of(value)
                 row += 1
+
+
+def count_rows(path: str | Path) -> int:
+    """Return the number of rows of a file. Raises JobError."""
+    with _open(path) as file:
+        return int(file.metadata.num_rows)
 
 
 def image_in_row(location: ParquetImage) -> bytes:

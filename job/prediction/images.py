@@ -4,22 +4,21 @@ import os
 import sys
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple, Protocol
+from typing import NamedTuple, Protocol
 
 import numpy as np
 
 from job.datasets.file_kinds import ENDINGS
 from job.datasets.image_search import Notes, walk
+from job.datasets.parquet_files import count_rows, read_columns, read_images
 from job.shards.manifest import NAME, Manifest, is_remote, load_manifest
 from job.shards.reading.shard_cache import ShardStore
 from job.shards.reading.whole_split import read_split
 from job.shards.writing.left_out import count_lines
 from job.system.echo import echo
-from job.system.errors import JobError, first_line
+from job.system.errors import JobError
 
 STDIN = "-"
-_IMAGE_COLUMNS = ("image", "img", "photo", "picture", "jpg", "png")
-_ROWS = 64  # of a parquet file, read at a time
 
 
 class Picture(NamedTuple):
@@ -89,33 +88,16 @@ class Parquet:
 
     def __init__(self, path: Path) -> None:
         self._path = path
-        with self._open() as file:
-            self._column = _image_column(path, file.schema_arrow)
-            self._total = int(file.metadata.num_rows)
+        self._column = read_columns(path).image(str(path))
+        self._rows = count_rows(path)
 
     @property
     def total(self) -> int:
-        return self._total
+        return self._rows
 
     def __iter__(self) -> Iterator[Picture]:
-        number = 0
-        with self._open() as file:
-            for batch in file.iter_batches(batch_size=_ROWS, columns=[self._column]):
-                for cell in batch.column(0).to_pylist():
-                    content, name = (cell.get("bytes"), cell.get("path")) if isinstance(cell, dict) else (cell, None)
-                    yield Picture(f"{self._path}:{name or number}", content or b"")
-                    number += 1
-
-    def _open(self) -> Any:
-        try:
-            from pyarrow import ArrowException
-            from pyarrow.parquet import ParquetFile
-        except ImportError:
-            raise JobError(f"{self._path}: reading parquet needs pyarrow: pip install pyarrow") from None
-        try:
-            return ParquetFile(self._path)
-        except (ArrowException, OSError) as error:
-            raise JobError(f"cannot read {self._path} ({first_line(error)})") from None
+        for name, content in read_images(self._path, self._column):
+            yield Picture(f"{self._path}:{name}", content or b"")
 
 
 def open_images(inputs: Iterable[str | Path], size: int, skipped: list[str]) -> list[Images]:
@@ -189,22 +171,3 @@ def _listed() -> list[Path]:
 
 def _splits(manifest: Manifest) -> list[tuple[str, str]]:
     return [(domain, split) for domain, splits in manifest.domains.items() for split in splits]
-
-
-def _image_column(path: Path, schema: Any) -> str:
-    """Return the name of the column with images. Raises JobError when none, or more than one, can be it."""
-    from pyarrow import types
-
-    def holds_bytes(kind: Any) -> bool:
-        if types.is_struct(kind):
-            return any(field.name == "bytes" and holds_bytes(field.type) for field in kind)
-        return bool(types.is_binary(kind) or types.is_large_binary(kind))
-
-    columns = [field.name for field in schema if holds_bytes(field.type)]
-    usual = [name for name in _IMAGE_COLUMNS if name in columns]
-    if len(columns) == 1 or usual:
-        return str((usual or columns)[0])
-    raise JobError(
-        f"{path} has {len(columns)} columns of image bytes: name the column {_IMAGE_COLUMNS[0]} (the columns are "
-        f"{', '.join(schema.names)})"
-    )
