@@ -20,7 +20,6 @@ from job.prediction.prepare import Prepared, read, settings_of
 from job.prediction.sheet import ConfidenceSheet
 from job.prediction.tables import Columns, Row, format_of, open_table
 from job.shards.inspection.contact_sheet import check_sheet
-from job.shards.reading.augment import normalise
 from job.shards.writing.crop import CropSettings
 from job.system.errors import JobError
 from job.system.files import atomic_path, check_output, writing
@@ -82,7 +81,7 @@ def predict_image(model: Loaded, image: str | Path) -> Prediction:
 @torch.inference_mode()
 def log_probabilities(loaded: Loaded, images: np.ndarray, device: torch.device) -> np.ndarray:
     """Return log-probabilities float32 [n, C] of the classes of images uint8 [n, size, size, 3]."""
-    inputs = normalise(torch.from_numpy(images).to(device), loaded.config.data.mean, loaded.config.data.std)
+    inputs = loaded.network_input(images, device)
     return np.asarray(loaded.model.predict(inputs).class_logits.float().log_softmax(1).cpu().numpy())
 
 
@@ -101,7 +100,7 @@ def predict(checkpoint: Path, inputs: Sequence[str | Path], out: Path, options: 
     _check(loaded, options, checkpoint)
     settings = settings_of(loaded, options.face_model)
     skipped: list[str] = []
-    images = open_images(inputs, loaded.size, skipped)
+    images = open_images(inputs, loaded.size, skipped, gray=loaded.gray)
     total = sum(part.total for part in images)
     if not total:
         raise JobError(f"nothing to predict: {skipped[0]}{_more(skipped)}" if skipped else no_images(inputs))

@@ -3,6 +3,10 @@
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
+import torch
+from torch import Tensor
+
 from job.config.load import build_config
 from job.config.schema import Config
 from job.evaluation.confidence import Confidence
@@ -10,6 +14,7 @@ from job.methods.base import Method
 from job.methods.build import build_method, load_weights
 from job.run_folder.checkpoint import read_checkpoint
 from job.shards.alignment import Alignment
+from job.shards.reading.augment import normalise
 
 
 @dataclass(frozen=True)
@@ -26,6 +31,11 @@ class Loaded:
     step: int
     alignment: Alignment | None = None  # of the faces, where `crop` is "face"
     confidence: Confidence | None = None  # calibration of the probabilities; None: not fitted for these weights
+
+    def network_input(self, images: np.ndarray, device: torch.device) -> Tensor:
+        """Normalise images uint8 [n, size, size, 3] as in training: float32 [n, 3, size, size] on `device`."""
+        data = self.config.data
+        return normalise(torch.from_numpy(images).to(device), data.mean, data.std, standardize=data.standardize)
 
 
 def load_model(path: Path) -> Loaded:

@@ -8,7 +8,6 @@ from torch import Tensor
 
 from job.evaluation.load import Loaded
 from job.methods.adabn import batch_norms, take_statistics
-from job.shards.reading.augment import normalise
 from job.system.errors import JobError
 
 KINDS = ("bn", "tent")
@@ -50,8 +49,7 @@ def adapt(loaded: Loaded, kind: str, images: np.ndarray, device: torch.device) -
 
     def batches() -> Iterator[Tensor]:
         for part in np.array_split(rows, -(-len(rows) // _BATCH)):  # equal sizes: each batch counts alike
-            pixels = torch.from_numpy(images[part]).to(device)
-            yield normalise(pixels, loaded.config.data.mean, loaded.config.data.std)
+            yield loaded.network_input(images[part], device)
 
     loaded.model.eval()
     take_statistics(loaded.model.network, batches())
@@ -91,8 +89,7 @@ def _check_classes(loaded: Loaded, kind: str, images: np.ndarray, device: torch.
     """Raise JobError when almost all images are predicted to be of one class."""
     counts = np.zeros(len(loaded.class_names), int)
     for first in range(0, len(images), _BATCH):
-        pixels = torch.from_numpy(images[first : first + _BATCH]).to(device)
-        logits = loaded.model.predict(normalise(pixels, loaded.config.data.mean, loaded.config.data.std)).class_logits
+        logits = loaded.model.predict(loaded.network_input(images[first : first + _BATCH], device)).class_logits
         counts += np.bincount(logits.argmax(1).cpu().numpy(), minlength=len(counts))
     share, name = counts.max() / counts.sum(), loaded.class_names[int(counts.argmax())]
     if len(counts) > 1 and share > ONE_CLASS:

@@ -12,7 +12,6 @@ import torch
 from torch import Tensor, nn
 
 from job.evaluation.load import Loaded
-from job.shards.reading.augment import normalise
 from job.system.errors import JobError
 
 _SMALLEST_MAP = 4  # cells an edge: the last stage with at least so many is explained
@@ -28,7 +27,7 @@ def heat_maps(loaded: Loaded, images: np.ndarray, classes: np.ndarray | None = N
     0. Raises JobError for a network without such a stage.
     """
     device = next(loaded.model.parameters()).device
-    inputs = normalise(torch.from_numpy(images).to(device), loaded.config.data.mean, loaded.config.data.std)
+    inputs = loaded.network_input(images, device)
     with torch.enable_grad(), _stage_outputs(loaded.model.network.feature_extractor) as outputs:
         logits = loaded.model.predict(inputs.requires_grad_(True)).class_logits.float()
         activations = _last_stage(outputs, loaded)

@@ -55,15 +55,17 @@ class Files:
 
 
 class Shards:
-    """All images of a folder or URL of shards. Raises JobError unless they have `size` px."""
+    """All images of a folder or URL of shards. Raises JobError unless they have `size` px and, if `gray`, no colour."""
 
-    def __init__(self, place: str, size: int) -> None:
+    def __init__(self, place: str, size: int, gray: bool) -> None:
         self._place, self._manifest = place, load_manifest(place)
         if self._manifest.size != size:
             raise JobError(
                 f"{place} does not match the checkpoint: its images have {self._manifest.size} px, and the model was "
                 f"trained on {size} px"
             )
+        if gray and not self._manifest.gray:
+            raise JobError(f"{place} is in colour, and the model was trained without: write the shards with --gray")
 
     @property
     def total(self) -> int:
@@ -100,8 +102,8 @@ class Parquet:
             yield Picture(f"{self._path}:{name}", content or b"")
 
 
-def open_images(inputs: Iterable[str | Path], size: int, skipped: list[str]) -> list[Images]:
-    """Return the images of the inputs, in their order; `size` is the edge of the model's images in px.
+def open_images(inputs: Iterable[str | Path], size: int, skipped: list[str], *, gray: bool = False) -> list[Images]:
+    """Return the images of the inputs, in their order, for a model of images of `size` px, if `gray` without colour.
 
     An input is an image, a folder of images, a folder or URL of shards, a parquet file, or "-" for a list of paths on
     stdin. Append a line to `skipped` for each input that is missing and each entry of a folder that cannot be read.
@@ -122,7 +124,7 @@ def open_images(inputs: Iterable[str | Path], size: int, skipped: list[str]) -> 
             paths += _listed()
         elif is_remote(text) or os.path.exists(os.path.join(text, NAME)):
             flush()
-            found.append(Shards(text, size))
+            found.append(Shards(text, size, gray))
         elif text.lower().endswith(".parquet") and os.path.isfile(text):
             flush()
             found.append(Parquet(Path(text)))

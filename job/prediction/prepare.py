@@ -38,7 +38,8 @@ def prepare(photo: np.ndarray, loaded: Loaded, settings: CropSettings, *, all_fa
     """
     return [
         Prepared(
-            simplejpeg.decode_jpeg(encode(part.pixels, loaded.size, loaded.quality, loaded.crop), "RGB"), part.face
+            simplejpeg.decode_jpeg(encode(part.pixels, loaded.size, loaded.quality, loaded.crop, loaded.gray), "RGB"),
+            part.face,
         )
         for part in crop(photo, loaded.size, settings, all_faces=all_faces)
     ]

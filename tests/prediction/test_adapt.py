@@ -39,7 +39,7 @@ def model():
     classes.bias.data = torch.tensor([-2.5, 0.0, -2.5])
     config = build_config({"name": "x", "objective": {"name": "source_only"}}, "test")
     method = SourceOnly(Classifier(extractor, classes, width=1, classes=3), config.objective)
-    made = Loaded(method.eval(), config, NAMES, 8, 95, "center", 1)
+    made = Loaded(method.eval(), config, NAMES, 8, 95, "center", False, 1)
     pixels = torch.from_numpy(images()[0])
     take_statistics(method.network, [normalise(pixels, config.data.mean, config.data.std)])
     return made
@@ -93,6 +93,6 @@ def test_images_of_one_class_are_refused():
 
 def test_a_network_without_batchnorm_is_refused():
     config = build_config({"name": "x", "model": {"backbone": "compact", "batch_norm": "none"}}, "test")
-    loaded = Loaded(build_method(config, 48, 3).eval(), config, NAMES, 48, 95, "center", 1)
+    loaded = Loaded(build_method(config, 48, 3).eval(), config, NAMES, 48, 95, "center", False, 1)
     with pytest.raises(JobError, match="--adapt bn changes BatchNorm layers, and compact has none"):
         adapt(loaded, "bn", np.zeros((100, 48, 48, 3), np.uint8), CPU)

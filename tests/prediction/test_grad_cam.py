@@ -18,7 +18,7 @@ SIZE = 32
 
 def loaded(method, **settings):
     return Loaded(
-        method.eval(), build_config({"name": "x", **settings}, "test"), ("red", "blue"), SIZE, 95, "center", 1
+        method.eval(), build_config({"name": "x", **settings}, "test"), ("red", "blue"), SIZE, 95, "center", False, 1
     )
 
 

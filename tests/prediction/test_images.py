@@ -44,6 +44,8 @@ def test_shards_are_read_as_they_are_stored(faces):
     assert pictures[0].content.shape == (48, 48, 3)
     with pytest.raises(JobError, match=r"its images have 48 px, and the model was trained on 32 px"):
         open_images([faces], 32, [])
+    with pytest.raises(JobError, match=r"is in colour, and the model was trained without"):
+        open_images([faces], 48, [], gray=True)
 
 
 def test_the_images_of_a_parquet_file(tmp_path):
@@ -68,7 +70,7 @@ def test_the_images_of_a_parquet_file(tmp_path):
 
 
 def test_an_empty_cell_is_one_unreadable_image():
-    loaded = SimpleNamespace(size=32, quality=95, crop="center")
+    loaded = SimpleNamespace(size=32, quality=95, crop="center", gray=False)
     assert read(Picture("row", b""), loaded, SimpleNamespace(kind="center")) == "the file is empty"
 
 

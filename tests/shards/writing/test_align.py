@@ -216,9 +216,11 @@ def test_an_interrupted_conversion_is_repeated_with_another_detector(photos, tmp
     scratch = tmp_path / "scratch"
     scratch.mkdir()
     aligned = crop_settings("face", str(model))
-    first = convert_chunk(0, locations, SIZE, 95, aligned, scratch)
-    assert convert_chunk(0, locations, SIZE, 95, aligned._replace(model="moved"), scratch) == first, "from the file"
-    other = convert_chunk(0, locations, SIZE, 95, CropSettings("face"), scratch)
+    first = convert_chunk(0, locations, SIZE, 95, aligned, False, scratch)
+    assert convert_chunk(0, locations, SIZE, 95, aligned._replace(model="moved"), False, scratch) == first, (
+        "from the file"
+    )
+    other = convert_chunk(0, locations, SIZE, 95, CropSettings("face"), False, scratch)
     assert other[1].faces == {}
     assert len(first[1].faces) == 20
 
