@@ -126,6 +126,8 @@ class Manifest(BaseModel):
     @classmethod
     def with_tables(cls, fields: dict[str, Any], domains: dict[str, dict[str, ShardTable]], hash_: str) -> "Manifest":
         """Return a manifest of fields and tables that were checked before, whose hash is known."""
+        alignment = fields.get("alignment")  # a dict, of JSON
+        fields = fields | {"alignment": None if alignment is None else Alignment.model_validate(alignment)}
         made = cls.model_construct(**fields, domains=domains)
         made._hash = hash_
         return made

@@ -189,6 +189,7 @@ def test_aligned_shards_keep_what_predict_needs_and_show_it(photos, tmp_path, mo
     out = tmp_path / "shards"
     manifest = build("folders", photos, out, crop="face", face_model=str(model), size=SIZE, workers=1)
     assert manifest.alignment == load_manifest(out).alignment == crop_settings("face", str(model)).alignment
+    assert manifest.compact().alignment == manifest.alignment
     assert sorted((out / "no_face.csv").read_text().splitlines()) == [
         "path,reason",
         "source/joy/nobody.png,no face",
