@@ -65,7 +65,8 @@ def member(rank: int, world: int, port: int, steps: int, results: multiprocessin
     dist.barrier()
     figures["requests_per_second"] = world * CHECKS / (time.perf_counter() - began)
     figures["ring_us"] = 1e6 * ring(steps)
-    figures["files_before"] = open_files() - 1  # without the clone
+    clones = world + 1 if rank == 0 else 1  # connections of the agreement, and at the store's end those of all ranks
+    figures["files_before"] = open_files() - clones
     dist.barrier()
     count, end = 0, time.perf_counter() + 0.5
     while True:
@@ -84,7 +85,10 @@ def member(rank: int, world: int, port: int, steps: int, results: multiprocessin
 
 
 def measure(world: int, steps: int) -> dict:
-    """Start `world` processes and return their figures: medians over the ranks, files of the rank with most."""
+    """Start `world` processes and return their figures: medians over the ranks, files of the last one.
+
+    The first one holds the store: it has two more connections for each rank, one for the agreement.
+    """
     context = multiprocessing.get_context("fork")  # torch is imported once, not in each of 64 processes
     probe = dist.TCPStore("127.0.0.1", 0, None, True, wait_for_workers=False)
     port = probe.port
@@ -102,7 +106,8 @@ def measure(world: int, steps: int) -> dict:
         name: statistics.median(each[name] for each in figures.values())
         for name in ("ring_us", "agreement_us", "requests_per_second")
     }
-    files = {name: max(each[name] for each in figures.values()) for name in ("files_before", "files_after")}
+    files = {name: figures[world - 1][name] for name in ("files_before", "files_after")}
+    files["files_of_the_first"] = figures[0]["files_after"]
     asked = max(each["requested"] for each in figures.values())
     stop = max(each["stopped_at"] for each in figures.values()) - asked
     return {"ranks": world, **middle, **files, "seconds_to_stop": stop, "measured": True}
@@ -118,7 +123,7 @@ def model(rows: list[dict], world: int) -> dict:
     stop = period + 13 * world * each + STEP_SECONDS
     slope = {
         name: (last[name] - rows[0][name]) / (last["ranks"] - rows[0]["ranks"])
-        for name in ("files_before", "files_after")
+        for name in ("files_before", "files_after", "files_of_the_first")
     }
     files = {name: round(last[name] + by * (world - last["ranks"])) for name, by in slope.items()}
     return {
@@ -145,8 +150,8 @@ def main() -> None:
         rows.append(measure(world, steps=max(50, 1000 // world)))
         print(f"{world} ranks: done, load {os.getloadavg()[0]:.1f}", flush=True)
     rows += [model(rows, world) for world in MODELLED if world > rows[-1]["ranks"]]
-    heads = ("ranks", "all-reduce, us", "agreement, us", "s to stop", "files before", "after")
-    names = ("ring_us", "agreement_us", "seconds_to_stop", "files_before", "files_after")
+    heads = ("ranks", "all-reduce, us", "agreement, us", "s to stop", "files before", "after", "of the first")
+    names = ("ring_us", "agreement_us", "seconds_to_stop", "files_before", "files_after", "files_of_the_first")
     label = {True: "", False: " (model)"}
     print_table([heads, *((f"{row['ranks']}{label[row['measured']]}", *(row[n] for n in names)) for row in rows)])
     write_result(options.out, "stop", {"step_seconds": STEP_SECONDS, "rows": rows}, where)
