@@ -67,10 +67,10 @@ def read_remote(url: str, most: int, closed: threading.Event | None = None) -> I
 
 
 def _open(url: str) -> "_Program | _Stream":
-    from webdataset import gopen
-
     if urlparse(url).scheme == "file":
         return _Stream(open_regular(url2pathname(urlparse(url).path)))
+    from webdataset import gopen  # which imports torch: 250 MB that staged shards do not need
+
     try:
         stream = gopen(url, "rb")
     except Exception as error:  # whatever the handler of this scheme raises
