@@ -6,7 +6,7 @@ unlisted metric, such as a term of a new method's loss (`train/coral_loss`), are
 """
 
 import re
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 
 STEP = "trainer/step"
@@ -200,6 +200,11 @@ COMPARED = (
     "domain/a_distance",
     "domain/confusion",
 )  # as mean curves
+
+
+def is_evaluation(row: Collection[str]) -> bool:
+    """Return whether a row of metrics contains those of an evaluation."""
+    return any(name.startswith(("val/", "selection/")) for name in row)
 
 
 def find(name: str) -> Metric:

@@ -97,7 +97,8 @@ def _train(config: Config, manifest: Manifest, accelerator: Accelerator, folder:
             finished = fit(run)
         chosen = folder.chosen() if finished else None
         # None if the ranks have agreed to stop: the next start repeats the test
-        if chosen is not None and (tested := evaluator.test(chosen)):
+        tested = evaluator.test(chosen) if chosen is not None else None
+        if chosen is not None and tested is not None:
             about = {"selection/chosen_step": chosen.step, "selection/chosen_by": config.score}
             recorder.summarise(tested | about | {"protocol": config.protocol})
             recorder.artifacts(chosen.path, chosen.meta, config.data.shards)

@@ -25,7 +25,7 @@ MOST_VIEWS = 50
     is_flag=True,
     help="Keep the target's train and val labels: for train_on_target and oracle curves.",
 )
-@click.option("--source", help="Name of the labelled domain in the dataset; default: the men.")
+@click.option("--source", help="Name of the labelled domain in the dataset, or none; default: the men.")
 @click.option("--target", help="Name of the unlabelled domain; default: the women.")
 @click.option("--crop", default="center", show_default=True, help="none, center, or face: the largest face.")
 @click.option(

@@ -67,6 +67,7 @@ class Layout:
 
 
 # The options of every layout of files, with their defaults.
+NO_SOURCE = "none"  # `--source none`: shards of a target alone, for a method without source images
 OPTIONS = {"source": "male", "target": "female", "val": 0.1, "test": 0.15, "subjects": True, "folds": None}
 # A table of genders beside any of them (job.datasets.gender), unless the layout reads such a table itself.
 GENDER = "gender"

@@ -4,17 +4,29 @@ import time
 
 from job.config.schema import Config
 from job.doctor.findings import FAIL, Finding, below
+from job.shards.manifest import Manifest
 from job.system.errors import JobError
 from job.training.inputs import domain_names, open_manifest, open_store
 
 MEGABYTE = 1_000_000
 
 
+def _read_in_training(config: Config, manifest: Manifest) -> list[str]:
+    """Return the domains with a training split, and those that the method needs one of."""
+    reads = config.objective.reads
+    return [
+        name
+        for role, name in domain_names(config).items()
+        if role in reads or "train" in manifest.domains.get(name, {})
+    ]
+
+
 def read_shards(config: Config, rank: int = 0, seconds: float = 3.0) -> tuple[list[Finding], str]:
     """Read training shards for `seconds`, different ones on each rank. Return findings and the manifest's hash."""
     try:
         manifest = open_manifest(config)
-        shards = [shard for name in domain_names(config).values() for shard in manifest.shards(name, "train")]
+        names = _read_in_training(config, manifest)
+        shards = [shard for name in names for shard in manifest.shards(name, "train")]
         store = open_store(config)
         read, began = 0, time.perf_counter()
         for number in range(len(shards)):
@@ -27,7 +39,7 @@ def read_shards(config: Config, rank: int = 0, seconds: float = 3.0) -> tuple[li
         speed = read / (time.perf_counter() - began)
     except (JobError, OSError) as error:
         return [Finding("shards", FAIL, str(error), "mount them on every node, or correct data.shards")], ""
-    samples = sum(manifest.samples(name, "train") for name in domain_names(config).values())
+    samples = sum(manifest.samples(name, "train") for name in names)
     size = sum(shard.bytes for shard in shards) / samples
     result = f"{len(shards)} readable, {speed / MEGABYTE:.0f} MB/s, {speed / size:.0f} images/s of {size / 1000:.1f} kB"
     advice = "copy them to a disk of the node, or name them as a URL (file://...) with data.cache_dir on one"

@@ -15,7 +15,7 @@ from job.evaluation.metrics import UNMEASURED, accuracy, macro_f1, recall
 from job.evaluation.protocol import described
 from job.evaluation.selection import mutual_information
 from job.shards.manifest import Manifest
-from job.vocabulary import SOURCE, TARGET
+from job.vocabulary import DOMAINS, SOURCE, TARGET
 
 _FEW = 30  # with fewer images of a class, its error rates are marked as uncertain
 _WARNING = """\
@@ -28,7 +28,7 @@ somebody else assigned. Read docs/responsible_use.md before using the model on i
 def model_card(
     config: Config, manifest: Manifest, checkpoint: str, step: int, split: str, reports: dict[str, DomainReport]
 ) -> str:
-    """Return the model card as Markdown. `reports` maps source and target to their reports.
+    """Return the model card as Markdown. `reports` maps each role that was evaluated to its report.
 
     Error rates need labels; an unlabelled domain gets the shares of the predicted classes instead.
     """
@@ -55,7 +55,7 @@ def model_card(
     ]
     for role, report in reports.items():
         parts += [f"### {_title(config, manifest, role)}", *_errors(report, manifest.class_names)]
-    if all(report.confusion is not None and report.labelled for report in reports.values()):
+    if len(reports) == 2 and all(report.confusion is not None and report.labelled for report in reports.values()):
         parts += ["## Difference between the domains", _difference(reports, manifest.class_names)]
     return "\n\n".join(parts) + "\n"
 
@@ -93,8 +93,11 @@ def _data(config: Config, manifest: Manifest) -> str:
             + ", without colour" * manifest.gray,
         ],
     ]
-    for role in ("source", "target"):
-        splits = manifest.domains[getattr(config.data, role)]
+    for role in DOMAINS:
+        splits = manifest.domains.get(getattr(config.data, role))
+        if splits is None:
+            rows.append([role, "none in these shards: nothing was measured on it"])
+            continue
         counts = ", ".join(f"{split} {sum(info.samples for info in infos)}" for split, infos in splits.items())
         rows.append([_title(config, manifest, role), counts])
     rows += [["left out", f"{count} {plain(reason)}"] for reason, count in manifest.left_out.items()]

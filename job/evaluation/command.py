@@ -85,13 +85,15 @@ def _evaluate(
     model = loaded.model.to(accelerator.device)
     store = open_store(config, place)
     names, data = domain_names(config), config.data
+    if set(manifest.domains) == {names[TARGET]}:  # an unlabelled target needs no source to be evaluated
+        del names[SOURCE]
     reports = [
         evaluate_domain(
             model,
             accelerator,
             manifest,
             store,
-            names[role],
+            name,
             split,
             normalise=lambda images: normalise(images, data.mean, data.std, standardize=data.standardize),
             batch_size=config.evaluation.batch_size,
@@ -100,14 +102,15 @@ def _evaluate(
             progress=accelerator.is_main_process,
             every_row=True,
         )
-        for role in DOMAINS
+        for name in names.values()
     ]
     if not accelerator.is_main_process:
         return Evaluated("", Outputs(), {})
     outputs = Outputs()
     about = {"checkpoint": str(path), "step": loaded.step, "shards": place, "split": split, "protocol": protocol}
     about |= {"method": config.objective.name, "class_names": list(manifest.class_names)}
-    results: dict[str, Any] = scrub_all(about | measure(reports, manifest, store))
+    absent = [] if SOURCE in names else [DomainReport.absent(SOURCE, split, len(manifest.class_names))]
+    results: dict[str, Any] = scrub_all(about | measure([*absent, *reports], manifest, store))
     if paper is not None:
         files = {"results.json": json.dumps(results, indent=1) + "\n", "results.md": as_markdown(results)}
         for name, text in (files | as_latex(results)).items():
@@ -115,13 +118,13 @@ def _evaluate(
                 write_atomically(paper / name, text)
     if out is not None:
         content = about | {"results": {key: results[key] for key in ("domains", "gap", "a_distance")}}
-        content |= {role: as_json(report) | _measures(report) for role, report in zip(DOMAINS, reports, strict=True)}
+        content |= {role: as_json(report) | _measures(report) for role, report in zip(names, reports, strict=True)}
         with outputs.writing(out):
             write_atomically(out, json.dumps(scrub_all(content), indent=1) + "\n")
     table = "\n".join([_table(reports, manifest.class_names), "", *as_lines(results)])
     card_path = _card_path(path, split, out)
     if card_path is not None:
-        by_role = dict(zip(DOMAINS, reports, strict=True))
+        by_role = dict(zip(names, reports, strict=True))
         with outputs.writing(card_path):
             write_atomically(card_path, scrub(model_card(config, manifest, str(path), loaded.step, split, by_role)))
             table += f"\n\nmodel card: {card_path}"

@@ -15,13 +15,14 @@ from job.evaluation.curves import Curve, mean_curve
 from job.evaluation.doubts import adapts, against_baseline
 from job.evaluation.intervals import difference, mean_interval, ratio_interval, seed_noise
 from job.evaluation.protocol import protocol_of
-from job.metric_names import STEP, TEST_SOURCE, TEST_TARGET
+from job.metric_names import STEP, TEST_SOURCE, TEST_TARGET, is_evaluation
 from job.run_folder.metrics_file import read_metrics
 from job.system.errors import JobError, first_line
 from job.vocabulary import DOMAINS
 
 LOWER, UPPER = "source_only", "train_on_target"  # the objectives that bound the gap
 SOURCE, TARGET = TEST_SOURCE, TEST_TARGET
+CHOSEN = "selection/chosen_step"
 
 
 def read_runs(folders: Sequence[Path]) -> list[dict]:
@@ -52,8 +53,8 @@ def _read(folder: Path) -> tuple[dict, dict]:
     try:
         config = yaml.safe_load((folder / "config.yaml").read_text(encoding="utf-8"))
         summary = json.loads((folder / "summary.json").read_text(encoding="utf-8"))
-        if not isinstance(summary, dict) or not isinstance(summary.get(SOURCE), float | int):
-            raise ValueError(f"it has no {SOURCE}")
+        if not isinstance(summary, dict) or not isinstance(summary.get(SOURCE, summary.get(CHOSEN)), float | int):
+            raise ValueError(f"it has no {SOURCE}")  # a run on shards without a source has at least CHOSEN
         if not isinstance(config, dict) or not isinstance(config.get("objective"), dict) or "seed" not in config:
             raise JobError(f"{folder} has a damaged config.yaml: restore it from the checkpoint's meta.json")
     except yaml.YAMLError as error:
@@ -142,7 +143,7 @@ def _doubts(runs: Sequence[dict]) -> list[dict[str, Any]]:
 def _chosen_row(run: dict) -> dict[str, Any]:
     """Return the metrics of a run at its chosen step, or nothing when metrics.jsonl lacks them."""
     rows = read_metrics(Path(run["run"]) / "metrics.jsonl")
-    at = [row for row in rows if row[STEP] == run.get("selection/chosen_step") and "val/source_accuracy" in row]
+    at = [row for row in rows if row[STEP] == run.get(CHOSEN) and is_evaluation(row)]
     return at[-1] if at else {}
 
 

@@ -16,6 +16,7 @@ FALLS = {"mixval": 0.05, "class_ami": 0.1, "source_accuracy": 0.03}
 BELOW = {"mixval": 0.05, "class_ami": 0.1, "entropy": 0.05}
 LEARNED = 0.9  # of the best source accuracy: before that, scores are those of a network that has learned little
 VOTES = 2  # scores that must agree: one alone has its own weakness
+SOURCE_ACCURACY = "val/source_accuracy"
 FEWEST = 3  # evaluations of a network that has learned
 REMEDY = (
     "lower the strength of adaptation (objective.lambda_max, or the weight of the method's term), use another method, "
@@ -46,12 +47,13 @@ def within_run(rows: Sequence[Mapping[str, Any]], score: str) -> tuple[int, list
     than its margin in FALLS. Evaluations before the network had learned do not count (LEARNED). At least VOTES
     scores must agree, and FEWEST evaluations count. `rows` are those of metrics.jsonl.
     """
-    rows = [row for row in rows if SELECTION + score in row and "val/source_accuracy" in row]
+    rows = [row for row in rows if SELECTION + score in row]
     if not rows or find(SELECTION + score).labels:
         return 0, []
     chosen = max(rows, key=lambda row: (row[SELECTION + score], row[STEP]))
-    learned = LEARNED * max(row["val/source_accuracy"] for row in rows)
-    counted = [row for row in rows if row is chosen or row["val/source_accuracy"] >= learned]
+    right = {row[STEP]: row.get(SOURCE_ACCURACY, 0.0) for row in rows}  # without a source every evaluation counts
+    learned = LEARNED * max(right.values())
+    counted = [row for row in rows if row is chosen or right[row[STEP]] >= learned]
     doubts = []
     for name, margin in FALLS.items():
         values = {row[STEP]: row[SELECTION + name] for row in counted if SELECTION + name in row}

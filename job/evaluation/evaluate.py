@@ -48,6 +48,11 @@ class DomainReport:
         """Number of labelled samples, on which accuracy and recall are measured."""
         return 0 if self.confusion is None else int(self.confusion.sum())
 
+    @classmethod
+    def absent(cls, domain: str, split: str, classes: int) -> "DomainReport":
+        """Return the report of a domain that the shards do not hold: no samples."""
+        return cls(domain, split, 0, None, np.zeros(classes, np.int64), np.zeros(classes), 0.0)
+
 
 @torch.no_grad()
 def evaluate_domain(

@@ -31,11 +31,15 @@ from job.shards.manifest import Manifest
 from job.shards.reading.augment import normalise
 from job.shards.reading.whole_split import read_split
 from job.training.distributed import share_buffers
-from job.training.inputs import domain_names, open_store
+from job.training.inputs import domain_names, evaluated_domains, open_store
 from job.vocabulary import DOMAINS, SOURCE, TARGET
 
 log = logging.getLogger("job")
 WORST = -1e30  # score of a checkpoint for which it cannot be computed; any other checkpoint is better
+WITHOUT_SOURCE = (
+    "the accuracy on it, the proxy A-distance, the target's class shares and the scores source_accuracy and dev are "
+    "not computed, and infomax is the mutual information alone"
+)
 ADAPTATION_BATCH, ADAPTATION_BATCHES = 128, 16  # target images for Method.before_evaluation
 
 
@@ -44,7 +48,7 @@ class Validation(NamedTuple):
 
     metrics: dict[str, float]
     score: float  # the configured score, which chooses the checkpoint
-    samples: list[Sample]  # of source and target, for figures
+    samples: dict[str, Sample]  # by role, for figures; empty where the reports keep none
     shares: EstimatedShares | None = None  # class shares of the target; None: they could not be estimated
     confidence: dict[str, Any] | None = None  # Confidence.as_json, for the checkpoint
 
@@ -70,6 +74,9 @@ class Evaluator:
         self._folder = folder / "evaluation"
         self._stop = stop
         self._domains = domain_names(config)
+        self._evaluated = evaluated_domains(config, manifest)
+        if SOURCE not in self._evaluated and accelerator.is_main_process:
+            log.info("the shards hold no source: %s", WITHOUT_SOURCE)
         self._store = open_store(config)  # a separate store: an evaluation need not wait for the training's prefetch
         self._channels_last = memory_format(config.model, accelerator.device) == torch.channels_last
 
@@ -97,7 +104,7 @@ class Evaluator:
             name = self._config.score
             log.warning("step %d: selection.score=%s cannot be computed: the checkpoint counts as worst", step, name)
             score = WORST
-        samples = [report.sample for report in (source, target) if report.sample is not None]
+        samples = {role: report.sample for role, report in zip(DOMAINS, (source, target)) if report.sample is not None}
         return Validation(metrics, score, samples, shares, confidence)
 
     def _results(
@@ -123,7 +130,7 @@ class Evaluator:
         None for a method that trains on target labels, and where the source has no labelled training split.
         """
         domain = self._domains[SOURCE]
-        has_train = "train" in self._manifest.domains[domain]  # source-free methods do without
+        has_train = "train" in self._manifest.domains.get(domain, {})  # source-free methods do without
         counts = self._manifest.class_counts(domain, "train") if has_train else None
         if self._method.labelled == TARGET or counts is None or source.sample is None or target.sample is None:
             return None
@@ -155,6 +162,8 @@ class Evaluator:
         self.close()
 
     def _report(self, role: str, split: str, probe_samples: int = 0, pictures: int = 0) -> DomainReport:
+        if role not in self._evaluated:
+            return DomainReport.absent(self._domains[role], split, len(self.class_names))
         return evaluate_domain(
             self._method,
             self._accelerator,

@@ -44,6 +44,6 @@ def as_json(report: DomainReport) -> dict:
         "labelled": report.labelled,
         "confusion": None if report.confusion is None else report.confusion.tolist(),
         "predicted": report.predicted.tolist(),
-        "mean_entropy": report.mean_entropy,
+        "mean_entropy": report.mean_entropy if report.samples else None,
         "confidence": None if report.confidence is None else report.confidence.tolist(),
     }

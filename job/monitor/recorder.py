@@ -3,7 +3,7 @@
 import json
 import logging
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -15,6 +15,7 @@ from job.evaluation.doubts import adapts, within_run
 from job.evaluation.protocol import note
 from job.evaluation.samples import Sample
 from job.evaluation.validate import headline
+from job.metric_names import is_evaluation
 from job.monitor import alerts
 from job.monitor.alerts import Alert
 from job.monitor.displaced_threads import DisplacedThreads
@@ -80,8 +81,8 @@ class Recorder:
             saved = _last_alert(folder) == alerts.STOPPED
             self.alert(alerts.resumed(step, config.train.steps, self._file.reached, restarts, saved))
 
-    def evaluated(self, step: int, samples: Sequence[Sample], class_names: Sequence[str]) -> None:
-        """Store the samples of the evaluation at `step` for the figures, which `log` starts to draw."""
+    def evaluated(self, step: int, samples: Mapping[str, Sample], class_names: Sequence[str]) -> None:
+        """Store the samples by role of the evaluation at `step` for the figures, which `log` starts to draw."""
         if self._main and self._drawing is not None:
             try:
                 write_sample(self._folder, step, samples, self._config.evaluation.map_samples)
@@ -107,13 +108,13 @@ class Recorder:
             self.alert(alert)
         if self._drawing is not None:
             self._send_figures(self._drawing.collect())
-            if "val/source_accuracy" in row:
+            if is_evaluation(row):
                 self._evaluated = step
                 self._drawing.start(step)
 
     def _evaluation(self, step: int, row: dict[str, Any]) -> dict[str, Any] | None:
         """Read the counts behind the metrics of a row from its evaluation file, if it is from an evaluation."""
-        if "val/source_accuracy" not in row:
+        if not is_evaluation(row):
             return None
         return read_evaluation(self._folder / "evaluation" / f"step_{step:08d}.json")
 

@@ -7,7 +7,7 @@ from typing import Any
 
 from tqdm import tqdm
 
-from job.metric_names import find, in_line
+from job.metric_names import find, in_line, is_evaluation
 from job.system.log import log
 
 
@@ -38,7 +38,7 @@ class Progress:
             with suppress(OSError):  # the terminal is closed
                 self._bar.update(step - self._bar.n)
                 self._bar.set_description_str(text)
-        hidden = self._bar is not None and "val/source_accuracy" not in row  # shown by the live line
+        hidden = self._bar is not None and not is_evaluation(row)  # shown by the live line
         log.info("step %d/%d  %s", step, self._steps, text, extra={"hidden": hidden})
 
     def close(self) -> None:

@@ -268,9 +268,15 @@ def _shares(row: dict[str, Any]) -> dict[str, float]:
 
 
 def _learned(row: dict[str, Any], shares: Collection[str]) -> bool:
-    """Return whether source accuracy is above twice the level of guessing, or above half way from there to 1."""
+    """Return whether source accuracy is above twice the level of guessing, or above half way from there to 1.
+
+    `row` is that of an evaluation.
+    """
     guessing = 1 / len(shares)
-    return row.get("val/source_accuracy", 0.0) > min(2 * guessing, (1 + guessing) / 2)
+    accuracy = row.get("val/source_accuracy")
+    if accuracy is None and is_evaluation(row):
+        return True  # without source images, only a trained network can be adapted
+    return (accuracy or 0.0) > min(2 * guessing, (1 + guessing) / 2)
 
 
 def _labelled(domain: dict[str, Any]) -> int | None:

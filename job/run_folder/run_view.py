@@ -2,7 +2,7 @@
 
 import io
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -66,11 +66,14 @@ class RunView:
     @cached_property
     def feature_map(self) -> dict[str, np.ndarray] | None:
         """Return positions float [n, 2] of each role's features, laid out together; None without features."""
-        parts = [self.sample.get(f"{role}_features") for role in ROLES]
-        if any(part is None or len(part) == 0 for part in parts):
+        parts = {role: self.sample[f"{role}_features"] for role in ROLES if f"{role}_features" in self.sample}
+        if not parts or any(len(part) == 0 for part in parts.values()):
             return None
-        together = lay_out(np.concatenate(parts).astype(np.float64), self.config["evaluation"]["feature_map"])
-        return dict(zip(ROLES, np.split(together, [len(parts[0])]), strict=True))
+        together = lay_out(
+            np.concatenate([*parts.values()]).astype(np.float64), self.config["evaluation"]["feature_map"]
+        )
+        ends = np.cumsum([len(part) for part in parts.values()])
+        return dict(zip(parts, np.split(together, ends[:-1]), strict=True))
 
     @property
     def target_labels_known(self) -> bool:
@@ -102,10 +105,10 @@ def read_run(folder: Path) -> RunView:
     )
 
 
-def write_sample(folder: Path, step: int, samples: Sequence, map_samples: int) -> None:
-    """Write the samples (`job.evaluation.samples.Sample`) of source and target to a file, for the figures."""
+def write_sample(folder: Path, step: int, samples: Mapping[str, Any], map_samples: int) -> None:
+    """Write the samples (`job.evaluation.samples.Sample`) of each role to a file, for the figures."""
     arrays: dict[str, Any] = {"step": step}
-    for role, sample in zip(ROLES, samples, strict=True):
+    for role, sample in samples.items():
         arrays |= {
             f"{role}_features": sample.features[:map_samples],
             f"{role}_labels": sample.labels[:map_samples],

@@ -11,6 +11,8 @@ from job.system.errors import JobError
 from job.training.batch_memory import check_batch_memory
 from job.vocabulary import SOURCE, TARGET
 
+NEEDS_SOURCE = ("source_accuracy", "dev")  # scores; the others are computed without source images too
+
 
 def domain_names(config: Config) -> dict[str, str]:
     """Return the manifest's name of the domain in each role."""
@@ -22,6 +24,17 @@ def open_manifest(config: Config) -> Manifest:
     data = config.data
     manifest = load_manifest(data.shards, allow_pipe=data.allow_pipe)
     return arrange(manifest, data.fold, config.protocol, data.source, data.target)
+
+
+def evaluated_domains(config: Config, manifest: Manifest) -> dict[str, str]:
+    """Return the manifest's name of each domain that evaluations read: both, or the target alone.
+
+    The target alone: the shards hold no other domain, and the method trains without images of the source.
+    """
+    domains = domain_names(config)
+    if SOURCE not in config.objective.reads and set(manifest.domains) == {domains[TARGET]}:
+        del domains[SOURCE]
+    return domains
 
 
 def open_store(config: Config, shards: str | None = None) -> ShardStore:
@@ -81,7 +94,13 @@ def _check_ranks(config: Config, manifest: Manifest, ranks: int) -> None:
 def check_data(config: Config, manifest: Manifest, ranks: int) -> None:
     """Raise JobError unless the shards have the labels that the method needs and the ranks can share the batch."""
     method, data = config.objective, config.data
-    for role, domain in domain_names(config).items():
+    domains = evaluated_domains(config, manifest)
+    if SOURCE not in domains and config.score in NEEDS_SOURCE:
+        raise JobError(
+            f"selection.score={config.score} needs source images and {data.shards} holds none: set selection.score to "
+            "infomax, mixval or another score of the target alone"
+        )
+    for role, domain in domains.items():
         for split in ("train", "val", "test"):
             if split == "train" and role == SOURCE and SOURCE not in method.reads:
                 continue  # a source-free method: its source may have no training split

@@ -48,6 +48,19 @@ def test_folders(tmp_path, place):
     assert manifest.class_counts("target", "test") is None
 
 
+def test_a_target_alone(tmp_path):
+    root = trees.unlabelled(tmp_path / "set" / "cartoons", 70).parent
+    options = {"source": "none", "target": "cartoons", "classes": "dog,cat"}
+    manifest = build("folders", root, tmp_path / "out", options=options, **WITHOUT)
+    assert {split: manifest.samples("target", split) for split in SPLITS} == {"train": 53, "val": 7, "test": 10}
+    assert manifest.domains.keys() == {"target"}
+    assert manifest.class_names == ("dog", "cat")
+    with pytest.raises(JobError, match="list them, classes=NAME,NAME"):
+        build("folders", root, tmp_path / "other", options=options | {"classes": "folders"}, **WITHOUT)
+    with pytest.raises(JobError, match="found no images of cats below"):
+        build("folders", root, tmp_path / "other", options=options | {"target": "cats"}, **WITHOUT)
+
+
 def test_folders_of_several_people(tmp_path):
     root = men(tmp_path / "set")
     for person in range(14):

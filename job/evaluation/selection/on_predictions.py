@@ -23,10 +23,12 @@ def mutual_information(report: DomainReport) -> float:
     return (marginal - report.mean_entropy) / float(np.log(len(p)))
 
 
-def infomax(evidence: Evidence) -> float | None:
-    """Return source accuracy + mutual information of the target predictions, in [0, 2]; None without source labels."""
-    right = source_accuracy(evidence)
-    return None if right is None else right + mutual_information(evidence.target)
+def infomax(evidence: Evidence) -> float:
+    """Return source accuracy + mutual information of the target predictions, in [0, 2].
+
+    Without source images it is the mutual information alone, in [0, 1].
+    """
+    return (source_accuracy(evidence) or 0.0) + mutual_information(evidence.target)
 
 
 def entropy(evidence: Evidence) -> float:

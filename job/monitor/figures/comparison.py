@@ -16,8 +16,14 @@ MOST_CLASSES = 20  # with more classes the bars are too thin
 
 
 def draw_comparison(comparison: dict[str, Any], path: Path) -> None:
-    """Write a PNG: for each objective a bar with its 95 % interval and a dot for each seed, and the recalls."""
-    role, metric = ("target", TEST_TARGET) if _measured(comparison) else ("source", TEST_SOURCE)
+    """Write a PNG: for each objective a bar with its 95 % interval and a dot for each seed, and the recalls.
+
+    Without an accuracy of either domain there is none.
+    """
+    role, metric = ("target", TEST_TARGET) if measured(comparison, "target") else ("source", TEST_SOURCE)
+    if not measured(comparison, role):
+        path.unlink(missing_ok=True)  # of an earlier comparison
+        return
     recalls = _recalls(comparison) if role == "target" else {}
     objectives = list(comparison["objectives"])
     width = max(4.2, 1.25 * len(objectives) + 1)
@@ -31,8 +37,9 @@ def draw_comparison(comparison: dict[str, Any], path: Path) -> None:
     figure.savefig(path, format="png", dpi=150)
 
 
-def _measured(comparison: dict[str, Any]) -> bool:
-    return all(row["target"] is not None for row in comparison["objectives"].values())
+def measured(comparison: dict[str, Any], role: str) -> bool:
+    """Return whether every objective has an accuracy on the test split of a role."""
+    return all(row[role] is not None for row in comparison["objectives"].values())
 
 
 def _draw_accuracy(axes: Axes, comparison: dict[str, Any], role: str, metric: str) -> None:

@@ -11,7 +11,8 @@ from job.run_folder.run_view import ROLES, RunView
 def draw_confidence(run: RunView) -> Figure | None:
     """Return the histogram of the last evaluation, or None without counts."""
     counts = {role: run.evaluations[-1][role].get("confidence") for role in ROLES} if run.evaluations else {}
-    if not counts or not all(values and sum(values) for values in counts.values()):
+    counts = {role: values for role, values in counts.items() if values and sum(values)}
+    if not counts:
         return None  # evaluation files of version 0.1 have no such counts
     figure = new_figure(6, 3.4)
     axes = line_axes(figure, "confidence, validation", "share of images", "probability of the predicted class")

@@ -28,17 +28,19 @@ def draw_histogram(run: RunView) -> Figure | None:
 
 
 def draw_target_classes(run: RunView) -> Figure | None:
-    """Draw the predicted class shares of the target beside the true ones of the source, at the last evaluation."""
-    counts = run.confusion("source")
-    if counts is None:
+    """Draw the predicted class shares of the target, beside the true ones of the source, at the last evaluation."""
+    if not run.evaluations:
         return None
+    counts = run.confusion("source")
     names = run.class_names
     figure = new_figure(6, 3.4)
     axes = figure.add_subplot()
-    predicted, true = np.array(run.evaluations[-1]["target"]["predicted"]), counts.sum(1)
+    predicted = np.array(run.evaluations[-1]["target"]["predicted"])
     positions = np.arange(len(names))
     axes.bar(positions + 0.2, predicted / max(predicted.sum(), 1), 0.4, color=TARGET, label="target, predicted")
-    axes.bar(positions - 0.2, true / max(true.sum(), 1), 0.4, color=ROLE["source"], label="source, true")
+    if counts is not None:
+        true = counts.sum(1)
+        axes.bar(positions - 0.2, true / max(true.sum(), 1), 0.4, color=ROLE["source"], label="source, true")
     axes.set_xticks(positions, names, rotation=40, ha="right")
     axes.tick_params(axis="x", colors=INK)
     axes.set(title="class shares, validation", ylabel="share of images")

@@ -6,7 +6,8 @@ from matplotlib.lines import Line2D
 
 from job.monitor.colours import ROLE, class_colours
 from job.monitor.figures.style import FAINT, new_figure
-from job.run_folder.run_view import ROLES, RunView
+from job.run_folder.run_view import RunView
+from job.vocabulary import TARGET
 
 MARKER = {"source": "o", "target": "^"}
 
@@ -16,11 +17,11 @@ def draw_by_domain(run: RunView) -> Figure | None:
     if positions is None:
         return None
     figure, axes = _axes(run, "features by domain")
-    points = np.concatenate([positions[role] for role in ROLES])
-    colours = np.repeat([ROLE[role] for role in ROLES], [len(positions[role]) for role in ROLES])
+    points = np.concatenate([*positions.values()])
+    colours = np.repeat([ROLE[role] for role in positions], [len(part) for part in positions.values()])
     order = np.random.default_rng(0).permutation(len(points))  # random order, so that no domain covers the other
     axes.scatter(*points[order].T, c=colours[order], s=12, alpha=0.7, linewidths=0)
-    _legend(figure, ROLES, [ROLE[role] for role in ROLES], "o")
+    _legend(figure, positions, [ROLE[role] for role in positions], "o")
     return figure
 
 
@@ -38,11 +39,10 @@ def _by_class(run: RunView, target_classes: str, title: str) -> Figure | None:
         return None
     figure, axes = _axes(run, title)
     colours = np.array(class_colours(run.class_names))
-    for role, classes in zip(ROLES, ("source_labels", target_classes), strict=True):
-        indices = run.sample[classes]
+    for role, points in positions.items():
+        indices = run.sample[target_classes if role == TARGET else "source_labels"]
         known = indices >= 0  # -1: no label
-        points = positions[role][known].T
-        axes.scatter(*points, c=colours[indices[known]], s=14, alpha=0.75, linewidths=0, marker=MARKER[role])
+        axes.scatter(*points[known].T, c=colours[indices[known]], s=14, alpha=0.75, linewidths=0, marker=MARKER[role])
     _legend(figure, run.class_names, colours, "s")
     axes.set_xlabel(axes.get_xlabel() + "      o source   \u25b2 target", color=FAINT)
     return figure

@@ -15,6 +15,8 @@ from job.monitor.watch import classes_apart
 from job.run_folder.profile_files import FOLDER, TRACE, read_summary
 from job.run_folder.run_view import ROLES, RunView
 
+SHAPES = ("circles", "triangles")  # of the roles in a feature map
+
 
 def classes(run: RunView) -> str:
     """Return confusion, recall and class shares of the last evaluation and over the run."""
@@ -42,7 +44,8 @@ def features(run: RunView) -> str:
     """Return the feature maps by domain and by class, and the predictions of the domain classifier."""
     counts = [len(run.sample.get(f"{role}_features", ())) for role in ROLES]
     method = {"pca": "principal components", "tsne": "t-SNE"}[run.config["evaluation"]["feature_map"]]
-    about = f"{method} of {counts[0]} source (circles) and {counts[1]} target (triangles) images"
+    parts = [f"{count} {role} ({shape})" for count, role, shape in zip(counts, ROLES, SHAPES, strict=True) if count]
+    about = f"{method} of {' and '.join(parts)} images"
     return cards(
         "Features",
         _figure(run, "By domain", "figures/features_by_domain", about),

@@ -12,7 +12,7 @@ import yaml
 from job.evaluation.intervals import wilson
 from job.evaluation.metrics import UNMEASURED
 from job.evaluation.protocol import note, protocol_of
-from job.metric_names import TEST_SOURCE, TEST_TARGET
+from job.metric_names import TEST_SOURCE, TEST_TARGET, is_evaluation
 from job.monitor.report import sections
 from job.monitor.report.curves import charts
 from job.monitor.report.label_shift import label_shift
@@ -54,7 +54,7 @@ def _head(run: RunView, status: str) -> str:
         "images a second": _rounded(run.last("speed/images_per_second")),
         "of the time waiting for data": _percent(run.last("speed/data_wait_fraction")),
     }
-    values = (_result(run) if run.test and TEST_SOURCE in run.summary else _so_far(run)) | speed
+    values = (_result(run) if run.test and run.summary else _so_far(run)) | speed
     return (
         (
             f'<header><h1>{escape(run.config["name"])}</h1><span class="badge {escape(status)}">{escape(status)}</span>'
@@ -68,7 +68,7 @@ def _head(run: RunView, status: str) -> str:
 def _result(run: RunView) -> dict[str, str | None]:
     """Return the results of a finished run: the chosen checkpoint on the test splits."""
     chosen = run.summary.get("selection/chosen_step")
-    row = next((row for row in run.rows if row["trainer/step"] == chosen and "val/source_accuracy" in row), {})
+    row = next((row for row in run.rows if row["trainer/step"] == chosen and is_evaluation(row)), {})
     at = f"step {chosen}"
     return {
         _counted("source accuracy, test", run.test["source"]): _fixed(run.summary.get(TEST_SOURCE)),

@@ -1,19 +1,20 @@
 """Images and tables as W&B media."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from job.evaluation.samples import Faces, Sample
+from job.vocabulary import SOURCE, TARGET
 
 
 @dataclass(frozen=True)
 class Samples:
-    """The samples of an evaluation at `step`: source, target."""
+    """The samples of an evaluation at `step`, by role. The source may be absent."""
 
     step: int
-    domains: Sequence[Sample]
+    domains: Mapping[str, Sample]
     class_names: Sequence[str]
 
 
@@ -26,12 +27,12 @@ def images(paths: dict[str, Path]) -> dict[str, Any]:
 
 def face_table(samples: Samples) -> dict[str, Any]:
     """Return tables of target images with prediction and confidence, and of mistakes with their labels, if any."""
-    source, target = samples.domains
     class_names = samples.class_names
-    tables = {"figures/target_face_table": _table(target.faces, class_names, truth=False)}
-    for name, faces in (("figures/mistake_table_source", source.mistakes), ("oracle/mistake_table", target.mistakes)):
-        if len(faces.keys):
-            tables[name] = _table(faces, class_names, truth=True)
+    tables = {"figures/target_face_table": _table(samples.domains[TARGET].faces, class_names, truth=False)}
+    for role, name in ((SOURCE, "figures/mistake_table_source"), (TARGET, "oracle/mistake_table")):
+        sample = samples.domains.get(role)
+        if sample is not None and len(sample.mistakes.keys):
+            tables[name] = _table(sample.mistakes, class_names, truth=True)
     return tables
 
 

@@ -7,7 +7,7 @@ from collections import Counter
 from typing import Any
 
 from job.datasets.image_search import Notes
-from job.datasets.layout import Layout
+from job.datasets.layout import NO_SOURCE, Layout
 
 _MAX_LISTED = 5  # names in a message
 _DOMAIN, _NO_DOMAIN = "domain ", "unknown domain"
@@ -53,7 +53,7 @@ def no_images_of(role: str, layout: Layout, root: str | None, options: dict[str,
 
 
 def _wanted(options: dict[str, Any]) -> str:
-    return f"{options['source']} or {options['target']}"
+    return options["target"] if options["source"] == NO_SOURCE else f"{options['source']} or {options['target']}"
 
 
 def _folders(root: str | None, options: dict[str, Any]) -> str:

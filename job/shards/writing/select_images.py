@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 
 from job.datasets.class_names import FOLDERS, OF_EMOTIONS, Classes, natural
 from job.datasets.image_search import ImageEntry, Notes, same_domain
-from job.datasets.layout import Layout, Record
+from job.datasets.layout import NO_SOURCE, Layout, Record
 from job.datasets.subjects import same_person
 from job.shards.writing.convert import ConversionResult
 from job.shards.writing.folds import assign_folds
@@ -68,6 +68,8 @@ def find_images(layout: Layout, root: str | None, options: dict[str, Any], stric
     if _same(options["source"], options["target"]):
         raise JobError(f"--source {options['source']} and --target {options['target']} are the same domain")
     classes = layout.classes_of(root, options)
+    if classes.names is None and options["source"] == NO_SOURCE:
+        raise JobError(f"--option classes={FOLDERS} reads them from the source: list them, classes=NAME,NAME,...")
     selection = _select(layout.find(root, notes, **layout_options), options, classes, notes)
     images = selection.images
     if not images and (notes.left_out or not notes.skipped):
@@ -112,7 +114,7 @@ def make_records(
         left_out["images that equal one of a later split"] += len(repeats)
         kept = [pair for i, pair in enumerate(kept) if i not in repeats]
         items = [item for i, item in enumerate(items) if i not in repeats]
-    for role in DOMAINS:
+    for role in _wanted_roles(options):
         if not any(item.domain == role for item in items):
             reasons = ", ".join(f"{n} {what}" for what, n in sorted(left_out.items()))
             raise JobError(
@@ -222,6 +224,10 @@ def _roles(domains: set[str | None], options: dict[str, Any]) -> dict[str | None
     return roles
 
 
+def _wanted_roles(options: dict[str, Any]) -> tuple[str, ...]:
+    return (TARGET,) if options["source"] == NO_SOURCE else DOMAINS
+
+
 def _same(one: str | None, other: str | None) -> bool:
     return one is not None and same_domain(one, other)
 
@@ -230,7 +236,7 @@ def _check_domains(
     layout: Layout, root: str | None, options: dict[str, Any], images: Sequence[SelectedImage], notes: Notes
 ) -> None:
     present = {image.domain for image in images}
-    for role in DOMAINS:
+    for role in _wanted_roles(options):
         if role not in present:
             raise JobError(no_images_of(role, layout, root, options, notes))
 

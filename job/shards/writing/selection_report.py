@@ -18,6 +18,8 @@ def describe(record_set: RecordSet, settings: dict[str, Any]) -> list[str]:
     lines, counts = [], {}
     for domain in DOMAINS:
         records = [record for record in record_set.records if record.domain == domain]
+        if not records:
+            continue  # --source none
         lines += _domain(domain, records, settings)
         labels = Counter(record.label for record in records if record.labelled)
         counts[domain] = [labels[label] for label in range(len(record_set.class_names))] if labels else None

@@ -217,7 +217,7 @@ def _fill_empty(items, units, allowed, assigned, name) -> None:
     """Give every domain images in every split, by moving its smallest units. Raises JobError when it has too few."""
     filled = {(items[i].domain, split) for unit, split in zip(units, assigned) for i in unit}
     for domain in DOMAINS:
-        if all((domain, split) in filled for split in SPLITS):
+        if all((domain, split) in filled for split in SPLITS) or not any(where == domain for where, _ in filled):
             continue
         members = [u for u, unit in enumerate(units) if any(items[i].domain == domain for i in unit)]
         for split in SPLITS:
