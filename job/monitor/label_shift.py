@@ -1,11 +1,15 @@
-"""Judge the estimated class shares of a target, for an alert and for the report."""
+"""Judge the estimated and the predicted class shares of a target, for alerts and for the report."""
 
 from collections.abc import Mapping
 from typing import Any
 
+import numpy as np
+
+from job.evaluation.intervals import share_difference
 from job.monitor.alerts import Alert
 
 APART = 0.1  # total variation distance of the target's class shares from the source's
+PREDICTED_APART = 0.2  # difference of the share of one class between source labels and target predictions
 
 
 def is_apart(estimate: Mapping[str, Any]) -> bool:
@@ -49,3 +53,21 @@ def alert_of(evaluation: Mapping[str, Any], class_names: list[str]) -> Alert | b
         f"{100 * target['low'][widest]:.0f} to {100 * target['high'][widest]:.0f} %): aligning the domains then moves "
         "classes onto each other; compare with a run with objective.label_shift=correct",
     )
+
+
+def classes_apart(evaluation: dict[str, Any]) -> list[str]:
+    """Describe the classes whose shares in source labels and target predictions differ by more than chance."""
+    source, target = evaluation["source"], evaluation["target"]
+    if source["confusion"] is None:
+        return []
+    true, predicted = np.sum(source["confusion"], 1).tolist(), target["predicted"]
+    labelled, total = sum(true), sum(predicted)
+    apart = []
+    for name, one, other in zip(evaluation["class_names"], true, predicted, strict=True):
+        low, high = share_difference(other, total, one, labelled)
+        if labelled and total and abs(other / total - one / labelled) >= PREDICTED_APART and (low > 0 or high < 0):
+            apart.append(
+                f"{other} of {total} target images ({100 * other / total:.0f} %) are predicted as {name}, but {one} "
+                f"of {labelled} source images ({100 * one / labelled:.0f} %) are {name}"
+            )
+    return apart

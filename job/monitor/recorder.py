@@ -57,7 +57,7 @@ class Recorder:
         self._file = metrics
         step = metrics.step
         self._last: dict[str, Any] = {}
-        self._watch = Watch()
+        self._watch = Watch(config.evaluation.probe_samples)
         # threads of OpenMP compute on a CPU only
         self._displaced = DisplacedThreads(torch.get_num_threads() if extra.get("device") == "cpu" else 0)
         for row in self._file.rows:

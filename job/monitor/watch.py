@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from job.config.monitoring import Evaluation
 from job.evaluation.intervals import share_difference, wilson
 from job.metric_names import TARGET_SHARES
 from job.monitor import label_shift
@@ -20,8 +21,6 @@ COLLAPSED, SURELY = 0.9, 0.8  # thresholds of the share of one predicted class, 
 FALL = 0.05  # drop of source accuracy below its best
 RISE = 0.1  # relative rise of lambda since then; a smaller rise cannot be the cause
 BEHIND = 0.15  # how far the error of the domain classifier is above that of a new probe
-PROBED = 500  # images per domain that these errors are measured on, at most: half of evaluation.probe_samples
-APART = 0.2  # difference of the share of a class between source labels and target predictions
 WAIT = 0.2  # share of the time spent waiting for data
 CHANCE, LEARNED = 0.98, 0.8  # class loss relative to that of a network that always predicts the class shares
 IN_A_ROW = 3  # log steps with the same cause before an alert
@@ -29,9 +28,13 @@ FEW_ROWS = 20  # with fewer log steps, a run that has not learned anything raise
 
 
 class Watch:
-    """Check each row of metrics. Each alert is raised once, and again only after its cause has disappeared."""
+    """Check each row of metrics. Each alert is raised once, and again only after its cause has disappeared.
 
-    def __init__(self) -> None:
+    `probe_samples` is that of the configuration: half of them measure the errors of domain classifier and probe.
+    """
+
+    def __init__(self, probe_samples: int = Evaluation().probe_samples) -> None:
+        self._probed = probe_samples // 2
         self._raised: set[str] = set()
         self._counts: dict[str, int] = {}
         self._best_source: tuple[float, float, int | None] | None = None  # accuracy, lambda, images
@@ -138,7 +141,7 @@ class Watch:
             return None
         surely = True
         if evaluation is not None:
-            rows = sum(min(evaluation[domain]["samples"] // 2, PROBED) for domain in ("source", "target"))
+            rows = sum(min(evaluation[domain]["samples"] // 2, self._probed) for domain in ("source", "target"))
             surely = share_difference(classifier * rows, rows, probe * rows, rows).low > 0
         times = self._in_a_row("behind", bool(self._lambda) and classifier - probe > BEHIND and surely)
         if times < IN_A_ROW:
@@ -197,7 +200,10 @@ class Watch:
         shares = _shares(row)
         if evaluation is None or not shares:
             return None
-        apart = classes_apart(evaluation)
+        estimate = evaluation.get("label_shift")
+        if estimate and label_shift.is_apart(estimate):
+            return None  # one fact, one alert: "label shift" says more, and a run that corrects the shares needs none
+        apart = label_shift.classes_apart(evaluation)
         times = self._in_a_row("shares", bool(apart) and _learned(row, shares))
         if times < 2:
             return None if times else False
@@ -233,24 +239,6 @@ class Watch:
         )
 
 
-def classes_apart(evaluation: dict[str, Any]) -> list[str]:
-    """Describe the classes whose shares in source labels and target predictions differ by more than chance."""
-    source, target = evaluation["source"], evaluation["target"]
-    if source["confusion"] is None:
-        return []
-    true, predicted = np.sum(source["confusion"], 1).tolist(), target["predicted"]
-    labelled, total = sum(true), sum(predicted)
-    apart = []
-    for name, one, other in zip(evaluation["class_names"], true, predicted, strict=True):
-        low, high = share_difference(other, total, one, labelled)
-        if labelled and total and abs(other / total - one / labelled) >= APART and (low > 0 or high < 0):
-            apart.append(
-                f"{other} of {total} target images ({100 * other / total:.0f} %) are predicted as {name}, but {one} "
-                f"of {labelled} source images ({100 * one / labelled:.0f} %) are {name}"
-            )
-    return apart
-
-
 def _not_finite(row: dict[str, Any]) -> Alert | bool:
     bad = [name for name, value in row.items() if isinstance(value, float) and not math.isfinite(value)]
     if not bad:
@@ -273,10 +261,8 @@ def _learned(row: dict[str, Any], shares: Collection[str]) -> bool:
     `row` is that of an evaluation.
     """
     guessing = 1 / len(shares)
-    accuracy = row.get("val/source_accuracy")
-    if accuracy is None and is_evaluation(row):
-        return True  # without source images, only a trained network can be adapted
-    return (accuracy or 0.0) > min(2 * guessing, (1 + guessing) / 2)
+    accuracy: float = row.get("val/source_accuracy", 1.0)  # without a source, only a trained network can be adapted
+    return accuracy > min(2 * guessing, (1 + guessing) / 2)
 
 
 def _labelled(domain: dict[str, Any]) -> int | None:

@@ -10,9 +10,9 @@ from job.monitor.watch import Watch
 GUESSING = 2 * math.log(2)
 
 
-def titles(rows) -> list[str]:
+def titles(rows, watch: Watch | None = None) -> list[str]:
     """Return the titles of the alerts of rows; a row may be paired with its evaluation file."""
-    watch = Watch()
+    watch = watch or Watch()
     pairs = [row if isinstance(row, tuple) else (row, None) for row in rows]
     return [alert.title for row, evaluation in pairs for alert in watch.look(row, evaluation)]
 
@@ -75,6 +75,13 @@ def test_domain_classifier_that_is_behind():
 )
 def test_domain_classifier_that_keeps_up(rows):
     assert titles(rows) == []
+
+
+def test_errors_on_few_probe_samples_are_not_taken_for_those_of_many():
+    """The split has 1,000 images, and evaluation.probe_samples=40 of them are predicted by probe and classifier."""
+    rows = [errors(0.20, 0.38, samples=1000)] * 5
+    assert titles(rows) == ["domain classifier behind"]
+    assert titles(rows, Watch(probe_samples=40)) == []
 
 
 def evaluation(accuracy=0.8, lambda_=0.5, **shares):

@@ -42,6 +42,29 @@ def test_two_evaluations_with_other_shares_raise_an_alert_with_advice():
     assert "joy (source 30 %, target 55 to 65 %)" in alert.text
 
 
+def predicted_apart(**changes):
+    """An evaluation whose predictions are as far apart as its estimate, and a row of a network that has learned."""
+    content = evaluation(**changes)
+    content["target"] = content["target"] | {"confusion": None, "predicted": [600, 200, 200], "samples": 1000}
+    row = ROW | {f"val/target_prediction_share/{name}": share for name, share in zip(NAMES, (0.6, 0.2, 0.2))}
+    return row, content
+
+
+@pytest.mark.parametrize(
+    ("changes", "raised"),
+    [
+        ({}, ["label shift"]),
+        ({"corrected": True}, []),
+        ({"error": 0.5}, ["class shares differ"]),  # wrong predictions may explain it: which of the two, nobody knows
+    ],
+    ids=["estimated", "corrected", "errors"],
+)
+def test_other_shares_raise_one_alert(changes, raised):
+    watch = Watch()
+    pair = predicted_apart(**changes)
+    assert [alert.title for _ in range(4) for alert in watch.look(*pair)] == raised
+
+
 @pytest.mark.parametrize(
     "quiet",
     [

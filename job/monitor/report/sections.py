@@ -9,9 +9,9 @@ from job.evaluation.doubts import ADVICE, adapts, listed, within_run
 from job.evaluation.metrics import UNMEASURED
 from job.metric_names import TEST_TARGET
 from job.monitor.figures.paths import figure_path
+from job.monitor.label_shift import classes_apart
 from job.monitor.report.curves import charts
 from job.monitor.report.parts import card, cards, image, number_table, table
-from job.monitor.watch import classes_apart
 from job.run_folder.profile_files import FOLDER, TRACE, read_summary
 from job.run_folder.run_view import ROLES, RunView
 
