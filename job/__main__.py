@@ -10,7 +10,7 @@ import click
 
 from job.commands.crossval import crossval
 from job.commands.data import inspect, shards
-from job.commands.model import evaluate, export, predict
+from job.commands.model import evaluate, export, predict, push
 from job.commands.monitoring import compare, dashboard, report
 from job.commands.search import search
 from job.commands.training import doctor, train
@@ -51,6 +51,7 @@ for command in (
     evaluate,
     predict,
     export,
+    push,
     compare,
     doctor,
     report,

@@ -1,17 +1,18 @@
-"""`python -m job export`: write the network of a checkpoint as one ONNX file and check that both agree."""
+"""`python -m job export`: write the network of a checkpoint as one file, ONNX or torch.export, and check it."""
 
 import contextlib
 import io
 import json
 import logging
 import warnings
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 
 from job.evaluation.load import Loaded, load_model
+from job.models.photo_input import PhotoInput
 from job.shards.reading.augment import standardised
 from job.shards.writing.crop import CLOSEST_EYES, LARGEST_CROP
 from job.shards.writing.encode import subsampling
@@ -21,6 +22,8 @@ from job.system.files import atomic_path, check_output, writing
 
 INPUT, OUTPUT = "images", "probabilities"
 TOLERANCE = 1e-4  # largest difference of a probability
+PHOTO_TOLERANCE = 5e-3  # where the file rounds pixels: sums in another order can round to the next value
+METADATA = "metadata.json"  # name of the metadata in a .pt2 file
 
 
 class Classifier(nn.Module):
@@ -43,27 +46,43 @@ class Classifier(nn.Module):
         return self.method.predict(normalised).class_logits.softmax(1)
 
 
-def export(checkpoint: Path, out: Path) -> float:
-    """Write an ONNX file for any batch size; return the largest difference of a probability from the network.
+class PhotoClassifier(nn.Module):
+    """Map RGB photos uint8 [n, H, W, 3] of any height and width to class probabilities float32 [n, C]."""
 
-    The metadata of the file (`class_names`, `size`, `crop`, ...) says how to prepare images. Raise JobError when the
-    checkpoint or the output path cannot be used, a package is missing, torch cannot export the network, or the
-    probabilities differ by more than TOLERANCE.
+    def __init__(self, loaded: Loaded) -> None:
+        super().__init__()
+        self.prepare = PhotoInput(loaded.size, loaded.crop, loaded.quality, loaded.gray)
+        self.classify = Classifier(loaded)
+
+    def forward(self, images: Tensor) -> Tensor:
+        return self.classify(self.prepare(images))
+
+
+def export(checkpoint: Path, out: Path, preprocess: bool = False) -> float:
+    """Write a file for any batch size; return the largest difference of a probability from the network.
+
+    `out` ends in .onnx, or in .pt2 for `torch.export`. The metadata of the file (`class_names`, `size`, `crop`, ...)
+    says how to prepare images; with `preprocess` the file crops and resizes photos of any size itself. Raise JobError
+    when the checkpoint or the output path cannot be used, a package is missing, torch cannot export the network, or the
+    probabilities differ by more than TOLERANCE, with `preprocess` PHOTO_TOLERANCE.
     """
-    _check_packages()
-    if out.suffix != ".onnx":
-        raise JobError(f"--out {out}: the name must end in .onnx")
+    if out.suffix not in WRITERS:
+        raise JobError(f"--out {out}: the name must end in {' or '.join(WRITERS)}")
+    form, write, run = WRITERS[out.suffix]
+    if out.suffix == ".onnx":
+        _check_packages()
     check_output("--out", out)
     loaded = load_model(checkpoint)
-    classifier = Classifier(loaded).eval()
-    program = _trace(classifier, loaded)
-    program.model.metadata_props.update(_metadata(loaded))
+    classifier = (PhotoClassifier(loaded) if preprocess else Classifier(loaded)).eval()
+    metadata = _metadata(loaded)
+    if preprocess:
+        metadata |= {"input": "RGB, uint8 [n, height, width, 3], of any height and width", "preprocessing": "inside"}
     with writing(out, "choose another --out, or make room"), atomic_path(out) as partial:
-        program.save(partial, external_data=False)
-        difference = _difference(partial, classifier, loaded.size)
-        if not difference <= TOLERANCE:
+        write(classifier, loaded, metadata, partial)
+        difference = _difference(run(partial), classifier, _examples(loaded.size, preprocess))
+        if not difference <= (PHOTO_TOLERANCE if preprocess else TOLERANCE):
             raise JobError(
-                f"the ONNX form of {loaded.config.model.backbone} does not match the network (a "
+                f"the {form} form of {loaded.config.model.backbone} does not match the network (a "
                 f"probability differs by {difference:.2g}): please report it, with the versions of torch and onnxscript"
             )
     return difference
@@ -78,28 +97,80 @@ def _check_packages() -> None:
         raise JobError(f"export needs {error.name}: pip install onnx onnxscript onnxruntime") from None
 
 
-def _trace(classifier: Classifier, loaded: Loaded) -> "torch.onnx.ONNXProgram":
-    example = torch.rand(2, 3, loaded.size, loaded.size)
+def _examples(size: int, preprocess: bool) -> list[Tensor]:
+    """Return batches of random inputs: two batch sizes and, for photos, two shapes."""
+    generator = torch.Generator().manual_seed(0)
+    if not preprocess:
+        images = torch.rand(5, 3, size, size, generator=generator)
+        return [images, images[:1]]
+    shapes = ((2, 2 * size + 5, 3 * size + 1, 3), (1, size, size // 2 + 1, 3))
+    return [torch.randint(0, 256, shape, dtype=torch.uint8, generator=generator) for shape in shapes]
+
+
+def _dimensions(example: Tensor) -> tuple[dict[int, "torch.export.Dim"]]:
+    photo = example.dtype == torch.uint8
+    names = ("n", "height", "width") if photo else ("n",)
+    return ({axis: torch.export.Dim(name) for axis, name in enumerate(names)},)
+
+
+@contextlib.contextmanager
+def _exporting(loaded: Loaded, form: str) -> Iterator[None]:
+    """Turn errors of the exporter into a JobError, and keep it quiet."""
     logging.getLogger("torch.onnx").setLevel(logging.ERROR)
     try:
         # the exporter prints many lines, also on stdout, that do not help a user
         with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()):
             warnings.simplefilter("ignore")
-            return torch.onnx.export(
-                classifier,
-                (example,),
-                dynamo=True,
-                input_names=[INPUT],
-                output_names=[OUTPUT],
-                dynamic_shapes=({0: torch.export.Dim("n")},),
-                verbose=False,
-            )
+            yield
     except Exception as error:  # the exporter raises its own errors, which differ between versions
         reason = first_line(error)
         raise JobError(
-            f"torch {torch.__version__} cannot export {loaded.config.model.backbone} to ONNX ({reason[:200]}): "
+            f"torch {torch.__version__} cannot export {loaded.config.model.backbone} to {form} ({reason[:200]}): "
             "use another version of torch, or predict with `python -m job predict`"
         ) from error
+
+
+def _write_onnx(classifier: nn.Module, loaded: Loaded, metadata: dict[str, str], out: Path) -> None:
+    example = _examples(loaded.size, isinstance(classifier, PhotoClassifier))[0]
+    with _exporting(loaded, "ONNX"):
+        program = torch.onnx.export(
+            classifier,
+            (example,),
+            dynamo=True,
+            input_names=[INPUT],
+            output_names=[OUTPUT],
+            dynamic_shapes=_dimensions(example),
+            verbose=False,
+        )
+    assert program is not None
+    program.model.metadata_props.update(metadata)
+    program.save(out, external_data=False)
+
+
+def _write_program(classifier: nn.Module, loaded: Loaded, metadata: dict[str, str], out: Path) -> None:
+    example = _examples(loaded.size, isinstance(classifier, PhotoClassifier))[0]
+    with _exporting(loaded, "torch.export"), open(out, "wb") as file:
+        program = torch.export.export(classifier, (example,), dynamic_shapes=_dimensions(example))
+        torch.export.save(program, file, extra_files={METADATA: json.dumps(metadata)})
+
+
+def _run_onnx(path: Path) -> Callable[[Tensor], Tensor]:
+    import onnxruntime
+
+    session = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
+    return lambda images: torch.from_numpy(session.run([OUTPUT], {INPUT: images.numpy()})[0])
+
+
+def _run_program(path: Path) -> Callable[[Tensor], Tensor]:
+    with open(path, "rb") as file:
+        return torch.export.load(file).module()
+
+
+# by the ending of the file: name, function that writes it, function that returns it as a function of the images
+WRITERS = {
+    ".onnx": ("ONNX", _write_onnx, _run_onnx),
+    ".pt2": ("torch.export", _write_program, _run_program),
+}
 
 
 def _metadata(loaded: Loaded) -> dict[str, str]:
@@ -147,14 +218,6 @@ def _metadata(loaded: Loaded) -> dict[str, str]:
 
 
 @torch.inference_mode()
-def _difference(path: Path, classifier: Classifier, size: int) -> float:
-    """Return the largest difference of a probability between the file and the network, on random images."""
-    import onnxruntime
-
-    session = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
-    images = torch.rand(5, 3, size, size, generator=torch.Generator().manual_seed(0))
-    differences = [0.0]
-    for batch in (images, images[:1]):
-        (output,) = session.run([OUTPUT], {INPUT: batch.numpy()})
-        differences.append(float(np.abs(output - classifier(batch).numpy()).max()))
-    return max(differences)
+def _difference(run: Callable[[Tensor], Tensor], classifier: nn.Module, examples: list[Tensor]) -> float:
+    """Return the largest difference of a probability between the file and the network."""
+    return max(float((run(images) - classifier(images)).abs().max()) for images in examples)

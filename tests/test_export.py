@@ -7,16 +7,17 @@ import onnx
 import onnxruntime
 import pytest
 import torch
+from PIL import Image
 
 from job.config.load import build_config
 from job.evaluation.load import load_model
 from job.export import export
 from job.methods.build import build_method
+from job.predict import predict_image
 from job.run_folder.checkpoint import save_checkpoint
 from job.shards.reading.augment import normalise
 from job.system.errors import JobError
-
-NAMES = ("neutral", "joy", "sadness", "surprise", "anger", "fear", "disgust")
+from tests.support.checkpoints import NAMES, untrained
 
 
 def checkpoint(folder, backbone, size, **model):
@@ -70,9 +71,63 @@ def test_metadata_describes_the_model(tmp_path):
     assert not any("domain" in name for name in names), "the domain classifier is left out"
 
 
+@pytest.mark.slow
+def test_a_file_that_takes_photos_of_any_size(tmp_path):
+    """From raw files to probabilities, without this project: as `predict` reads the same files."""
+    path = untrained(tmp_path / "run", quality=80)
+    export(path, tmp_path / "model.onnx", preprocess=True)
+    session = onnxruntime.InferenceSession(str(tmp_path / "model.onnx"))
+    metadata = session.get_modelmeta().custom_metadata_map
+    assert metadata["preprocessing"] == "inside"
+    model = load_model(path)
+    probabilities = []
+    for number, size in enumerate([(120, 90), (28, 28), (17, 23), (333, 64)]):
+        coarse = np.random.default_rng(number).integers(0, 256, (4, 4, 3), np.uint8)
+        photo = Image.fromarray(coarse).resize(size, Image.Resampling.BICUBIC)
+        photo.save(tmp_path / "photo.png")
+        pixels = np.asarray(Image.open(tmp_path / "photo.png").convert("RGB"))
+        (output,) = session.run(["probabilities"], {"images": pixels[None]})
+        expected = np.array(list(predict_image(model, tmp_path / "photo.png").probabilities.values()))
+        np.testing.assert_allclose(output[0], expected, atol=0.01, err_msg=str(size))
+        probabilities.append(expected)
+    assert np.ptp(probabilities, axis=0).max() > 0.1, "the photos must differ"
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("preprocess", [False, True])
+def test_torch_export(tmp_path, preprocess):
+    path = untrained(tmp_path / "run")
+    assert export(path, tmp_path / "model.pt2", preprocess) < 1e-4
+    extra = {"metadata.json": ""}
+    program = torch.export.load(tmp_path / "model.pt2", extra_files=extra)
+    assert tuple(json.loads(json.loads(extra["metadata.json"])["class_names"])) == NAMES
+    if preprocess:
+        assert program.module()(torch.zeros(4, 50, 61, 3, dtype=torch.uint8)).shape == (4, 7)
+    else:
+        images = torch.rand(3, 3, 28, 28)
+        loaded = load_model(path)
+        mean, std = (
+            torch.tensor(value).view(1, 3, 1, 1) for value in (loaded.config.data.mean, loaded.config.data.std)
+        )
+        with torch.no_grad():
+            expected = loaded.model.predict((images - mean) / std).class_logits.softmax(1)
+        torch.testing.assert_close(program.module()(images), expected, atol=1e-4, rtol=0)
+
+
+def test_a_name_without_an_ending_is_a_folder_to_share(tmp_path, job):
+    path = untrained(tmp_path / "run")
+    code, out, _ = job("export", "--checkpoint", path, "--out", tmp_path / "shared", "--license", "apache-2.0")
+    assert code == 0
+    assert [line.split(": ")[0].rpartition("/")[2] for line in out.splitlines()] == [
+        "README.md", "config.json", "model.safetensors",
+    ]  # fmt: skip
+    code, _, errors = job("export", "--checkpoint", path, "--out", tmp_path / "other", "--preprocess")
+    assert (code, errors.count("\n")) == (2, 1)
+
+
 def test_each_failure_is_one_clear_error(tmp_path, monkeypatch):
     path = checkpoint(tmp_path / "checkpoints", "mnist", 28)
-    with pytest.raises(JobError, match=r"must end in \.onnx"):
+    with pytest.raises(JobError, match=r"must end in \.onnx or \.pt2"):
         export(path, tmp_path / "model.pt")
     with pytest.raises(JobError, match="no checkpoint at"):
         export(tmp_path / "nowhere", tmp_path / "model.onnx")

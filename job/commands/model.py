@@ -1,4 +1,4 @@
-"""Commands that use a checkpoint: evaluate, predict, export."""
+"""Commands that use a checkpoint: evaluate, predict, export, push."""
 
 from pathlib import Path
 from typing import Any
@@ -80,16 +80,55 @@ def predict(checkpoint: Path, out: Path, images: tuple[str, ...], **options: Any
 
 @click.command()
 @click.option("--checkpoint", required=True, type=Path, help="Such as runs/NAME/checkpoints/best.")
-@click.option("--out", default="model.onnx", show_default=True, type=Path)
-def export(checkpoint: Path, out: Path) -> int:
-    """Write the network of a checkpoint as ONNX: images in, class probabilities out, normalisation included.
+@click.option("--out", default="model.onnx", show_default=True, type=Path, help="x.onnx, x.pt2 or a folder.")
+@click.option("--preprocess", is_flag=True, help="Crop and resize inside the file: photos uint8 [n, H, W, 3].")
+@click.option("--license", "licence", default="other", show_default=True, help="Of the weights, in a folder's card.")
+def export(checkpoint: Path, out: Path, preprocess: bool, licence: str) -> int:
+    """Write the network of a checkpoint to use it elsewhere: images in, class probabilities out.
+
+    A name that ends in .onnx or .pt2 is a file, ONNX or torch.export, with the normalisation inside. A name without an
+    ending is a folder to share: weights (safetensors), configuration (JSON) and model card.
+
+    \b
+    Examples:
+      python -m job export --checkpoint runs/faces/checkpoints/best --out model.onnx
+      python -m job export --checkpoint runs/faces/checkpoints/best --out model.onnx --preprocess
+      python -m job export --checkpoint runs/faces/checkpoints/best --out shared/faces
+    """
+    if not out.suffix:
+        from job.sharing.folder import write_folder
+
+        if preprocess:
+            raise click.UsageError("--preprocess needs --out with a name that ends in .onnx or .pt2")
+        for name, size in write_folder(checkpoint, out, licence=licence):
+            echo(f"{out / name}: {size} bytes")
+        return 0
+    from job.export import export as run
+
+    difference = run(checkpoint, out, preprocess)
+    echo(f"{out}: its probabilities agree with the network's to {difference:.1g}")
+    return 0
+
+
+@click.command()
+@click.option("--checkpoint", required=True, type=Path, help="Such as runs/NAME/checkpoints/best.")
+@click.option("--repo", required=True, metavar="USER/NAME", help="On the Hugging Face hub; made if it is not there.")
+@click.option("--public", is_flag=True, help="Make a new repository public; default: private.")
+@click.option("--license", "licence", default="other", show_default=True, help="Of the weights, in the card.")
+@click.option("--dry-run", is_flag=True, help="Only show what would be sent.")
+def push(checkpoint: Path, repo: str, public: bool, licence: str, dry_run: bool) -> int:
+    """Upload weights, configuration and model card to the Hugging Face hub; the token is in HF_TOKEN.
+
+    No image and no list of the data set is sent. Read what the data set's terms say about weights first.
 
     \b
     Example:
-      python -m job export --checkpoint runs/faces/checkpoints/best --out model.onnx
+      python -m job push --checkpoint runs/faces/checkpoints/best --repo USER/NAME --dry-run
     """
-    from job.export import export as run
+    from job.sharing.hub import push as run
 
-    difference = run(checkpoint, out)
-    echo(f"{out}: its probabilities agree with the network's to {difference:.1g}")
+    files, address = run(checkpoint, repo, licence=licence, public=public, dry_run=dry_run)
+    for name, size in files:
+        echo(f"{name}: {size} bytes")
+    echo(f"{'nothing sent; it would be' if dry_run else 'sent to'} {address}")
     return 0

@@ -14,7 +14,8 @@ class Model(Section):
     """compact, mnist, svhn, iresnet18 to iresnet100, any torchvision classifier (resnet18, vit_b_16, ...), or any of
     timm (timm/resnet50, timm/convnext_tiny.fb_in22k, ...)."""
     weights: str = "none"
-    """none, a checkpoint of this project (runs/NAME/checkpoints/best, or runs/NAME for its best one), a local file
+    """none, a checkpoint of this project (runs/NAME/checkpoints/best, or runs/NAME for its best one), a shared model of
+    this project (a folder that `export` wrote, or hf://USER/NAME on the Hugging Face hub), a local file
     (.pth, .safetensors) of the backbone's weights, a name of torchvision (DEFAULT, IMAGENET1K_V1, ...) or of timm
     (DEFAULT, a1_in1k, ...), or hf-hub:USER/NAME with a backbone of timm."""
     freeze: New[Count | Annotated[tuple[str, ...], Field(max_length=1000)]] = 0

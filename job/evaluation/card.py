@@ -18,7 +18,7 @@ from job.shards.manifest import Manifest
 from job.vocabulary import DOMAINS, SOURCE, TARGET
 
 _FEW = 30  # with fewer images of a class, its error rates are marked as uncertain
-_WARNING = """\
+WARNING = """\
 This model predicts how an image would be labelled, not what a person feels. Do not use it to decide about people, or
 to infer emotions at work or in education, which the EU AI Act (Regulation (EU) 2024/1689, Article 5(1)(f)) prohibits
 with narrow exceptions. The names of the two domains come from the data set: genders among them are binary labels that
@@ -34,7 +34,7 @@ def model_card(
     """
     parts = [
         f"# Model card: {plain(config.name)}",
-        _WARNING,
+        WARNING,
         "## The model",
         table(
             ["", ""],

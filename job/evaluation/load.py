@@ -16,6 +16,8 @@ from job.run_folder.checkpoint import read_checkpoint
 from job.shards.alignment import Alignment
 from job.shards.reading.augment import normalise
 
+ADVERSARY = "adversary."  # begins the names of the domain classifier's tensors
+
 
 @dataclass(frozen=True)
 class Loaded:
@@ -48,7 +50,10 @@ def load_model(path: Path) -> Loaded:
     meta = checkpoint.meta
     config = build_config(meta["config"], f"{path}/meta.json").with_pipe(False)
     model = build_method(config, meta["size"], len(meta["class_names"]), load_weights=False)
-    load_weights(model, checkpoint.weights(), str(path))
+    weights = checkpoint.weights()
+    if checkpoint.shared:  # a domain classifier, which a shared model lacks, takes no part in predictions
+        weights |= {name: value for name, value in model.state_dict().items() if name.startswith(ADVERSARY)}
+    load_weights(model, weights, str(path))
     names, size, quality = tuple(meta["class_names"]), meta["size"], meta["quality"]
     alignment = Alignment.model_validate(meta["alignment"]) if meta.get("alignment") else None
     confidence = Confidence.from_json(meta["confidence"]) if meta.get("confidence") else None

@@ -18,10 +18,16 @@ from job.system.errors import JobError, first_line
 # Hidden widths of the label predictor and of the domain classifier, per backbone (Ganin et al. 2016, fig. 4).
 HEADS = {"mnist": ((100, 100), (100,)), "svhn": ((3072, 2048), (1024, 1024)), "compact": ((), (256,))}
 TORCHVISION_HEADS = ((), (1024, 1024))
+HUB = "hf://"  # begins the name of a model on the Hugging Face hub
 
 
 def is_checkpoint_path(weights: str) -> bool:
-    """Return whether `model.weights` names a checkpoint of this project: a folder, a pointer to one, or its weights."""
+    """Return whether `model.weights` names a checkpoint of this project: a folder, a pointer to one, or its weights.
+
+    A model on the hub (hf://USER/NAME) is such a folder.
+    """
+    if weights.startswith(HUB):
+        return True
     path = Path(weights)
     within_checkpoint = path.suffix == ".safetensors" and (path.parent / "meta.json").exists()
     return os.path.isdir(path) or within_checkpoint or (os.path.isfile(path) and path.name in ("latest", "best"))

@@ -17,6 +17,7 @@ from torch import Tensor
 
 from job.run_folder.checkpoint_meta import META, TRAINER, WEIGHTS, read_meta
 from job.run_folder.pointers import BEST, LATEST, follow, is_checkpoint_name, path_of, point, points_at
+from job.run_folder.shared import fetch, is_shared, read_shared, reference_in
 from job.system.errors import JobError, first_line
 from job.system.files import fsync_file, fsync_folder, require_regular, sha256_of
 
@@ -31,6 +32,11 @@ class Checkpoint:
     @property
     def step(self) -> int:
         return self.meta["step"]
+
+    @property
+    def shared(self) -> bool:
+        """Whether this is a shared model: without a domain classifier, and without a state to resume from."""
+        return "bytes" not in self.meta
 
     def weights(self) -> dict[str, Tensor]:
         """Return the network's tensors. Raises JobError when the file is damaged."""
@@ -149,12 +155,16 @@ def find_checkpoint(folder: Path, damaged: list[str] | None = None, *, verify: b
 
 
 def read_checkpoint(path: Path) -> Checkpoint:
-    """Open a checkpoint folder, or the checkpoint that ``latest`` or ``best`` points to.
+    """Open a checkpoint folder, the checkpoint that ``latest`` or ``best`` points to, or a shared model.
 
-    Checks the sizes of the files; their checksums are checked when they are loaded. Raises JobError when the checkpoint
-    is not complete.
+    A shared model is a folder that `export` wrote, or hf://USER/NAME on the hub; it has no state to resume from. Checks
+    the sizes of the files; their checksums are checked when they are loaded. Raises JobError when the checkpoint is not
+    complete.
     """
-    path = Path(path)
+    reference = reference_in(path)
+    path = Path(path) if reference is None else fetch(reference)
+    if is_shared(path):
+        return Checkpoint(path, read_shared(path))
     if not os.path.lexists(path):
         raise JobError(f"no checkpoint at {path}: give a folder such as runs/NAME/checkpoints/best")
     if os.path.isdir(path / "checkpoints"):

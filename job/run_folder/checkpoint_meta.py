@@ -3,7 +3,7 @@
 import json
 import math
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
@@ -35,12 +35,11 @@ class _Confidence(BaseModel):
     target_shares: list[_Share] | None = None
 
 
-class _Meta(BaseModel):
-    """Types and ranges of the keys. Keys not listed here are kept unchanged."""
+class _Description(BaseModel):
+    """What is needed to use a model: types and ranges of the keys. Keys not listed here are kept unchanged."""
 
     model_config = ConfigDict(strict=True, extra="allow")
     step: _Step
-    files: dict[_File, _Count] = Field(alias="bytes")
     sha256: dict[_File, _Hash] = {}  # missing in checkpoints of version 0.1
     config: dict[str, Any]
     class_names: Annotated[list[str], Field(min_length=1, max_length=100_000)]
@@ -50,12 +49,6 @@ class _Meta(BaseModel):
     gray: bool = False
     alignment: Alignment | None = None
     confidence: _Confidence | None = None
-    # needed only to resume
-    best: _Best = _Best()
-    scores: dict[str, Any] = {}
-    manifest: str | None = None
-    wandb_id: str | None = None
-    skipped: _Count = 0
 
     @field_validator("class_names")
     @classmethod
@@ -67,6 +60,24 @@ class _Meta(BaseModel):
             raise ValueError("a class is named twice")
         return names
 
+    @model_validator(mode="after")
+    def _confidence_fits(self) -> "_Description":
+        numbers = [] if self.confidence is None else self.confidence.model_dump(exclude={"temperature"}).values()
+        if any(value is not None and len(value) != len(self.class_names) for value in numbers):
+            raise ValueError("confidence: it needs a number for each class")
+        return self
+
+
+class _Meta(_Description):
+    """A checkpoint, from which a run can also resume."""
+
+    files: dict[_File, _Count] = Field(alias="bytes")
+    best: _Best = _Best()
+    scores: dict[str, Any] = {}
+    manifest: str | None = None
+    wandb_id: str | None = None
+    skipped: _Count = 0
+
     @field_validator("files")
     @classmethod
     def _both_files(cls, files: dict[str, int]) -> dict[str, int]:
@@ -74,13 +85,6 @@ class _Meta(BaseModel):
         if missing:
             raise ValueError(f"the size of {sorted(missing)[0]} is missing")
         return files
-
-    @model_validator(mode="after")
-    def _confidence_fits(self) -> "_Meta":
-        numbers = [] if self.confidence is None else self.confidence.model_dump(exclude={"temperature"}).values()
-        if any(value is not None and len(value) != len(self.class_names) for value in numbers):
-            raise ValueError("confidence: it needs a number for each class")
-        return self
 
     @field_validator("best")
     @classmethod
@@ -90,20 +94,33 @@ class _Meta(BaseModel):
         return best
 
 
+_Checked = TypeVar("_Checked", bound=_Description)
+
+
 def read_meta(folder: Path) -> dict[str, Any]:
     """Read and check ``meta.json`` of a checkpoint folder. Raises OSError, or ValueError with a message of one line."""
-    content = read_regular(folder / META, most=_LARGEST)
-    try:
-        meta = json.loads(content)
-        checked = _Meta.model_validate(meta)
-    except RecursionError:
-        raise ValueError(f"{META} is nested too deeply") from None
-    except ValidationError as error:
-        raise ValueError(f"{META}: {_describe(error)}") from None
-    except ValueError as error:  # not JSON, not UTF-8, or an integer of thousands of digits
-        raise ValueError(f"{META}: {shortened(printable(first_line(error)))}") from None
+    meta, checked = _read(folder / META, _Meta)
     own = {"best": checked.best.model_dump(), "crop": checked.crop, "gray": checked.gray, "skipped": checked.skipped}
     return meta | own
+
+
+def read_description(path: Path) -> dict[str, Any]:
+    """Read and check the description of a model that cannot be resumed. Raises OSError and ValueError."""
+    meta, checked = _read(path, _Description)
+    return meta | {"crop": checked.crop, "gray": checked.gray}
+
+
+def _read(path: Path, kind: type[_Checked]) -> tuple[dict[str, Any], _Checked]:
+    content = read_regular(path, most=_LARGEST)
+    try:
+        meta = json.loads(content)
+        return meta, kind.model_validate(meta)
+    except RecursionError:
+        raise ValueError(f"{path.name} is nested too deeply") from None
+    except ValidationError as error:
+        raise ValueError(f"{path.name}: {_describe(error)}") from None
+    except ValueError as error:  # not JSON, not UTF-8, or an integer of thousands of digits
+        raise ValueError(f"{path.name}: {shortened(printable(first_line(error)))}") from None
 
 
 def _describe(error: ValidationError) -> str:

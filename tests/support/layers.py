@@ -16,6 +16,7 @@ LAYERS = [
     ("prediction",),
     ("monitor",),
     ("doctor",),
+    ("sharing",),
     ("train", "predict", "export"),
     ("search",),
     ("crossval",),
