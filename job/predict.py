@@ -95,6 +95,7 @@ def predict(checkpoint: Path, inputs: Sequence[str | Path], out: Path, options: 
     check_output("--out", out)
     if options.sheet is not None:
         check_sheet(options.sheet)
+        check_output("--sheet", options.sheet)
     kind = format_of(out, options.format)
     loaded = load_model(checkpoint)
     _check(loaded, options, checkpoint)

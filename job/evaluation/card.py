@@ -89,8 +89,8 @@ def _data(config: Config, manifest: Manifest) -> str:
         ["layout", plain(manifest.layout)],
         [
             "images",
-            f"{manifest.size} x {manifest.size} px, crop {plain(manifest.crop)}, JPEG quality {manifest.quality}"
-            + ", without colour" * manifest.gray,
+            f"{manifest.size} x {manifest.size} px, crop {plain(manifest.crop_in_words)}, "
+            f"JPEG quality {manifest.quality}" + ", without colour" * manifest.gray,
         ],
     ]
     for role in DOMAINS:

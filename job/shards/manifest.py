@@ -75,6 +75,11 @@ class Manifest(BaseModel):
                 raise ValueError(f"{shard.path}: {problem}")
         return self
 
+    @property
+    def crop_in_words(self) -> str:
+        """The crop and, if faces were aligned, by which detector."""
+        return self.crop if self.alignment is None else f"{self.crop} aligned by {self.alignment.detector}"
+
     def all_shards(self) -> Iterator[ShardInfo]:
         """Yield the shards of all domains and splits."""
         for splits in self.domains.values():
