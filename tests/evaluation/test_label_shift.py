@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from scipy.special import log_softmax, softmax
 
-from job.evaluation.label_shift.calibration import calibrate
+from job.evaluation.label_shift.calibration import Calibration, calibrate
 from job.evaluation.label_shift.estimate import estimate_shares
 from job.evaluation.label_shift.shares import black_box, distance, maximum_likelihood
 
@@ -149,3 +149,33 @@ def test_a_class_that_the_source_lacks_has_no_share():
     estimate = estimate_shares(logits(source), labels, logits(target), np.array([40, 30, 30, 0, 0]))
     assert np.isfinite(estimate.likely.share).all()
     assert estimate.black_box.share[3:].sum() == 0
+
+
+@pytest.mark.parametrize("classes", [3, 65])
+def test_the_calibration_is_the_optimum_of_its_loss(classes):
+    """Rows that are drawn several times count as often; a search from another start ends at the same place."""
+    rng = np.random.default_rng(1)
+    labels = rng.integers(0, classes, 300)
+    logits = rng.normal(0, 1.5, (300, classes)) + 3 * np.eye(classes)[labels]
+    counts = rng.multinomial(300, np.full(300, 1 / 300))
+    found = calibrate(logits, labels, counts)
+
+    def loss(x):
+        log_p = log_softmax(logits * np.exp(-x[0]) + x[1:], axis=1)
+        return -(counts / 300) @ log_p[np.arange(300), labels] + x @ x / 600
+
+    x = np.concatenate([[np.log(found.temperature)], found.bias])
+    steps = 1e-5 * np.eye(classes + 1)
+    slopes = [(loss(x + step) - loss(x - step)) / 2e-5 for step in steps]
+    np.testing.assert_allclose(slopes, 0, atol=1e-7)
+    assert all(loss(x + 10 * step) > loss(x) for step in steps)
+    again = calibrate(logits, labels, counts, start=Calibration(5.0, rng.normal(0, 2, classes)))
+    np.testing.assert_allclose(again.bias, found.bias, atol=1e-6)
+
+
+def test_the_calibration_of_rows_without_an_error_or_of_a_dead_network_is_finite():
+    labels = np.repeat(np.arange(3), 20)
+    for logits in (100 * np.eye(3)[labels], np.zeros((60, 3)), 1e6 * np.eye(3)[labels]):
+        found = calibrate(logits, labels)
+        assert np.isfinite(found.probabilities(logits)).all()
+        assert 0.005 < found.temperature < 150
