@@ -32,7 +32,8 @@ def predictions_of(cell: Cell) -> dict[str, Predictions]:
     step = int(read_object(cell.folder / "summary.json").get("selection/chosen_step", -1))
     arrays = read_arrays(path) if path.exists() else {}
     if arrays and int(arrays["step"]) == step:
-        return {role: _read(arrays, role, cell.config.protocol) for role in DOMAINS}
+        roles = [role for role in DOMAINS if f"{role}_keys" in arrays]
+        return {role: _read(arrays, role, cell.config.protocol) for role in roles}
     found = predict_rows(cell.folder, Accelerator(), DOMAINS, allow_pipe=cell.config.data.allow_pipe)
     _write(path, step, found)
     return found

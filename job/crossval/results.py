@@ -39,7 +39,7 @@ def results_of(plan: Plan, measured: Measured) -> dict[str, Any]:
 
 
 def _domain(plan: Plan, own: Measured, role: str, class_names: Sequence[str]) -> dict[str, Any] | None:
-    labelled = [(cell, found[role]) for cell, found in own if (found[role].rows.labels >= 0).any()]
+    labelled = [(cell, found[role]) for cell, found in own if role in found and (found[role].rows.labels >= 0).any()]
     if not labelled:
         return None
     described = describe_domain(clusters_of([(each.rows, each.subjects) for _, each in labelled]), class_names)

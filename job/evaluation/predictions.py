@@ -37,7 +37,7 @@ def predict_rows(
     shards: str | None = None,
     allow_pipe: bool = False,
 ) -> dict[str, Predictions]:
-    """Return the predictions of a checkpoint, or of a run's best one, by role (source, target).
+    """Return the predictions of a checkpoint, or of a run's best one, by role (source, target), if the shards have it.
 
     `shards` replaces the shards of the training. Raises JobError when the checkpoint or the shards cannot be used.
     """
@@ -49,7 +49,7 @@ def predict_rows(
     model = loaded.model.to(accelerator.device)
     store, names, data, found = open_store(config, shards), domain_names(config), config.data, {}
     try:
-        for role in roles:
+        for role in (role for role in roles if names[role] in manifest.domains):
             report = evaluate_domain(
                 model,
                 accelerator,

@@ -154,3 +154,8 @@ def test_equal_images_and_given_splits_do_not_leak():
 def test_too_few_subjects_are_refused(subjects, folds, message):
     with pytest.raises(JobError, match=message):
         assign_folds(items(30, subjects) + items(30, 9, domain="target"), folds, seed=0, name="x")
+
+
+def test_a_target_alone_is_divided_too():
+    folds = assign_folds(items(60, 20, domain="target"), 4, seed=0, name="x")
+    assert set(Counter(folds).values()) == {15}

@@ -4,7 +4,6 @@ import warnings
 from collections.abc import Sequence
 
 import numpy as np
-from sklearn.model_selection import StratifiedGroupKFold
 
 from job.datasets.layout import Record
 from job.datasets.subjects import same_person
@@ -21,12 +20,15 @@ def assign_folds(items: Sequence[Item], folds: int, *, seed: int, name: str) -> 
     Images of one subject, and equal images, stay together, in both domains. Splits of the data set are ignored. Raises
     JobError for fewer than two folds, and when a domain has too few subjects for an image in every fold.
     """
+    from sklearn.model_selection import StratifiedGroupKFold  # half a second, in every process of the command
+
     if folds < 2:
         raise JobError(f"--option folds={folds}: give 2 or more")
     groups = np.empty(len(items), np.int64)
     for number, unit in enumerate(stay_together(items)):
         groups[unit] = number
-    for domain in DOMAINS:
+    domains = [domain for domain in DOMAINS if any(item.domain == domain for item in items)]
+    for domain in domains:
         units = len({group for item, group in zip(items, groups.tolist()) if item.domain == domain})
         if units < folds:
             raise _too_few(name, domain, units, folds)
@@ -42,7 +44,7 @@ def assign_folds(items: Sequence[Item], folds: int, *, seed: int, name: str) -> 
     for fold, held in zip(fold_names(folds), parts):
         for i in held.tolist():
             assigned[i] = fold
-    for domain in DOMAINS:
+    for domain in domains:
         filled = {fold for item, fold in zip(items, assigned) if item.domain == domain}
         if len(filled) < folds:
             raise _too_few(name, domain, len(filled), folds)
