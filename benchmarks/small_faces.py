@@ -94,8 +94,8 @@ def main() -> None:
         "lr": config.optimizer.lr,
         "bottleneck": config.model.bottleneck,
     }
-    plain_results = theirs(shards, output, args.protocol, settings)
     results = ours(args.config, shards, output, args.protocol, args.overrides)
+    plain_results = theirs(shards, output, args.protocol, settings)
     rows: list[tuple[str, ...]] = [("target accuracy", "95 %, by subject", "folds")]
     table = {f"plain script, {name}": row for name, row in plain_results.items()}
     for name in METHODS:
