@@ -10,7 +10,7 @@ import click
 
 from job.commands.crossval import crossval
 from job.commands.data import inspect, shards
-from job.commands.model import evaluate, export, predict, push
+from job.commands.model import demo, evaluate, export, predict, push
 from job.commands.monitoring import compare, dashboard, report
 from job.commands.search import search
 from job.commands.training import doctor, train
@@ -52,6 +52,7 @@ for command in (
     predict,
     export,
     push,
+    demo,
     compare,
     doctor,
     report,

@@ -48,7 +48,9 @@ def yaml_of(config, tmp_path):
     return path
 
 
-@pytest.mark.parametrize("command", ["train", "shards", "inspect", "evaluate", "predict", "export", "compare"])
+@pytest.mark.parametrize(
+    "command", ["train", "shards", "inspect", "evaluate", "predict", "export", "push", "demo", "compare"]
+)
 def test_every_command_has_help_with_an_example(job, command):
     code, out, _ = job(command, "--help")
     assert code == 0

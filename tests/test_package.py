@@ -88,7 +88,8 @@ def test_the_version_is_defined_in_one_place():
 def test_requirements_are_those_of_the_package():
     extras = [requirement for extra in ("export", "parquet", "dev") for requirement in EXTRAS[extra]]
     assert requirements("requirements.txt") == {*PROJECT["dependencies"], *extras}
-    assert requirements("requirements-dashboard.txt") == set(EXTRAS["dashboard"])
+    for extra in ("dashboard", "demo"):
+        assert requirements(f"requirements-{extra}.txt") == set(EXTRAS[extra])
 
 
 def test_a_version_of_every_requirement_was_tested():

@@ -1,4 +1,4 @@
-"""Commands that use a checkpoint: evaluate, predict, export, push."""
+"""Commands that use a checkpoint: evaluate, predict, export, push, demo."""
 
 from pathlib import Path
 from typing import Any
@@ -131,4 +131,32 @@ def push(checkpoint: Path, repo: str, public: bool, licence: str, dry_run: bool)
     for name, size in files:
         echo(f"{name}: {size} bytes")
     echo(f"{'nothing sent; it would be' if dry_run else 'sent to'} {address}")
+    return 0
+
+
+@click.command()
+@click.option("--checkpoint", required=True, type=Path, help="Such as runs/NAME/checkpoints/best.")
+@click.option("--port", type=click.IntRange(1, 65535), help="Default: the first free one from 7860.")
+@click.option("--face-model", help="ONNX file of the face detector, if it is not where it was.")
+def demo(checkpoint: Path, port: int | None, face_model: str | None) -> int:
+    """Serve a page on this computer to try a model on photos, from files or the camera; Ctrl-C ends it.
+
+    The page shows each face with its box, the probabilities and what the prediction rests on (Grad-CAM).
+
+    \b
+    Example:
+      python -m job demo --checkpoint runs/faces/checkpoints/best
+    """
+    import signal
+    import threading
+
+    from job.demo import serving
+
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # photos are deleted then too
+    try:
+        with serving(checkpoint, port, face_model) as address:
+            echo(f"{address} (Ctrl-C ends it)")
+            threading.Event().wait()
+    except KeyboardInterrupt:
+        pass
     return 0

@@ -18,7 +18,7 @@ LAYERS = [
     ("doctor",),
     ("sharing",),
     ("train", "predict", "export"),
-    ("search",),
+    ("search", "demo"),
     ("crossval",),
     ("commands",),
     ("__main__",),
