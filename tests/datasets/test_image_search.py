@@ -21,6 +21,7 @@ from job.datasets.image_search import Notes, walk
 from job.shards.manifest import load_manifest
 from job.shards.writing import convert
 from job.shards.writing import left_out as lists
+from job.shards.writing.crop import CropSettings
 from job.shards.writing.read_picture import UnreadableError, read_picture
 from job.shards.writing.write_shards import write_shards
 from job.system.errors import JobError
@@ -321,7 +322,8 @@ def test_converted_images_survive_a_kill_and_are_redone_after_a_change(tmp_path,
     encode = convert.encode
     monkeypatch.setattr(convert, "encode", lambda *given: done.append(given) or encode(*given))
     places = [str(trees.put(tmp_path / f"{i}.jpg", i)) for i in range(5)]
-    again = functools.partial(convert.convert_chunk, 0, places, crop="none", gray=False, scratch=tmp_path)
+    settings = {"cropping": CropSettings("none"), "gray": False, "scratch": tmp_path}
+    again = functools.partial(convert.convert_chunk, 0, places, **settings)
     first = again(size=16, quality=95)
     assert again(size=16, quality=95) == first
     assert len(done) == 5
