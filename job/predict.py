@@ -37,7 +37,7 @@ class Prediction(NamedTuple):
 
 
 class Predicted(NamedTuple):
-    """What `predict` did: how many rows it wrote, a line for each image that was skipped, and its speed."""
+    """The result of `predict`: the number of rows, a line for each image that was skipped, and the speed."""
 
     rows: int
     skipped: list[str]
@@ -119,7 +119,7 @@ def predict(checkpoint: Path, inputs: Sequence[str | Path], out: Path, options: 
 
 
 class _Session(NamedTuple):
-    """What all parts of a prediction use."""
+    """The objects that all parts of a prediction use."""
 
     loaded: Loaded
     settings: CropSettings
@@ -129,7 +129,7 @@ class _Session(NamedTuple):
 
     @property
     def calibrates(self) -> bool:
-        """Whether the checkpoint's calibration holds: an adapted network is another one."""
+        """Whether the checkpoint's calibration is valid, which it is not for an adapted network."""
         return self.loaded.confidence is not None and self.options.adapt is None
 
 

@@ -1,4 +1,4 @@
-"""Constants that the whole project shares: domains, splits, protocols, emotions, the label of no label."""
+"""Constants that the whole project shares: domains, splits, protocols, emotions, the label of unlabelled images."""
 
 SOURCE, TARGET = "source", "target"
 DOMAINS = (SOURCE, TARGET)

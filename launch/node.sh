@@ -9,8 +9,8 @@
 #   JOB_RANKS  ranks on each node           JOB_HOSTS  names of the nodes, the head first
 #   JOB_GPUS   GPUs on each node; 0: CPU    JOB_PORT   port on the head
 #   JOB_RUN_FOLDER   where to put the stop file         JOB_STATUS_FILE  where ranks write how it ended
-#   JOB_NODE_LOG     where nodes but the first print: this, the number of the node, and .out
-#   JOB_START_SECONDS  time for all ranks to meet: 300, and 5 for each node
+#   JOB_NODE_LOG     log of nodes but the first: this, the number of the node, and .out
+#   JOB_START_SECONDS  seconds for all ranks to connect: 300, and 5 per node
 #   OMP_NUM_THREADS, GLOO_SOCKET_IFNAME, NCCL_SOCKET_IFNAME
 set -euo pipefail
 
@@ -64,7 +64,7 @@ if [[ -n ${SLURM_STEP_NODELIST:-} && $nodes -eq ${SLURM_STEP_NUM_NODES:-0} ]]; t
   node=$SLURM_NODEID
 fi
 if [[ $node -gt 0 && -n ${JOB_NODE_LOG:-} ]] && : >>"$JOB_NODE_LOG$node.out"; then
-  exec >>"$JOB_NODE_LOG$node.out" 2>&1 # the job's own log has what the first node prints, and why a start ended
+  exec >>"$JOB_NODE_LOG$node.out" 2>&1 # the job's own log contains the output of the first node, and why a start ended
 fi
 [[ ${JOB_RANKS:-1} =~ ^[1-9][0-9]*$ ]] || fail "JOB_RANKS=$JOB_RANKS is not a number of ranks"
 gpus=${JOB_GPUS:-${SLURM_GPUS_ON_NODE:-0}}

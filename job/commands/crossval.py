@@ -9,15 +9,15 @@ from job.commands.search import read_seeds
 
 @click.command(context_settings={"ignore_unknown_options": True})
 @click.argument("config", type=Path)
-@click.option("--folds", type=click.IntRange(2), help="Number of folds that the shards must have; default: theirs.")
+@click.option("--folds", type=click.IntRange(2), help="Required number of folds of the shards; default: any.")
 @click.option(
-    "--seeds", default="", help="Such as 0,1,2: each fold is trained with each; default: the configuration's."
+    "--seeds", default="", help="Such as 0,1,2: each fold is trained with each seed; default: the configuration's."
 )
 @click.option("--methods", default="", help="Such as source_only,dann+mcc; default: the configuration's.")
-@click.option("--jobs", type=click.IntRange(1), default=1, show_default=True, help="Runs at a time on this machine.")
+@click.option("--jobs", type=click.IntRange(1), default=1, show_default=True, help="Runs at once on this machine.")
 @click.option("--name", help="Folder below `output`; default: CONFIG-crossval.")
 @click.option("--wait/--no-wait", default=True, show_default=True, help="Wait for runs of other processes at the end.")
-@click.option("--report", is_flag=True, help="Only show the results of runs that are finished.")
+@click.option("--report", is_flag=True, help="Only show the results of finished runs.")
 @click.argument("overrides", nargs=-1)
 def crossval(
     config: Path,

@@ -74,7 +74,7 @@ def shards(layout, root, out, source, target, options, **settings) -> int:
 @click.argument("overrides", nargs=-1)
 @click.option("--verify", is_flag=True, help="Read every byte: checksums, counts, and every image decoded.")
 @click.option("--sheet", type=Path, help="Write a contact sheet (PNG).")
-@click.option("--views", type=int, help="Of the sheet: so many augmented views of some training images instead.")
+@click.option("--views", type=int, help="Draw this many augmented views of some training images instead.")
 @click.option("--config", type=Path, help="The configuration whose augmentation --views shows.")
 @click.option("--allow-pipe", is_flag=True, help="Let the URL of the shards run a shell command (pipe:...).")
 def inspect(

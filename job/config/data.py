@@ -116,7 +116,7 @@ class Augment(Section):
 
     @property
     def retouching(self) -> "Augment":
-        """A copy whose strong view makes those changes of the ordinary views, and no other."""
+        """A copy whose strong view makes only the changes of the ordinary views."""
         none = dict.fromkeys(("brightness", "contrast", "saturation", "tint", "posterize", "solarize", "invert"), 0.0)
         own = {"grey": self.grayscale, "blur": self.blur, "erase": self.erase, "erase_side": self.erase_side}
         return self.model_copy(update={"strong": Strong(**none, **own)})
@@ -137,7 +137,7 @@ class Data(Section):
     target: str = "target"
     """The unlabelled domain, as the manifest names it."""
     fold: New[Annotated[int, Field(ge=0, lt=1000)] | None] = None
-    """Of shards in folds (docs/small_data.md): the fold that is left out of training, and tested on."""
+    """The fold that is left out of training and used for testing, for shards in folds (docs/small_data.md)."""
     global_batch_size: BatchSize = 64
     """Images per domain and step, over all ranks."""
     streams: Annotated[int, Field(gt=0, le=1_000_000)] | None = None
@@ -173,7 +173,7 @@ class Data(Section):
     std: Triple = (0.5, 0.5, 0.5)
     """Standard deviation that divides the images after that; `imagenet` and `backbone` likewise."""
     standardize: New[bool] = False
-    """Then subtract each image's own mean, over all pixels and channels, and divide by its standard deviation."""
+    """After that, subtract each image's own mean over all pixels and channels and divide by its standard deviation."""
     augment: Augment = Augment()
     """Random changes of the training images."""
 

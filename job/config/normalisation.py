@@ -33,9 +33,9 @@ def normalisation_of(backbone: str) -> dict[str, Triple]:
 
 
 def with_normalisation(content: Mapping[str, Any]) -> dict[str, Any]:
-    """Return a configuration of nested dictionaries, in which `data.mean` and `data.std` follow the backbone if asked.
+    """Return a configuration of nested dictionaries, in which `data.mean` and `data.std` have values.
 
-    They do where they are `backbone`, and with a backbone of timm where they are not set.
+    Those of the backbone replace `backbone` and, for a backbone of timm, missing values.
     """
     model, data = content.get("model"), content.get("data") or {}
     backbone = model.get("backbone") if isinstance(model, Mapping) else None

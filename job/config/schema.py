@@ -49,7 +49,7 @@ class Config(Section):
     """Folder of the run folders."""
     protocol: New[Literal["held_out", "transductive"]] = "held_out"
     """held_out: the target is tested on images that are not trained on. transductive: the network is adapted to the
-    very images of the target that are then tested, without their labels (docs/small_data.md)."""
+    same target images that are then tested, without their labels (docs/small_data.md)."""
     data: Data = Data()
     """Shards and how to read them."""
     model: Model = Model()

@@ -45,7 +45,7 @@ class Optimizer(Section):
     """Learning rate of the backbone where model.weights is not none, relative to all other layers."""
     layer_decay: New[Annotated[float, Field(gt=0, le=1)] | None] = None
     """Learning rate of each layer of the backbone, relative to the layer above it; all other layers have the full rate.
-    It takes the place of pretrained_lr_factor. null: one rate for the whole backbone."""
+    It replaces pretrained_lr_factor. null: one rate for the whole backbone."""
     domain_lr_factor: float = Field(1.0, gt=0, le=1e6)
     """Learning rate of the domain classifier, relative to the rest."""
     clip_norm: Annotated[float, Field(gt=0, le=1e12)] | None = None

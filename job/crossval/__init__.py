@@ -1,1 +1,1 @@
-"""Cross-validation: runs by method, fold and seed, and what they measure together."""
+"""Cross-validation: runs by method, fold and seed, and their common results."""

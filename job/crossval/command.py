@@ -1,4 +1,4 @@
-"""Train the runs of a cross-validation, or resume them, and show what they measure together."""
+"""Train or resume the runs of a cross-validation, and show their common results."""
 
 import json
 from collections.abc import Sequence
@@ -28,9 +28,9 @@ def crossval(
     waits: bool = True,
     report: bool = False,
 ) -> int:
-    """Train what is not finished, and write crossval.json and crossval.md. Returns the exit code: 0, or 75 stopped.
+    """Train the unfinished runs, and write crossval.json and crossval.md. Returns the exit code: 0, or 75 stopped.
 
-    With `report`, only show the results of finished runs. Raises JobError for everything that the user can put right.
+    With `report`, only show the results of finished runs. Raises JobError for every mistake that the user can correct.
     """
     plan = make_plan(path, overrides, folds=folds, seeds=seeds, methods=methods, name=name)
     launcher = Launcher(jobs, 0 if report else count_gpus())
@@ -44,7 +44,7 @@ def crossval(
     if left := work.unfinished:
         total = len(plan.cells)
         if report:
-            raise JobError(f"{left} of {total} runs in {plan.folder} are not finished: leave out --report to train")
+            raise JobError(f"{left} of {total} runs in {plan.folder} are not finished: run it without --report")
         echo(f"{left} of {total} runs are left to other processes: --report shows the results when they are finished")
         return EXIT_OK
     results = results_of(plan, [(cell, predictions_of(cell)) for cell in plan.cells])
@@ -57,7 +57,7 @@ def crossval(
 
 
 def _check(plan: Plan, launcher: Launcher) -> None:
-    """Raise JobError for what every run would refuse: ranks, streams, labels, the network."""
+    """Raise JobError if every run would fail: ranks, streams, labels, the network."""
     from job.methods.build import build_method
 
     checked = set()

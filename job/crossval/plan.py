@@ -51,8 +51,8 @@ def make_plan(
 ) -> Plan:
     """Return the runs that a configuration and its overrides describe.
 
-    `folds` is the number that the shards must have; None: any. `seeds` are by default that of the configuration,
-    `methods` its own. Runs are in OUTPUT/NAME. Raises JobError when the shards are not in so many folds, or the
+    `folds` is the number that the shards must have; None: any. `seeds` and `methods` are by default those of the
+    configuration. Runs are in OUTPUT/NAME. Raises JobError when the shards are not in so many folds, or the
     configuration sets what the cross-validation varies.
     """
     fixed = {override.partition("=")[0] for override in overrides}

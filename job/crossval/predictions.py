@@ -1,4 +1,4 @@
-"""The test predictions of a finished run, evaluated once and kept in its folder."""
+"""The test predictions of a finished run, computed once and stored in its folder."""
 
 import io
 from pathlib import Path
@@ -21,7 +21,7 @@ NAME = "test_rows.npz"  # in evaluation/ of the run folder
 def predictions_of(cell: Cell) -> dict[str, Predictions]:
     """Return the predictions of a run's chosen checkpoint for the test splits of both domains, by role.
 
-    Raises JobError when the run was trained on other shards than those that are there now.
+    Raises JobError when the run was trained on other shards than the present ones.
     """
     trained = read_object(cell.folder / "facts.json").get("manifest")
     if trained is not None and trained != cell.manifest:

@@ -1,4 +1,4 @@
-"""What the runs of a cross-validation measure together, by method: over all folds, by fold and class, differences."""
+"""Common results of the runs of a cross-validation, by method: over all folds, by fold and class, differences."""
 
 import statistics
 from collections.abc import Sequence
@@ -17,7 +17,7 @@ Measured = Sequence[tuple[Cell, dict[str, Predictions]]]
 
 
 def results_of(plan: Plan, measured: Measured) -> dict[str, Any]:
-    """Return the results as JSON types. Where a domain has no test labels, it is None.
+    """Return the results as JSON types. A domain without test labels is None.
 
     The predictions of all folds count together: held out, each image is predicted once per seed. Intervals are a
     bootstrap of the subjects; the seeds of an image are averaged. `std` is the deviation over the seeds.

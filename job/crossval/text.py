@@ -40,7 +40,7 @@ def tables(results: dict[str, Any]) -> dict[str, Table]:
 
 
 def notes(results: dict[str, Any]) -> list[str]:
-    """Return the protocol, what was counted, and the source of the intervals."""
+    """Return the protocol, the numbers of images and predictions, and the source of the intervals."""
     targets = [row["target"] for row in results["methods"].values()]
     seeds = ", ".join(map(str, results["seeds"]))
     lines = [f"protocol: {described(results['protocol'])}", f"{results['folds']} folds; seeds {seeds}"]

@@ -48,9 +48,9 @@ class Work:
     _stopping: bool = False
 
     def run(self) -> int:
-        """Work until nothing is left to do. Returns the exit code: 0, or 75 when it was stopped.
+        """Train runs until none is left. Returns the exit code: 0, or 75 after a stop.
 
-        A run that was interrupted resumes. Raises JobError when a run cannot be started, or crashes twice.
+        Interrupted runs resume. Raises JobError when a run cannot be started, or crashes twice.
         """
         stop = StopFiles([self.plan.folder / "stop", *map(Path, filter(None, [os.environ.get(STOP_FILE)]))])
         said_waiting = False
@@ -88,7 +88,7 @@ class Work:
         return cell.folder in self._done
 
     def _start_runs(self) -> int:
-        """Fill the free slots; return how many runs are neither finished nor running here."""
+        """Start runs in the free slots; return the number of runs that are neither finished nor running here."""
         here = {each.cell.folder for each in self._running}
         left = 0
         for cell in self.plan.cells:
@@ -101,7 +101,7 @@ class Work:
             held = try_lock(cell.folder / "crossval.lock")
             if held is None:
                 continue
-            if self._finished(cell):  # another process finished it between the two looks
+            if self._finished(cell):  # another process finished it between the two checks
                 release(held)
                 continue
             (cell.folder / "stop").unlink(missing_ok=True)  # of an earlier start
@@ -114,7 +114,7 @@ class Work:
 
     def _poll(self) -> None:
         for each in list(self._running):
-            os.utime(each.lock.fileno())  # a sign of life for processes on other nodes
+            os.utime(each.lock.fileno())  # shows processes on other nodes that this one is alive
             code = each.process.poll()
             if code is not None:
                 self._running.remove(each)
@@ -126,9 +126,9 @@ class Work:
             left = self.unfinished
             echo(f"{cell.folder.name}: finished; {len(self.plan.cells) - left} of {len(self.plan.cells)}")
             return
-        if self._stopping:  # also one that was killed before it could answer the signal
+        if self._stopping:  # also if it was killed before it handled the signal
             return
-        if code == EXIT_STOPPED:  # the run alone was asked to stop
+        if code == EXIT_STOPPED:  # only this run was stopped
             self._signals.append(signal.SIGTERM)
             return
         status = read_object(cell.folder / "status.json")
@@ -159,7 +159,7 @@ class Work:
                 self._signal(each, number)
 
     def _abandon(self) -> None:
-        """After an error: stop the other runs, which resume later. Their processes keep their locks."""
+        """Stop the other runs after an error; they resume later. Their processes keep their locks."""
         for each in self._running:
             self._signal(each, signal.SIGTERM)
             each.lock.close()

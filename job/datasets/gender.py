@@ -46,7 +46,7 @@ class Genders:
     def of_entry(self, entry: ImageEntry) -> str | None:
         """Return the gender of an image by its path, file name, stem or subject, None if not listed.
 
-        Raises JobError when the table names two images alike, by a file name or stem that both have.
+        Raises JobError when a name in the table belongs to two images, as a file name or stem of both.
         """
         path = _one_form(entry.origin)
         if path in self._by_image:
@@ -82,7 +82,7 @@ def find_with_genders(
     gender: str | None = None,
     **options: Any,
 ) -> Iterator[ImageEntry]:
-    """Yield what a layout's `find` yields, with one more option: a table whose genders replace the domains.
+    """Yield the images of a layout's `find` with one more option: a table whose genders replace the domains.
 
     The images are then found as in a pair, where the data set's own domains do not matter.
     """

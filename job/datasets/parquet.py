@@ -1,4 +1,4 @@
-"""Read parquet files as Hugging Face's data sets hold them: a column of images, one of labels, one of the domain.
+"""Read parquet files in the format of Hugging Face data sets: a column of images, one of labels, one of the domain.
 
 Columns are found by their usual names (image; emotion, class, label, labels; domain, gender, sex; subject, person,
 actor; split), or named by the options `image`, `label`, `domain`, `subject` and `split`. Numbers mean the names of

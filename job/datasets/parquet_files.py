@@ -1,7 +1,7 @@
-"""Read images and labels from parquet files, as Hugging Face's data sets hold them.
+"""Read images and labels from parquet files in the format of Hugging Face data sets.
 
 An image is a struct of `bytes` and `path`, or bytes alone; a label is a number that the schema's metadata names
-(`ClassLabel`), or text. Files are read batch by batch: one that is larger than the memory can be read.
+(`ClassLabel`), or text. Files are read batch by batch, so they may be larger than the memory.
 """
 
 import json
@@ -16,14 +16,14 @@ from job.system.errors import JobError, first_line
 
 ENDINGS = (".parquet",)
 _ROWS = 64  # images in memory at once
-_AHEAD = 4096  # rows that are read over, where the next image wanted is not far
+_AHEAD = 4096  # rows that are read and dropped if the next requested image is near
 _IMAGE_NAMES = ("image", "img", "picture", "photo", "face")
 _thread = threading.local()
 
 
 @dataclass(frozen=True)
 class Columns:
-    """What a parquet file holds: its columns that are words or numbers, those with images, and names of labels."""
+    """The columns of a parquet file: those with words or numbers, those with images, and names of labels."""
 
     plain: tuple[str, ...]
     images: tuple[str, ...]
@@ -77,7 +77,7 @@ def read_rows(path: str | Path, columns: Sequence[str]) -> Iterator[dict[str, An
 
 
 def read_images(path: str | Path, column: str | None = None) -> Iterator[tuple[str, bytes | None]]:
-    """Yield (name, encoded image, None where the row holds none) of every row, in order.
+    """Yield (name, encoded image, None if the row has none) of every row, in order.
 
     The name is the file name that the row states, or else the number of the row. Raises JobError.
     """
@@ -98,9 +98,9 @@ def count_rows(path: str | Path) -> int:
 
 
 def image_in_row(location: ParquetImage) -> bytes:
-    """Return the encoded image of a row. Rows that are read in order, in one thread, are read once each.
+    """Return the encoded image of a row. Rows that are requested in order, in one thread, are read once each.
 
-    Raises OSError or ValueError when the file cannot be read or the row holds no image.
+    Raises OSError or ValueError when the file cannot be read or the row contains no image.
     """
     held = getattr(_thread, "reader", None)
     if held is None or not held.reaches(location):
@@ -112,7 +112,7 @@ def image_in_row(location: ParquetImage) -> bytes:
 
 
 class _Reader:
-    """Reads one column forwards from the row group of the first row that is asked for."""
+    """Reads one column forwards from the row group of the first requested row."""
 
     def __init__(self, location: ParquetImage) -> None:
         self._path, self._column = location.path, location.column

@@ -33,7 +33,7 @@ from job.vocabulary import DOMAINS, SOURCE, TARGET
 
 
 class Evaluated(NamedTuple):
-    """What an evaluation returns: on all ranks but the main one an empty table and no results.
+    """The result of an evaluation; on all ranks but the main one an empty table and no results.
 
     Print the table first, then check the outputs: some may not have been written.
     """
@@ -132,7 +132,7 @@ def _evaluate(
 
 
 def measure(reports: list[DomainReport], manifest: Manifest, store: ShardStore) -> dict[str, Any]:
-    """Return what is measured on the rows of source and target: each domain, the gap, the A-distance.
+    """Return the measures on the rows of source and target: each domain, the gap, the A-distance.
 
     A domain without labels is None, and so is what needs it.
     """

@@ -1,4 +1,4 @@
-"""Calibrated probabilities: what a checkpoint stores for `predict`, fitted without any target label."""
+"""Calibrated probabilities for `predict`, stored in checkpoints and fitted without target labels."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -42,7 +42,7 @@ class Confidence:
 
     @classmethod
     def from_json(cls, content: dict[str, Any]) -> "Confidence":
-        """Return what `as_json` gave."""
+        """Return the object that `as_json` described."""
         shares = (content[name] and np.array(content[name]) for name in ("source_shares", "target_shares"))
         return cls(Calibration(content["temperature"], np.array(content["bias"])), *shares)
 

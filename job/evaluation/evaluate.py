@@ -41,7 +41,7 @@ class DomainReport:
     mean_entropy: float  # nats, mean entropy of the predictions
     sample: Sample | None = None  # for scores and figures
     confidence: np.ndarray | None = None  # int64 [CONFIDENCE_BINS], samples by probability of the predicted class
-    rows: Rows | None = None  # the prediction for every image, if asked for
+    rows: Rows | None = None  # the prediction for every image, if requested
 
     @property
     def labelled(self) -> int:

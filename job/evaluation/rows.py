@@ -1,4 +1,4 @@
-"""The prediction for every image of an evaluated split, for measures that sums over the split do not give."""
+"""The prediction for every image of an evaluated split, for measures that are not sums over the split."""
 
 from dataclasses import dataclass, field
 

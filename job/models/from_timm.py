@@ -20,8 +20,8 @@ def from_timm(name: str, size: int, weights: str) -> nn.Module:
 
     `name` may end in the tag of published weights (resnet50.a1_in1k). `weights` is "none", a local file, DEFAULT (of
     the tag in the name, or else timm's first), a tag, or hf-hub:USER/NAME; all but a file are downloaded from the
-    Hugging Face hub. Raises JobError for an unknown name, a size that the network cannot take, or weights that cannot
-    be had or do not fit.
+    Hugging Face hub. Raises JobError for an unknown name, an unsupported size, or weights that cannot be loaded or do
+    not fit.
     """
     import timm
 
@@ -70,7 +70,7 @@ def _check_patches(network: nn.Module, name: str, size: int) -> None:
 
 
 def _download(architecture: str, tag: str, weights: str, options: dict[str, Any]) -> nn.Module:
-    """Build a network with weights of the hub. Raises JobError when they cannot be had."""
+    """Build a network with weights of the hub. Raises JobError when they cannot be loaded."""
     import timm
 
     if weights.startswith(HUB):

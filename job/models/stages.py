@@ -14,8 +14,8 @@ _HEADS = ("classifier", "head", "heads")  # torchvision's names of what follows 
 def layers_of(backbone: nn.Module, *, stages: bool = False) -> list[list[str]]:
     """Return the names of the parameters of each layer (such as a residual block), or of each stage (layer1, ...).
 
-    The first has what comes before the first block, the last also what follows it; in all of them every parameter
-    occurs once. Networks of timm say themselves what their blocks are.
+    The first contains everything before the first block, the last everything after it; every parameter occurs once.
+    Networks of timm define their blocks themselves.
     """
     matcher = getattr(backbone, "group_matcher", None)
     if matcher is not None:

@@ -20,7 +20,7 @@ _LEARNING_RATE = 1e-3  # of Adam, as in the paper
 
 
 def least_images(classes: int) -> int:
-    """Return how many images an adaptation needs."""
+    """Return the number of images that an adaptation needs."""
     return max(LEAST_IMAGES, LEAST_PER_CLASS * classes)
 
 
@@ -42,7 +42,7 @@ def adapt(loaded: Loaded, kind: str, images: np.ndarray, device: torch.device) -
     if len(images) < least:
         raise JobError(
             f"--adapt {kind} needs {least} images that can be read, for {classes} classes, and there are "
-            f"{len(images)}: statistics of fewer are mostly chance; predict more at a time, or leave it out"
+            f"{len(images)}: statistics of fewer are mostly chance; predict more at once, or leave it out"
         )
     _check_classes(loaded, kind, images, device, "are predicted to be")
     rows = np.random.default_rng(0).permutation(len(images))

@@ -43,6 +43,6 @@ class Explanations:
 
 
 def _plain(text: str) -> str:
-    """Return a name that any file system takes."""
+    """Return a name that any file system accepts."""
     kept = "".join(c if c.isalnum() or c in "-_." else "_" for c in printable(text, keep="")[:_LONGEST_NAME])
     return kept.encode("utf-8", "replace").decode()[:_LONGEST_NAME]

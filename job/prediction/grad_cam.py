@@ -1,4 +1,4 @@
-"""Grad-CAM: which part of an image a prediction rests on. Selvaraju et al. 2017, ICCV, sec. 3.
+"""Grad-CAM: the parts of an image that a prediction depends on. Selvaraju et al. 2017, ICCV, sec. 3.
 
 Use `heat_maps` and `overlay` from Python; nothing here depends on the command line.
 """
@@ -20,11 +20,11 @@ _LEAST_EDGE = 192  # px of an overlay
 
 
 def heat_maps(loaded: Loaded, images: np.ndarray, classes: np.ndarray | None = None) -> np.ndarray:
-    """Return float32 [n, S, S] in [0, 1]: how much each place of images uint8 [n, S, S, 3] speaks for a class.
+    """Return float32 [n, S, S] in [0, 1]: how much each place of images uint8 [n, S, S, 3] supports a class.
 
     `classes` int [n] are the classes to explain, by default the predicted ones. The maps are those of the last
-    convolutional stage whose output has at least 4 x 4 cells, enlarged; where nothing speaks for the class, the map is
-    0. Raises JobError for a network without such a stage.
+    convolutional stage whose output has at least 4 x 4 cells, enlarged; it is 0 where nothing supports the class.
+    Raises JobError for a network without such a stage.
     """
     device = next(loaded.model.parameters()).device
     inputs = loaded.network_input(images, device)
@@ -46,13 +46,13 @@ def overlay(image: np.ndarray, heat: np.ndarray) -> np.ndarray:
     large = cv2.resize(image, (edge, edge), interpolation=cv2.INTER_CUBIC)
     level = cv2.resize(heat, (edge, edge), interpolation=cv2.INTER_LINEAR)[:, :, None].clip(0, 1)
     colours = cv2.applyColorMap((255 * level).astype(np.uint8), cv2.COLORMAP_TURBO)[:, :, ::-1]
-    share = _OPACITY * level  # where nothing speaks for the class, the image shows as it is
+    share = _OPACITY * level  # where nothing supports the class, the image is unchanged
     return np.asarray((large * (1 - share) + colours * share).round(), np.uint8)
 
 
 @contextmanager
 def _stage_outputs(extractor: nn.Module) -> Iterator[list[Tensor]]:
-    """Collect the outputs of all parts that hold a convolution, in the order in which they end."""
+    """Collect the outputs of all parts with a convolution, in the order in which they end."""
     outputs: list[Tensor] = []
 
     def keep(_module: nn.Module, _inputs: object, output: object) -> None:

@@ -1,4 +1,4 @@
-"""Find the images that `predict` was asked for: files, folders, a list on stdin, shards, tables of a parquet file."""
+"""Find the images for `predict`: files, folders, a list on stdin, shards, tables of a parquet file."""
 
 import os
 import sys

@@ -26,7 +26,7 @@ class Prepared(NamedTuple):
 def settings_of(loaded: Loaded, face_model: str | None = None) -> CropSettings:
     """Return how the training images were cropped; `face_model` is the path of the detector's file, if it was moved.
 
-    Raises JobError when the detector cannot be had.
+    Raises JobError when the detector cannot be loaded.
     """
     return repeated_settings(loaded.crop, loaded.alignment, face_model)
 
@@ -46,7 +46,7 @@ def prepare(photo: np.ndarray, loaded: Loaded, settings: CropSettings, *, all_fa
 
 
 def read(picture: Picture, loaded: Loaded, settings: CropSettings, all_faces: bool = False) -> list[Prepared] | str:
-    """Read and prepare an image; return the reason where it cannot be read. Raises JobError without a detector."""
+    """Read and prepare an image; return the reason if it cannot be read. Raises JobError without a detector."""
     if isinstance(picture.content, np.ndarray):
         return [Prepared(picture.content)]
     try:
@@ -56,5 +56,5 @@ def read(picture: Picture, loaded: Loaded, settings: CropSettings, all_faces: bo
         raise
     except MemoryError:
         return "not enough memory to read it"
-    except Exception as error:  # one bad image must not stop the others; OpenCV raises errors of its own
+    except Exception as error:  # one bad image must not stop the others; OpenCV raises its own errors
         return reason_of(error)

@@ -11,7 +11,7 @@ from job.system.files import atomic_path, make_folder, writing
 from job.system.text import printable, shortened
 
 _COLUMNS, _ROWS = 8, 2  # of each block
-_EDGE = 96  # px of a picture
+_EDGE = 96  # px of an image
 _TEXT, _TITLE, _GAP = 26, 18, 6  # px
 
 
@@ -59,7 +59,7 @@ class ConfidenceSheet:
 
 
 def _cut(pen: ImageDraw.ImageDraw, text: str, font: ImageFont.ImageFont | ImageFont.FreeTypeFont) -> str:
-    """Return as much of a text as fits below a picture."""
+    """Return as much of a text as fits below an image."""
     while text and pen.textlength(text, font) > _EDGE:
         text = text[:-1]
     return text

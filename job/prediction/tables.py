@@ -32,7 +32,7 @@ class Row(NamedTuple):
 
 
 class Columns(NamedTuple):
-    """What every row has, beside path, label and confidence."""
+    """The optional columns, besides path, label and confidence."""
 
     class_names: Sequence[str]
     calibrated: bool
@@ -46,7 +46,7 @@ class Table(Protocol):
         """Add a row."""
 
     def close(self) -> None:
-        """Write what is left, and close the file."""
+        """Write the remaining rows and close the file."""
 
 
 def format_of(out: Path, wanted: str | None) -> str:
@@ -89,7 +89,7 @@ def cells_of(row: Row, columns: Columns) -> dict[str, Any]:
 
 
 class CsvTable:
-    """Probabilities have four decimals, the face's box one."""
+    """A CSV file; probabilities have four decimals, the face's box one."""
 
     def __init__(self, path: Path, columns: Columns) -> None:
         self._columns = columns
@@ -111,7 +111,7 @@ class CsvTable:
 
 
 class JsonTable:
-    """One JSON object a line; probabilities by class, and the face's box, landmarks and score."""
+    """A file with one JSON object per line; probabilities by class, and the face's box, landmarks and score."""
 
     def __init__(self, path: Path, columns: Columns) -> None:
         self._columns = columns
@@ -136,7 +136,7 @@ class JsonTable:
 
 
 class ParquetTable:
-    """The columns of the CSV, with numbers in full precision."""
+    """A parquet file with the columns of the CSV, in full precision."""
 
     def __init__(self, path: Path, columns: Columns) -> None:
         import pyarrow

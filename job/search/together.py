@@ -1,4 +1,4 @@
-"""What the processes that work on one folder share: locks of units of work, signals, files that request a stop."""
+"""Common parts of processes that work on one folder: locks of units of work, signals, files that request a stop."""
 
 import signal
 import time
@@ -25,7 +25,7 @@ def try_lock(path: Path) -> TextIO | None:
 
 
 def release(held: TextIO) -> None:
-    """Release a lock, so that any process may take it at once."""
+    """Release a lock, so that any process may lock the file at once."""
     held.truncate(0)
     held.close()
 

@@ -2,8 +2,8 @@
 
 Small data sets are written in folds, the splits `fold-0`, `fold-1` and so on, disjoint by subject. A run with
 `data.fold` k reads them as the ordinary splits. Which shards those are is a function of the manifest and the
-configuration, so the data order stays a function of seed and step, and the arranged manifest has a hash of its own: a
-run resumes on the same arrangement only.
+configuration, so the data order stays a function of seed and step, and the arranged manifest has its own hash, so a run
+resumes only on the same arrangement.
 
     held_out, fold k:          source: train on the others, validate and test on fold k
                                target: train on the others, validate on these too, test on fold k

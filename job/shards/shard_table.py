@@ -49,7 +49,7 @@ class ShardInfo(BaseModel):
 
 
 class ShardTable(Sequence[ShardInfo]):
-    """The shards of a split by columns; an entry is made when it is asked for.
+    """The shards of a split by columns; an entry is made when it is requested.
 
     Columns, for n shards and C classes: `ends` int64 [n] and `paths` uint8 (the paths one after the other, in UTF-8,
     and where each one ends), `samples` and `bytes` int64 [n], `sha256` uint8 [n, 32], `labelled` and `counted` bool [n]

@@ -29,9 +29,9 @@ def limit_after_start() -> int:
 
 
 def needed(ranks: int) -> int:
-    """Return how many files the process that needs most has open in a run of `ranks` ranks.
+    """Return the largest number of files that a process has open in a run of `ranks` ranks.
 
-    That is the first rank or its launcher, which holds the store; a rank on CPUs has a connection to each other rank
-    besides (Gloo).
+    That process is the first rank or its launcher, which has the store; a rank on CPUs also has a connection to each
+    other rank (Gloo).
     """
     return _OWN + (_STORE + 1) * ranks

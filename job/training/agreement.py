@@ -1,10 +1,10 @@
 """Agree on one step boundary at which all ranks stop, without a collective operation at every step.
 
 Each rank counts the boundaries that it reaches; the counts mean the same on all ranks. A thread asks the store of
-torch.distributed by time whether any rank wants to stop. Then every rank freezes: it publishes the last boundary that
-it has passed, and passes no further one before it knows the decision. The main rank decides for the boundary after the
-highest that was published, which no rank can have passed. Publishing needs the threads alone, so ranks that wait for
-each other within a step cannot block it.
+torch.distributed at intervals whether any rank wants to stop. Then every rank freezes: it publishes the last boundary
+that it has passed, and passes no further one before it knows the decision. The main rank decides for the boundary after
+the highest that was published, which no rank can have passed. Publishing needs the threads alone, so ranks that wait
+for each other within a step cannot block it.
 """
 
 import threading
@@ -60,7 +60,7 @@ class Agreement:
         return self._boundary >= self._stop_at
 
     def hurry(self) -> None:
-        """Ask now, and not after the rest of the period: this rank wants to stop."""
+        """Ask at once, without waiting for the rest of the period, because this rank wants to stop."""
         self._wake.set()
 
     def close(self) -> None:

@@ -55,7 +55,7 @@ def _start_seconds(config: Config) -> int:
 
 
 def limit_waiting(config: Config) -> None:
-    """Let ranks wait for each other for train.timeout_seconds from now on: all have started."""
+    """Set the time-out to train.timeout_seconds, now that all ranks have started."""
     if dist.is_initialized():
         set_timeout = getattr(dist, "set_timeout", None) or _set_pg_timeout  # its name before torch 2.14
         set_timeout(timedelta(seconds=config.train.timeout_seconds))

@@ -86,7 +86,7 @@ def _check_ranks(config: Config, manifest: Manifest, ranks: int) -> None:
         advice = [f"set data.streams={fitting}, if this run is new"]
     raise JobError(
         f"{ranks} ranks cannot share the data: data.global_batch_size={data.global_batch_size} and {shards} training "
-        f"shards of {domain} allow {streams} streams, of which every rank needs the same number: "
+        f"shards of {domain} allow {streams} streams, which must be divided equally among the ranks: "
         f"{' and '.join(advice)}, or start a divisor of {streams} ranks"
     )
 

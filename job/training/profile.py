@@ -1,4 +1,4 @@
-"""Profile some steps: a trace of all operations, and a page that says where the time goes."""
+"""Profile some steps: a trace of all operations, and a page that shows how the time is spent."""
 
 import contextlib
 import logging
@@ -76,7 +76,7 @@ class StepProfile:
         if torch.cuda.is_available():
             activities.append(ProfilerActivity.CUDA)
             torch.cuda.synchronize()
-        os.environ.setdefault("KINETO_LOG_LEVEL", "5")  # else it prints an error about the GPU that is not there
+        os.environ.setdefault("KINETO_LOG_LEVEL", "5")  # otherwise it prints an error about a missing GPU
         self._running = profile(activities=activities)
         self._running.start()
         self._first, self._began, self._waited = number, time.perf_counter(), self._waits.wait_seconds
@@ -100,7 +100,7 @@ class StepProfile:
 
 
 def operations(averages: Sequence[Any]) -> list[Operation]:
-    """Return the operations of a profile with their own time, on the device if there is any there; slowest first."""
+    """Return the operations of a profile with their own time, slowest first: those on the device, if there are any."""
     on_device = [Operation(each.key, each.count, each.self_device_time_total / 1e6) for each in averages]
     if not any(each.seconds for each in on_device):
         on_device = [Operation(each.key, each.count, each.self_cpu_time_total / 1e6) for each in averages]

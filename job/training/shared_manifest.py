@@ -20,8 +20,8 @@ def load_shared_manifest(config: Config, accelerator: Accelerator) -> Manifest:
     """Return the manifest with the splits of the run, as `open_manifest` does. All ranks must call this.
 
     The first rank of each node parses the manifest and looks for the shards; 512 ranks that all did would each need a
-    second and 100 MB for 30,000 shards, and ask a shared file system for 15 million files. Where the other ranks cannot
-    see the copy, as in containers of their own, they read the manifest too. Raises JobError as it does.
+    second and 100 MB for 30,000 shards, and ask a shared file system for 15 million files. If the other ranks cannot
+    see the copy, as in separate containers, they read the manifest too. Raises JobError as it does.
     """
     if accelerator.num_processes == 1:
         return open_manifest(config).compact()

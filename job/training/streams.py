@@ -14,8 +14,8 @@ from job.training.inputs import stream_count
 def with_streams(config: Config, manifest: Manifest) -> Config:
     """Return the configuration with a number of streams: its own, or that of the run's last checkpoint, or a new one.
 
-    A new one is the largest that the batch and the shards allow. Version 0.1 had 16 where none was named; its
-    checkpoints hold that number like any other.
+    A new one is the largest that the batch and the shards allow. Version 0.1 had 16 by default; its
+    checkpoints store that number like any other.
     """
     if config.data.streams is not None:
         return config

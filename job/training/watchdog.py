@@ -30,8 +30,8 @@ class Watchdog:
     When `beat` was not called for 0.6 of `timeout` seconds, the thread writes to `folder`:
         rank_00003.txt     the stack of every thread of rank 3
         rank_00003.pickle  the collective operations of rank 3, from PyTorch's flight recorder, where it has any
-        reason.txt         which rank does not answer, or is elsewhere than the others; also logged as an error
-    It ends nothing: the time-out of the collective operation does. When the ranks continue after all, reason.txt is
+        reason.txt         which rank does not answer, or runs other code than the others; also logged as an error
+    It does not end the job: the time-out of the collective operation does. If the ranks continue, reason.txt is
     deleted. A rank whose interpreter is blocked writes its stacks to stderr.
     """
 
@@ -120,7 +120,7 @@ class Watchdog:
 
 
 def watch(folder: Path, timeout: float) -> contextlib.AbstractContextManager[Watchdog | None]:
-    """Return a watchdog of this rank; None where it is the only one, which waits for nobody."""
+    """Return a watchdog of this rank; None if it is the only rank."""
     if not dist.is_initialized() or dist.get_world_size() == 1:
         return contextlib.nullcontext()
     store = dist.PrefixStore(f"watchdog/{next(_uses)}", _get_default_store().clone())
@@ -128,7 +128,7 @@ def watch(folder: Path, timeout: float) -> contextlib.AbstractContextManager[Wat
 
 
 def describe(hosts: list[str], entries: dict[int, dict[str, Any]]) -> str:
-    """Name the ranks that do not answer, or else those that are elsewhere than most."""
+    """Name the ranks that do not answer, or else those that run other code than most."""
     silent = [rank for rank in range(len(hosts)) if rank not in entries]
     if silent:
         return f"{_named(silent, hosts)} does not answer"
@@ -153,7 +153,7 @@ def location(frame: FrameType | None) -> str:
 
 
 def flight_record() -> bytes:
-    """Return what PyTorch's flight recorder holds, pickled; empty without one."""
+    """Return the contents of PyTorch's flight recorder, pickled; empty without one."""
     module = torch._C._distributed_c10d
     dump: Callable[[], bytes] | None = getattr(module, "_dump_fr_trace", None) or getattr(
         module, "_dump_nccl_trace", None

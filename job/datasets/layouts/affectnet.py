@@ -1,4 +1,4 @@
-"""AffectNet (Mollahosseini, Hasani & Mahoor 2017), in each of the forms in which it is passed on.
+"""AffectNet (Mollahosseini, Hasani & Mahoor 2017), in each of its usual forms.
 
 * Lists: `training.csv` and `validation.csv` (`subDirectory_filePath,face_x,...,expression,...`), images anywhere below
   the root. `--option images=face` crops to the box in the list, `whole` (the default) does not.

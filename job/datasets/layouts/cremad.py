@@ -20,7 +20,7 @@ _ACTORS = "VideoDemographics.csv"
 
 
 def find(root: str, notes: Notes, *, source: str | None, target: str | None) -> Iterator[ImageEntry]:
-    """Yield every frame. Raises JobError when the sex of the actors is needed and not there."""
+    """Yield every frame. Raises JobError when the sex of the actors is needed and missing."""
     table = next((path for path, _ in walk(root, Notes(), (_ACTORS.lower(),))), None)
     if table is None and source is not None:
         raise JobError(

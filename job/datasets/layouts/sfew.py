@@ -1,6 +1,6 @@
 """Static Facial Expressions in the Wild, SFEW 2.0 (Dhall et al. 2011): `Train/Angry/*.png`, `Val/...`, frames of films.
 
-Folders with "aligned" in their name (`Train_Aligned_Faces`) hold the same frames cut to the face: `--option
+Folders with "aligned" in their name (`Train_Aligned_Faces`) contain the same frames cut to the face: `--option
 images=aligned` (the default, where there are any) or `original`. The test set is not labelled. A file is named film,
 time and number (`AirHeads_001117240_00000001.png`); the film is the subject, because the three sets have no film in
 common. There are no genders: `--option gender=FILE`.

@@ -1,1 +1,1 @@
-"""Results as a paper wants them: measures with intervals, tests between checkpoints, tables in several formats."""
+"""Results for a paper: measures with intervals, tests between checkpoints, tables in several formats."""

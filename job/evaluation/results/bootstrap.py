@@ -1,8 +1,8 @@
 """95 % intervals by a bootstrap clustered by subject.
 
-Several images of one person resemble each other, so what is drawn with replacement are the subjects, each with all of
-its images (Field & Welsh 2007, "Bootstrapping clustered data", the cluster bootstrap). An image of an unknown subject
-is a cluster of its own. Intervals are the percentiles of 2,000 draws, the same at every call. With fewer than about
+Several images of one person resemble each other, so subjects are drawn with replacement, each with all of their
+images (Field & Welsh 2007, "Bootstrapping clustered data", the cluster bootstrap). An image of an unknown subject
+is a separate cluster. Intervals are the percentiles of 2,000 draws, the same at every call. With fewer than about
 ten subjects they are too narrow.
 """
 
@@ -72,8 +72,8 @@ def _merged(
 ) -> tuple[Sums, np.ndarray]:
     """Return the sums of the clusters and how often each occurs.
 
-    Where every image is a cluster there may be a million, but only few kinds: images of one class, one prediction and
-    one bin of confidence, which then have the mean confidence of their bin.
+    If every image is a cluster, there may be a million clusters but only few kinds: images of one class, one prediction
+    and one bin of confidence, which then have the mean confidence of their bin.
     """
     if not every_image_alone or len(np.unique(groups)) < len(groups):
         _, numbers = np.unique(groups, return_inverse=True)

@@ -50,7 +50,7 @@ class Sums:
         )
 
     def weighted(self, weights: np.ndarray) -> "Sums":
-        """Return the sums [k, ...] over groups, each counted as often as weights [k, groups] say."""
+        """Return the sums [k, ...] over groups, each counted by its weights [k, groups]."""
         return Sums(**{name: weights @ values for name, values in vars(self).items()})
 
     def total(self) -> "Sums":

@@ -19,7 +19,7 @@ from job.vocabulary import TARGET
 def compare_checkpoints(
     paths: Sequence[Path], split: str = "test", shards: str | None = None, allow_pipe: bool = False
 ) -> dict[str, Any]:
-    """Evaluate two checkpoints, or the best ones of two runs, on the target, and return `compare_pair` of them.
+    """Evaluate two checkpoints, or the best ones of two runs, on the target, and return the result of `compare_pair`.
 
     Raises JobError when the images, the classes or the protocols differ.
     """

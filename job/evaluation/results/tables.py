@@ -59,7 +59,7 @@ def by_class(results: dict[str, Any]) -> Table:
 
 
 def notes(results: dict[str, Any]) -> list[str]:
-    """Return what a reader of the tables must know: the protocol, the source of the intervals, the A-distance."""
+    """Return the notes for a reader of the tables: the protocol, the source of the intervals, the A-distance."""
     measured = [domain for domain in results["domains"].values() if domain is not None]
     lines = [f"protocol: {described(results['protocol'])}"]
     if measured:

@@ -24,7 +24,7 @@ _OF_CLASSES = 12  # bars of classes in a figure of one column
 def draw_paper(results: dict[str, Any], folder: Path) -> list[Path]:
     """Draw the figures of `results` (results.json of `evaluate --paper`) to a folder and return their paths.
 
-    Raises OSError. A figure without data is skipped: no domain has labels.
+    Raises OSError. A figure without data is skipped, as without labels.
     """
     written = []
     for name, draw in FIGURES.items():

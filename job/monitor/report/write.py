@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import yaml
 
+from job.config.objectives import method_label
 from job.evaluation.intervals import wilson
 from job.evaluation.metrics import UNMEASURED
 from job.evaluation.protocol import note, protocol_of
@@ -48,7 +49,7 @@ def write_report(run: RunView) -> Path:
 def _head(run: RunView, status: str) -> str:
     step, steps = run.last("trainer/step") or 0, run.config["train"]["steps"]
     now = time.strftime("%Y-%m-%d %H:%M:%S %Z")
-    objective, backbone = run.config["objective"]["name"], run.config["model"]["backbone"]
+    objective, backbone = method_label(run.config["objective"]), run.config["model"]["backbone"]
     line = f"{objective}, {backbone}, seed {run.config['seed']}; step {step:,} of {steps:,}; written {now}"
     speed = {
         "images a second": _rounded(run.last("speed/images_per_second")),

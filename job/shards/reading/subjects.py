@@ -1,4 +1,4 @@
-"""Read whose image each sample is: the key `subject` of its JSON, where there is one."""
+"""Read the subject of each sample: the key `subject` of its JSON, if there is one."""
 
 import json
 

@@ -100,7 +100,7 @@ class YuNet:
         """Return the faces of an image uint8 [H, W, 3], the largest first.
 
         The image is searched at each of `search_edges` (px of its longer edge; it is not enlarged) until a face is
-        found: the network is trained for faces of 10 to 300 px, and a portrait may hold a larger one.
+        found: the network is trained for faces of 10 to 300 px, and a portrait may contain a larger one.
         """
         best = 0.0
         for edge in self._edges(max(image.shape[:2])):
@@ -160,7 +160,7 @@ def detector(model: str | None, alignment: Alignment | None) -> Detector:
 def load_cascade() -> Any:
     """Load the frontal-face cascade. OpenCV 5 moved it, without its data, to another package.
 
-    Raises JobError when it is not there.
+    Raises JobError when it is missing.
     """
     if not hasattr(cv2, "CascadeClassifier"):
         raise JobError(

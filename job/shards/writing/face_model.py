@@ -22,7 +22,7 @@ _MOST_BYTES = 16 << 20  # the published file has 232,589
 
 
 def find_model(face_model: str) -> tuple[Alignment, Path] | None:
-    """Return the alignment that `--face-model` asks for and the path of its detector; None for the cascade.
+    """Return the alignment for `--face-model` and the path of its detector; None for the cascade.
 
     The file is copied to the cache, by its SHA-256, so that `predict` finds it again. Raises JobError when it cannot be
     read or fetched.
@@ -96,7 +96,7 @@ def _folder() -> Path:
 
 
 def _cached(digest: str) -> Path | None:
-    """Return the path of a whole file in the cache."""
+    """Return the path of a complete file in the cache."""
     path = _folder() / f"{digest}.onnx"
     try:
         return path if sha256_of(path) == digest else None
@@ -105,7 +105,7 @@ def _cached(digest: str) -> Path | None:
 
 
 def _store(content: bytes, digest: str, fallback: Path | None = None) -> Path:
-    """Write the file to the cache; return its path, or `fallback` where the cache cannot be written."""
+    """Write the file to the cache; return its path, or `fallback` if the cache cannot be written."""
     path = _folder() / f"{digest}.onnx"
     if _cached(digest) is None:
         try:

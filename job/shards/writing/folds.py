@@ -52,7 +52,7 @@ def assign_folds(items: Sequence[Item], folds: int, *, seed: int, name: str) -> 
 
 
 def in_folds(records: Sequence[Record], folds: int, *, seed: int, name: str) -> list[Record]:
-    """Return the records of a layout that draws its images, with folds for splits."""
+    """Return the records of a layout that draws its images, with folds in place of splits."""
     items = [Item(r.domain, r.label, same_person(r.subject), r.origin, None) for r in records]
     assigned = assign_folds(items, folds, seed=seed, name=name)
     return [record._replace(split=fold) for record, fold in zip(records, assigned)]
