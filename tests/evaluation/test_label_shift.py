@@ -4,14 +4,21 @@ import numpy as np
 import pytest
 from scipy.special import log_softmax, softmax
 
+from job.evaluation.label_shift import estimate
 from job.evaluation.label_shift.calibration import Calibration, calibrate
 from job.evaluation.label_shift.estimate import estimate_shares
 from job.evaluation.label_shift.shares import black_box, distance, maximum_likelihood
 
+RESAMPLES = (20, 100)
 CLASSES = 5
 MEANS = np.random.default_rng(1).normal(size=(CLASSES, 6)) * 1.3
 SOURCE = np.array([0.3, 0.2, 0.2, 0.2, 0.1])
 TARGET = np.array([0.1, 0.5, 0.2, 0.0, 0.2])
+
+
+@pytest.fixture(autouse=True)
+def _all_resamples(monkeypatch):
+    monkeypatch.setattr(estimate, "_RESAMPLES", RESAMPLES)
 
 
 def draw(shares, rows, seed, contrast=1.0):

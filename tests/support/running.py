@@ -4,14 +4,15 @@ import json
 import os
 import shutil
 import signal
-import subprocess
-import sys
 import time
 from pathlib import Path
 
 import pytest
 import torch
 from safetensors.torch import load_file
+
+from job.evaluation.label_shift import estimate
+from tests.support.preloaded import Processes, free_port
 
 REPO = Path(__file__).parents[2]
 SMALL = {
@@ -40,6 +41,9 @@ needs_compiler = pytest.mark.skipif(
 os.environ["OMP_NUM_THREADS"] = "1"
 torch.set_num_threads(1)
 
+# The intervals of the class shares take two thirds of a short run's time: tests/evaluation/test_label_shift.py has all.
+estimate._RESAMPLES = (4, 4)
+
 
 def weights(config, which: str = "latest") -> dict[str, torch.Tensor]:
     return load_file(config.run_folder / "checkpoints" / which / "model.safetensors")
@@ -58,41 +62,27 @@ def rows(config) -> list[dict]:
     return [json.loads(line) for line in (config.run_folder / "metrics.jsonl").read_text().splitlines()]
 
 
-def start(config, tmp_path, ranks: int = 1) -> subprocess.Popen:
-    """The job in processes of its own, as a user starts it."""
+def start(config, tmp_path, ranks: int = 1) -> Processes:
+    """The job in processes of its own, with the environment that a launcher gives to ranks."""
     path = tmp_path / f"{config.name}.yaml"
     path.write_text(config.to_yaml())
-    launcher = [sys.executable]
+    shared = {**os.environ, "ACCELERATE_USE_CPU": "true", "OMP_NUM_THREADS": "1", "JOB_EXPECTED_RANKS": str(ranks)}
+    environments = [shared]
     if ranks > 1:
-        launcher += [
-            "-m",
-            "accelerate.commands.launch",
-            "--config_file=launch/accelerate/node.yaml",
-            "--multi_gpu",
-            f"--num_processes={ranks}",
-            "--main_process_port=0",
-        ]
-    environment = {**os.environ, "ACCELERATE_USE_CPU": "true", "OMP_NUM_THREADS": "1", "JOB_EXPECTED_RANKS": str(ranks)}
-    command = [*launcher, "-m", "job", "train", "--config", str(path)]
-    return subprocess.Popen(
-        command,
-        cwd=REPO,
-        env=environment,
-        start_new_session=True,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-    )
+        shared |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(free_port())}
+        shared |= {"WORLD_SIZE": str(ranks), "LOCAL_WORLD_SIZE": str(ranks)}
+        environments = [shared | {"RANK": str(rank), "LOCAL_RANK": str(rank)} for rank in range(ranks)]
+    return Processes(["train", "--config", str(path)], environments)
 
 
-def finish(process: subprocess.Popen) -> str:
+def finish(process: Processes) -> str:
     output, _ = process.communicate(timeout=300)
     assert process.returncode == 0, output
     return output
 
 
-def kill_at(process: subprocess.Popen, config, step: int) -> None:
-    """SIGKILL the launcher and all its workers as soon as the run has logged `step`."""
+def kill_at(process: Processes, config, step: int) -> None:
+    """SIGKILL all ranks as soon as the run has logged `step`."""
     path = config.run_folder / "metrics.jsonl"
     deadline = time.monotonic() + 200
     while not (path.exists() and f'"trainer/step": {step},' in path.read_text()):

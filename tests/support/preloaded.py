@@ -1,0 +1,165 @@
+"""The job in new processes that need not import it: forks of one that has, which saves each five seconds.
+
+tests/test_launch.py and tests/slurm start it as its users do.
+"""
+
+import importlib
+import json
+import os
+import random
+import select
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+import traceback
+from pathlib import Path
+
+REPO = Path(__file__).parents[2]
+MODULES = (
+    *("job.train", "job.__main__", "torch._dynamo", "torch.nn.parallel.distributed"),
+    *("sklearn.cluster", "sklearn.linear_model", "sklearn.neighbors", "scipy.optimize", "scipy.special"),
+    "tests.support.running",
+)
+GRACE = 30.0  # seconds between SIGTERM and SIGKILL for the other ranks of one that failed, as torch's launcher has it
+
+
+class Processes:
+    """The ranks of a run, with what tests use of `subprocess.Popen`. All are in the process group `pid`."""
+
+    def __init__(self, words: list[str], environments: list[dict[str, str]]) -> None:
+        self._output = tempfile.TemporaryFile("w+")  # noqa: SIM115
+        self._server = _server()
+        self._codes: dict[int, int | None] = {}
+        self._failed_at: float | None = None
+        self.pid = 0
+        for environment in environments:
+            request = {"argv": ["job", *words], "environment": environment, "group": self.pid}
+            pid = self._server.fork(request, self._output.fileno())
+            self.pid = self.pid or pid
+            self._codes[pid] = None
+
+    @property
+    def returncode(self) -> int | None:
+        """None while one of them runs; then the first exit code that is not 0, or 0."""
+        codes = list(self._codes.values())
+        return None if None in codes else next(filter(None, codes), 0)
+
+    def poll(self) -> int | None:
+        self._codes |= {pid: self._server.code(pid) for pid, code in self._codes.items() if code is None}
+        if self.returncode is None and any(self._codes.values()):  # as a launcher does
+            now = time.monotonic()
+            os.killpg(self.pid, signal.SIGTERM if self._failed_at is None else 0)
+            self._failed_at = self._failed_at or now
+            if now > self._failed_at + GRACE:
+                os.killpg(self.pid, signal.SIGKILL)
+        return self.returncode
+
+    def wait(self, timeout: float | None = None) -> int:
+        deadline = time.monotonic() + (timeout or 3600)
+        while (code := self.poll()) is None:
+            if time.monotonic() > deadline:
+                raise subprocess.TimeoutExpired("job", timeout or 3600)
+            time.sleep(0.02)
+        return code
+
+    def communicate(self, timeout: float | None = None) -> tuple[str, None]:
+        self.wait(timeout)
+        self._output.seek(0)
+        return self._output.read(), None
+
+
+class Server:
+    """The process that is forked, and the exit codes of its children."""
+
+    def __init__(self) -> None:
+        ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        command = [sys.executable, "-m", "tests.support.preloaded", str(theirs.fileno())]
+        environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+        subprocess.Popen(command, cwd=REPO, env=environment, pass_fds=[theirs.fileno()], start_new_session=True)
+        theirs.close()
+        self._connection, self._codes = ours, {}
+
+    def fork(self, request: dict, output: int) -> int:
+        socket.send_fds(self._connection, [json.dumps(request).encode()], [output])
+        while "forked" not in (message := self._receive()):
+            pass
+        return message["forked"]
+
+    def code(self, pid: int) -> int | None:
+        """The exit code of a child, negative for a signal; None while it runs."""
+        while pid not in self._codes and select.select([self._connection], [], [], 0)[0]:
+            self._receive()
+        return self._codes.get(pid)
+
+    def _receive(self) -> dict:
+        content = self._connection.recv(1 << 16)
+        assert content, "the process that tests fork has ended"
+        message = json.loads(content)
+        if "ended" in message:
+            self._codes[message["ended"]] = message["code"]
+        return message
+
+
+_SERVERS: dict[int, Server] = {}  # by process: a test may fork
+
+
+def _server() -> Server:
+    if os.getpid() not in _SERVERS:
+        _SERVERS[os.getpid()] = Server()
+    return _SERVERS[os.getpid()]
+
+
+def free_port() -> int:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        return server.getsockname()[1]
+
+
+def serve(connection: socket.socket) -> None:
+    """Fork a process for each request, until the connection is closed."""
+    for name in MODULES:
+        importlib.import_module(name)
+    children: set[int] = set()
+    while True:
+        if select.select([connection], [], [], 0.05 if children else None)[0]:
+            content, files, _, _ = socket.recv_fds(connection, 1 << 20, 1)
+            if not content:
+                return
+            request = json.loads(content)
+            pid = os.fork()
+            if pid == 0:
+                connection.close()
+                become(request, files[0])
+            os.setpgid(pid, request["group"] or pid)
+            os.close(files[0])
+            children.add(pid)
+            connection.send(json.dumps({"forked": pid}).encode())
+        for pid in list(children):
+            ended, status = os.waitpid(pid, os.WNOHANG)
+            if ended:
+                children.remove(pid)
+                connection.send(json.dumps({"ended": pid, "code": os.waitstatus_to_exitcode(status)}).encode())
+
+
+def become(request: dict, output: int) -> None:
+    """Run the command line in this process, and exit as `python -m job` would."""
+    os.dup2(output, 1)
+    os.dup2(output, 2)
+    os.close(output)
+    os.environ.clear()
+    os.environ.update(request["environment"])
+    sys.argv[:] = request["argv"]
+    random.seed()
+    from job.__main__ import run
+
+    try:
+        sys.exit(run())
+    except Exception:
+        traceback.print_exc()
+        sys.exit(1)
+
+
+if __name__ == "__main__":
+    serve(socket.socket(fileno=int(sys.argv[1])))
