@@ -139,7 +139,7 @@ def f1(confusion, label):
 
 def test_commands_report_how_many_samples_have_a_label(trained, tmp_path, shards):
     out = tmp_path / "figures.json"
-    table, _ = evaluate_checkpoint(trained.run_folder / "checkpoints" / "best", "test", None, out)
+    table, *_ = evaluate_checkpoint(trained.run_folder / "checkpoints" / "best", "test", None, out)
     assert f"{LABELLED} of these have a label: the metrics are measured on those" in table
     assert "nan" not in table
     content = json.loads(out.read_text())
