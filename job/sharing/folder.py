@@ -21,7 +21,7 @@ from job.system.files import make_folder, sha256_of, writing
 from job.system.secrets import scrub
 
 README = "README.md"
-FILES = (README, CONFIG, WEIGHTS)  # everything that is ever shared
+FILES = (README, CONFIG, WEIGHTS)  # the only files that are shared
 Sizes = list[tuple[str, int]]  # names of files, bytes
 _CARD = "model_card.md"
 _LICENCE = re.compile(r"[a-z0-9][a-z0-9.-]{0,49}")
@@ -39,7 +39,7 @@ def write_folder(
     if not _LICENCE.fullmatch(licence):
         raise JobError(f"--license {licence}: expected an identifier such as apache-2.0, cc-by-nc-4.0 or other")
     if out.is_dir() and not is_shared(out) and any(out.iterdir()):
-        raise JobError(f"--out {out} holds other files: give a new folder")
+        raise JobError(f"--out {out} contains other files: give a new folder")
     loaded, meta = load_model(checkpoint), read_checkpoint(checkpoint).meta
     weights = {name: value.contiguous() for name, value in loaded.model.state_dict().items()}
     weights = {name: value for name, value in weights.items() if not name.startswith(ADVERSARY)}

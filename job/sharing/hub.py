@@ -40,6 +40,6 @@ def push(
             api.upload_folder(
                 repo_id=repo, folder_path=folder, allow_patterns=list(FILES), commit_message="Upload of emotion-dann"
             )
-        except Exception as error:  # the library raises errors of many types, of its own and of its HTTP client
+        except Exception as error:  # the library and its HTTP client raise errors of many types
             raise JobError(f"cannot push to {repo} ({brief(error)}): check the name, the network and {TOKEN}") from None
     return files, f"{HUB}{repo}"

@@ -95,7 +95,7 @@ def test_it_cannot_be_resumed_and_damage_is_found(tmp_path, checkpoint):
 def test_other_files_are_never_deleted(tmp_path, checkpoint):
     (tmp_path / "photos").mkdir()
     (tmp_path / "photos" / "x.jpg").touch()
-    with pytest.raises(JobError, match="holds other files"):
+    with pytest.raises(JobError, match="contains other files"):
         write_folder(checkpoint, tmp_path / "photos")
     with pytest.raises(JobError, match="--license My License: expected an identifier"):
         write_folder(checkpoint, tmp_path / "new", licence="My License")
