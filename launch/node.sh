@@ -23,6 +23,7 @@ own=
 if [[ -z ${JOB_STATUS_FILE:-} ]]; then
   own=$(mktemp)
   export JOB_STATUS_FILE=$own
+  rm -f "${JOB_RUN_FOLDER:-/nowhere}/hang/reason.txt" # of an earlier start
 fi
 fail() {
   if $stopping; then # the failed command got the signal too, maybe from srun because another node failed and wrote why

@@ -2,6 +2,9 @@
 
 import json
 import signal
+import subprocess
+import sys
+import sysconfig
 
 import pytest
 
@@ -41,12 +44,37 @@ def assert_same_training(config, other) -> None:
     assert_same_weights(weights(config), weights(other), tolerance=1e-4)
 
 
-def test_two_nodes_of_two_ranks(cluster, on_slurm, one_rank):
+@pytest.fixture
+def staged(cluster):
+    """A disk of each node for the software, a small environment to copy there, and a file where each process says what
+    it imports."""
+    disk, venv, imports = (cluster.scratch / name for name in ("node-disk", "environment", "imports"))
+    disk.mkdir()
+    subprocess.run([sys.executable, "-m", "venv", "--without-pip", venv], check=True)
+    (packages,) = venv.glob("lib/python*/site-packages")
+    (packages / "others.pth").write_text(sysconfig.get_path("purelib"))
+    say = f"open({str(imports)!r}, 'a').write(getattr(sys.modules.get('job'), '__file__', '-') + '\\n')"
+    (packages / "sitecustomize.py").write_text(f"import atexit, sys\natexit.register(lambda: {say})\n")
+    nodes = ("node1", "node2")
+    for node in nodes:
+        cluster.node(node, "run", "mount", "-t", "tmpfs", "tmpfs", disk)
+    yield {"JOB_STAGE": str(disk), "JOB_STAGE_VENV": str(venv)}, imports
+    for node in nodes:
+        left = cluster.node(node, "run", "ls", disk)
+        cluster.node(node, "run", "umount", disk)
+        assert not left.stdout
+
+
+def test_two_nodes_of_two_ranks_with_the_software_on_a_disk_of_each(cluster, on_slurm, one_rank, staged):
     config, path = on_slurm(name="2x2", train={"steps": STEPS})
-    job = cluster.submit("--nodes=2", TRAIN, path, "name=2x2", JOB_RANKS="2")
+    settings, imports = staged
+    job = cluster.submit("--nodes=2", TRAIN, path, "name=2x2", JOB_RANKS="2", **settings)
     assert job.wait() == 0, job.output()
     assert "on 4 rank(s)" in job.output()
     assert_same_training(config, one_rank)
+    if sys.version_info >= (3, 11):  # older ones import from the repository
+        code = f"{settings['JOB_STAGE']}/emotion-dann-{job.number}/code/job/__init__.py"
+        assert imports.read_text().splitlines().count(code) >= 4
 
 
 def test_one_node_of_four_ranks_each_started_by_srun(cluster, on_slurm, one_rank):
