@@ -60,9 +60,8 @@ def staged(cluster):
         cluster.node(node, "run", "mount", "-t", "tmpfs", "tmpfs", disk)
     yield {"JOB_STAGE": str(disk), "JOB_STAGE_VENV": str(venv)}, imports
     for node in nodes:
-        left = cluster.node(node, "run", "ls", disk)
-        cluster.node(node, "run", "umount", disk)
-        assert not left.stdout
+        eventually(lambda node=node: not cluster.node(node, "run", "ls", disk).stdout, f"removal from {node}")
+        cluster.node(node, "run", "umount", "--lazy", disk)  # a process may still be about to end
 
 
 def test_two_nodes_of_two_ranks_with_the_software_on_a_disk_of_each(cluster, on_slurm, one_rank, staged):
