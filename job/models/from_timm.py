@@ -62,10 +62,12 @@ def _check_tag(architecture: str, tag: str) -> None:
 
 
 def _check_patches(network: nn.Module, name: str, size: int) -> None:
-    patch = getattr(getattr(network, "patch_embed", None), "patch_size", None)
-    if isinstance(patch, tuple) and size % patch[0]:
+    embedding = getattr(network, "patch_embed", None) or getattr(network, "stem", None)
+    cut = getattr(embedding, "proj", None)
+    patch = cut.stride[0] if isinstance(cut, nn.Conv2d) and cut.stride == cut.kernel_size else 1  # no overlap
+    if size % patch:
         raise JobError(
-            f"{PREFIX}{name} cuts images into patches of {patch[0]} px, and {size} px is not a multiple of that"
+            f"{PREFIX}{name} cuts images into patches of {patch} px, and {size} px is not a multiple of that"
         )
 
 

@@ -186,7 +186,7 @@ def test_weights_of_the_hub_without_a_network_name_where_they_are(monkeypatch):
         build(backbone="timm/resnet18", weights="hf-hub:me/mine")
 
 
-@pytest.mark.parametrize("backbone", ["iresnet18", "timm/test_vit", "timm/test_convnext"])
+@pytest.mark.parametrize("backbone", ["iresnet18", "timm/test_vit", "timm/test_convnext", "timm/pvt_v2_b0"])
 def test_every_trained_parameter_gets_a_gradient(backbone):
     """DDP waits for all of them."""
     method = build(32, backbone=backbone).train()
