@@ -96,6 +96,12 @@ def test_the_page_in_a_browser(checkpoint, photo, tmp_path):
         browser.wait_for("[...document.images].filter(image => image.naturalWidth > 100).length >= 4")  # with overlays
         picture = np.asarray(Image.open(browser.screenshot(tmp_path / "page.png")).convert("L")).astype(float)
         assert picture.std() > 20
+        browser.open(address)
+        browser.click("Capture from camera")
+        browser.click("Click to Access Webcam")
+        browser.wait_for("document.querySelector('video')?.currentTime > 0")
+        browser.click("capture photo")
+        browser.wait_for("document.body.innerText.includes('No face was found')")  # the camera shows a test pattern
         outside = [url for url in browser.requests if not url.startswith((address, "data:", "blob:", "about:"))]
         assert not outside, outside
         photos = Path(os.environ["GRADIO_TEMP_DIR"])

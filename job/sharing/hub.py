@@ -28,7 +28,7 @@ def push(
     huggingface_hub = import_hub()
     token = os.environ.get(TOKEN, "").strip()
     if not token and not dry_run:
-        raise JobError(f"push needs a token of the hub in the environment: export {TOKEN}=..., or add --dry-run")
+        raise JobError(f"push needs a token of the hub: set {TOKEN} in the environment, or add --dry-run")
     with tempfile.TemporaryDirectory() as temporary:
         folder = Path(temporary) / "model"
         files = write_folder(checkpoint, folder, repo=repo, licence=licence)

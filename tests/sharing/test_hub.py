@@ -1,6 +1,8 @@
 """`push` and hf://USER/NAME, on a hub that is a folder."""
 
+import inspect
 import shutil
+from pathlib import Path
 
 import pytest
 
@@ -58,6 +60,16 @@ def hub(tmp_path, monkeypatch):
     return hub
 
 
+def test_the_stand_in_takes_what_the_library_takes():
+    """Each call above is one that the installed version of the library accepts."""
+    api = huggingface_hub.HfApi
+    upload = {"repo_id": "a/b", "folder_path": "x", "allow_patterns": [], "commit_message": ""}
+    inspect.signature(api.__init__).bind(None, token="x")
+    inspect.signature(api.create_repo).bind(None, "a/b", private=True, exist_ok=True)
+    inspect.signature(api.upload_folder).bind(None, **upload)
+    inspect.signature(huggingface_hub.snapshot_download).bind("a/b", revision=None, allow_patterns=[])
+
+
 @pytest.fixture
 def checkpoint(tmp_path):
     path = untrained(tmp_path / "runs" / "mine")
@@ -73,8 +85,8 @@ def test_pushed_and_loaded_again(tmp_path, hub, checkpoint):
     assert not list((tmp_path / "hub").rglob("*.png"))
     assert hub.calls[:2] == [("token", TOKEN), ("create", "anna/faces", "private", True)]
     wanted = load_model(checkpoint).model.network.state_dict()
-    for reference in ("hf://anna/faces", "hf://anna/faces@v1.0"):
-        assert is_checkpoint_path(reference)
+    for reference in ("hf://anna/faces", Path("hf://anna/faces"), "hf://anna/faces@v1.0"):
+        assert is_checkpoint_path(str(reference)) or isinstance(reference, Path)
         weights = read_checkpoint(reference).weights()
         assert all((weights[f"network.{name}"] == value).all() for name, value in wanted.items())
     assert hub.calls[-1] == ("download", "anna/faces", "v1.0", ["config.json", "model.safetensors"])
@@ -103,7 +115,7 @@ def test_failures_are_one_line_without_the_token(hub, checkpoint, monkeypatch):
     with pytest.raises(JobError, match="not of the form hf://USER/NAME"):
         read_checkpoint("hf://nothing")
     monkeypatch.delenv("HF_TOKEN")
-    with pytest.raises(JobError, match="needs a token of the hub in the environment: export HF_TOKEN"):
+    with pytest.raises(JobError, match="needs a token of the hub: set HF_TOKEN in the environment"):
         push(checkpoint, "anna/faces")
 
 

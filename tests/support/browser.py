@@ -117,7 +117,7 @@ class Browser:
     def text(self) -> str:
         return self.evaluate("document.body ? document.body.innerText : ''") or ""
 
-    def wait_for(self, expression: str, seconds: float = 60) -> Any:
+    def wait_for(self, expression: str, seconds: float = 120) -> Any:
         """Wait until a JavaScript expression is true; return its value."""
         end = time.monotonic() + seconds
         while time.monotonic() < end:
@@ -133,6 +133,15 @@ class Browser:
         node = self.call("DOM.querySelector", nodeId=root, selector=selector)["nodeId"]
         assert node, f"the page has no {selector}"
         self.call("DOM.setFileInputFiles", files=[str(path)], nodeId=node)
+
+    def click(self, name: str) -> None:
+        """Click the button of this name, in any case, as soon as the page has it."""
+        button = (
+            "[...document.querySelectorAll('button')]"
+            f".find(b => (b.ariaLabel || b.innerText).trim().toLowerCase() === {json.dumps(name.lower())})"
+        )
+        self.wait_for(f"{button} !== undefined")
+        self.evaluate(f"{button}.click()")
 
     def screenshot(self, path: Path) -> Path:
         path.write_bytes(base64.b64decode(self.call("Page.captureScreenshot")["data"]))
