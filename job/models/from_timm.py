@@ -25,7 +25,8 @@ def from_timm(name: str, size: int, weights: str) -> nn.Module:
     """
     import timm
 
-    logging.getLogger("timm").setLevel(logging.ERROR)
+    for library in ("timm", "huggingface_hub"):  # which log each retry of a download in several lines
+        logging.getLogger(library).setLevel(logging.ERROR)
     architecture, _, tag = name.partition(".")
     if not timm.is_model(architecture):
         close = difflib.get_close_matches(architecture, timm.list_models(), n=1)
