@@ -98,6 +98,13 @@ def test_a_version_of_every_requirement_was_tested():
     assert all(re.fullmatch(r"[\w.-]+==[\w.]+", line) for line in requirements("constraints.txt"))
 
 
+def test_the_licence_of_every_requirement_is_in_the_documentation():
+    section = (REPO / "docs" / "data.md").read_text().partition("\n## Licences\n")[2].partition("\n## ")[0]
+    named = {name_of(word) for word in re.findall(r"[\w.-]+", section.partition("**Packages**")[2])}
+    used = [*PROJECT["dependencies"], *(each for extra, names in EXTRAS.items() if extra != "dev" for each in names)]
+    assert {name_of(requirement) for requirement in used} <= named
+
+
 def test_the_citation_and_the_workflow_are_yaml():
     citation = yaml.safe_load((REPO / "CITATION.cff").read_text())
     assert citation["license"] == PROJECT["license"]
