@@ -76,12 +76,12 @@ class Case(NamedTuple):
 
 
 CASES = {
-    "dann": Case(moons, 3000, (15,), nn.Sigmoid, SGD),
+    "dann": Case(moons, 600, (15,), nn.Sigmoid, SGD),
     "cdan": Case(shifted_blobs, 300, (15,), nn.Tanh, ADAM),
     "mcd": Case(moons, 800, (30, 30), nn.ReLU, ADAM),
     "coral": Case(misleading_blobs, 300, (8,), nn.Identity, ADAM, {"coral_weight": 10.0}),
     "shot": Case(shifted_blobs, 300, (15,), nn.Tanh, ADAM),
-    "fixmatch": Case(moons, 400, (30, 30), nn.ReLU, ADAM),
+    "fixmatch": Case(moons, 200, (30, 30), nn.ReLU, ADAM),
     "adabn": Case(stretched_blobs, 300, (15,), nn.Tanh, ADAM, batch_norm=True),
     "mcc": Case(shifted_blobs, 300, (15,), nn.Tanh, ADAM),
     "dan": Case(shifted_blobs, 120, (15,), nn.Tanh, ADAM, {"weight": 5.0}),
