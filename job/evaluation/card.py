@@ -6,7 +6,9 @@ After Mitchell et al. 2019, "Model Cards for Model Reporting", limited to what a
 import math
 
 import numpy as np
+from pydantic import BaseModel
 
+from job.config.objectives import method_label
 from job.config.schema import Config
 from job.evaluation.evaluate import DomainReport
 from job.evaluation.intervals import wilson
@@ -67,9 +69,16 @@ def _title(config: Config, manifest: Manifest, role: str) -> str:
 
 
 def _method(config: Config) -> str:
-    """Return the name of the objective and its settings that differ from the defaults."""
-    settings = config.objective.model_dump(mode="json", exclude={"name"}, exclude_defaults=True)
-    return plain(", ".join([config.objective.name, *(f"{key} {value}" for key, value in settings.items())]))
+    """Return the names of the objective and of its terms, and their settings that differ from the defaults."""
+    objective = config.objective
+    settings = _changed(objective, {"name", "also"})
+    settings += [f"{term.name} {setting}" for term in objective.terms for setting in _changed(term, {"name"})]
+    return plain(", ".join([method_label(objective.model_dump()), *settings]))
+
+
+def _changed(settings: BaseModel, exclude: set[str]) -> list[str]:
+    values = settings.model_dump(mode="json", exclude=exclude, exclude_defaults=True)
+    return [f"{key} {value}" for key, value in values.items()]
 
 
 def _labels(config: Config) -> str:

@@ -140,6 +140,14 @@ def test_names_cannot_inject_html_or_markdown():
             assert len(re.findall(r"(?<!\\)\|", line)) in (3, 5, 6), line  # names add no cells
 
 
+def test_card_names_the_terms_of_a_method_with_their_settings():
+    terms = [{"name": "mcc", "weight": 0.5}, {"name": "coral"}]
+    config = build_config({"name": "terms", "objective": {"name": "dann", "lambda_max": 0.3, "also": terms}}, "test")
+    reports = {"source": confused(1), "target": report(np.eye(7), None)}
+    card = model_card(config, shards(), "runs/terms/checkpoints/best", 1, "test", reports)
+    assert rows(card, "The model")["method"] == ["dann+mcc+coral, lambda\\_max 0.3, mcc weight 0.5"]
+
+
 @pytest.mark.parametrize("name", ["dann", "source_only", "train_on_target"])
 def test_card_names_any_method_with_its_settings(name):
     config = build_config({"name": "x", "objective": {"name": name, "label_smoothing": 0.1}}, "test")
