@@ -20,6 +20,8 @@ from job.config.terms import (
 )
 from job.vocabulary import SOURCE, TARGET
 
+_OFF = 0.02  # by which shares may miss the sum 1, for rounded ones
+
 
 class MethodSettings(Section):
     """Settings that every method has."""
@@ -35,6 +37,10 @@ class MethodSettings(Section):
     """correct: weight the source's classes by the class shares of the target, which evaluations estimate without
     labels."""
 
+    target_shares: New[Annotated[tuple[Fraction, ...], Field(min_length=2)] | None] = None
+    """Class shares of the target for label_shift=correct, in the order of the classes: known ones, or those that a run
+    of source_only estimated; null: those that the evaluations of this run estimate."""
+
     score: ClassVar[str] = "infomax"  # default of selection.score
     reads: ClassVar[tuple[str, ...]] = (SOURCE, TARGET)  # whose images make a batch, in this order
     labelled: ClassVar[str | None] = SOURCE  # whose labels are read; None: no labels are read
@@ -46,6 +52,10 @@ class MethodSettings(Section):
                 "objective.label_shift=correct and objective.class_weights both weight the classes: set "
                 "objective.class_weights=none"
             )
+        if self.target_shares is not None and self.label_shift != "correct":
+            raise ValueError("objective.target_shares are used with objective.label_shift=correct only: set it")
+        if self.target_shares is not None and abs(sum(self.target_shares) - 1) > _OFF:
+            raise ValueError(f"objective.target_shares sum to {sum(self.target_shares):.3g}: give shares that sum to 1")
         return self
 
     @property

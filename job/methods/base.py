@@ -44,7 +44,8 @@ class Method(nn.Module):
         self.network = network
         self.settings = settings
         self.adversary: Adversary | None = None
-        self.shift = LabelShift(network.classes) if settings.label_shift == "correct" else None
+        corrects = settings.label_shift == "correct"
+        self.shift = LabelShift(network.classes, settings.target_shares) if corrects else None
         self.also = nn.ModuleList()  # terms of other losses: `objective.also`
         self.register_buffer("class_weights", None, persistent=False)
 

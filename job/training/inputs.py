@@ -140,9 +140,10 @@ def check_data(config: Config, manifest: Manifest, ranks: int) -> None:
             f"objective.label_shift=correct cannot be used with objective.name={config.objective.name}: it weights the "
             "rows of the labelled source, and this method reads no label of the source: remove it"
         )
-    weights = config.objective.class_weights
-    if isinstance(weights, tuple) and len(weights) != len(manifest.class_names):
-        raise JobError(f"objective.class_weights has {len(weights)} numbers for {len(manifest.class_names)} classes")
+    for key in ("class_weights", "target_shares"):
+        numbers = getattr(config.objective, key)
+        if isinstance(numbers, tuple) and len(numbers) != len(manifest.class_names):
+            raise JobError(f"objective.{key} has {len(numbers)} numbers for {len(manifest.class_names)} classes")
 
 
 def _couples_rows(config: Config) -> bool:

@@ -64,6 +64,36 @@ def test_before_the_first_estimate_nothing_is_corrected():
     assert not any("shift" in name for name in plain.state_dict())  # checkpoints of other runs are as before
 
 
+def test_given_shares_are_used_from_the_first_step_and_no_estimate_moves_them():
+    method = tiny_method("dann", label_shift="correct", target_shares=(0.1, 0.3, 0.6))
+    method.shift.begin(COUNTS)
+    weights = torch.tensor([0.2, 1, 3], dtype=torch.float64)
+    torch.testing.assert_close(method.shift.weights, weights)
+    assert not method.shift.alignment.any()  # no prediction is known yet
+    method.after_evaluation(EstimatedShares((0.9, 0.05, 0.05), PREDICTED))
+    torch.testing.assert_close(method.shift.weights, weights)
+    predicted = (torch.tensor(COUNTS) / 100 + torch.tensor(PREDICTED)).double() / 2
+    expected = torch.tensor([0.1, 0.3, 0.6], dtype=torch.float64) / predicted
+    torch.testing.assert_close(method.shift.alignment, expected.log(), rtol=1e-6, atol=1e-7)
+
+
+@pytest.mark.parametrize(
+    ("objective", "says"),
+    [
+        ({"target_shares": [0.5, 0.5]}, "with objective.label_shift=correct only"),
+        ({"label_shift": "correct", "target_shares": [0.5, 0.7]}, "sum to 1.2: give shares that sum to 1"),
+    ],
+)
+def test_shares_that_cannot_be_used_are_refused(objective, says):
+    with pytest.raises(JobError, match=says):
+        build_config({"objective": objective}, "x")
+
+
+def test_shares_of_another_number_of_classes_are_refused(small):
+    with pytest.raises(JobError, match=r"objective\.target_shares has 2 numbers for 7 classes"):
+        train(small(objective={"name": "dann", "label_shift": "correct", "target_shares": [0.5, 0.5]}))
+
+
 def step_by_hand(method, batch, lambda_):
     """DANN with source rows that weigh w(y) in both losses (Tachet des Combes et al. 2020, eq. 6-7)."""
     images, labels, n = batch.images, batch.labels, len(batch.labels)
