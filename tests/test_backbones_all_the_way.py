@@ -26,7 +26,7 @@ NAMES = ("joy", "fear", "anger")
 def shards(tmp_path_factory):
     """`shards[gray]`: shards of one folder of pictures, in colour or without; `shards["files"]`: the folder."""
     root = tmp_path_factory.mktemp("set")
-    trees.folders(root / "files", names=NAMES, each=20)
+    trees.folders(root / "files", names=NAMES, each=12)
     options = {"options": {"classes": ",".join(NAMES)}, "size": SIZE}
     for gray in (False, True):
         build("folders", root / "files", root / str(gray), gray=gray, **options)

@@ -271,8 +271,14 @@ def test_accumulation_gives_the_same_weights(small, undisturbed):
         {"model": {"batch_norm": "mixed", "bottleneck": 32, "dropout": 0.3}, "objective": {"entropy_weight": 0.1}},
         {"objective": {"pseudo_label_weight": 1.0, "pseudo_label_threshold": 0.15}, "train": {"accumulate": 2}},
         {"objective": {"class_weights": "balanced", "label_smoothing": 0.1, "lambda_schedule": "constant"}},
+        {
+            "data": {"standardize": True, "augment": {"crop": [0.5, 1], "grayscale": 0.3, "blur": 0.3, "erase": 0.5}},
+            "objective": {"pseudo_label_weight": 1.0, "pseudo_label_threshold": 0.15},
+            "optimizer": {"layer_decay": 0.8},
+            "train": {"steps": 6},
+        },
     ],
-    ids=["source_only", "train_on_target", "bf16", "adamw", "batch_norm_dropout_entropy", "pseudo", "weighted"],
+    ids=["source_only", "target", "bf16", "adamw", "norm_dropout_entropy", "pseudo", "weighted", "augmented"],
 )
 def test_every_way_to_train_resumes_exactly(small, changes):
     whole = small(name="whole", **changes)
