@@ -5,7 +5,6 @@ from pathlib import Path
 import pytest
 import torch
 import torch.distributed as dist
-import torch.multiprocessing as mp
 import torch.nn.functional as F
 from accelerate import Accelerator
 from safetensors.torch import load_file
@@ -19,6 +18,7 @@ from job.shards.manifest import load_manifest
 from job.train import train
 from job.training.learner import build_learner
 from tests.support.networks import tiny_batch, tiny_config, tiny_method
+from tests.support.preloaded import call_on_ranks
 from tests.support.steps import assert_same_parameters, descend, one_step
 
 HALF = torch.tensor(0.5, dtype=torch.float64)
@@ -143,7 +143,7 @@ def test_the_teacher_of_a_run_starts_from_loaded_weights_too(small):
 
 
 def test_two_ranks_have_the_status_of_one_with_all_rows(tmp_path):
-    mp.spawn(status_of_share, (2, str(tmp_path)), nprocs=2)
+    call_on_ranks(status_of_share, 2, str(tmp_path))
     logits, labels = rows_of_target()
     one = status(threshold=0.6, align=True)
     one.choose(logits, labels)

@@ -3,7 +3,6 @@
 import pytest
 import torch
 import torch.distributed as dist
-import torch.multiprocessing as mp
 import torch.nn.functional as F
 
 from job.config.load import build_config
@@ -15,6 +14,7 @@ from job.methods.terms import squared_distances
 from job.system.errors import JobError
 from job.train import train
 from tests.support.networks import CLASSES, tiny_batch, tiny_method
+from tests.support.preloaded import call_on_ranks
 from tests.support.running import assert_same_weights, finish, rows, start, weights
 from tests.support.steps import assert_same_parameters, descend_adversarially, one_step
 
@@ -198,7 +198,7 @@ def compute_share(rank: int, store: str, out: str) -> None:
 
 
 def test_two_ranks_have_the_loss_and_gradient_of_one(tmp_path):
-    mp.spawn(compute_share, (str(tmp_path / "store"), str(tmp_path / "out")), nprocs=2)
+    call_on_ranks(compute_share, str(tmp_path / "store"), str(tmp_path / "out"))
     ranks = [torch.load(tmp_path / f"out.{rank}") for rank in range(2)]
     for name, expected in loss_and_gradients(0, 1).items():
         mean = (ranks[0][name] + ranks[1][name]) / 2

@@ -3,10 +3,10 @@
 import pytest
 import torch
 import torch.distributed as dist
-import torch.multiprocessing as mp
 
 from job.methods import TERMS
 from tests.support.networks import tiny_batch, tiny_method
+from tests.support.preloaded import call_on_ranks
 
 HALF = torch.tensor(0.5, dtype=torch.float64)
 PLAIN = "mcd"  # a method on both domains that shares no term's name and gathers nothing itself
@@ -32,7 +32,7 @@ def compute_share(rank: int, store: str, out: str) -> None:
 def shares(tmp_path_factory):
     """What each of two ranks computes, by term."""
     folder = tmp_path_factory.mktemp("ranks")
-    mp.spawn(compute_share, (str(folder / "store"), str(folder / "out")), nprocs=2)
+    call_on_ranks(compute_share, str(folder / "store"), str(folder / "out"))
     return [torch.load(folder / f"out.{rank}") for rank in range(2)]
 
 

@@ -15,6 +15,7 @@ import sys
 import tempfile
 import time
 import traceback
+from collections.abc import Callable
 from pathlib import Path
 
 REPO = Path(__file__).parents[2]
@@ -29,14 +30,14 @@ GRACE = 30.0  # seconds between SIGTERM and SIGKILL for the other ranks of one t
 class Processes:
     """The ranks of a run, with what tests use of `subprocess.Popen`. All are in the process group `pid`."""
 
-    def __init__(self, words: list[str], environments: list[dict[str, str]]) -> None:
+    def __init__(self, task: dict, environments: list[dict[str, str]]) -> None:
         self._output = tempfile.TemporaryFile("w+")  # noqa: SIM115
         self._server = _server()
         self._codes: dict[int, int | None] = {}
         self._failed_at: float | None = None
         self.pid = 0
         for environment in environments:
-            request = {"argv": ["job", *words], "environment": environment, "group": self.pid}
+            request = {**task, "environment": environment, "group": self.pid}
             pid = self._server.fork(request, self._output.fileno())
             self.pid = self.pid or pid
             self._codes[pid] = None
@@ -69,6 +70,14 @@ class Processes:
         self.wait(timeout)
         self._output.seek(0)
         return self._output.read(), None
+
+
+def call_on_ranks(function: Callable[..., None], *arguments: object, ranks: int = 2) -> None:
+    """Call a function of a module with each rank and the arguments, which JSON can hold, in a process each."""
+    task = {"call": [function.__module__, function.__name__], "arguments": arguments}
+    processes = Processes(task, [{**os.environ, "RANK": str(rank)} for rank in range(ranks)])
+    output, _ = processes.communicate(timeout=300)
+    assert processes.returncode == 0, output
 
 
 class Server:
@@ -144,17 +153,21 @@ def serve(connection: socket.socket) -> None:
 
 
 def become(request: dict, output: int) -> None:
-    """Run the command line in this process, and exit as `python -m job` would."""
+    """Run the command line in this process, and exit as `python -m job` would; or call a function with its rank."""
     os.dup2(output, 1)
     os.dup2(output, 2)
     os.close(output)
     os.environ.clear()
     os.environ.update(request["environment"])
-    sys.argv[:] = request["argv"]
     random.seed()
-    from job.__main__ import run
-
     try:
+        if "call" in request:
+            module, name = request["call"]
+            getattr(importlib.import_module(module), name)(int(os.environ["RANK"]), *request["arguments"])
+            sys.exit(0)
+        sys.argv[:] = request["argv"]
+        from job.__main__ import run
+
         sys.exit(run())
     except Exception:
         traceback.print_exc()

@@ -72,7 +72,7 @@ def start(config, tmp_path, ranks: int = 1) -> Processes:
         shared |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(free_port())}
         shared |= {"WORLD_SIZE": str(ranks), "LOCAL_WORLD_SIZE": str(ranks)}
         environments = [shared | {"RANK": str(rank), "LOCAL_RANK": str(rank)} for rank in range(ranks)]
-    return Processes(["train", "--config", str(path)], environments)
+    return Processes({"argv": ["job", "train", "--config", str(path)]}, environments)
 
 
 def finish(process: Processes) -> str:
