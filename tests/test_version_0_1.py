@@ -28,6 +28,7 @@ def command(*words: str) -> int:
     return main([str(word) for word in words], standalone_mode=False) or 0
 
 
+@pytest.mark.slow
 def test_a_run_of_version_0_1_resumes_and_ends_with_the_same_weights(old_run):
     assert train(load_config("config.yaml")) == 0
     ended = load_file(old_run / "checkpoints" / "latest" / "model.safetensors")
@@ -38,6 +39,7 @@ def test_a_run_of_version_0_1_resumes_and_ends_with_the_same_weights(old_run):
     assert json.loads((old_run / "summary.json").read_text())["selection/chosen_by"] == "infomax"
 
 
+@pytest.mark.slow
 def test_its_stored_configuration_resumes_it_too(old_run):
     assert train(load_config(old_run / "config.yaml")) == 0
     assert json.loads((old_run / "status.json").read_text())["status"] == "finished"

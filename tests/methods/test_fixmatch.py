@@ -142,6 +142,7 @@ def test_the_teacher_of_a_run_starts_from_loaded_weights_too(small):
         assert torch.equal(value, trained[f"network.{name}"]), name
 
 
+@pytest.mark.slow
 def test_two_ranks_have_the_status_of_one_with_all_rows(tmp_path):
     call_on_ranks(status_of_share, 2, str(tmp_path))
     logits, labels = rows_of_target()

@@ -197,6 +197,7 @@ def compute_share(rank: int, store: str, out: str) -> None:
     dist.destroy_process_group()
 
 
+@pytest.mark.slow
 def test_two_ranks_have_the_loss_and_gradient_of_one(tmp_path):
     call_on_ranks(compute_share, str(tmp_path / "store"), str(tmp_path / "out"))
     ranks = [torch.load(tmp_path / f"out.{rank}") for rank in range(2)]

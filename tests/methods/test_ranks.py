@@ -8,6 +8,7 @@ from job.methods import TERMS
 from tests.support.networks import tiny_batch, tiny_method
 from tests.support.preloaded import call_on_ranks
 
+pytestmark = pytest.mark.slow  # two processes
 HALF = torch.tensor(0.5, dtype=torch.float64)
 PLAIN = "mcd"  # a method on both domains that shares no term's name and gathers nothing itself
 

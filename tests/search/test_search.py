@@ -33,6 +33,7 @@ def slow_down(study: Path, seconds: float) -> None:
     (study / "pause").write_text(str(seconds))
 
 
+@pytest.mark.slow
 def test_it_finds_the_best_value_and_writes_a_configuration_that_train_takes(search, trials, study, job):
     code, output, errors = search("--trials", 14, "--pruner", "none", "train.steps=24")
     assert code == 0, errors
@@ -64,6 +65,7 @@ def test_the_score_is_that_of_the_source_labels_and_unlabelled_target_alone(sear
     )
 
 
+@pytest.mark.slow
 def test_the_same_seed_proposes_the_same_trials_in_one_start_or_in_several(search, trials, study):
     search("--trials", 9)
     whole = [trial["values"] for trial in trials()]
@@ -148,6 +150,7 @@ def test_a_run_s_folder_is_refused(search, study):
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGUSR1])
+@pytest.mark.slow
 def test_a_signal_stops_the_trials_in_75_and_the_search_resumes(files, study, number):
     slow_down(study, 1)
     words = [*files(), "--trials", 2, "--pruner", "none", "--jobs", 2]
@@ -165,6 +168,7 @@ def test_a_signal_stops_the_trials_in_75_and_the_search_resumes(files, study, nu
     assert [path.read_text() for path in study.glob("*/starts")] == ["xx"] * 2
 
 
+@pytest.mark.slow
 def test_killed_and_started_again_it_resumes_the_trial_without_running_it_twice(files, study):
     """The run of a killed search continues and keeps its lock: the next search waits for it, then uses its result."""
     slow_down(study, 2)
@@ -182,6 +186,7 @@ def test_killed_and_started_again_it_resumes_the_trial_without_running_it_twice(
     assert not (study / "trial-0000" / "twice").exists()
 
 
+@pytest.mark.slow
 def test_several_processes_work_on_one_study(files, study):
     slow_down(study, 0.1)
     words = [*files(), "--trials", 8, "--pruner", "none"]

@@ -51,6 +51,7 @@ def test_without_it_the_method_itself_is_evaluated():
     assert "weights" not in learner.trainer_state()
 
 
+@pytest.mark.slow
 def test_checkpoints_evaluations_the_final_test_and_an_export_are_those_of_the_average(small, tmp_path, job):
     plain, config = small(name="plain", train=EMA | {"ema": None}), small(name="ema", train=EMA)
     assert train(plain) == train(config) == 0
@@ -80,6 +81,7 @@ def test_checkpoints_evaluations_the_final_test_and_an_export_are_those_of_the_a
     np.testing.assert_allclose(session.run(None, {INPUT: images.numpy()})[0], expected, atol=1e-5)
 
 
+@pytest.mark.slow
 def test_stopped_and_resumed_a_run_ends_with_the_same_average_and_the_same_trained_weights(small):
     whole, stopped = (small(name=name, train=EMA, model={"batch_norm": "mixed"}) for name in ("whole", "stopped"))
     assert train(whole) == 0

@@ -98,6 +98,7 @@ def test_half_precision_is_refused_and_0_turns_it_off(small):
     assert small(optimizer={"sam_rho": 0}).fingerprint() == small().fingerprint()
 
 
+@pytest.mark.slow
 def test_stopped_and_resumed_a_run_ends_with_the_same_weights(small):
     norm = {"batch_norm": "mixed", "dropout": 0.3}
     whole, stopped = (small(name=name, model=norm, **RUN) for name in ("whole", "stopped"))
