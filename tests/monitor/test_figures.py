@@ -236,13 +236,15 @@ def test_figures_do_not_change_training(small, drawn):
 
 
 def test_failed_drawing_is_one_warning_and_training_continues(small, tmp_path, monkeypatch):
-    monkeypatch.setattr("job.monitor.drawing.ROOT", "/nowhere")
-    monkeypatch.setenv("PYTHONSAFEPATH", "1")
-    monkeypatch.chdir(tmp_path)  # Python before 3.11 ignores PYTHONSAFEPATH
+    broken = tmp_path / "broken" / "job"  # found before any installed package
+    broken.mkdir(parents=True)
+    (broken / "__init__.py").write_text("raise OSError('no such disk')\n")
+    monkeypatch.setattr("job.monitor.drawing.ROOT", broken.parent)
+    monkeypatch.chdir(tmp_path)
     config = small(**merge(DRAWN, {"name": "undrawn"}))
     assert train(config) == 0
     lines = (config.run_folder / "log.txt").read_text().splitlines()
-    assert len([line for line in lines if "cannot draw figures" in line]) == 1
+    assert len([line for line in lines if "cannot draw figures (OSError: no such disk)" in line]) == 1
     assert len(rows(config)) == 8
 
 
