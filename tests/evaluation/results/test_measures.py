@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+import torch
 from sklearn.metrics import accuracy_score, f1_score, precision_recall_fscore_support
 
 from job.evaluation.latex import plain, table
@@ -10,7 +11,7 @@ from job.evaluation.results.bootstrap import clusters_of, one_interval
 from job.evaluation.results.describe import describe_domain, describe_gap
 from job.evaluation.results.measures import Sums
 from job.evaluation.results.pair import compare_pair
-from job.evaluation.rows import Rows
+from job.evaluation.rows import RowCollector, Rows
 from job.system.errors import JobError
 
 
@@ -121,3 +122,18 @@ def test_latex_shows_names_literally():
     lines = table(["class", "recall"], [["a&b", "0.5"]], ["a note\nof two lines"]).splitlines()
     assert lines[:3] == ["% a note of two lines", r"\begin{tabular}{lr}", r"\toprule"]
     assert r"a\&b & 0.5 \\" in lines
+
+
+def test_the_rows_of_all_ranks_are_those_of_the_split_in_order(monkeypatch):
+    """Of three ranks the last has no image; each rank adds its part of the split in batches."""
+    parts, whole = [], rows([0, 1, 2, 0, 1], [0, 1, -1, 0, 2])
+    monkeypatch.setattr("job.evaluation.rows.gather_object", lambda own: parts.extend(own) or list(parts))
+    for batches in ([slice(0, 2), slice(2, 3)], [slice(3, 5)], []):
+        collector = RowCollector()
+        for batch in batches:
+            labels, logs = (torch.from_numpy(each[batch]) for each in (whole.labels, whole.log_probabilities))
+            collector.add(whole.keys[batch], labels, logs)
+        found = collector.gather()
+    assert found.keys == whole.keys
+    assert found.labels.tolist() == whole.labels.tolist()
+    np.testing.assert_array_equal(found.log_probabilities, whole.log_probabilities)
