@@ -34,7 +34,7 @@ def train(config: Path, check: bool, nodes: int, ranks: int | None, overrides: t
 
     resolved = load_config(config, overrides)
     if check:
-        from job.training.inputs import check_data, open_manifest
+        from job.training.inputs import check_data, open_manifest, stream_count
 
         manifest = open_manifest(resolved)
         # after it, because torch takes two seconds
@@ -43,7 +43,9 @@ def train(config: Path, check: bool, nodes: int, ranks: int | None, overrides: t
         from job.methods.build import build_method
         from job.training.streams import with_streams
 
-        resolved = with_streams(resolved, manifest)
+        settled = with_streams(resolved, manifest)
+        if settled.data.streams != stream_count(resolved, manifest):
+            resolved = settled  # the number that the run began with; of a new one, a refusal names what limits it
         gpus = device_count()
         ranks = ranks or gpus or 1
         check_data(resolved, manifest, nodes * ranks)

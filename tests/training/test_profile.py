@@ -14,6 +14,7 @@ from job.training.profile import Operation, class_of, summary
 from tests.support.running import assert_same_weights, weights
 
 
+@pytest.mark.slow
 def test_a_profile_of_some_steps_changes_no_weight(small):
     settings = {"train": {"steps": 3, "log_every": 3, "eval_every": 3}, "objective": {"name": "source_only"}}
     plain, profiled = small(name="plain", **settings), small(name="profiled", **settings)

@@ -30,9 +30,13 @@ def test_512_ranks_train_with_the_recipe_of_the_documentation(job, tmp_path, sha
     assert output.split()[0] == "8"
 
 
-def test_too_many_ranks_are_told_what_would_allow_them(tmp_path, small):
+def test_too_many_ranks_are_refused_with_what_would_allow_them(tmp_path, small, job):
     url = manifest_alone(tmp_path / "shards", 48)
     manifest = load_manifest(url)
+    words = (f"data.shards={url}", f"output={tmp_path}", "name=new")
+    code, _, errors = job("train", "--check", "--config", REPO / "configs" / "kdef.yaml", "--ranks", 64, *words)
+    assert code == 2
+    assert "data.global_batch_size=32 and 48 training shards of source allow 32 streams" in errors
 
     def refusal(ranks: int, batch: int) -> str:
         with pytest.raises(JobError) as error:
@@ -46,6 +50,7 @@ def test_too_many_ranks_are_told_what_would_allow_them(tmp_path, small):
     assert "set data.streams=32, if this run is new" in refusal(32, 96)  # of 48, which 32 ranks cannot share
 
 
+@pytest.mark.slow
 def test_a_run_keeps_the_number_that_it_began_with(small):
     """8 shards and a batch of 16 allow 8; a run that began with another number keeps that."""
     config = small(data={"streams": None}, train={"steps": 2, "eval_every": 2})
