@@ -175,12 +175,18 @@ def test_killed_and_started_again_it_resumes_the_trial_without_running_it_twice(
     words = [*files(), "--trials", 1]
     process = start(words)
     until((study / "trial-0000" / "metrics.jsonl").exists)
+    slow_down(study, 10)  # the run outlasts the start of the next search on a busy machine, too
     process.kill()
     process.communicate()
     process = start(words)
+    reported = ""
+    while "waiting for 1 trial(s) of other processes" not in reported:
+        line = process.stderr.readline()
+        assert line, reported
+        reported += line
+    slow_down(study, 0.02)
     output, errors = process.communicate(timeout=60)
     assert process.returncode == 0, errors
-    assert "waiting for 1 trial(s) of other processes" in errors
     assert "1 trials: 1 finished" in output
     assert (study / "trial-0000" / "starts").read_text() == "x"
     assert not (study / "trial-0000" / "twice").exists()
