@@ -46,14 +46,15 @@ def open_files() -> int:
 
 def member(rank: int, world: int, port: int, steps: int, results: multiprocessing.Queue) -> None:
     """Measure as one rank of `world`; put (rank, figures) into `results`."""
+    inherited = open_files()  # those of the processes that were started before, which a rank of a run does not have
     torch.set_num_threads(1)
     store = dist.TCPStore("127.0.0.1", port, world, rank == 0, TIMEOUT)
     dist.init_process_group("gloo", store=store, rank=rank, world_size=world, timeout=TIMEOUT)
     asks, requested = rank == random.Random(world).randrange(world), []
     own = store.clone()
     agreement = Agreement(dist.PrefixStore("stop", own), rank, world, lambda: "asked" if requested else None, TIMEOUT)
-    figures = {"files_after": open_files()}
     dist.barrier()
+    figures = {"files_after": open_files() - inherited}
     began = time.perf_counter()
     for _ in range(CALLS):
         agreement.reached()
@@ -66,7 +67,7 @@ def member(rank: int, world: int, port: int, steps: int, results: multiprocessin
     figures["requests_per_second"] = world * CHECKS / (time.perf_counter() - began)
     figures["ring_us"] = 1e6 * ring(steps)
     clones = world + 1 if rank == 0 else 1  # connections of the agreement, and at the store's end those of all ranks
-    figures["files_before"] = open_files() - clones
+    figures["files_before"] = open_files() - clones - inherited
     dist.barrier()
     count, end = 0, time.perf_counter() + 0.5
     while True:

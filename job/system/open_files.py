@@ -5,7 +5,7 @@ import resource
 
 MOST = 1 << 20  # some systems allow a billion, and programs that close every possible file then take minutes
 _OWN = 128  # of a rank alone: libraries, log, W&B, shards; measured: 24 to 60, and 32 shards
-_STORE = 3  # connections of a rank to the store on the first node: its own, that of the stop, one of the backend
+_STORE = 3  # connections of a rank to the store on the first node: its own, those of the stop and of the watchdog
 
 
 def raise_limit() -> int:
