@@ -14,18 +14,16 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-import cv2
 import numpy as np
 import simplejpeg
 import torch
 
 from benchmarks.common import arguments, domain_streams, machine, print_table, write_result
-from job.datasets.layout import Layout, Record
+from benchmarks.textures import write_textures
 from job.shards.manifest import load_manifest
 from job.shards.reading.batch_loader import BatchLoader
 from job.shards.reading.domain_stream import DomainStream
-from job.shards.writing.write_shards import write_shards
-from job.vocabulary import SOURCE, TARGET
+from job.vocabulary import SOURCE
 
 SIZE, IMAGES, SHARDS, BATCH, ROUNDS = 64, 8192, 64, 64, 7
 WEBDATASET_IMAGES = 2048  # it is slow
@@ -39,28 +37,6 @@ NAMES = {
     "kept": "our stream, images in memory",
     "webdataset": "webdataset, PIL",
 }
-
-
-def textured(record: Record, size: int) -> np.ndarray:
-    """Return an image with the detail and size in bytes of a small photo of a face: shades, edges, a little grain."""
-    rng = np.random.default_rng(record.payload)
-    shades = cv2.resize(rng.integers(40, 215, (5, 5, 3), np.uint8), (size, size), interpolation=cv2.INTER_CUBIC)
-    edges = cv2.resize(rng.uniform(-40, 40, (12, 12)), (size, size), interpolation=cv2.INTER_CUBIC)
-    grain = rng.normal(0, 3, (size, size, 1))
-    return np.clip(shades + edges[:, :, None] + grain, 0, 255).astype(np.uint8)
-
-
-def records(root, seed) -> list[Record]:
-    listed = []
-    for place, domain in enumerate((SOURCE, TARGET)):
-        for split, count in (("train", IMAGES), ("test", 4)):
-            for i in range(count):
-                key = f"{split}-{i}"
-                listed.append(Record(key, domain, split, i % 7, key, key, (place, split == "test", i)))
-    return listed
-
-
-LAYOUT = Layout("textures", tuple("abcdefg"), records, textured, needs_root=False, size=SIZE)
 
 
 def run_ours(streams: list[DomainStream], first: int) -> int:
@@ -110,7 +86,7 @@ def main() -> None:
     where = machine()
     with tempfile.TemporaryDirectory() as folder:
         folder = Path(folder)
-        write_shards(LAYOUT, None, folder, shards=SHARDS, workers=1)
+        write_textures(folder, SIZE, IMAGES, SHARDS)
         if hasattr(os, "sched_setaffinity"):
             os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})
         torch.set_num_threads(1)
