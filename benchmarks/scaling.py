@@ -1,83 +1,146 @@
-"""Images per second of one and of several ranks on this machine: weak scaling efficiency.
+"""Images per second of one and of several ranks on this machine, and the share of the step that exchanges gradients.
 
-Every run is launch/local.sh with processes that exchange gradients, and the same number of images for each rank. The
-numbers of ranks take turns and the median of the turns counts, because the speed of a shared machine changes from
-minute to minute. On a CPU each rank has an equal share of the cores, also when it is alone.
+Weak scaling: the same number of images for each rank, read from shards by the ranks' loaders. Each turn starts new
+ranks; in it, steps with and without the exchange of gradients and buffers take turns. `communication` is the share of
+the step that the exchange adds; a value below 0 is the noise of the machine. The numbers of ranks take turns too and
+the median counts, because the speed of a shared machine changes from minute to minute. On a CPU each rank has an equal
+share of the cores, also when it is alone; with more ranks than cores (in the result) they also wait for one another.
+
+The rows for 8 to 1,024 GPUs are a model: benchmarks/scaling_model.py.
 """
 
-import json
+import contextlib
+import itertools
+import multiprocessing
 import os
 import statistics
-import subprocess
-import sys
 import tempfile
+import time
 from pathlib import Path
+from typing import Any
 
-import yaml
+import torch
+import torch.distributed as dist
 
+from benchmarks.bare import synchronise
 from benchmarks.common import arguments, machine, print_table, write_result
-from job.shards.writing.write_shards import write_shards
+from benchmarks.scaling_model import model
+from benchmarks.textures import write_textures
+from job.config.load import build_config
+from job.training.batches import TrainingBatches
+from job.training.distributed import build_accelerator
+from job.training.learner import build_learner
+from job.training.shared_manifest import load_shared_manifest
 
-SIZE = 64
-IMAGES = {"cpu": ("compact", 32, 120), "cuda": ("resnet50", 128, 300)}  # backbone, images per rank and domain, steps
-LOG_EVERY = 20
+SIZE, TRAIN = 64, 1024
+CASES = {"cpu": ("compact", 32, 4), "cuda": ("resnet50", 128, 50)}  # backbone, images per rank and domain, steps
+PAIRS, FIRST = 3, 2  # of steps with and without an exchange; steps that are not measured
+FIGURES = Path("benchmarks/results/gpu.json")
 
 
-def speed(ranks: int, most: int, device: str, folder: Path, turn: int) -> float:
-    """Return images per second over all ranks: the median of the log steps after the first two."""
-    backbone, images, steps = IMAGES[device]
-    name = f"{ranks}-{turn}"
+def rank_of(rank: int, world: int, port: int, device: str, folder: Path, most: int, threads: int, results) -> None:
+    """Measure as one rank; the first puts pairs of seconds of a step, with and without exchange, into `results`."""
+    place = {"RANK": rank, "LOCAL_RANK": rank, "WORLD_SIZE": world, "LOCAL_WORLD_SIZE": world, "MASTER_PORT": port}
+    if world > 1:
+        os.environ |= {"MASTER_ADDR": "127.0.0.1"} | {name: str(value) for name, value in place.items()}
+    if device == "cpu":
+        os.environ["ACCELERATE_USE_CPU"] = "true"
+        torch.set_num_threads(threads)
+    backbone, images, steps = CASES[device]
     content = {
-        "name": name,
-        "output": str(folder / "runs"),
-        "data": {"shards": str(folder / "shards"), "global_batch_size": images * ranks, "streams": most, "threads": 1},
+        "name": "scaling",
+        "data": {"shards": str(folder), "global_batch_size": images * world, "streams": most, "threads": 1},
         "model": {"backbone": backbone},
-        "train": {"steps": steps, "log_every": LOG_EVERY, "eval_every": 10**6, "checkpoint_every": 10**6},
-        "evaluation": {"figures": False},
+        "train": {"steps": FIRST + 2 * PAIRS * steps},
         "wandb": {"mode": "disabled"},
     }
-    path = folder / f"{name}.yaml"
-    path.write_text(yaml.safe_dump(content))
-    environment = os.environ | {"JOB_RANKS": str(ranks)}
-    if device == "cpu":
-        environment["OMP_NUM_THREADS"] = str(max(machine()["cores"] // most, 1))
-    done = subprocess.run(["launch/local.sh", path], env=environment, capture_output=True, text=True)
-    if done.returncode:
-        sys.exit(f"launch/local.sh {path} exited with {done.returncode}:\n{done.stderr[-2000:]}")
-    rows = [json.loads(line) for line in (folder / "runs" / name / "metrics.jsonl").read_text().splitlines()]
-    return statistics.median(row["speed/images_per_second"] for row in rows[2:] if "speed/images_per_second" in row)
+    config = build_config(content, "benchmark")
+    accelerator = build_accelerator(config)
+    manifest = load_shared_manifest(config, accelerator)
+    learner = build_learner(config, manifest, accelerator)
+    settings: dict[str, Any] = {"folder": folder, "start_step": 0, "skipped": 0}
+    seconds: dict[bool, list[float]] = {True: [], False: []}
+    with TrainingBatches(config, manifest, accelerator, learner.method, learner.prepare, **settings) as batches:
+        stream = iter(batches)
+        for batch in itertools.islice(stream, FIRST):
+            learner.update(batch)
+        for exchanges in (True, False) * PAIRS:
+            synchronise()
+            accelerator.wait_for_everyone()
+            began = time.perf_counter()
+            with contextlib.nullcontext() if exchanges else accelerator.no_sync(learner._model):
+                for batch in itertools.islice(stream, steps):
+                    learner.update(batch)
+            synchronise()
+            accelerator.wait_for_everyone()
+            seconds[exchanges].append((time.perf_counter() - began) / steps)
+    if rank == 0:
+        results.put(list(zip(seconds[True], seconds[False], strict=True)))
+    accelerator.wait_for_everyone()
+    if dist.is_initialized():
+        dist.destroy_process_group()
 
 
-def main() -> None:
+def measure(world: int, device: str, folder: Path, most: int, threads: int) -> list[tuple[float, float]]:
+    """Start `world` ranks; return pairs of seconds of a step, with and without exchange."""
+    context = multiprocessing.get_context("fork" if device == "cpu" else "spawn")  # CUDA cannot be forked
+    probe = dist.TCPStore("127.0.0.1", 0, None, True, wait_for_workers=False)
+    port = probe.port
+    del probe
+    results = context.SimpleQueue()
+    settings = (world, port, device, folder, most, threads, results)
+    ranks = [context.Process(target=rank_of, args=(rank, *settings)) for rank in range(world)]
+    for process in ranks:
+        process.start()
+    for process in ranks:
+        process.join()
+    if any(process.exitcode for process in ranks):
+        raise SystemExit(f"{world} ranks: exit codes {[process.exitcode for process in ranks]}")
+    return results.get()
+
+
+def row_of(world: int, pairs: list[tuple[float, float]], images: int) -> dict[str, Any]:
+    """Return the figures of `world` ranks: medians over the pairs."""
+    step = statistics.median(both for both, _ in pairs)
+    share = statistics.median(1 - without / both for both, without in pairs) if world > 1 else 0.0
+    row = {"ranks": world, "images_per_second": 2 * images * world / step, "step_ms": 1000 * step}
+    return row | {"communication": share, "pairs": pairs}
+
+
+def main(words: list[str] | None = None) -> None:
     parser = arguments(__doc__.splitlines()[0], "scaling")
-    parser.add_argument("--ranks", type=int, nargs="+", help="default: 1, 2, 4, ... up to the GPUs, or the cores")
-    parser.add_argument("--turns", type=int, default=3)
-    options = parser.parse_args()
+    parser.add_argument("--ranks", type=int, nargs="+", help="default: 1, 2, 4 on a CPU, or 1, 2, 4, ... GPUs")
+    parser.add_argument("--turns", type=int, default=2)
+    parser.add_argument("--figures", type=Path, default=FIGURES, help="of benchmarks.gpu, for the model (%(default)s)")
+    options = parser.parse_args(words)
     where = machine()
-    device, most = ("cuda", where["gpus"]) if where["gpus"] else ("cpu", where["cores"])
-    counts = options.ranks or [2**i for i in range(most.bit_length())]
+    device, cores = ("cuda" if where["gpus"] else "cpu"), where["cores"]
+    powers = [2**i for i in range(where["gpus"].bit_length())] if where["gpus"] else [1, 2, 4]
+    counts = sorted(options.ranks or powers)
+    backbone, images, steps = CASES[device]
+    most = max(counts)
+    pairs: dict[int, list[tuple[float, float]]] = {world: [] for world in counts}
     with tempfile.TemporaryDirectory() as temporary:
-        folder = Path(temporary)
-        sizes = {"train": 2000, "val": 64, "test": 64}
-        write_shards(
-            "faces", None, folder / "shards", size=SIZE, shards=16 * max(counts), options=sizes, progress=False
-        )
-        measured = {ranks: [] for ranks in counts}
+        folder = Path(temporary) / "shards"
+        write_textures(folder, SIZE, TRAIN, 4 * most)
         for turn in range(options.turns):
-            for ranks in counts:
-                measured[ranks].append(speed(ranks, max(counts), device, folder, turn))
-                print(f"turn {turn + 1}: {ranks} rank(s), {measured[ranks][-1]:,.0f} images/s", flush=True)
-    alone = statistics.median(measured[counts[0]]) / counts[0]
-    rows = []
-    for ranks, speeds in measured.items():
-        total = statistics.median(speeds)
-        rows.append({"ranks": ranks, "images_per_second": total, "efficiency": total / ranks / alone, "turns": speeds})
+            for world in counts:
+                pairs[world] += measure(world, device, folder, most, max(cores // most, 1))
+                print(f"turn {turn + 1}: {world} rank(s), {1000 * pairs[world][-1][0]:.0f} ms a step", flush=True)
+    rows = [row_of(world, pairs[world], images) for world in counts]
+    alone = rows[0]["images_per_second"] / rows[0]["ranks"]
+    for row in rows:
+        row["efficiency"] = row["images_per_second"] / row["ranks"] / alone
+    modelled = model(options.figures)
+    names = ("ranks", "images_per_second", "step_ms", "efficiency", "communication")
     print_table(
-        [("ranks", "images/s", "efficiency"), *((r["ranks"], r["images_per_second"], r["efficiency"]) for r in rows)]
+        [("ranks", "images/s", "ms a step", "efficiency", "communication"), *([r[n] for n in names] for r in rows)]
     )
-    backbone, images, _ = IMAGES[device]
-    result = {"backbone": backbone, "images_per_rank_and_domain": images, "size": SIZE, "rows": rows}
-    write_result(options.out, "scaling", result, where)
+    print("\na model, not measured; its assumptions are in the result:")
+    heads = ("backbone", "between_nodes", "gpus", "compute_ms", "step_ms", "communication", "images_per_second")
+    print_table([heads, *([row[head] for head in heads] for row in modelled["rows"])])
+    result = {"backbone": backbone, "images_per_rank_and_domain": images, "size": SIZE, "steps": steps, "cores": cores}
+    write_result(options.out, "scaling", result | {"rows": rows, "model": modelled}, where)
 
 
 if __name__ == "__main__":
