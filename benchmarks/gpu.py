@@ -270,12 +270,13 @@ def parse(words: list[str] | None) -> Any:
     parser = arguments(__doc__.splitlines()[0], "gpu")
     parser.add_argument("--device", choices=("cuda", "cpu"), default="cuda")
     parser.add_argument("--small", action="store_true", help="a miniature, to test this benchmark")
-    parser.add_argument("--backbones", nargs="+", choices=list(NETWORKS), default=list(NETWORKS))
+    parser.add_argument("--backbones", nargs="+", choices=list(NETWORKS), help="default: all; with --small resnet18")
     parser.add_argument("--modes", nargs="+", choices=MODES, help="default: both; with --small eager alone")
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     parser.add_argument("--threads", type=int, default=min(16, cores), help="decoding threads (default: %(default)s)")
-    parser.add_argument("--most-seconds", type=float, default=420, help="no case begins later (default: %(default)s)")
+    parser.add_argument("--most-seconds", type=float, default=380, help="no case begins later (default: %(default)s)")
     options = parser.parse_args(words)
+    options.backbones = options.backbones or list(NETWORKS)[: 1 if options.small else None]
     options.modes = options.modes or (MODES[:1] if options.small else MODES)
     return options
 
