@@ -67,7 +67,9 @@ def export(checkpoint: Path, out: Path, preprocess: bool = False) -> float:
     probabilities differ by more than TOLERANCE, with `preprocess` PHOTO_TOLERANCE.
     """
     if out.suffix not in WRITERS:
-        raise JobError(f"--out {out}: the name must end in {' or '.join(WRITERS)}")
+        raise JobError(
+            f"--out {out}: give a name that ends in {' or '.join(WRITERS)}, or one without an ending for a folder"
+        )
     form, write, run = WRITERS[out.suffix]
     if out.suffix == ".onnx":
         _check_packages()

@@ -13,6 +13,7 @@ import numpy as np
 import torch
 
 from job.evaluation.load import Loaded, load_model
+from job.evaluation.samples import FEWEST
 from job.prediction.adapt import MOST_IMAGES, adapt
 from job.prediction.explanations import Explanations
 from job.prediction.images import Images, Picture, no_images, open_images
@@ -142,8 +143,8 @@ def _check(loaded: Loaded, options: Options, checkpoint: Path) -> None:
         )
     if options.calibrated and loaded.confidence is None:
         raise JobError(
-            f"--calibrated: {checkpoint} holds no calibration, because it was not evaluated with labels of the source: "
-            "give another checkpoint, such as checkpoints/best"
+            f"--calibrated: {checkpoint} has no calibration: it needs {FEWEST} labelled images in the validation split "
+            "of the source, and a run that has evaluated them"
         )
     if options.calibrated and options.adapt is not None:
         raise JobError("--calibrated and --adapt exclude each other: the calibration is that of the network as trained")

@@ -1,18 +1,18 @@
 # shellcheck shell=bash disable=SC2034 # for the scripts that source it
 # Sourced by launch/compare.sh and slurm/compare.sbatch: read which methods to compare, with which seeds.
 
-# Take `--methods M...`, `--seeds N...` and `--no-bounds` out of the arguments. Sets methods, seeds, bounds and rest.
+# Take `--methods M...`, `--seeds N...`, separated by blanks or commas, and `--no-bounds` out of the arguments. Sets methods, seeds, bounds and rest.
 read_methods() {
   methods=() seeds=() rest=() bounds=true
-  local list=rest word
+  local list=rest word parts
   for word in "$@"; do
     case $word in
       --methods | --seeds) list=${word#--} ;;
       --no-bounds) bounds=false list=rest ;;
       -* | *=* | */* | *.yaml) list=rest rest+=("$word") ;;
       *) case $list in
-        methods) methods+=("$word") ;;
-        seeds) seeds+=("$word") ;;
+        methods) IFS=, read -ra parts <<<"$word" && methods+=("${parts[@]}") ;;
+        seeds) IFS=, read -ra parts <<<"$word" && seeds+=("${parts[@]}") ;;
         rest) rest+=("$word") ;;
       esac ;;
     esac

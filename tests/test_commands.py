@@ -355,6 +355,8 @@ def test_predict_and_evaluate_report_mistakes(job, trained, tmp_path):
     best = trained.run_folder / "checkpoints" / "best"
     fails(job("predict", "--checkpoint", tmp_path / "none", tmp_path), "no checkpoint at")
     fails(job("predict", "--checkpoint", best, tmp_path / "nothing.jpg"), "no image or folder at")
+    (tmp_path / "latest").mkdir()
+    fails(job("predict", "--checkpoint", tmp_path / "best", tmp_path), "has not been evaluated yet", "latest exists")
     fails(job("evaluate", "--checkpoint", trained.run_folder), "is a run folder", "checkpoints/best")
     fails(
         job("evaluate", "--checkpoint", trained.run_folder / "checkpoints"),

@@ -115,8 +115,9 @@ ALL = [
 ]  # fmt: skip
 
 
-def test_every_method_is_trained_with_every_seed_and_compared(scripts):
-    code, out, errors = scripts.run(*LOCAL, "train.steps=5")
+@pytest.mark.parametrize("words", [LOCAL, (*LOCAL[:2], "--methods", "dann,dann+mcc", "--seeds", "0,1")])
+def test_every_method_is_trained_with_every_seed_and_compared(scripts, words):
+    code, out, errors = scripts.run(*words, "train.steps=5")
     assert code == 0, errors
     assert out.splitlines()[-2:] == ["the table", "comparison: runs/toy-comparison"]
     calls = scripts.calls("")

@@ -127,7 +127,7 @@ def test_a_name_without_an_ending_is_a_folder_to_share(tmp_path, job):
 
 def test_each_failure_is_one_clear_error(tmp_path, monkeypatch):
     path = checkpoint(tmp_path / "checkpoints", "mnist", 28)
-    with pytest.raises(JobError, match=r"must end in \.onnx or \.pt2"):
+    with pytest.raises(JobError, match=r"ends in \.onnx or \.pt2, or one without an ending for a folder"):
         export(path, tmp_path / "model.pt")
     with pytest.raises(JobError, match="no checkpoint at"):
         export(tmp_path / "nowhere", tmp_path / "model.onnx")

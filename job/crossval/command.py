@@ -66,4 +66,6 @@ def _check(plan: Plan, launcher: Launcher) -> None:
             checked.add(cell.method)
             manifest = open_manifest(cell.config)
             check_data(cell.config, manifest, launcher.ranks)
+            if not checked - {cell.method} and not manifest.labelled(cell.config.data.target, "test"):
+                echo("warning: the target has no labels: only the accuracy on the source will be measured")
             build_method(cell.config, manifest.size, len(manifest.class_names))

@@ -55,6 +55,9 @@ def make_plan(
     configuration. Runs are in OUTPUT/NAME. Raises JobError when the shards are not in so many folds, or the
     configuration sets what the cross-validation varies.
     """
+    for word in overrides:
+        if "=" not in word:
+            raise JobError(f"{word} is not key.sub=value: separate methods and seeds with commas, --methods dann,mcc")
     fixed = {override.partition("=")[0] for override in overrides}
     for key, option in (("seed", "--seeds"), ("data.fold", "--folds")):
         if key in fixed:

@@ -4,6 +4,7 @@
 and W&B.
 """
 
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -38,7 +39,8 @@ def resumed(step: int, steps: int, logged: int, restarts: str | None = None, sav
 
 def stopped(reason: str, checkpoint: str) -> Alert:
     """Return the alert of a run that stops early, after saving a checkpoint."""
-    text = f"{reason}; {checkpoint} is saved: run the same command again to resume, unless Slurm restarts the job"
+    unless = ", unless Slurm restarts the job" if "SLURM_JOB_ID" in os.environ else ""
+    text = f"{reason}; {checkpoint} is saved: run the same command again to resume{unless}"
     return Alert(STOPPED, text, "INFO")
 
 

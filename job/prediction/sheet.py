@@ -37,14 +37,18 @@ class ConfidenceSheet:
     def draw(self) -> Image.Image:
         """Draw both blocks, the most confident first in one and the least confident first in the other."""
         cell, row = _EDGE + _GAP, _EDGE + _TEXT
-        rows = max(1, -(-min(self._number, _COLUMNS * _ROWS) // _COLUMNS))
+        most = min(-(-self._number // 2), _COLUMNS * _ROWS)  # of few images, each is in one block
+        least = min(self._number - most, _COLUMNS * _ROWS)
+        rows = max(1, -(-most // _COLUMNS))
         block = _TITLE + rows * row
         sheet = Image.new("RGB", (_COLUMNS * cell + _GAP, 2 * block + _GAP), "white")
         pen, font = ImageDraw.Draw(sheet), ImageFont.load_default()
-        for index, (title, heap) in enumerate((("most confident", self._most), ("least confident", self._least))):
+        blocks = (("most confident", self._most, most), ("least confident", self._least, least))
+        for index, (title, heap, count) in enumerate(blocks):
             top = index * block
             pen.text((_GAP, top + 4), title, "black", font)
-            for place, (_, _, pixels, text) in enumerate(sorted(heap, key=lambda entry: entry[:2], reverse=True)):
+            ordered = sorted(heap, key=lambda entry: entry[:2], reverse=True)[:count]
+            for place, (_, _, pixels, text) in enumerate(ordered):
                 left, upper = _GAP + place % _COLUMNS * cell, top + _TITLE + place // _COLUMNS * row
                 sheet.paste(Image.fromarray(pixels).resize((_EDGE, _EDGE), Image.Resampling.LANCZOS), (left, upper))
                 for line, part in enumerate(text.split("\n")):
@@ -59,7 +63,9 @@ class ConfidenceSheet:
 
 
 def _cut(pen: ImageDraw.ImageDraw, text: str, font: ImageFont.ImageFont | ImageFont.FreeTypeFont) -> str:
-    """Return as much of a text as fits below an image."""
-    while text and pen.textlength(text, font) > _EDGE:
-        text = text[:-1]
-    return text
+    """Return a text, without its middle if it does not fit below an image: names often differ at their end alone."""
+    cut, kept = text, len(text)
+    while kept and pen.textlength(cut, font) > _EDGE:
+        kept -= 1
+        cut = f"{text[: kept // 3]}..{text[len(text) - (kept - kept // 3) :]}"
+    return cut

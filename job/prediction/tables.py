@@ -50,8 +50,16 @@ class Table(Protocol):
 
 
 def format_of(out: Path, wanted: str | None) -> str:
-    """Return the wanted format, else that of the ending, else CSV. Raises JobError for parquet without pyarrow."""
-    kind = wanted or _ENDINGS.get(out.suffix.lower(), "csv")
+    """Return the wanted format, else that of the ending; CSV for .txt and names without an ending.
+
+    Raises JobError for another ending, and for parquet without pyarrow.
+    """
+    ending = out.suffix.lower()
+    kind = wanted or _ENDINGS.get(ending)
+    if kind is None:
+        if ending not in ("", ".txt"):
+            raise JobError(f"--out {out}: the name must end in {', '.join(_ENDINGS)}, or add --format csv for instance")
+        kind = "csv"
     if kind == "parquet":
         try:
             import pyarrow.parquet  # noqa: F401

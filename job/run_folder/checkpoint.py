@@ -166,6 +166,10 @@ def read_checkpoint(path: Path) -> Checkpoint:
     if is_shared(path):
         return Checkpoint(path, read_shared(path))
     if not os.path.lexists(path):
+        if path.name == BEST and os.path.lexists(path.with_name(LATEST)):
+            raise JobError(
+                f"no checkpoint at {path}: the run has not been evaluated yet; {path.with_name(LATEST)} exists"
+            )
         raise JobError(f"no checkpoint at {path}: give a folder such as runs/NAME/checkpoints/best")
     if os.path.isdir(path / "checkpoints"):
         raise JobError(f"{path} is a run folder: give one of its checkpoints, for instance {path}/checkpoints/best")

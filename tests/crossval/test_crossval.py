@@ -8,6 +8,7 @@ import pytest
 import yaml
 
 from job.config.load import load_config
+from job.crossval.command import _check
 from job.crossval.plan import Cell, Plan, make_plan
 from job.crossval.results import results_of
 from job.crossval.text import as_markdown, as_text
@@ -15,6 +16,7 @@ from job.evaluation.predictions import Predictions
 from job.evaluation.protocol import NOTE
 from job.evaluation.rows import Rows
 from job.search.launcher import Launcher
+from job.shards.manifest import Manifest
 from job.system.errors import JobError
 from job.train import train
 
@@ -108,6 +110,7 @@ def test_the_plan_has_every_method_fold_and_seed(path):
         (["seed=3"], None, "seed differs from run to run"),
         (["data.fold=1"], None, "data.fold differs from run to run"),
         ([], 4, "has 3 folds: give --folds 3"),
+        (["mcc"], None, "mcc is not key.sub=value: separate methods and seeds with commas"),
     ],
 )
 def test_what_the_cross_validation_varies_cannot_be_set(path, words, folds, message):
@@ -118,6 +121,16 @@ def test_what_the_cross_validation_varies_cannot_be_set(path, words, folds, mess
 def test_shards_without_folds_are_refused(path, faces):
     with pytest.raises(JobError, match="not in folds: write the shards again with --option folds=5"):
         make_plan(path, [f"data.shards={faces}"])
+
+
+def test_a_target_without_labels_is_reported_before_the_first_run(path, monkeypatch, capsys):
+    plan = make_plan(path, [], methods=["source_only", "dann"])
+    _check(plan, SimpleNamespace(ranks=1))
+    assert capsys.readouterr().err == ""
+    monkeypatch.setattr(Manifest, "labelled", lambda self, domain, split: domain == plan.cells[0].config.data.source)
+    _check(plan, SimpleNamespace(ranks=1))
+    captured = capsys.readouterr()
+    assert (captured.out + captured.err).count("warning: the target has no labels") == 1
 
 
 def measured(protocol="held_out", labels=(0, 1)):

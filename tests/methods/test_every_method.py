@@ -9,6 +9,7 @@ from click.testing import CliRunner
 
 from job.__main__ import main
 from job.config.objectives import SETTINGS
+from job.evaluation.markdown import plain
 from job.methods import METHODS
 from job.train import train
 from tests.support.networks import tiny_batch, tiny_method
@@ -131,7 +132,7 @@ def test_report_card_and_comparison_show_it(small, settings_of, tmp_path, name):
     checkpoint = str(config.run_folder / "checkpoints" / "best")
     run = CliRunner().invoke
     assert run(main, ["evaluate", "--checkpoint", checkpoint], standalone_mode=False).exit_code == 0
-    assert name in (config.run_folder / "evaluation" / "model_card.md").read_text()
+    assert plain(name) in (config.run_folder / "evaluation" / "model_card.md").read_text()
     compared = run(main, ["compare", str(config.run_folder), "--out", str(tmp_path / "out")], standalone_mode=False)
     assert name in compared.output
     assert name in json.dumps(json.loads((tmp_path / "out" / "comparison.json").read_text()))

@@ -21,6 +21,13 @@ def domain(loss, norm, lambda_=0.5):
     return {"train/domain_loss": loss, "domain/reversed_gradient_norm": norm, "schedule/lambda": lambda_}
 
 
+def test_a_stop_names_slurm_inside_a_job_alone(monkeypatch):
+    monkeypatch.delenv("SLURM_JOB_ID", raising=False)
+    assert alerts.stopped("SIGTERM", "latest").text == "SIGTERM; latest is saved: run the same command again to resume"
+    monkeypatch.setenv("SLURM_JOB_ID", "7")
+    assert alerts.stopped("SIGTERM", "latest").text.endswith("to resume, unless Slurm restarts the job")
+
+
 def test_dead_domain_classifier():
     assert titles([domain(GUESSING, 0.0)] * 5) == ["domain classifier dead"]
 

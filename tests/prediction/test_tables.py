@@ -9,6 +9,7 @@ import pytest
 
 from job.prediction.tables import Columns, Row, format_of, open_table
 from job.shards.writing.face_detector import Face
+from job.system.errors import JobError
 
 FACE = Face(10.25, 20.0, 30.0, 40.06, ((1.0, 2.0),), 0.875)
 ROWS = [
@@ -81,3 +82,11 @@ def test_parquet(tmp_path):
 )
 def test_the_ending_or_the_option_decides(name, wanted, kind):
     assert format_of(Path(name), wanted) == kind
+
+
+def test_an_unknown_ending_is_refused_without_a_format():
+    with pytest.raises(
+        JobError, match=r"a.xlsx: the name must end in .csv, .jsonl, .ndjson, .parquet, or add --format"
+    ):
+        format_of(Path("a.xlsx"), None)
+    assert format_of(Path("a.xlsx"), "csv") == "csv"

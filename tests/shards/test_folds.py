@@ -156,6 +156,13 @@ def test_too_few_subjects_are_refused(subjects, folds, message):
         assign_folds(items(30, subjects) + items(30, 9, domain="target"), folds, seed=0, name="x")
 
 
+def test_a_pattern_that_gives_all_images_one_subject_is_named():
+    with pytest.raises(
+        JobError, match=r"too few for 3 folds.*All images of the target have the subject 'target 0': check"
+    ):
+        assign_folds(items(30, 9) + items(30, 1, domain="target"), 3, seed=0, name="x")
+
+
 def test_a_target_alone_is_divided_too():
     folds = assign_folds(items(60, 20, domain="target"), 4, seed=0, name="x")
     assert set(Counter(folds).values()) == {15}

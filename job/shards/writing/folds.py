@@ -8,7 +8,7 @@ import numpy as np
 from job.datasets.layout import Record
 from job.datasets.subjects import same_person
 from job.shards.folds import fold_names
-from job.shards.writing.splits import Item, stay_together
+from job.shards.writing.splits import Item, only_subject, stay_together
 from job.system.errors import JobError
 from job.system.random_numbers import mix
 from job.vocabulary import DOMAINS
@@ -31,7 +31,7 @@ def assign_folds(items: Sequence[Item], folds: int, *, seed: int, name: str) -> 
     for domain in domains:
         units = len({group for item, group in zip(items, groups.tolist()) if item.domain == domain})
         if units < folds:
-            raise _too_few(name, domain, units, folds)
+            raise _too_few(name, domain, units, folds, only_subject(items, domain))
     strata = [f"{item.domain} {item.label}" for item in items]
     splitter = StratifiedGroupKFold(folds, shuffle=True, random_state=mix(seed, "folds") % 2**32)
     assigned = [""] * len(items)
@@ -58,8 +58,8 @@ def in_folds(records: Sequence[Record], folds: int, *, seed: int, name: str) -> 
     return [record._replace(split=fold) for record, fold in zip(records, assigned)]
 
 
-def _too_few(name: str, domain: str, units: int, folds: int) -> JobError:
+def _too_few(name: str, domain: str, units: int, folds: int, cause: str = "") -> JobError:
     return JobError(
         f"layout {name}: {units} subjects or different images of the {domain} are too few for {folds} folds: "
-        "use fewer, add some, or set --option subjects=false"
+        f"use fewer, add some, or set --option subjects=false{cause}"
     )

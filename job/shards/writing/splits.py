@@ -213,6 +213,14 @@ def _whole(parts: dict[tuple[str, int], float]) -> dict[tuple[str, int], int]:
     return whole
 
 
+def only_subject(items: Sequence[Item], domain: str) -> str:
+    """Return what to say about a domain whose images all have one subject: a pattern that matches too little."""
+    subjects = {item.subject for item in items if item.domain == domain}
+    if len(subjects) != 1 or None in subjects:
+        return ""
+    return f". All images of the {domain} have the subject {subjects.pop()!r}: check --option subject if that is wrong"
+
+
 def _fill_empty(items, units, allowed, assigned, name) -> None:
     """Give every domain images in every split, by moving its smallest units. Raises JobError when it has too few."""
     filled = {(items[i].domain, split) for unit, split in zip(units, assigned) for i in unit}
@@ -229,5 +237,6 @@ def _fill_empty(items, units, allowed, assigned, name) -> None:
                 raise JobError(
                     f"layout {name}: {len(members)} subjects or different images of the {domain} are too few for "
                     f"train, val and test ({split} would be empty): add some, or set --option subjects=false"
+                    f"{only_subject(items, domain)}"
                 )
             assigned[min(movable, key=lambda u: (len(units[u]), u))] = split

@@ -74,6 +74,8 @@ def test_three_subjects_are_one_for_each_split_and_two_are_too_few():
     assert len(of) == 6
     with pytest.raises(JobError, match="2 subjects or different images of the source are too few"):
         assign(items(people=2))
+    with pytest.raises(JobError, match="All images of the source have the subject 'source0': check --option subject"):
+        assign(items(people=1))
 
 
 def test_splits_of_the_data_set_are_kept_and_lacking_ones_come_out_of_train():
