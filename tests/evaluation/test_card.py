@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from job.config.load import build_config
+from job.config.objectives import SETTINGS
 from job.evaluation.card import model_card
 from job.shards.manifest import Manifest
 from job.vocabulary import DOMAINS, EMOTIONS, SPLITS
@@ -148,7 +149,7 @@ def test_card_names_the_terms_of_a_method_with_their_settings():
     assert rows(card, "The model")["method"] == ["dann+mcc+coral, lambda\\_max 0.3, mcc weight 0.5"]
 
 
-@pytest.mark.parametrize("name", ["dann", "source_only", "train_on_target"])
+@pytest.mark.parametrize("name", SETTINGS)
 def test_card_names_any_method_with_its_settings(name):
     config = build_config({"name": "x", "objective": {"name": name, "label_smoothing": 0.1}}, "test")
     text = model_card(config, shards(), "c", 1, "test", {"source": confused(1), "target": confused(1)})

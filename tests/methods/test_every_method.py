@@ -20,6 +20,8 @@ IN_TEST_TRAIN = ("dann", "source_only", "train_on_target")  # tests/test_train.p
 NEW = tuple(name for name in METHODS if name not in IN_TEST_TRAIN)
 # Stopping and resuming is tested for all. These stand for what a method can add: phases, coupled rows, state, no source
 KILLED = ("mcd", "coral", "fixmatch", "shot")
+# These stand for what is shown: metrics of their own, two predictors, no source, statistics of the target
+SHOWN = ("mcd", "coral", "shot", "adabn")
 EXTRA = {  # what a method logs beside the metrics that all have
     "mcd": "train/discrepancy",
     "coral": "train/coral_loss",
@@ -80,6 +82,7 @@ def test_a_step_logs_finite_numbers_under_known_prefixes(name):
     for key, value in metrics.items():
         assert key.split("/")[0] in ("train", "domain", "schedule", "data"), key
         assert value == pytest.approx(value), key  # no NaN
+    assert EXTRA.get(name) is None or EXTRA[name] in metrics
 
 
 @pytest.mark.parametrize("name", METHODS)
@@ -121,7 +124,7 @@ def test_killed_and_resumed_a_run_ends_with_the_same_weights_and_two_ranks_agree
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", NEW)
+@pytest.mark.parametrize("name", SHOWN)
 def test_report_card_and_comparison_show_it(small, settings_of, tmp_path, name):
     config = small(name="shown", **settings_of(name), evaluation={"figures": True, "map_samples": 20, "pictures": 4})
     assert train(config) == 0
