@@ -1,6 +1,7 @@
 """One cluster of two nodes for all tests here, and configurations that train on it."""
 
 import os
+import shutil
 import subprocess
 from pathlib import Path
 
@@ -40,8 +41,8 @@ def cluster(tmp_path_factory):
             subprocess.run([SCRIPTS / "down", folder], check=True)
     finally:
         subprocess.run(["umount", disk], check=True)
-        for path in logs_and_links() - before:  # how a job ended that was not there any more to read it
-            path.unlink()
+        for path in logs_and_links() - before:  # of jobs that ended after their test, and the packed software
+            shutil.rmtree(path) if path.is_dir() and not path.is_symlink() else path.unlink()
 
 
 @pytest.fixture(scope="session")
