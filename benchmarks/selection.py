@@ -21,6 +21,7 @@ from job.metric_names import STEP, find
 from job.run_folder.metrics_file import read_metrics
 from job.run_folder.stored_files import read_config, read_object
 from job.system.errors import JobError
+from job.vocabulary import TARGET
 
 TRUTH = "oracle/target_accuracy"
 LAST = "last checkpoint"  # the pick without any score, within a run
@@ -44,7 +45,7 @@ def read(folder: Path) -> Run | str:
     method = config["objective"]["name"]
     if not (folder / "summary.json").exists():
         return "not finished"
-    if SETTINGS.get(method, MethodSettings).supervised:
+    if SETTINGS.get(method, MethodSettings).labelled == TARGET:
         return "trained with target labels"
     rows = [row for row in read_metrics(folder / "metrics.jsonl") if TRUTH in row]
     if not rows:
