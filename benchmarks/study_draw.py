@@ -3,6 +3,8 @@
 from pathlib import Path
 from typing import Any
 
+from matplotlib import rc_context
+
 from job.monitor.colours import objective_colours
 from job.monitor.figures.style import new_figure
 from job.system.files import write_atomically
@@ -32,7 +34,8 @@ def table(result: dict[str, Any]) -> str:
             "|---|---|---|---|---|---|---|",
         ]
         for name, row in shift["methods"].items():
-            accuracy = f"{row['target_mean']:.3f} \u00b1 {row['target_std']:.3f}"
+            spread = f" \u00b1 {row['target_std']:.3f}" if len(row["seeds"]) > 1 else ""
+            accuracy = f"{row['target_mean']:.3f}{spread}"
             share = (
                 f"{100 * row['gap_closed']:.0f} % ({100 * row['gap_closed_lowest']:.0f} %)"
                 if "gap_closed" in row
@@ -68,4 +71,5 @@ def draw_figure(result: dict[str, Any], path: Path) -> None:
         axes.set(title=shift["title"], ylim=(0, 1))
         axes.grid(True, axis="y")
     panels[0].set_ylabel("accuracy on the target, test (oracle)")
-    figure.savefig(path, format="svg", metadata={"Date": None})
+    with rc_context({"svg.fonttype": "none"}):  # text as text: a fraction of the size of outlines
+        figure.savefig(path, format="svg", metadata={"Date": None})
