@@ -8,6 +8,7 @@ from typing import Any
 from job.config.load import build_config, load_config
 from job.config.objectives import method_label
 from job.config.schema import Config
+from job.search.together import with_run_defaults
 from job.shards.folds import arrange, count_folds
 from job.shards.manifest import Manifest, load_manifest
 from job.system.errors import JobError
@@ -103,14 +104,4 @@ def _count(manifest: Manifest, place: str, folds: int | None) -> int:
 def _for_runs(config: Config, folder: Path, group: str, name: str, fixed: set[str]) -> dict[str, Any]:
     """Return the configuration of a run: in one W&B group, with few files. Overrides win."""
     content: dict[str, Any] = config.model_dump(mode="json") | {"output": str(folder), "name": name}
-    defaults = (
-        ("wandb", "group", group),
-        ("wandb", "job_type", "crossval"),
-        ("wandb", "artifacts", False),
-        ("evaluation", "figures", False),
-        ("train", "keep_last", 1),
-    )
-    for section, key, value in defaults:
-        if f"{section}.{key}" not in fixed:
-            content[section][key] = value
-    return content
+    return with_run_defaults(content, group, "crossval", fixed)

@@ -5,18 +5,15 @@ import os
 import signal
 import subprocess
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from types import FrameType
 from typing import TextIO
 
 from job.crossval.plan import Cell, Plan
 from job.run_folder.finished import is_finished
 from job.run_folder.stored_files import read_object
 from job.search.launcher import OUTPUT, Launcher
-from job.search.together import SIGNALS, STOP_FILE, StopFiles, release, try_lock
+from job.search.together import STOP_FILE, StopFiles, collect_signals, release, try_lock
 from job.search.trial_run import last_line
 from job.system.echo import echo
 from job.system.errors import EXIT_BAD_INPUT, EXIT_OK, EXIT_STOPPED, JobError
@@ -54,7 +51,7 @@ class Work:
         """
         stop = StopFiles([self.plan.folder / "stop", *map(Path, filter(None, [os.environ.get(STOP_FILE)]))])
         said_waiting = False
-        with self._handling_signals():
+        with collect_signals(self._signals):
             try:
                 while True:
                     if stop.requested() and not self._stopping:
@@ -136,18 +133,6 @@ class Work:
         crashes = self._crashes[cell.folder] = self._crashes.get(cell.folder, 0) + 1
         if code == EXIT_BAD_INPUT or status.get("kind") == "NotFinite" or crashes >= _MOST_CRASHES:
             raise JobError(f"{cell.folder.name} ended with exit code {code}: {reason}")
-
-    @contextmanager
-    def _handling_signals(self) -> Iterator[None]:
-        def note(number: int, frame: FrameType | None) -> None:
-            self._signals.append(number)
-
-        before = {number: signal.signal(number, note) for number in SIGNALS}
-        try:
-            yield
-        finally:
-            for number, handler in before.items():
-                signal.signal(number, handler)
 
     def _pass_on_signals(self) -> None:
         while self._signals:

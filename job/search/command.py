@@ -13,6 +13,7 @@ from job.search.results import table, write_results
 from job.search.search import Search
 from job.search.space import load_space
 from job.search.study import Study
+from job.search.together import with_run_defaults
 from job.system.echo import echo
 from job.system.errors import EXIT_OK, JobError
 from job.training.inputs import open_manifest
@@ -105,14 +106,4 @@ def _scored(config: Config) -> Config:
 def _for_trials(config: Config, name: str, fixed: Sequence[str]) -> Config:
     """Return the configuration of the trials: in one W&B group, with few files each. `fixed` keys keep their values."""
     content = _scored(config).model_dump(mode="json")
-    defaults = (
-        ("wandb", "group", name),
-        ("wandb", "job_type", "search"),
-        ("wandb", "artifacts", False),
-        ("evaluation", "figures", False),
-        ("train", "keep_last", 1),
-    )
-    for section, key, value in defaults:
-        if f"{section}.{key}" not in fixed:
-            content[section][key] = value
-    return build_config(content, "the configuration")
+    return build_config(with_run_defaults(content, name, "search", fixed), "the configuration")

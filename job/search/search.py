@@ -3,11 +3,8 @@
 import os
 import signal
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from types import FrameType
 
 from optuna.trial import TrialState
 
@@ -16,7 +13,7 @@ from job.config.schema import Config
 from job.search.launcher import Launcher
 from job.search.results import describe, write_results
 from job.search.study import Claim, Study
-from job.search.together import SIGNALS, STOP_FILE, StopFiles
+from job.search.together import STOP_FILE, StopFiles, collect_signals
 from job.search.trial_run import End, Ended, TrialRun
 from job.search.values import with_values
 from job.system.echo import echo
@@ -47,7 +44,7 @@ class Search:
         """Run trials until none is left. Returns the exit code: 0, or 75 after a stop."""
         stop = StopFiles([self.study.folder / "stop", *map(Path, filter(None, [os.environ.get(STOP_FILE)]))])
         said_waiting = False
-        with self._handling_signals():
+        with collect_signals(self._signals):
             try:
                 while True:
                     if stop.requested() and not self._stopping:
@@ -122,18 +119,6 @@ class Search:
         ends = [trial.state for trial in self.study.trials()]
         if ends.count(TrialState.FAIL) >= _MOST_FAILURES and not {TrialState.COMPLETE, TrialState.PRUNED} & {*ends}:
             raise JobError(f"the first {_MOST_FAILURES} trials failed: {ended.reason}")
-
-    @contextmanager
-    def _handling_signals(self) -> Iterator[None]:
-        def note(number: int, frame: FrameType | None) -> None:
-            self._signals.append(number)
-
-        before = {number: signal.signal(number, note) for number in SIGNALS}
-        try:
-            yield
-        finally:
-            for number, handler in before.items():
-                signal.signal(number, handler)
 
     def _pass_on_signals(self) -> None:
         while self._signals:

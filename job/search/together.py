@@ -1,9 +1,12 @@
-"""Common parts of processes that work on one folder: locks of units of work, signals, files that request a stop."""
+"""Common parts of processes that train many runs in one folder: locks, signals, files that request a stop, settings."""
 
 import signal
 import time
+from collections.abc import Collection, Iterator
+from contextlib import contextmanager
 from pathlib import Path
-from typing import TextIO
+from types import FrameType
+from typing import Any, TextIO
 
 from job.system.files import InUse, lock, was_locked_here
 
@@ -28,6 +31,36 @@ def release(held: TextIO) -> None:
     """Release a lock, so that any process may lock the file at once."""
     held.truncate(0)
     held.close()
+
+
+@contextmanager
+def collect_signals(received: list[int]) -> Iterator[None]:
+    """Append the numbers of arriving SIGNALS to `received` inside the block; restore the handlers after it."""
+
+    def note(number: int, frame: FrameType | None) -> None:
+        received.append(number)
+
+    before = {number: signal.signal(number, note) for number in SIGNALS}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def with_run_defaults(content: dict[str, Any], group: str, job_type: str, fixed: Collection[str]) -> dict[str, Any]:
+    """Change `content` to a run of one W&B group, with few files, and return it. `fixed` keys keep their values."""
+    defaults = (
+        ("wandb", "group", group),
+        ("wandb", "job_type", job_type),
+        ("wandb", "artifacts", False),
+        ("evaluation", "figures", False),
+        ("train", "keep_last", 1),
+    )
+    for section, key, value in defaults:
+        if f"{section}.{key}" not in fixed:
+            content[section][key] = value
+    return content
 
 
 class StopFiles:

@@ -13,7 +13,16 @@ from job.evaluation.markdown import plain
 from job.methods import METHODS
 from job.train import train
 from tests.support.networks import tiny_batch, tiny_method
-from tests.support.running import assert_same_weights, finish, kill_at, merge, rows, start, weights
+from tests.support.running import (
+    assert_same_weights,
+    assert_stopped_and_resumed_equals,
+    finish,
+    kill_at,
+    merge,
+    rows,
+    start,
+    weights,
+)
 from tests.support.steps import one_step
 
 IN_TEST_TRAIN = ("dann", "source_only", "train_on_target")  # tests/test_train.py has theirs
@@ -97,12 +106,7 @@ def test_only_dann_s_relatives_have_metrics_of_a_domain_classifier(name):
 def test_stopped_and_resumed_a_run_ends_with_the_same_weights(small, settings_of, name):
     keys = settings_of(name)
     whole, stopped = small(name="whole", **keys), small(name="stopped", **keys)
-    assert train(whole) == 0
-    stopped.run_folder.mkdir(parents=True)
-    (stopped.run_folder / "stop").touch()
-    assert train(stopped) == 75
-    assert train(stopped) == 0
-    assert_same_weights(weights(stopped), weights(whole))
+    assert_stopped_and_resumed_equals(stopped, whole)
 
 
 @pytest.mark.slow

@@ -14,7 +14,7 @@ from job.system.errors import JobError
 from job.train import train
 from job.vocabulary import SPLITS
 from tests.support.networks import tiny_batch, tiny_method
-from tests.support.running import assert_same_weights, rows, weights
+from tests.support.running import assert_stopped_and_resumed_equals, rows
 from tests.support.steps import assert_same_parameters, descend, one_step
 
 
@@ -94,12 +94,7 @@ def test_a_target_alone_is_enough_from_training_to_comparison(small, faces, tmp_
     keys = {"objective": {"name": "shot"}, "data": {"shards": str(shards)}, "train": {"steps": 12, "eval_every": 4}}
     keys |= {"model": {"weights": str(checkpoint_of())}}
     whole, stopped = small(name="whole", **keys), small(name="stopped", **keys)
-    assert train(whole) == 0
-    stopped.run_folder.mkdir(parents=True)
-    (stopped.run_folder / "stop").touch()
-    assert train(stopped) == 75
-    assert train(stopped) == 0
-    assert_same_weights(weights(stopped), weights(whole))
+    assert_stopped_and_resumed_equals(stopped, whole)
 
     evaluations = [row for row in rows(whole) if "selection/infomax" in row]
     assert [row["trainer/step"] for row in evaluations] == [4, 8, 12]

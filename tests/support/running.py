@@ -12,6 +12,7 @@ import torch
 from safetensors.torch import load_file
 
 from job.evaluation.label_shift import estimate
+from job.train import train
 from tests.support.preloaded import Processes, free_port
 
 REPO = Path(__file__).parents[2]
@@ -56,6 +57,16 @@ def assert_same_weights(one: dict, other: dict, tolerance: float = 0.0) -> None:
             torch.testing.assert_close(one[name], other[name], rtol=0, atol=tolerance, msg=name)
         else:
             assert torch.equal(one[name], other[name]), name
+
+
+def assert_stopped_and_resumed_equals(stopped, whole) -> None:
+    """Train `whole` in one piece and `stopped` in two; their weights must be equal."""
+    assert train(whole) == 0
+    stopped.run_folder.mkdir(parents=True)
+    (stopped.run_folder / "stop").touch()
+    assert train(stopped) == 75
+    assert train(stopped) == 0
+    assert_same_weights(weights(stopped), weights(whole))
 
 
 def rows(config) -> list[dict]:

@@ -14,7 +14,14 @@ from job.system.errors import JobError
 from job.train import train
 from job.training.average import decay_at
 from tests.support.networks import tiny_batch, tiny_method
-from tests.support.running import assert_same_weights, finish, kill_at, start, weights
+from tests.support.running import (
+    assert_same_weights,
+    assert_stopped_and_resumed_equals,
+    finish,
+    kill_at,
+    start,
+    weights,
+)
 from tests.support.steps import learner_for, loaded
 
 EMA = {"ema": 0.9, "steps": 16, "eval_every": 8, "checkpoint_every": 5}
@@ -84,12 +91,7 @@ def test_checkpoints_evaluations_the_final_test_and_an_export_are_those_of_the_a
 @pytest.mark.slow
 def test_stopped_and_resumed_a_run_ends_with_the_same_average_and_the_same_trained_weights(small):
     whole, stopped = (small(name=name, train=EMA, model={"batch_norm": "mixed"}) for name in ("whole", "stopped"))
-    assert train(whole) == 0
-    stopped.run_folder.mkdir(parents=True)
-    (stopped.run_folder / "stop").touch()
-    assert train(stopped) == 75
-    assert train(stopped) == 0
-    assert_same_weights(weights(stopped), weights(whole))
+    assert_stopped_and_resumed_equals(stopped, whole)
     trained = [read_checkpoint(one.run_folder / "checkpoints" / "latest").trainer() for one in (stopped, whole)]
     assert_same_weights(trained[0]["weights"], trained[1]["weights"])
 

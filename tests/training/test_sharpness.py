@@ -9,7 +9,14 @@ from job.methods.terms import domain_loss
 from job.system.errors import JobError
 from job.train import train
 from tests.support.networks import tiny_batch, tiny_method, tiny_network, with_batch_norm
-from tests.support.running import assert_same_weights, finish, kill_at, start, weights
+from tests.support.running import (
+    assert_same_weights,
+    assert_stopped_and_resumed_equals,
+    finish,
+    kill_at,
+    start,
+    weights,
+)
 from tests.support.steps import LR, MOMENTUM, learner_for, loaded, one_step
 
 RHO = 0.3
@@ -102,12 +109,7 @@ def test_half_precision_is_refused_and_0_turns_it_off(small):
 def test_stopped_and_resumed_a_run_ends_with_the_same_weights(small):
     norm = {"batch_norm": "mixed", "dropout": 0.3}
     whole, stopped = (small(name=name, model=norm, **RUN) for name in ("whole", "stopped"))
-    assert train(whole) == 0
-    stopped.run_folder.mkdir(parents=True)
-    (stopped.run_folder / "stop").touch()
-    assert train(stopped) == 75
-    assert train(stopped) == 0
-    assert_same_weights(weights(stopped), weights(whole))
+    assert_stopped_and_resumed_equals(stopped, whole)
 
 
 @pytest.mark.slow
