@@ -200,7 +200,7 @@ def test_options_that_a_checkpoint_does_not_allow_are_refused(job, tmp_path):
     old = REPO / "tests" / "support" / "run_of_version_0_1" / "old" / "checkpoints" / "best"
     for words, message in (
         (("--all-faces",), "--all-faces needs a model that was trained on cropped faces"),
-        (("--calibrated",), "holds no calibration"),
+        (("--calibrated",), "has no calibration"),
         (("--face-model", "x.onnx"), "were not aligned; leave it out"),
         (("--sheet", tmp_path / "x.txt"), "give the name of an image"),
     ):
