@@ -79,7 +79,7 @@ def _turn(content: bytes) -> Image.Transpose | None:
     """Return the rotation by the EXIF orientation; None when the image is upright or its EXIF is damaged."""
     try:
         with _open(content) as image:
-            return _TURNS.get(image.getexif().get(ExifTags.Base.Orientation))
+            return _TURNS.get(image.getexif().get(ExifTags.Base.Orientation, 1))
     except Exception:  # only the metadata is damaged
         return None
 
