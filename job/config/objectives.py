@@ -63,11 +63,6 @@ class MethodSettings(Section):
         """The terms that are added to the loss."""
         return ()
 
-    @property
-    def supervised(self) -> bool:
-        """Whether the method trains with labels of the target."""
-        return self.labelled == TARGET
-
 
 class AdaptationSettings(MethodSettings):
     """Settings of methods whose batches hold both domains."""

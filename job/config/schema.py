@@ -20,6 +20,7 @@ from job.config.objectives import SETTINGS, DANNSettings, MethodSettings, Object
 from job.config.section import Harmless, New, Section, harmless_keys, new_at_default
 from job.config.training import Optimizer, Selection, Train
 from job.system.secrets import scrub_all
+from job.vocabulary import TARGET
 
 __all__ = ["Augment", "Config", "Data", "Evaluation", "Model", "Objective", "Optimizer", "Section", "Selection"]
 __all__ += ["Train", "Wandb", "decisive_data", "score_of"]
@@ -90,7 +91,7 @@ class Config(Section):
 
     @model_validator(mode="after")
     def _score_fits_objective(self) -> "Config":
-        supervised = self.objective.supervised
+        supervised = self.objective.labelled == TARGET
         if self.selection.score is not None and (self.selection.score == "target_accuracy") != supervised:
             raise ValueError(
                 f"selection.score={self.selection.score} cannot be used with objective.name={self.objective.name}: "
@@ -100,7 +101,7 @@ class Config(Section):
 
     @model_validator(mode="after")
     def _no_test_labels_in_training(self) -> "Config":
-        if self.protocol == "transductive" and self.objective.supervised:
+        if self.protocol == "transductive" and self.objective.labelled == TARGET:
             raise ValueError(
                 f"protocol=transductive cannot be used with objective.name={self.objective.name}, which would train on "
                 "the labels of the test"

@@ -189,6 +189,7 @@ class Recorder:
         self._progress.close()
         if self._drawing is not None:
             stopped = exit_code == EXIT_STOPPED
+            log.info("drawing %s", self._folder / "report.html")
             # Slurm or the other ranks wait
             seconds = 10 if stopped else min(300, self._config.train.timeout_seconds / 4)
             self._send_figures(self._drawing.wait(seconds))

@@ -17,6 +17,7 @@ from job.search.together import with_run_defaults
 from job.system.echo import echo
 from job.system.errors import EXIT_OK, JobError
 from job.training.inputs import open_manifest
+from job.vocabulary import TARGET
 
 
 def search(
@@ -82,7 +83,7 @@ def _as_begun(config: Config, folder: Path) -> Config:
 
 
 def _check_label_free(config: Config) -> None:
-    if config.objective.supervised or config.score == "target_accuracy":
+    if config.objective.labelled == TARGET or config.score == "target_accuracy":
         raise JobError(
             f"objective.name={config.objective.name} with selection.score={config.score} needs target labels: a search "
             "chooses without them; search another method, with a score such as selection.score=infomax"

@@ -143,6 +143,19 @@ def test_a_trusted_estimate_lies_between_both_shares():
     assert distance(estimate.trusted, SOURCE) == pytest.approx(estimate.trust * estimate.distance)
 
 
+def test_the_noise_of_a_small_target_is_not_trusted_even_without_wrong_predictions():
+    """40 well separated rows with the source's shares: their shares differ by chance alone."""
+    source, labels = draw(SOURCE, 1000, 1, contrast=5)
+    trusts = []
+    for seed in range(4):
+        target, _ = draw(SOURCE, 40, 100 + seed, contrast=5)
+        one = estimate_shares(logits(source), labels, logits(target), 1000 * SOURCE)
+        assert one.distance_low <= one.distance <= one.distance_high
+        trusts.append(one.trust)
+        assert distance(one.trusted, SOURCE) < 0.75 * one.distance
+    assert np.mean(trusts) < 0.4
+
+
 def test_too_few_rows_and_broken_logits_give_no_estimate():
     assert estimated(rows=10) is None
     source, labels = draw(SOURCE, 100, 1)

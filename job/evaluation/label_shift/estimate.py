@@ -43,15 +43,18 @@ class Estimate:
     black_box_distance: float
     calibration: Calibration  # of the source's validation split
     target_error: float  # estimated share of wrong predictions on the target
+    sampling_error: float = 0.0  # mean total variation distance of the resamples' shares from `likely`
 
     @property
     def trust(self) -> float:
-        """The part of the difference from the source's shares that counts: 1 - (target_error / distance)^2, at least 0.
+        """The part of the difference from the source's shares that counts, in [0, 1].
 
-        This is the factor of a shrinkage estimator of James and Stein's kind for a difference d that was measured with
-        an error e (positive part: Baranchik 1964). It is 0 if wrong predictions alone explain the difference.
+        It is 1 - (target_error^2 + sampling_error^2) / distance^2, at least 0: the factor of a shrinkage estimator of
+        James and Stein's kind for a difference that was measured with two independent errors (positive part: Baranchik
+        1964). It is 0 if wrong predictions, or the few images of a small sample, explain the difference.
         """
-        return max(0.0, 1 - (self.target_error / self.distance) ** 2) if self.distance > 0 else 0.0
+        error = np.hypot(self.target_error, self.sampling_error)
+        return max(0.0, float(1 - (error / self.distance) ** 2)) if self.distance > 0 else 0.0
 
     @property
     def trusted(self) -> np.ndarray:
@@ -77,6 +80,7 @@ class Estimate:
             "black_box_distance": self.black_box_distance,
             "temperature": self.calibration.temperature,
             "target_error": self.target_error,
+            "sampling_error": self.sampling_error,
             "trust": self.trust,
         }
 
@@ -116,11 +120,12 @@ def estimate_shares(
         likely=_interval(np.array(likely)),
         black_box=_interval(boxes),
         distance=float(apart[0]),
-        distance_low=float(low),
-        distance_high=float(high),
+        distance_low=float(min(low, apart[0])),
+        distance_high=float(max(high, apart[0])),
         black_box_distance=float(distance(boxes[0], source)),
         calibration=calibration,
         target_error=_target_error(calibration, logits, labels, target),
+        sampling_error=float(distance(np.array(likely[1:]), likely[0]).mean()),
     )
 
 

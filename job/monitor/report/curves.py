@@ -40,7 +40,7 @@ def _colours(names: Sequence[str]) -> dict[str, str]:
     if find(names[0]).name.endswith("recall/*") or find(names[0]).name.endswith("share/*"):
         return dict(zip(names, class_colours([title(name) for name in names]), strict=True))
     roles = [next((role for role in ROLE if name.partition("/")[2].startswith(role)), None) for name in names]
-    if any(roles) and len(names) > 1:
-        pairs = zip(names, roles, strict=True)
+    pairs = list(zip(names, roles, strict=True))
+    if len(names) > 1 and any(roles) and all(role or name.startswith("train/") for name, role in pairs):
         return {n: GREY if n.startswith("train/") or role is None else ROLE[role] for n, role in pairs}
     return {name: LINES[number % len(LINES)] for number, name in enumerate(names)}
