@@ -9,7 +9,7 @@ from job.crossval.predictions import predictions_of
 from job.crossval.results import results_of
 from job.crossval.text import as_markdown, as_text
 from job.crossval.work import Work
-from job.search.launcher import Launcher, count_gpus
+from job.many_runs.launcher import Launcher, count_gpus
 from job.system.echo import echo
 from job.system.errors import EXIT_OK, JobError
 from job.system.files import make_folder, write_atomically, writing

@@ -8,7 +8,7 @@ from typing import Any
 from job.config.load import build_config, load_config
 from job.config.objectives import method_label
 from job.config.schema import Config
-from job.search.together import with_run_defaults
+from job.many_runs.together import with_run_defaults
 from job.shards.folds import arrange, count_folds
 from job.shards.manifest import Manifest, load_manifest
 from job.system.errors import JobError

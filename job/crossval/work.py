@@ -10,11 +10,10 @@ from pathlib import Path
 from typing import TextIO
 
 from job.crossval.plan import Cell, Plan
+from job.many_runs.launcher import OUTPUT, Launcher, last_line
+from job.many_runs.together import STOP_FILE, StopFiles, collect_signals, release, try_lock
 from job.run_folder.finished import is_finished
 from job.run_folder.stored_files import read_object
-from job.search.launcher import OUTPUT, Launcher
-from job.search.together import STOP_FILE, StopFiles, collect_signals, release, try_lock
-from job.search.trial_run import last_line
 from job.system.echo import echo
 from job.system.errors import EXIT_BAD_INPUT, EXIT_OK, EXIT_STOPPED, JobError
 

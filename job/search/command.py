@@ -6,14 +6,14 @@ from typing import Any
 
 from job.config.load import build_config, load_config
 from job.config.schema import Config
+from job.many_runs.launcher import Launcher, count_gpus
+from job.many_runs.together import with_run_defaults
 from job.run_folder.stored_files import read_object
 from job.search.figure import draw_search
-from job.search.launcher import Launcher, count_gpus
 from job.search.results import table, write_results
 from job.search.search import Search
 from job.search.space import load_space
 from job.search.study import Study
-from job.search.together import with_run_defaults
 from job.system.echo import echo
 from job.system.errors import EXIT_OK, JobError
 from job.training.inputs import open_manifest

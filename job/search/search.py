@@ -10,10 +10,10 @@ from optuna.trial import TrialState
 
 from job.config.load import build_config
 from job.config.schema import Config
-from job.search.launcher import Launcher
+from job.many_runs.launcher import Launcher
+from job.many_runs.together import STOP_FILE, StopFiles, collect_signals
 from job.search.results import describe, write_results
 from job.search.study import Claim, Study
-from job.search.together import STOP_FILE, StopFiles, collect_signals
 from job.search.trial_run import End, Ended, TrialRun
 from job.search.values import with_values
 from job.system.echo import echo

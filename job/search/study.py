@@ -20,9 +20,9 @@ import optuna
 from optuna.storages.journal import JournalFileBackend, JournalFileOpenLock, JournalStorage
 from optuna.trial import FrozenTrial, Trial, TrialState
 
+from job.many_runs.together import release, try_lock
 from job.run_folder.differences import changes, flat
 from job.search.space import Space
-from job.search.together import release, try_lock
 from job.system.errors import JobError
 from job.system.files import write_atomically, writing
 

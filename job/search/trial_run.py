@@ -7,9 +7,9 @@ from pathlib import Path
 from typing import NamedTuple
 
 from job.config.schema import Config
+from job.many_runs.launcher import OUTPUT, Launcher, last_line
 from job.run_folder.metrics_file import STEP, read_metrics
 from job.run_folder.stored_files import read_object
-from job.search.launcher import OUTPUT, Launcher
 from job.search.study import Claim
 from job.system.errors import EXIT_BAD_INPUT, EXIT_OK, EXIT_STOPPED, JobError
 
@@ -146,12 +146,3 @@ def finished_score(folder: Path, score: str) -> float | None:
     rows = [row for row in read_metrics(folder / "metrics.jsonl") if score in row] if summary else []
     chosen = [row[score] for row in rows if row[STEP] == summary.get("selection/chosen_step")]
     return float(chosen[-1]) if chosen else max((float(row[score]) for row in rows), default=None)
-
-
-def last_line(path: Path) -> str:
-    """Return the last line of a run's output, without its prefix `error:`."""
-    try:
-        lines = path.read_text(encoding="utf-8", errors="replace").strip().splitlines()
-    except OSError:
-        lines = []
-    return lines[-1].removeprefix("error: ") if lines else f"a run failed and wrote nothing to {path}"

@@ -15,7 +15,7 @@ from job.crossval.text import as_markdown, as_text
 from job.evaluation.predictions import Predictions
 from job.evaluation.protocol import NOTE
 from job.evaluation.rows import Rows
-from job.search.launcher import Launcher
+from job.many_runs.launcher import Launcher
 from job.shards.manifest import Manifest
 from job.system.errors import JobError
 from job.train import train

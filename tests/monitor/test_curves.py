@@ -7,7 +7,8 @@ from job.monitor.report.curves import _colours
 def test_scores_of_one_chart_have_different_colours():
     names = [f"selection/{name}" for name in ("infomax", "entropy", "mixval", "source_accuracy")]
     colours = _colours(names)
-    assert len(set(colours.values())) == len(names) and GREY not in colours.values()
+    assert len(set(colours.values())) == len(names)
+    assert GREY not in colours.values()
 
 
 def test_domains_keep_their_colours_and_training_is_grey():

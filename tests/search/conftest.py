@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
+from job.many_runs.launcher import Launcher
 from job.search import command
-from job.search.launcher import Launcher
 from tests.support.fake_search import fake_trials
 
 SPACE = "optimizer.lr: {low: 0.0001, high: 1, log: true}\n"

@@ -30,4 +30,5 @@ def test_an_array_shares_the_folds_and_a_job_near_its_limit_is_requeued(cluster,
     for run in folder.glob("dann-fold-*"):
         rows = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
         steps = [row["trainer/step"] for row in rows]
-        assert steps == sorted(set(steps)) and steps[-1] == 300, run
+        assert steps == sorted(set(steps)), run
+        assert steps[-1] == 300, run

@@ -3,8 +3,8 @@
 import sys
 
 from job.__main__ import run
+from job.many_runs.launcher import Launcher
 from job.search import command
-from job.search.launcher import Launcher
 from tests.support import fake_run
 
 

@@ -18,8 +18,8 @@ LAYERS = [
     ("doctor",),
     ("sharing",),
     ("train", "predict", "export"),
-    ("search", "demo"),
-    ("crossval",),
+    ("many_runs", "demo"),
+    ("search", "crossval"),
     ("commands",),
     ("__main__",),
 ]

@@ -1,4 +1,4 @@
-"""Start the runs of trials on this machine, each on a share of its GPUs or CPUs."""
+"""Start many runs on this machine, each on a share of its GPUs or CPUs."""
 
 import os
 import subprocess
@@ -82,3 +82,12 @@ class Launcher:
             threads = cores() // (self._jobs * self.ranks) - 1
             environment.setdefault("OMP_NUM_THREADS", str(max(threads, 1)))
         return environment
+
+
+def last_line(path: Path) -> str:
+    """Return the last line of a run's output, without its prefix `error:`."""
+    try:
+        lines = path.read_text(encoding="utf-8", errors="replace").strip().splitlines()
+    except OSError:
+        lines = []
+    return lines[-1].removeprefix("error: ") if lines else f"a run failed and wrote nothing to {path}"
