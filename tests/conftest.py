@@ -12,7 +12,12 @@ from job.shards.writing.write_shards import write_shards
 from job.vocabulary import EMOTIONS
 from tests.support.running import SMALL, merge
 
-pytest_plugins = ["tests.support.commands", "tests.support.folded", "tests.support.toy_shards"]
+pytest_plugins = [
+    "tests.support.commands",
+    "tests.support.folded",
+    "tests.support.s3_server",
+    "tests.support.toy_shards",
+]
 
 
 @pytest.fixture(autouse=True)

@@ -88,7 +88,7 @@ def test_the_version_is_defined_in_one_place():
 def test_requirements_are_those_of_the_package():
     extras = [requirement for extra in ("export", "parquet", "dev") for requirement in EXTRAS[extra]]
     assert requirements("requirements.txt") == {*PROJECT["dependencies"], *extras}
-    for extra in ("dashboard", "demo"):
+    for extra in ("dashboard", "demo", "remote-tests"):
         assert requirements(f"requirements-{extra}.txt") == set(EXTRAS[extra])
 
 
@@ -101,7 +101,10 @@ def test_a_version_of_every_requirement_was_tested():
 def test_the_licence_of_every_requirement_is_in_the_documentation():
     section = (REPO / "docs" / "data.md").read_text().partition("\n## Licences\n")[2].partition("\n## ")[0]
     named = {name_of(word) for word in re.findall(r"[\w.-]+", section.partition("**Packages**")[2])}
-    used = [*PROJECT["dependencies"], *(each for extra, names in EXTRAS.items() if extra != "dev" for each in names)]
+    used = [
+        *PROJECT["dependencies"],
+        *(each for extra, names in EXTRAS.items() if extra not in ("dev", "remote-tests") for each in names),
+    ]
     assert {name_of(requirement) for requirement in used} <= named
 
 

@@ -61,7 +61,9 @@ def shards(layout, root, out, source, target, options, **settings) -> int:
     from job.datasets import find_layout
     from job.datasets.options import read_options
     from job.shards.writing.write_shards import write_shards
+    from job.system.files import refuse_address
 
+    refuse_address("--out", out, "write to one, then copy it and its manifest.json last (docs/data_format.md)")
     layout = find_layout(layout)
     pairs = read_options(layout, options)
     pairs |= {name: value for name, value in (("source", source), ("target", target)) if value is not None}

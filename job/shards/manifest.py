@@ -1,6 +1,6 @@
 """Read and check manifest.json: the list of all shards and their content.
 
-It is written last, so a folder without it is unfinished. A remote one is opened through webdataset, like its shards.
+It is written last, so a folder without it is unfinished. A remote one is read like its shards.
 """
 
 import hashlib
@@ -17,7 +17,7 @@ from urllib.parse import urlparse
 from pydantic import BaseModel, ConfigDict, Field, NonNegativeInt, PrivateAttr, ValidationError, model_validator
 
 from job.shards.alignment import Alignment
-from job.shards.remote import RemoteError, read_remote, url_of
+from job.shards.remote import ATTEMPTS, RemoteError, read_remote, url_of, with_retries
 from job.shards.shard_table import ShardInfo, ShardTable
 from job.system.errors import JobError, first_line
 from job.system.files import read_regular
@@ -234,11 +234,11 @@ def _first_twice(names: Iterable[str]) -> str | None:
 
 
 def _read_remote(url: str) -> bytes:
+    attempts = 1 if urlparse(url).scheme in ("file", "pipe") else ATTEMPTS
     try:
-        return b"".join(read_remote(url, MOST_BYTES))
-    except (RemoteError, OSError) as error:
-        why = shortened(first_line(error))
-        raise JobError(f"cannot read {url} ({why}): check the address, and that it contains shards") from error
+        return with_retries(lambda: b"".join(read_remote(url, MOST_BYTES)), f"reading {url}", attempts)
+    except RemoteError as error:
+        raise JobError(f"cannot read {url} ({error}): check the address, and that it contains shards") from error
 
 
 def _parse(content: bytes, where: str | Path) -> Manifest:

@@ -1,18 +1,21 @@
 """Read the content of a URL, with limits: neither a silent server nor an endless answer can block a run forever.
 
-URLs are opened by webdataset, which starts a program for most schemes (curl, gsutil, a shell command for `pipe:`) and
-reads its output.
+Object stores (`s3://`, `gs://`, `az://`, `hf://`) are read through fsspec. Other URLs are opened by webdataset, which
+starts a program for most schemes (curl, a shell command for `pipe:`) and reads its output.
 """
 
 import contextlib
+import logging
 import os
 import re
 import select
 import threading
 import time
-from collections.abc import Iterator
+from collections import deque
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future
 from subprocess import TimeoutExpired
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, TypeVar
 from urllib.parse import quote, urlparse
 from urllib.request import url2pathname
 
@@ -20,10 +23,16 @@ import psutil
 
 from job.system.errors import JobError, first_line
 from job.system.files import open_regular
+from job.system.object_store import ObjectStore, StoreError, is_object_store
+from job.system.text import shortened
 
 PERIOD_SECONDS = 60.0  # of waiting, in which at least LEAST_BYTES must arrive
 LEAST_BYTES = 64 << 10
+ATTEMPTS = 3
+RETRY_SECONDS = 1.0  # doubled after every attempt
 _CHUNK = 1 << 20
+_PIECE = 4 << 20  # bytes of an object that are requested at a time: every request costs a round trip
+_AHEAD = 3  # pieces that are requested at the same time
 _WAKE_SECONDS = 0.2  # the longest time to notice that the reader was closed
 _SAFE_IN_SHELL = re.compile(r"[\w./=+@,-]+", re.ASCII)
 _CURL = {  # exit codes
@@ -39,8 +48,19 @@ _CURL = {  # exit codes
 }
 
 
+log = logging.getLogger(__name__)
+Result = TypeVar("Result")
+
+
 class RemoteError(Exception):
-    """A transfer failed; the message is the reason, in one line, without the address."""
+    """A transfer failed; the message is the reason, in one line, without the address.
+
+    `permanent` says that a repetition would fail in the same way.
+    """
+
+    def __init__(self, reason: str, *, permanent: bool = False) -> None:
+        super().__init__(reason)
+        self.permanent = permanent
 
 
 def url_of(base: str, path: str) -> str:
@@ -54,28 +74,91 @@ def url_of(base: str, path: str) -> str:
 def read_remote(url: str, most: int, closed: threading.Event | None = None) -> Iterator[bytes]:
     """Yield the content of a URL piece by piece, at most `most` bytes in all.
 
-    Raises RemoteError when the transfer fails, when fewer than LEAST_BYTES arrive in PERIOD_SECONDS of waiting, when
-    the content is larger than `most`, or when another thread sets `closed`; and OSError, for `file:` URLs.
+    Raises RemoteError when the transfer fails, when fewer than LEAST_BYTES (of an object store: the next piece) arrive
+    in PERIOD_SECONDS of waiting, when the content is larger than `most`, or when another thread sets `closed`; and
+    OSError, for `file:` URLs.
     """
     total = 0
-    with contextlib.closing(_open(url)) as transfer:
+    with contextlib.closing(_open(url, most, closed)) as transfer:
         while chunk := transfer.read(closed):
             total += len(chunk)
-            if total > most:
-                raise RemoteError(f"it is larger than the {most} bytes that were expected")
+            _check_size(total, most)
             yield chunk
 
 
-def _open(url: str) -> "_Program | _Stream":
+def with_retries(
+    action: Callable[[], Result], what: str, attempts: int = ATTEMPTS, closed: threading.Event | None = None
+) -> Result:
+    """Return the result of `action`, which is repeated after a RemoteError or OSError, with longer and longer pauses.
+
+    `what` names the transfer in the log. Raises RemoteError, whose message ends with the number of attempts.
+    """
+    for attempt in range(1, attempts + 1):
+        try:
+            return action()
+        except (RemoteError, OSError) as error:
+            permanent = getattr(error, "permanent", False) or (closed is not None and closed.is_set())
+            if attempt == attempts or permanent:
+                tried = "1 attempt" if attempt == 1 else f"{attempt} attempts"
+                raise RemoteError(f"{shortened(first_line(error))}; {tried}", permanent=permanent) from error
+            log.warning("%s failed (%s): trying again", what, error)
+        (time.sleep if closed is None else closed.wait)(RETRY_SECONDS * 2 ** (attempt - 1))
+    raise AssertionError("unreachable")
+
+
+def _check_size(size: int, most: int) -> None:
+    if size > most:
+        raise RemoteError(f"it is larger than the {most} bytes that were expected")
+
+
+def _open(url: str, most: int, closed: threading.Event | None) -> "_Program | _Stream | _Object":
     if urlparse(url).scheme == "file":
         return _Stream(open_regular(url2pathname(urlparse(url).path)))
+    if is_object_store(url):
+        return _Object(url, most, closed)
     from webdataset import gopen  # which imports torch: 250 MB that staged shards do not need
 
     try:
         stream = gopen(url, "rb")
     except Exception as error:  # whatever the handler of this scheme raises
-        raise RemoteError(first_line(error)) from error
+        raise RemoteError(first_line(error), permanent=True) from error
     return _Program(stream) if hasattr(stream, "proc") else _Stream(stream)
+
+
+class _Object:
+    """An object of a store, read in pieces; the next ones are requested while the caller works on one."""
+
+    def __init__(self, url: str, most: int, closed: threading.Event | None):
+        self._store = ObjectStore(url, closed)
+        self._ahead: deque[tuple[int, Future[bytes]]] = deque()
+        self._requested = 0
+        try:
+            self._size = self._store.size()
+        except StoreError as error:
+            raise RemoteError(str(error), permanent=error.permanent) from error
+        _check_size(self._size, most)
+
+    def read(self, closed: threading.Event | None) -> bytes:
+        """Return the next piece, empty at the end."""
+        while self._requested < self._size and len(self._ahead) < _AHEAD:
+            length = min(_PIECE, self._size - self._requested)
+            request = self._store.request("", self._requested, self._requested + length)
+            self._ahead.append((length, request))
+            self._requested += length
+        if not self._ahead:
+            return b""
+        length, request = self._ahead.popleft()
+        try:
+            piece = self._store.result(request)
+        except StoreError as error:
+            raise RemoteError(str(error), permanent=error.permanent) from error
+        if len(piece) != length:
+            raise RemoteError(f"the transfer broke off: {len(piece)} of {length} bytes came")
+        return piece
+
+    def close(self) -> None:
+        for _, request in self._ahead:
+            request.cancel()
 
 
 class _Stream:

@@ -4,6 +4,7 @@ import errno
 import fcntl
 import hashlib
 import os
+import re
 import socket
 import stat
 from collections.abc import Iterator
@@ -42,6 +43,12 @@ def writing(what: object, advice: str) -> Iterator[None]:
         yield
     except OSError as error:
         raise JobError(f"cannot write {what} ({error.strerror}): {advice}") from None
+
+
+def refuse_address(option: str, path: object, advice: str) -> None:
+    """Raise JobError when the user gave an address such as s3://BUCKET/FOLDER as the folder of an option."""
+    if re.match(r"[a-z][a-z0-9+.-]+:/", str(path)):  # a Path has lost a slash
+        raise JobError(f"{option}: {path} is not a folder: {advice}")
 
 
 def make_folder(option: str, folder: Path) -> None:

@@ -15,11 +15,12 @@ from job.system.text import first_line, printable
 HIDDEN = "[secret]"
 # Endings of the names of environment variables that hold a secret: AWS_ACCESS_KEY_ID, GITHUB_PAT, DB_PASS, PGPASSWORD.
 _NAMES = re.compile(
-    r"(API_?KEY|_KEY|_KEY_ID|TOKEN|SECRET|PASSWORD|PASSWD|PASSPHRASE|_PASS|_PWD|_PAT|CREDENTIALS?|COOKIE)$",
+    r"(API_?KEY|_KEY|_KEY_ID|TOKEN|SECRET|PASSWORD|PASSWD|PASSPHRASE|_PASS|_PWD|_PAT|CREDENTIALS?|COOKIE"
+    r"|CONNECTION_STRING)$",
     re.IGNORECASE,
 )
 _VARIABLE = r"(?:\w+ +)?\$"  # `$TOKEN` or `Bearer $TOKEN`: the shell inserts the secret, the text itself has none
-_WORDS = r"signature|token|credential|secret|passw(?:or)?d|passphrase|api_?key|access_?key|accesskeyid"
+_WORDS = r"signature|token|credential|secret|passw(?:or)?d|passphrase|api_?key|access_?key|account_?key|accesskeyid"
 
 # Patterns of secrets; the group `secret` matches the secret itself.
 _PATTERNS: tuple[tuple[str, re.Pattern[str]], ...] = tuple(

@@ -22,7 +22,7 @@ from job.system.errors import JobError
 @pytest.fixture(autouse=True)
 def impatient(monkeypatch):
     monkeypatch.setattr(remote, "PERIOD_SECONDS", 0.5)
-    monkeypatch.setattr(shard_cache, "_RETRY_SECONDS", 0.0)
+    monkeypatch.setattr(remote, "RETRY_SECONDS", 0.0)
 
 
 def send(handler, pieces):

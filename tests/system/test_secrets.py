@@ -42,6 +42,7 @@ SCRUBBED = [
     ("pipe:GITHUB_PAT='abc' fetch", "pipe:GITHUB_PAT='[secret]' fetch"),
     ("Authorization: Basic bWU6aHVudGVyMjI=", "Authorization: Basic [secret]"),
     ("AKIAIOSFODNN7EXAMPLE", "[secret]"),
+    ("az: AccountName=mine;AccountKey=abc/+== x", "az: AccountName=mine;AccountKey=[secret] x"),
     ("the token is hf_0123456789abcdefghijklmnopqrstuv", "the token is [secret]"),
 ]
 CLEAN = [
@@ -90,6 +91,7 @@ def test_scrub_of_long_text_is_fast():
         ("AWS_ACCESS_KEY_ID", "A1B2C3D4E5F6G7", True),
         ("AWS_SESSION_TOKEN", "a1b2c3d4", True),
         ("SESSION_COOKIE", "a1b2c3d4", True),
+        ("AZURE_STORAGE_CONNECTION_STRING", "a1b2c3d4", True),
         ("SORT_KEY", "accuracy", False),  # too short for a key, and an everyday word
         ("PWD", "/tmp", False),
         ("DEPLOY_KEY", "/usr/bin/env", False),  # where it lies

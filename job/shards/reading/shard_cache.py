@@ -19,13 +19,11 @@ from pathlib import Path
 
 from job.shards.manifest import ShardInfo, check_url, is_remote
 from job.shards.reading.shard_file import Identity
-from job.shards.remote import RemoteError, read_remote, url_of
-from job.system.errors import JobError, first_line
+from job.shards.remote import ATTEMPTS, RemoteError, read_remote, url_of, with_retries
+from job.system.errors import JobError
 from job.system.files import fsync_file, writing
-from job.system.text import shortened
 
 CACHE = "~/.cache/job/shards"
-_RETRY_SECONDS = 1.0  # doubled after every attempt
 _STALE_SECONDS = 24 * 3600.0  # a partial file of this age was left by a killed process
 
 log = logging.getLogger(__name__)
@@ -46,7 +44,7 @@ class ShardStore:
         allow_pipe: bool = False,
         *,
         max_bytes: int | None = None,
-        attempts: int = 3,
+        attempts: int = ATTEMPTS,
         verify: bool = True,
     ):
         self.base = str(base).removesuffix("/manifest.json").rstrip("/")
@@ -134,20 +132,17 @@ class ShardStore:
         try:
             if self._use(path):  # another rank has fetched it meanwhile
                 return
-            for attempt in range(1, self._attempts + 1):
-                try:
-                    self._download(info, path)
-                    break
-                except (RemoteError, OSError) as error:
-                    if self._closed.is_set():
-                        raise JobError(f"gave up fetching {info.path}: the reader was closed") from None
-                    if attempt == self._attempts:
-                        raise JobError(
-                            f"cannot fetch {self.base}/{info.path} ({shortened(first_line(error))}; {attempt} "
-                            "attempts): check the address and the network, then start again"
-                        ) from error
-                    log.warning("fetching %s/%s failed (%s): trying again", self.base, info.path, error)
-                    self._closed.wait(_RETRY_SECONDS * 2 ** (attempt - 1))
+            place = f"{self.base}/{info.path}"
+            try:
+                with_retries(
+                    lambda: self._download(info, path), f"fetching {place}", self._attempts, closed=self._closed
+                )
+            except RemoteError as error:
+                if self._closed.is_set():
+                    raise JobError(f"gave up fetching {info.path}: the reader was closed") from None
+                raise JobError(
+                    f"cannot fetch {place} ({error}): check the address and the network, then start again"
+                ) from error
             self._evict(keep=path)
         finally:
             with self._lock:

@@ -9,6 +9,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
+from job.shards import remote
 from job.shards.manifest import load_manifest
 from job.shards.reading import shard_cache as cache
 from job.shards.reading.domain_stream import DomainStream
@@ -19,7 +20,7 @@ from job.system.errors import JobError
 
 @pytest.fixture(autouse=True)
 def no_waiting(monkeypatch):
-    monkeypatch.setattr(cache, "_RETRY_SECONDS", 0.0)
+    monkeypatch.setattr(remote, "RETRY_SECONDS", 0.0)
 
 
 @pytest.fixture
