@@ -15,7 +15,6 @@ a multiply-add is two. The reference rate is that of one large multiplication in
 import json
 import os
 import statistics
-import sys
 import tempfile
 import time
 from collections.abc import Callable
@@ -27,12 +26,12 @@ from accelerate.state import AcceleratorState
 from torch.utils.flop_counter import FlopCounterMode
 
 from benchmarks.bare import bare_loop, one_batch, synchronise
-from benchmarks.common import arguments, domain_streams, machine, print_table, write_result
+from benchmarks.common import arguments, machine, print_table, write_result
+from benchmarks.feeding import feed, first_batch, loader_of, updates
 from benchmarks.textures import write_textures
 from job.config.load import build_config
 from job.config.schema import Config
 from job.shards.manifest import Manifest
-from job.shards.reading.batch_loader import BatchLoader
 from job.training.distributed import build_accelerator
 from job.training.learner import Learner, build_learner
 from job.training.optimizer import build_optimizer
@@ -98,44 +97,6 @@ def configuration(backbone: str, images: int, shards: Path, streams: int, precis
     return build_config(content, "benchmark")
 
 
-def loader_of(learner: Learner, config: Config, device: torch.device, steps: int, threads: int = 1) -> BatchLoader:
-    """Return a loader of new streams for a number of steps; it decodes every image."""
-    data, prepare = config.data, learner.prepare
-    streams = domain_streams(data.shards, data.streams, data.global_batch_size)
-    settings = {"device": device, "draws": prepare.draws, "on_host": prepare.on_host}
-    return BatchLoader(streams, seed=0, stop_step=steps, threads=threads, **settings)
-
-
-def feed(learner: Learner, loader: BatchLoader, first: int) -> dict[str, float]:
-    """Run updates with the loader and return milliseconds of a step, and the share in which it waits for data.
-
-    The first steps are not measured.
-    """
-    began = waited = 0.0
-    for batch in loader:
-        learner.update(batch)
-        if batch.step == first - 1:
-            synchronise()
-            began, waited = time.perf_counter(), loader.wait_seconds
-    synchronise()
-    steps, seconds = batch.step + 1 - first, time.perf_counter() - began
-    return {"step_ms": 1000 * seconds / steps, "data_wait": (loader.wait_seconds - waited) / seconds}
-
-
-def updates(learner: Learner, batch) -> Callable[[int], float]:
-    """Return a function that runs a number of updates with one batch and returns their seconds."""
-
-    def steps(number: int) -> float:
-        synchronise()
-        began = time.perf_counter()
-        for _ in range(number):
-            learner.update(batch)
-        synchronise()
-        return time.perf_counter() - began
-
-    return steps
-
-
 def bare(learner: Learner, config: Config, size: int, device: torch.device) -> Callable[[int], float]:
     """Return the bare loop over the learner's module, without what Accelerate has put around its forward pass."""
     method = learner.method
@@ -161,8 +122,7 @@ def measure(config: Config, manifest: Manifest, plan: Plan, threads: list[int]) 
         torch.cuda.empty_cache()
         torch.cuda.reset_peak_memory_stats()
     learner = build_learner(config, manifest, accelerator)
-    with loader_of(learner, config, device, 1) as loader:
-        batch = next(loader)
+    batch = first_batch(learner, config, device)
     ours = updates(learner, batch)
     began = time.perf_counter()
     ours(3 if on_gpu else 1)
@@ -303,4 +263,4 @@ def _measured(out: Path) -> bool:
 
 
 if __name__ == "__main__":
-    main(sys.argv[1:])
+    main()

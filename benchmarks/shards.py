@@ -26,7 +26,7 @@ import numpy as np
 import simplejpeg
 
 from benchmarks.common import arguments, machine, print_table, write_result
-from benchmarks.loader import textured
+from benchmarks.textures import textured
 from job.datasets.layout import Record
 from job.vocabulary import EMOTIONS, SOURCE
 

@@ -1,20 +1,26 @@
 """Benchmarks of speed: miniatures run, and results have the figures that they should have. No timing is asserted."""
 
 import json
+import subprocess
+import sys
 
+import numpy as np
 import pytest
+import simplejpeg
 import torch
 
-from benchmarks import gpu, memory, scaling, scaling_model
+from benchmarks import bare_decoder, gpu, loader, memory, scaling, scaling_model
 from job.shards.manifest import load_manifest
 from job.vocabulary import DOMAINS
+from tests.support.running import REPO
 
 
 @pytest.mark.slow
-def test_the_miniature_of_the_gpu_benchmark_measures_both_precisions(tmp_path, monkeypatch):
-    monkeypatch.setenv("ACCELERATE_USE_CPU", "true")
+def test_the_miniature_of_the_gpu_benchmark_measures_both_precisions_without_wandb_and_webdataset(tmp_path):
     out = tmp_path / "gpu.json"
-    gpu.main(["--device", "cpu", "--small", "--backbones", "resnet18", "--threads", "1", "--out", str(out)])
+    words = ["--device", "cpu", "--small", "--backbones", "resnet18", "--threads", "1", "--out", str(out)]
+    code = "import sys; sys.modules |= dict.fromkeys(('wandb', 'webdataset')); from benchmarks import gpu; gpu.main()"
+    subprocess.run([sys.executable, "-c", code, *words], cwd=REPO, check=True, capture_output=True)
     result = json.loads(out.read_text())["result"]
     rows = result["rows"]
     assert [(row["precision"], row["mode"]) for row in rows] == [("no", "eager"), ("bf16", "eager")]
@@ -81,3 +87,42 @@ def test_the_share_of_communication_is_what_the_exchange_adds():
     assert row["communication"] == pytest.approx(0.2)
     assert row["images_per_second"] == pytest.approx(2 * 10 * 2 / 0.5)
     assert scaling.row_of(1, [(0.5, 0.4)], images=10)["communication"] == 0
+
+
+@pytest.mark.slow
+def test_the_miniature_of_the_loader_benchmark_measures_the_limit_and_the_threads(tmp_path, capsys):
+    out = tmp_path / "loader.json"
+    loader.main(["--small", "--out", str(out)])
+    result = json.loads(out.read_text())["result"]
+    assert result["images_per_core_second"]["decoder"] >= max(result["decoder_by_buffer"].values()) > 0
+    assert [row["threads"] for row in result["threads"]["rows"]] == [1, 2]
+    assert all(row["images_per_second"] > 0 and row["step_ms"] > 0 for row in result["threads"]["rows"])
+    assert "simplejpeg alone" in capsys.readouterr().out
+
+
+def test_the_limit_is_the_fastest_buffer_and_what_is_above_it_is_named(monkeypatch):
+    rates = {name: [(100.0, 90.0), (50.0, 45.0)] for name in loader.NAMES}
+    result = loader.summarise(rates, {"a batch, aligned": 100.0}, [b"1234"])
+    assert (result["of_decoder"], result["above_limit"]) == (1.0, [])
+    rates["ours"] = [(126.0, 90.0), (63.0, 45.0)]  # 1.26 of it in both turns
+    result = loader.summarise(rates, {"a batch, aligned": 100.0}, [b"1234"])
+    assert (result["of_decoder"], result["above_limit"]) == (1.26, ["ours"])
+    assert loader.summarise(rates | {"decoder": [(128.0, 90.0), (64.0, 45.0)]}, {}, [b"1"])["above_limit"] == []
+
+
+def test_the_buffers_of_the_bare_decoder_are_aligned_as_they_say():
+    found = {each.name: each.rows for each in bare_decoder.make_buffers(16, 4, ring=3)}
+    assert {name: len(rows) for name, rows in found.items() if name.endswith(", aligned")} == {
+        "one image, aligned": 1,
+        "a batch, aligned": 4,
+        "a ring, aligned": 12,
+    }
+    assert {row.ctypes.data % 64 for row in found["a batch, aligned"]} == {0}
+    assert {row.ctypes.data % 32 for row in found["a ring, not aligned"]} == {8}
+    rng = np.random.default_rng(0)
+    jpegs = [simplejpeg.encode_jpeg(rng.integers(0, 255, (16, 16, 3), np.uint8), colorsubsampling="444") for _ in "abc"]
+    for rows in found.values():
+        assert bare_decoder.decode_all(jpegs, rows) == 3
+        np.testing.assert_array_equal(rows[2 % len(rows)], simplejpeg.decode_jpeg(jpegs[2]))
+    assert bare_decoder.noise_of([100.0]) == bare_decoder.LEAST_NOISE
+    assert bare_decoder.noise_of([80.0, 90.0, 100.0, 110.0, 120.0]) == pytest.approx(0.3)
