@@ -1,34 +1,39 @@
 """Methods x shifts: settings and checkpoints chosen without target labels, with one budget of trials for every method.
 
-For each shift and method `python -m job search` tries --trials settings, with seed 0, and the best of them by the
-label-free score is trained with every seed. --trials 0 trains the configuration unchanged. source_only has the same
-budget; train_on_target, the upper bound, is trained as configured. Everything under --output is reused, so that an
-interrupted study resumes. Target labels are read at the end, to report what the choice was worth.
+For each shift and method the search of `python -m job search` tries --trials settings with seed 0, the first of them
+the configuration unchanged. The best by the label-free score is the result of seed 0, and is trained with the other
+seeds. --trials 0 trains the configuration unchanged. source_only has the same budget; train_on_target, the upper bound,
+is trained as configured. Seed 0 of all shifts comes first. Everything under --output is reused, so that an interrupted
+study resumes. Target labels are read at the end, to report what the choice was worth.
 
     python -m benchmarks.study --data DATA --trials 16              # DATA/mnist, DATA/photos, DATA/usps.h5
     python -m benchmarks.study --only 'mcc/*' --only '*/faces' ...  # a part of it
     python -m benchmarks.study --draw                               # the table of docs/methods.md and docs/study.svg
 """
 
+import argparse
 import json
-import subprocess
 import sys
-from collections.abc import Sequence
 from fnmatch import fnmatch
 from pathlib import Path
+from typing import NamedTuple
 
 from benchmarks import study_draw
 from benchmarks.common import arguments, write_result
-from benchmarks.study_results import collect
+from benchmarks.study_results import collect, search_name
+from benchmarks.study_runs import launcher, train
 from benchmarks.study_shifts import SHIFTS, Shift, make_shards
 from job.config.load import load_config
 from job.evaluation.compare import LOWER, UPPER
 from job.run_folder.finished import is_finished
+from job.search.command import search
+from job.search.launcher import Launcher
 from job.system.errors import EXIT_STOPPED
 
 ADAPTED = ("dann", "cdan", "mcc", "dann+mcc", "cdan+mcc", "coral", "dan", "deepjdot", "afn", "mcd", "adabn", "fixmatch")
 METHODS = (LOWER, *ADAPTED, UPPER)
-SPACE = "configs/search/methods.yaml"
+SPACE = Path("configs/search/methods.yaml")
+COMMON = ("evaluation.figures=false", "wandb.mode=disabled", "train.keep_last=1")
 
 
 def main() -> None:
@@ -43,48 +48,72 @@ def main() -> None:
     parser.add_argument("--only", action="append", help="METHOD/SHIFT with wildcards, such as 'mcc/*'; may be repeated")
     parser.add_argument("--words", nargs="*", default=[], help="key.sub=value for every run, such as train.steps=1000")
     parser.add_argument("--small", type=int, help="images of each split and class, for a trial of this program")
+    parser.add_argument("--collect", action="store_true", help="train nothing: collect the runs that have finished")
     parser.add_argument("--draw", action="store_true", help="only write the table and the figure of an earlier result")
     args = parser.parse_args()
     if args.draw:
-        study_draw.draw(json.loads(args.out.read_text())["result"], Path("docs"))
+        costs = json.loads(args.out.with_name("method_cost.json").read_text())["result"]["cases"]
+        study_draw.draw(json.loads(args.out.read_text())["result"], costs, Path("docs"))
         return
-    for name in args.shifts:
-        shift = SHIFTS[name]
-        methods = [method for method in args.methods if _wanted(args.only, method, name)]
-        if methods:
-            shards = make_shards(shift, args.data, args.output, args.small)
-            words = [*shift.words, f"data.shards={shards}", f"output={args.output}", *args.words]
-            for method in methods:
-                _run(shift, method, args.seeds or shift.seeds, words, args)
+    if not args.collect:
+        _train_all(args)
     result = {
         "trials": args.trials,
         "shifts": collect(args.output, [SHIFTS[name] for name in args.shifts], args.methods),
     }
     write_result(args.out, "study", result)
-    print(study_draw.table(result))
+    print(study_draw.table(result, {}))
 
 
-def _wanted(only: Sequence[str] | None, method: str, shift: str) -> bool:
-    return not only or any(fnmatch(f"{method}/{shift}", pattern) for pattern in only)
+def _train_all(args: argparse.Namespace) -> None:
+    start = launcher(args.jobs)
+    plans = [plan for name in args.shifts if (plan := _plan(SHIFTS[name], args))]
+    for seed in range(max((plan.seeds for plan in plans), default=0)):  # if time ends, complete shifts exist
+        for plan in plans:
+            for method in plan.methods if seed < plan.seeds else ():
+                _run(plan, method, seed, args, start)
 
 
-def _run(shift: Shift, method: str, seeds: int, words: Sequence[str], args) -> None:
-    """Choose the settings of a method on a shift, and train it with every seed; what is finished is reused."""
-    config, own = shift.config, [*words, f"objective.name={method}"]
+class Plan(NamedTuple):
+    """What is trained on a shift; `words` hold for every run."""
+
+    shift: Shift
+    methods: list[str]
+    seeds: int
+    words: list[str]
+
+
+def _plan(shift: Shift, args: argparse.Namespace) -> Plan | None:
+    """Return what is to be trained on a shift, whose shards are made; None if nothing is."""
+    patterns = args.only or ["*"]
+    methods = [each for each in args.methods if any(fnmatch(f"{each}/{shift.name}", pattern) for pattern in patterns)]
+    if not methods:
+        return None
+    shards = make_shards(shift, args.data, args.output, args.small)
+    words = [*shift.words, *COMMON, f"data.shards={shards}", f"output={args.output}", *args.words]
+    return Plan(shift, methods, args.seeds or shift.seeds, words)
+
+
+def _run(plan: Plan, method: str, seed: int, args: argparse.Namespace, start: Launcher) -> None:
+    """Search the settings of a method if seed is 0, or train the best of them with a seed; reuse what is finished."""
+    shift, own = plan.shift, [*plan.words, f"objective.name={method}"]
+    config = Path(shift.config)
     if args.trials and method != UPPER:
-        study = f"{shift.name}-{method}-search"
-        space = ["--space", SPACE, "--trials", str(args.trials), "--jobs", str(args.jobs), "--name", study]
-        _call([sys.executable, "-m", "job", "search", config, *space, *own], study)
-        config, own = str(args.output / study / "best.yaml"), []
-    for seed in range(seeds):
-        name = f"{shift.name}-{method}-{seed}"
-        last = [*own, f"seed={seed}", f"name={name}"]
-        if not is_finished(load_config(config, last)):
-            _call(["launch/local.sh", config, *last], name)
+        study = search_name(shift.name, method)
+        if seed == 0:  # its best trial is the run of seed 0
+            code = search(
+                config, SPACE, [*own, "seed=0"], trials=args.trials, jobs=args.jobs, name=study, launcher=start
+            )
+            return _stop_unless_finished(code, study)
+        config, own = args.output / study / "best.yaml", []
+    name = f"{shift.name}-{method}-{seed}"
+    words = [*own, f"seed={seed}", f"name={name}", f"output={args.output}"]
+    if not is_finished(load_config(config, words)):
+        print(f"training {name}", flush=True)
+        _stop_unless_finished(train(config, words, start), name)
 
 
-def _call(command: Sequence[str], name: str) -> None:
-    code = subprocess.run(command).returncode
+def _stop_unless_finished(code: int, name: str) -> None:
     if code:
         print(f"{name} ended with {code}: run the same command again to resume", file=sys.stderr)
         sys.exit(EXIT_STOPPED if code < 0 else code)

@@ -1,5 +1,6 @@
 """The table of the study in docs/methods.md, between two marks, and its figure, docs/study.svg."""
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -11,45 +12,53 @@ from job.system.files import write_atomically
 
 BEGIN, END = "<!-- study: written by python -m benchmarks.study --draw -->", "<!-- end of study -->"
 
+COLUMNS = (
+    *("method", "target accuracy", "seeds", "gap closed (lowest seed)", "regret", "cost"),
+    *("as configured", "settings"),
+)
 
-def draw(result: dict[str, Any], docs: Path) -> None:
+Costs = Mapping[str, Mapping[str, Mapping[str, float]]]  # case -> method -> figures, of benchmarks.method_cost
+
+
+def draw(result: dict[str, Any], costs: Costs, docs: Path) -> None:
     """Write the figure, and the table into the page where the marks are."""
     page = docs / "methods.md"
     text = page.read_text(encoding="utf-8")
     if BEGIN not in text or END not in text:
         raise SystemExit(f"error: {page} has no lines {BEGIN} and {END}: add them where the table belongs")
     before, after = text.partition(BEGIN)[0], text.partition(END)[2]
-    content = f"![Accuracy on the target by method, a panel for each shift](study.svg)\n\n{table(result)}"
+    content = f"![Accuracy on the target by method, a panel for each shift](study.svg)\n\n{table(result, costs)}"
     write_atomically(page, f"{before}{BEGIN}\n\n{content}\n\n{END}{after}")
     draw_figure(result, docs / "study.svg")
 
 
-def table(result: dict[str, Any]) -> str:
+def table(result: dict[str, Any], costs: Costs) -> str:
     """Return a Markdown table for each shift."""
     parts = []
-    for shift in result["shifts"].values():
+    for name, shift in result["shifts"].items():
         lines = [
             f"**{shift['title']}**\n",
-            "| method | target accuracy | seeds | gap closed (lowest seed) | regret | cost of a step | settings |",
-            "|---|---|---|---|---|---|---|",
+            f"| {' | '.join(COLUMNS)} |",
+            f"|{'---|' * len(COLUMNS)}",
         ]
-        for name, row in shift["methods"].items():
-            spread = f" \u00b1 {row['target_std']:.3f}" if len(row["seeds"]) > 1 else ""
-            accuracy = f"{row['target_mean']:.3f}{spread}"
-            share = (
-                f"{100 * row['gap_closed']:.0f} % ({100 * row['gap_closed_lowest']:.0f} %)"
-                if "gap_closed" in row
-                else "-"
-            )
-            lost = row["regret"] if row["regret"] is not None else row["regret_of_checkpoints"]
-            cost = f"{row['cost']:.1f}" if "cost" in row else "-"
-            settings = (
-                ", ".join(f"`{key}={_short(value)}`" for key, value in row["settings"].items()) or "as configured"
-            )
-            cells = (f"`{name}`", accuracy, len(row["seeds"]), share, f"{100 * lost:.1f}", cost, settings)
-            lines.append(f"| {' | '.join(map(str, cells))} |")
+        costs_here = costs.get("faces" if name.startswith("faces") else "digits", {})
+        lines += [_row(method, row, costs_here.get(method)) for method, row in shift["methods"].items()]
         parts.append("\n".join(lines))
     return "\n\n".join(parts)
+
+
+def _row(method: str, row: dict[str, Any], cost: Mapping[str, float] | None) -> str:
+    spread = f" \u00b1 {row['target_std']:.3f}" if len(row["seeds"]) > 1 else ""
+    share = "-"
+    if "gap_closed" in row:
+        lowest = f" ({100 * row['gap_closed_lowest']:.0f} %)" if len(row["seeds"]) > 1 else ""
+        share = f"{100 * row['gap_closed']:.0f} %{lowest}"
+    lost = row["regret"] if row["regret"] is not None else row["regret_of_checkpoints"]
+    settings = ", ".join(f"`{key}={_short(value)}`" for key, value in row["settings"].items()) or "as configured"
+    configured = row.get("as_configured")
+    cells = [f"`{method}`", f"{row['target_mean']:.3f}{spread}", str(len(row["seeds"])), share, f"{100 * lost:.1f}"]
+    cells += [f"{cost['cost']:.1f}" if cost else "-", "-" if configured is None else f"{configured:.3f}", settings]
+    return f"| {' | '.join(cells)} |"
 
 
 def _short(value: Any) -> str:

@@ -1,4 +1,4 @@
-"""Collect accuracy, share of the gap, regret and cost from the runs and searches of the study. Reads target labels."""
+"""Collect accuracy, share of the gap and regret from the runs and searches of the study. Reads target labels."""
 
 import json
 import statistics
@@ -12,7 +12,7 @@ from job.metric_names import TEST_SOURCE, TEST_TARGET
 from job.run_folder.metrics_file import read_metrics
 from job.run_folder.stored_files import read_object
 
-ORACLE, STEP_TIME = "oracle/target_accuracy", "speed/step_p50_ms"
+ORACLE = "oracle/target_accuracy"
 
 
 def collect(output: Path, shifts: Sequence[Shift], methods: Sequence[str]) -> dict[str, Any]:
@@ -24,31 +24,42 @@ def collect(output: Path, shifts: Sequence[Shift], methods: Sequence[str]) -> di
     return {name: shift for name, shift in found.items() if shift["methods"]}
 
 
+def search_name(shift: str, method: str) -> str:
+    """Return the name of the search of a method on a shift."""
+    return f"{shift}-{method}-search"
+
+
 def _method(output: Path, shift: str, method: str) -> dict[str, Any] | None:
-    runs = [
-        path for path in output.glob(f"{shift}-{method}-*") if path.name.removeprefix(f"{shift}-{method}-").isdigit()
-    ]
-    summaries = {int(path.name.rpartition("-")[2]): read_object(path / "summary.json") for path in sorted(runs)}
-    summaries = {seed: summary for seed, summary in sorted(summaries.items()) if TEST_TARGET in summary}
+    search = output / search_name(shift, method)
+    content = read_object(search / "search.json")
+    chosen = next((trial for trial in content.get("trials", ()) if trial["trial"] == content.get("best")), None)
+    trials = [search / Path(trial["run"]).name for trial in content.get("trials", ())]
+    runs = {0: search / Path(chosen["run"]).name} if chosen else {}  # the best trial
+    for path in output.glob(f"{shift}-{method}-*"):
+        seed = path.name.removeprefix(f"{shift}-{method}-")
+        if seed.isdigit():
+            runs[int(seed)] = path
+    summaries = {seed: read_object(runs[seed] / "summary.json") for seed in sorted(runs)}
+    summaries = {seed: summary for seed, summary in summaries.items() if TEST_TARGET in summary}
     if not summaries:
         return None
     accuracies = [summary[TEST_TARGET] for summary in summaries.values()]
-    search = output / f"{shift}-{method}-search"
-    content = read_object(search / "search.json")
-    chosen = next((trial for trial in content.get("trials", ()) if trial["trial"] == content.get("best")), None)
     return {
         "seeds": list(summaries),
         "target": accuracies,
         "target_mean": statistics.mean(accuracies),
         "target_std": statistics.stdev(accuracies) if len(accuracies) > 1 else 0.0,
         "source_mean": statistics.mean(summary[TEST_SOURCE] for summary in summaries.values()),
-        "step_ms": statistics.median(summary[STEP_TIME] for summary in summaries.values() if STEP_TIME in summary),
+        "as_configured": _as_configured(search) if chosen else None,
         "settings": chosen["values"] if chosen else {},
-        "regret": regret([Path(trial["run"]) for trial in content["trials"]], Path(chosen["run"])) if chosen else None,
-        "regret_of_checkpoints": statistics.mean(
-            regret([path], path) for path in runs if (path / "summary.json").exists()
-        ),
+        "regret": regret(trials, runs[0]) if chosen else None,
+        "regret_of_checkpoints": statistics.mean(regret([runs[seed]], runs[seed]) for seed in summaries),
     }
+
+
+def _as_configured(search: Path) -> float | None:
+    """Return the test accuracy on the target of a search's first trial, whose settings are the configuration's."""
+    return read_object(search / "trial-0000" / "summary.json").get(TEST_TARGET)
 
 
 def regret(runs: Sequence[Path], chosen: Path) -> float:
@@ -65,13 +76,11 @@ def regret(runs: Sequence[Path], chosen: Path) -> float:
 
 
 def _relative(rows: dict[str, dict[str, Any]]) -> dict[str, dict[str, Any]]:
-    """Add the share of the gap, its lowest over the seeds, and the cost of a step relative to source_only's."""
+    """Add the share of the gap, and its lowest over the seeds."""
     low, high = rows.get(LOWER), rows.get(UPPER)
     for row in rows.values():
         if low and high and high["target_mean"] > low["target_mean"]:
             gap = high["target_mean"] - low["target_mean"]
             row["gap_closed"] = (row["target_mean"] - low["target_mean"]) / gap
             row["gap_closed_lowest"] = (min(row["target"]) - low["target_mean"]) / gap
-        if low:
-            row["cost"] = row["step_ms"] / low["step_ms"]
     return json.loads(json.dumps(rows))

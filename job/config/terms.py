@@ -92,8 +92,9 @@ class AFNTermSettings(TermSettings):
     """The term: docs/methods.md."""
     weight: Weight = 0.05
     """Factor of the term."""
-    step: Above0 = 1.0
-    """Increase in length that the loss aims at for each feature vector: delta r of the paper."""
+    step: Above0 | None = None
+    """Increase in length that the loss aims at for each feature vector: delta r of the paper, which has 1; null: by the
+    vector's own length."""
 
 
 def _name(term: Any) -> str:

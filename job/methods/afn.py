@@ -13,6 +13,8 @@ from job.methods.terms import in_full_precision
 from job.models.classifier import Classifier, Output
 from job.vocabulary import SOURCE, TARGET
 
+SHORTEST = 1e-6  # norms below it are no unit
+
 
 @in_full_precision
 def norms(features: Tensor) -> Tensor:
@@ -21,11 +23,15 @@ def norms(features: Tensor) -> Tensor:
     return lengths
 
 
-def growth_loss(norms: Tensor, step: float) -> Tensor:
+def growth_loss(norms: Tensor, step: float | None) -> Tensor:
     """Compute the mean of (r + step - norm)^2 with r the norm itself, a constant (SAFN, sec. 3.4).
 
-    Its value is always step^2; its gradient pushes each norm outwards with the same force, 2 step.
+    Its value is always step^2; its gradient pushes each norm outwards with the same force, 2 step. Without a step, the
+    lengths are measured in units of r and the step is 1 of them: the force is 2 / r, the same relative growth for
+    features of any scale, and it ends where the class loss, whose force does not fall with r, balances it.
     """
+    if step is None:
+        return (2 - norms / norms.detach().clamp_min(SHORTEST)).square().mean()
     return (norms.detach() + step - norms).square().mean()
 
 

@@ -33,10 +33,12 @@ def search(
     pruner: str = "median",
     waits: bool = True,
     report: bool = False,
+    launcher: Launcher | None = None,
 ) -> int:
     """Run or resume the search that the arguments describe. Returns the exit code: 0 finished, 75 stopped.
 
-    With `report`, only show the results so far. Raises JobError for every mistake that the user can correct.
+    With `report`, only show the results so far. `launcher` starts the runs; by default each is a new process with a
+    share of this machine. Raises JobError for every mistake that the user can correct.
     """
     config = load_config(path, overrides)
     fixed = [override.partition("=")[0] for override in overrides]
@@ -51,7 +53,7 @@ def search(
     if report and not (folder / "study.json").exists():
         raise JobError(f"no search at {folder}: give the same --name, or leave --report out to begin it")
     manifest = open_manifest(config)
-    launcher = Launcher(jobs, 0 if report else count_gpus())
+    launcher = launcher or Launcher(jobs, 0 if report else count_gpus())
     if not report:
         _check(config, manifest, launcher)
     settings: dict[str, Any] = {

@@ -35,10 +35,25 @@ def test_features_grow_and_grow_further_with_the_term():
     assert norm_after(1.0) > norm_after(0.0) + 0.2
 
 
+def test_by_default_the_relative_growth_does_not_depend_on_the_scale_of_the_features():
+    features = torch.randn(6, 4)
+
+    def pull(scale, step):
+        scaled = (scale * features).requires_grad_()
+        growth_loss(norms(scaled), step).backward()
+        return (scaled.grad * scaled).sum(1).detach()  # d loss / d log norm of each row
+
+    torch.testing.assert_close(pull(1, None), torch.full((6,), -2 / 6))
+    torch.testing.assert_close(pull(1000, None), pull(1, None))
+    torch.testing.assert_close(pull(1000, 1.0), 1000 * pull(1, 1.0))  # the paper's: ever stronger
+    assert tiny_method("afn").settings.step is None
+
+
+@pytest.mark.parametrize("step", [1.0, None])
 @pytest.mark.parametrize("scale", [0.0, 1.0, 1e15])
-def test_gradients_are_finite_at_equal_rows_and_at_zero(scale):
+def test_gradients_are_finite_at_equal_rows_and_at_zero(scale, step):
     features = torch.full((6, 4), scale).requires_grad_()
-    growth_loss(norms(features), 1.0).backward()
+    growth_loss(norms(features), step).backward()
     assert features.grad.isfinite().all()
 
 
