@@ -25,9 +25,9 @@ from benchmarks.study_runs import launcher, train
 from benchmarks.study_shifts import SHIFTS, Shift, make_shards
 from job.config.load import load_config
 from job.evaluation.compare import LOWER, UPPER
+from job.many_runs.launcher import Launcher
 from job.run_folder.finished import is_finished
 from job.search.command import search
-from job.search.launcher import Launcher
 from job.system.errors import EXIT_STOPPED
 
 ADAPTED = ("dann", "cdan", "mcc", "dann+mcc", "cdan+mcc", "coral", "dan", "deepjdot", "afn", "mcd", "adabn", "fixmatch")

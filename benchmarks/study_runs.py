@@ -11,7 +11,7 @@ from typing import Any
 
 from job.config.load import load_config
 from job.config.schema import Config
-from job.search.launcher import OUTPUT, Launcher, count_gpus
+from job.many_runs.launcher import OUTPUT, Launcher, count_gpus
 from job.system.errors import EXIT_BAD_INPUT, EXIT_CRASH, JobError
 
 _SLOW = (
