@@ -53,10 +53,11 @@ def analyse(loaded: Loaded, settings: CropSettings, path: str | Path) -> Analysi
     Raises JobError, with the reason in one line, when the photo cannot be read.
     """
     try:
-        photo = read_picture(Path(path).read_bytes())
+        content = Path(path).read_bytes()
+        photo = read_picture(content)
     except Exception as error:  # damaged files raise errors of many types
         raise JobError(f"this file cannot be read as a photo: {reason_of(error)}") from None
-    parts = prepare(photo, loaded, settings, all_faces=settings.kind == "face")[:_MOST_FACES]
+    parts = prepare(content, loaded, settings, all_faces=settings.kind == "face")[:_MOST_FACES]
     pixels = np.stack([part.pixels for part in parts])
     rows = np.exp(log_probabilities(loaded, pixels, next(loaded.model.parameters()).device))
     overlays, note = _explained(loaded, pixels)

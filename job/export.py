@@ -184,6 +184,7 @@ def _metadata(loaded: Loaded) -> dict[str, str]:
         "crop": loaded.crop,
         "interpolation_when_smaller": "area",  # when the shorter edge is longer than size
         "interpolation_otherwise": "cubic",
+        "jpeg_scaling": str(loaded.jpeg_scaling),
         "jpeg_quality": str(loaded.quality),
         "jpeg_subsampling": subsampling(loaded.gray),
         "channel_order": "RGB",

@@ -9,7 +9,7 @@ import pytest
 import simplejpeg
 import torch
 
-from benchmarks import bare_decoder, gpu, loader, memory, scaling, scaling_model
+from benchmarks import bare_decoder, gpu, loader, memory, photos, scaling, scaling_model
 from job.shards.manifest import load_manifest
 from job.vocabulary import DOMAINS
 from tests.support.running import REPO
@@ -126,3 +126,13 @@ def test_the_buffers_of_the_bare_decoder_are_aligned_as_they_say():
         np.testing.assert_array_equal(rows[2 % len(rows)], simplejpeg.decode_jpeg(jpegs[2]))
     assert bare_decoder.noise_of([100.0]) == bare_decoder.LEAST_NOISE
     assert bare_decoder.noise_of([80.0, 90.0, 100.0, 110.0, 120.0]) == pytest.approx(0.3)
+
+
+def test_the_miniature_of_the_photo_benchmark_measures_both_ways(tmp_path):
+    out = tmp_path / "photos.json"
+    photos.main(["--small", "--photos", "2", "--turns", "1", "--crops", "center", "--out", str(out)])
+    result = json.loads(out.read_text())["result"]
+    assert [row["size"] for row in result["rows"]] == list(photos.SIZES)
+    assert result["megapixels"] == 0.2
+    assert 0 < result["rows"][0]["difference"] < 10
+    assert result["rows"][-1]["difference"] == 0  # 375 px are less than twice 2 x 224

@@ -99,7 +99,9 @@ def _data(config: Config, manifest: Manifest) -> str:
         [
             "images",
             f"{manifest.size} x {manifest.size} px, crop {plain(manifest.crop_in_words)}, "
-            f"JPEG quality {manifest.quality}" + ", without colour" * manifest.gray,
+            f"JPEG quality {manifest.quality}"
+            + ", without colour" * manifest.gray
+            + ", large JPEGs decoded at a reduced size" * bool(manifest.jpeg_scaling),
         ],
     ]
     for role in DOMAINS:

@@ -32,6 +32,7 @@ class Loaded:
     gray: bool  # whether images have no colour
     step: int
     alignment: Alignment | None = None  # of the faces, where `crop` is "face"
+    jpeg_scaling: int = 0  # how large JPEGs are decoded, see job.shards.writing.photo
     confidence: Confidence | None = None  # calibration of the probabilities; None: not fitted for these weights
 
     def network_input(self, images: np.ndarray, device: torch.device) -> Tensor:
@@ -57,5 +58,5 @@ def load_model(path: Path) -> Loaded:
     names, size, quality = tuple(meta["class_names"]), meta["size"], meta["quality"]
     alignment = Alignment.model_validate(meta["alignment"]) if meta.get("alignment") else None
     confidence = Confidence.from_json(meta["confidence"]) if meta.get("confidence") else None
-    form = (names, size, quality, meta["crop"], meta["gray"], checkpoint.step, alignment, confidence)
-    return Loaded(model.eval(), config, *form)
+    form = (names, size, quality, meta["crop"], meta["gray"], checkpoint.step, alignment, meta["jpeg_scaling"])
+    return Loaded(model.eval(), config, *form, confidence=confidence)

@@ -9,10 +9,10 @@ from job.datasets.image_bytes import fetch
 from job.evaluation.load import Loaded
 from job.prediction.images import Picture
 from job.shards.writing.convert import reason_of
-from job.shards.writing.crop import CropSettings, crop, repeated_settings
+from job.shards.writing.crop import CropSettings, repeated_settings
 from job.shards.writing.encode import encode
 from job.shards.writing.face_detector import Face
-from job.shards.writing.read_picture import read_picture
+from job.shards.writing.photo import crop_photo
 from job.system.errors import JobError
 
 
@@ -28,20 +28,22 @@ def settings_of(loaded: Loaded, face_model: str | None = None) -> CropSettings:
 
     Raises JobError when the detector cannot be loaded.
     """
-    return repeated_settings(loaded.crop, loaded.alignment, face_model)
+    settings = repeated_settings(loaded.crop, loaded.alignment, face_model)
+    return settings._replace(scaling=loaded.jpeg_scaling)
 
 
-def prepare(photo: np.ndarray, loaded: Loaded, settings: CropSettings, *, all_faces: bool = False) -> list[Prepared]:
-    """Crop, resize, compress and decode a photo uint8 [H, W, 3]; one result, or with `all_faces` one for each face.
+def prepare(photo: bytes, loaded: Loaded, settings: CropSettings, *, all_faces: bool = False) -> list[Prepared]:
+    """Decode, crop, resize, compress and decode a photo; one result, or with `all_faces` one for each face.
 
-    Crop, filter, JPEG quality and decoder are those of the training images. Raises JobError without a detector.
+    Crop, filter, JPEG quality and decoder are those of the training images. Raises UnreadableError when it cannot be
+    decoded, and JobError without a detector.
     """
     return [
         Prepared(
             simplejpeg.decode_jpeg(encode(part.pixels, loaded.size, loaded.quality, loaded.crop, loaded.gray), "RGB"),
             part.face,
         )
-        for part in crop(photo, loaded.size, settings, all_faces=all_faces)
+        for part in crop_photo(photo, loaded.size, settings, all_faces=all_faces)
     ]
 
 
@@ -51,7 +53,7 @@ def read(picture: Picture, loaded: Loaded, settings: CropSettings, all_faces: bo
         return [Prepared(picture.content)]
     try:
         content = picture.content if isinstance(picture.content, bytes) else fetch(str(picture.content))
-        return prepare(read_picture(content), loaded, settings, all_faces=all_faces)
+        return prepare(content, loaded, settings, all_faces=all_faces)
     except JobError:  # the face detector is missing: no image can be read
         raise
     except MemoryError:

@@ -47,6 +47,7 @@ class _Description(BaseModel):
     quality: Annotated[int, Field(ge=1, le=100)]
     crop: Literal["none", "center", "face"] = "center"
     gray: bool = False
+    jpeg_scaling: Literal[0, 1] = 0
     alignment: Alignment | None = None
     confidence: _Confidence | None = None
 
@@ -100,14 +101,18 @@ _Checked = TypeVar("_Checked", bound=_Description)
 def read_meta(folder: Path) -> dict[str, Any]:
     """Read and check ``meta.json`` of a checkpoint folder. Raises OSError, or ValueError with a message of one line."""
     meta, checked = _read(folder / META, _Meta)
-    own = {"best": checked.best.model_dump(), "crop": checked.crop, "gray": checked.gray, "skipped": checked.skipped}
-    return meta | own
+    return meta | _defaults(checked) | {"best": checked.best.model_dump(), "skipped": checked.skipped}
 
 
 def read_description(path: Path) -> dict[str, Any]:
     """Read and check the description of a model that cannot be resumed. Raises OSError and ValueError."""
     meta, checked = _read(path, _Description)
-    return meta | {"crop": checked.crop, "gray": checked.gray}
+    return meta | _defaults(checked)
+
+
+def _defaults(checked: _Description) -> dict[str, Any]:
+    """Return the keys that older checkpoints lack."""
+    return {"crop": checked.crop, "gray": checked.gray, "jpeg_scaling": checked.jpeg_scaling}
 
 
 def _read(path: Path, kind: type[_Checked]) -> tuple[dict[str, Any], _Checked]:

@@ -200,6 +200,7 @@ class RunFolder:
             "quality": manifest.quality,
             "crop": manifest.crop,
             "gray": manifest.gray,
+            "jpeg_scaling": manifest.jpeg_scaling,
             "alignment": manifest.alignment and manifest.alignment.model_dump(mode="json"),
             "config": self._config.stored(),
         }

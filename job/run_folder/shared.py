@@ -19,7 +19,7 @@ CONFIG = "config.json"
 MODEL_TYPE = "emotion-dann"
 # What config.json holds of a checkpoint's meta.json, besides the parts of the configuration that the network needs.
 # Paths, names of machines and accounts, and everything about the data set stay at home.
-DESCRIPTION = ("step", "class_names", "size", "quality", "crop", "gray", "alignment", "confidence")
+DESCRIPTION = ("step", "class_names", "size", "quality", "crop", "gray", "jpeg_scaling", "alignment", "confidence")
 _REFERENCE = re.compile(r"([\w.-]+/[\w.-]+)(?:@([\w./-]+))?")
 
 

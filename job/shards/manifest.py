@@ -54,6 +54,7 @@ class Manifest(BaseModel):
     alignment: Alignment | None = None  # of the faces that --crop face found
     no_face: str = "keep"  # what --crop face did with images without a face
     gray: bool = False  # images are stored without colour
+    jpeg_scaling: Literal[0, 1] = 0  # version of the rule by which large JPEGs were decoded at a reduced size; 0: never
     options: dict[str, Any] = {}
     inputs: str = ""  # digest of the records of the data set, from which the shards were written
     left_out: dict[str, NonNegativeInt] = {}  # images that were not written, by reason

@@ -10,6 +10,7 @@ import pytest
 from job.prediction.images import Picture, open_images
 from job.prediction.prepare import read
 from job.shards.manifest import load_manifest
+from job.shards.writing.crop import CropSettings
 from job.system.errors import JobError
 from tests.support import trees
 
@@ -71,7 +72,7 @@ def test_the_images_of_a_parquet_file(tmp_path):
 
 def test_an_empty_cell_is_one_unreadable_image():
     loaded = SimpleNamespace(size=32, quality=95, crop="center", gray=False)
-    assert read(Picture("row", b""), loaded, SimpleNamespace(kind="center")) == "the file is empty"
+    assert read(Picture("row", b""), loaded, CropSettings("center")) == "the file is empty"
 
 
 def test_inputs_keep_their_order(tmp_path, faces):

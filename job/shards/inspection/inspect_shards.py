@@ -25,7 +25,11 @@ def inspect_shards(path: str | Path, *, verify: bool = False, allow_pipe: bool =
     manifest = load_manifest(path, allow_pipe=allow_pipe)
     store = ShardStore(path, allow_pipe=allow_pipe)
     header = f"layout {manifest.layout}, {manifest.size} x {manifest.size} pixels, seed {manifest.seed}"
-    header += f", crop {manifest.crop_in_words}, JPEG quality {manifest.quality}" + ", without colour" * manifest.gray
+    header += (
+        f", crop {manifest.crop_in_words}, JPEG quality {manifest.quality}"
+        + ", without colour" * manifest.gray
+        + ", large JPEGs decoded at a reduced size" * bool(manifest.jpeg_scaling)
+    )
     lines = [f"{path}: {header}", "", *_table(manifest)]
     lines += [f"left out: {count} {what}" for what, count in manifest.left_out.items()]
     lines += _notes(manifest)

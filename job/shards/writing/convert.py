@@ -17,10 +17,10 @@ from typing import NamedTuple
 
 from job.datasets.image_bytes import Stamp, fetch_in_groups, stamp
 from job.datasets.image_search import Location
-from job.shards.writing.crop import Crop, CropSettings, crop
+from job.shards.writing.crop import Crop, CropSettings
 from job.shards.writing.encode import encode
 from job.shards.writing.left_out import MAKE_ROOM
-from job.shards.writing.read_picture import read_picture
+from job.shards.writing.photo import crop_photo
 from job.system.errors import JobError
 from job.system.files import atomic_path, writing
 from job.system.processes import Pool
@@ -186,7 +186,7 @@ def _convert(
             chunk.fail(content)
             continue
         try:
-            (cropped,) = crop(read_picture(content), size, cropping)
+            (cropped,) = crop_photo(content, size, cropping)
             jpegs.append(encode(cropped.pixels, size, quality, cropping.kind, gray))
         except JobError:
             raise

@@ -17,16 +17,20 @@ CLOSEST_EYES = 4.0  # px: closer eyes say nothing about the angle
 
 
 class CropSettings(NamedTuple):
-    """How images are cropped: one of CROPS and, for aligned faces, the alignment and the path of its detector."""
+    """How images are cropped: one of CROPS and, for aligned faces, the alignment and the path of its detector.
+
+    `scaling` is the version of the rule by which large JPEGs are decoded at a reduced size (`photo.py`), 0 for never.
+    """
 
     kind: str = "center"
     alignment: Alignment | None = None
     model: str | None = None
+    scaling: int = 0
 
     @property
-    def state(self) -> tuple[str, Alignment | None]:
+    def state(self) -> tuple:
         """What the pixels depend on; the path of the detector is not part of it."""
-        return self.kind, self.alignment
+        return (self.kind, self.alignment, *[self.scaling] * bool(self.scaling))
 
 
 class Crop(NamedTuple):
@@ -80,17 +84,28 @@ def crop(image: np.ndarray, size: int, settings: CropSettings, *, all_faces: boo
     faces = finder.faces(image)
     if not faces:
         return [Crop(image, reason=finder.reason())]
-    crops = [_cut(image, face, size, settings.alignment) for face in (faces if all_faces else faces[:1])]
-    usable = [made for made in crops if made.reason is None]
-    return usable or crops[:1]
+    crops = [
+        Crop(image, reason=reason) if (reason := too_small(face)) else cut(image, face, size, settings.alignment)
+        for face in (faces if all_faces else faces[:1])
+    ]
+    return usable(crops)
 
 
-def _cut(image: np.ndarray, face: Face, size: int, alignment: Alignment | None) -> Crop:
+def usable(crops: list[Crop]) -> list[Crop]:
+    """Return the crops that contain a face, or the first one if none does."""
+    return [made for made in crops if made.reason is None] or crops[:1]
+
+
+def too_small(face: Face) -> str | None:
+    """Return why a face cannot be aligned, None if it can or has no landmarks."""
+    distance = math.dist(face.points[0], face.points[1]) if face.points else CLOSEST_EYES
+    return f"the eyes are {distance:.1f} px apart, less than {CLOSEST_EYES:g}" if distance < CLOSEST_EYES else None
+
+
+def cut(image: np.ndarray, face: Face, size: int, alignment: Alignment | None) -> Crop:
+    """Cut a face, in px of an image uint8 [H, W, 3], out of it, for a sample of `size` px."""
     if alignment is None:
         return Crop(crop_to(image, face.square), face)
-    if math.dist(face.points[0], face.points[1]) < CLOSEST_EYES:
-        distance = math.dist(face.points[0], face.points[1])
-        return Crop(image, reason=f"the eyes are {distance:.1f} px apart, less than {CLOSEST_EYES:g}")
     matrix, edge, filtering = similarity(face.points, size, alignment)
     pixels = cv2.warpAffine(image, matrix, (edge, edge), flags=filtering, borderMode=cv2.BORDER_REPLICATE)
     right, bottom = face.left + face.width, face.top + face.height
@@ -107,6 +122,23 @@ def similarity(points: tuple[Point, ...], size: int, alignment: Alignment) -> tu
     way instead and turned by the mean angle of both lines, as Karras et al. 2019 do (FFHQ). The crop has the photo's
     resolution, at least `size` and at most LARGEST_CROP.
     """
+    wanted, direction, middle = _measured(points, alignment)
+    edge = min(max(round(wanted), size), LARGEST_CROP)
+    angle, scale = math.atan2(direction[1], direction[0]), edge / wanted
+    cosine, sine = scale * math.cos(angle), scale * math.sin(angle)
+    turn = np.array([[cosine, sine], [-sine, cosine]])
+    shift = np.array([(edge - 1) / 2, alignment.eye_height * edge - 0.5]) - turn @ middle
+    return np.column_stack([turn, shift]), edge, cv2.INTER_CUBIC if wanted < size else cv2.INTER_LINEAR
+
+
+def similarity_edge(points: tuple[Point, ...], alignment: Alignment | None) -> float:
+    """Return the edge of the aligned crop in px of the photo."""
+    assert alignment is not None
+    return _measured(points, alignment)[0]
+
+
+def _measured(points: tuple[Point, ...], alignment: Alignment) -> tuple[float, np.ndarray, np.ndarray]:
+    """Return the edge of the aligned crop in px of the photo, the direction that becomes level, the eyes' middle."""
     left, right, _, *mouth = np.asarray(points, np.float64)
     across, middle = right - left, (left + right) / 2
     down = (mouth[0] + mouth[1]) / 2 - middle
@@ -114,13 +146,7 @@ def similarity(points: tuple[Point, ...], size: int, alignment: Alignment) -> tu
     least = alignment.turned * math.hypot(*down)
     if unit < least:
         unit, direction = least, across + np.array([down[1], -down[0]])
-    wanted = unit / alignment.eye_distance
-    edge = min(max(round(wanted), size), LARGEST_CROP)
-    angle, scale = math.atan2(direction[1], direction[0]), edge / wanted
-    cosine, sine = scale * math.cos(angle), scale * math.sin(angle)
-    turn = np.array([[cosine, sine], [-sine, cosine]])
-    shift = np.array([(edge - 1) / 2, alignment.eye_height * edge - 0.5]) - turn @ middle
-    return np.column_stack([turn, shift]), edge, cv2.INTER_CUBIC if wanted < size else cv2.INTER_LINEAR
+    return unit / alignment.eye_distance, direction, middle
 
 
 def _moved(matrix: np.ndarray, points: tuple[Point, ...], edge: int) -> tuple[Point, ...]:

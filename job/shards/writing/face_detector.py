@@ -43,8 +43,11 @@ class Face(NamedTuple):
 class Detector(Protocol):
     """Find the faces of an image."""
 
-    def faces(self, image: np.ndarray) -> list[Face]:
-        """Return the faces of an image uint8 [H, W, 3], the largest first."""
+    def faces(self, image: np.ndarray, photo: tuple[int, int] | None = None) -> list[Face]:
+        """Return the faces of an image uint8 [H, W, 3], the largest first, in px of the photo.
+
+        `photo` is the height and width of the photo, if the image is a reduced copy of it.
+        """
 
     def reason(self) -> str:
         """Return why the last image has no face."""
@@ -57,23 +60,25 @@ class Cascade:
         self._cascade = load_cascade()
         self._reason = ""
 
-    def faces(self, image: np.ndarray) -> list[Face]:
-        """Return the faces of an image uint8 [H, W, 3], the largest first, among equals the first from the top left.
+    def faces(self, image: np.ndarray, photo: tuple[int, int] | None = None) -> list[Face]:
+        """Return the faces as a Detector does, among equals the first from the top left.
 
         The detector's own order is undefined.
         """
+        photo = photo or image.shape[:2]
         grey = cv2.cvtColor(image, cv2.COLOR_RGB2GRAY)
         height, width = grey.shape
         shrink = max(1.0, max(height, width) / SEARCH_EDGE)
         if shrink > 1:
             small = (max(1, round(width / shrink)), max(1, round(height / shrink)))
             grey = cv2.resize(grey, small, interpolation=cv2.INTER_AREA)
+        shrink *= max(photo) / max(height, width)
         least = max(SMALLEST_EDGE, min(grey.shape) // SMALLEST_FACE)
         found = self._cascade.detectMultiScale(grey, scaleFactor=1.1, minNeighbors=3, minSize=(least, least))
         self._reason = f"no upright frontal face of {round(least * shrink)} px or more"
         boxes = sorted(np.asarray(found).reshape(-1, 4).tolist(), key=lambda box: (-box[2] * box[3], box[1], box[0]))
         return [
-            Face(x * shrink, y * shrink, w * shrink, h * shrink, square=_square(x, y, w, h, shrink, image.shape[:2]))
+            Face(x * shrink, y * shrink, w * shrink, h * shrink, square=_square(x, y, w, h, shrink, photo))
             for x, y, w, h in boxes
         ]
 
@@ -96,15 +101,15 @@ class YuNet:
         self._alignment = alignment
         self._reason = ""
 
-    def faces(self, image: np.ndarray) -> list[Face]:
-        """Return the faces of an image uint8 [H, W, 3], the largest first.
+    def faces(self, image: np.ndarray, photo: tuple[int, int] | None = None) -> list[Face]:
+        """Return the faces as a Detector does.
 
         The image is searched at each of `search_edges` (px of its longer edge; it is not enlarged) until a face is
         found: the network is trained for faces of 10 to 300 px, and a portrait may contain a larger one.
         """
         best = 0.0
         for edge in self._edges(max(image.shape[:2])):
-            found = self._search(image, edge)
+            found = self._search(image, edge, photo or image.shape[:2])
             best = max([best, *(face.score or 0.0 for face in found)])
             kept = [face for face in found if (face.score or 0.0) >= self._alignment.least_score]
             if kept:
@@ -119,7 +124,7 @@ class YuNet:
     def _edges(self, longest: int) -> list[int]:
         return list(dict.fromkeys(min(edge, longest) for edge in self._alignment.search_edges))
 
-    def _search(self, image: np.ndarray, edge: int) -> list[Face]:
+    def _search(self, image: np.ndarray, edge: int, photo: tuple[int, int]) -> list[Face]:
         height, width = image.shape[:2]
         shrink = max(height, width) / edge
         small = cv2.cvtColor(image, cv2.COLOR_RGB2BGR)
@@ -128,7 +133,7 @@ class YuNet:
             small = cv2.resize(small, size, interpolation=cv2.INTER_AREA)
         self._net.setInputSize(small.shape[1::-1])
         _, rows = self._net.detect(small)
-        scale = np.array([width / small.shape[1], height / small.shape[0]])
+        scale = np.array([photo[1] / small.shape[1], photo[0] / small.shape[0]])
         faces = []
         for row in np.zeros((0, 15)) if rows is None else rows.astype(np.float64):
             # rounded, so that the last bits of a processor's floating-point arithmetic rarely matter

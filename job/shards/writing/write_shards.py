@@ -22,6 +22,7 @@ from job.shards.writing.crop import CROPS, CropSettings, crop_settings
 from job.shards.writing.face_model import CASCADE
 from job.shards.writing.folds import in_folds
 from job.shards.writing.left_out import COPIES, NO_FACE, SKIPPED, Budget, report, write_beside, write_lists
+from job.shards.writing.photo import SCALING
 from job.shards.writing.select_images import RecordSet, digest_images, find_images, make_records, unusable_images
 from job.shards.writing.selection_report import describe, subjects_unknown, unlabelled
 from job.shards.writing.shard_plan import (
@@ -63,6 +64,7 @@ def write_shards(
     face_model: str = CASCADE,
     no_face: str = "keep",
     gray: bool = False,
+    scaled_jpeg: bool = False,
     strict: bool = False,
     max_skipped: str = "1%",
     options: dict[str, Any] | None = None,
@@ -75,9 +77,9 @@ def write_shards(
     takes the whole image ("none"), the central square ("center"), or the face; `face_model` is what finds it:
     "cascade", or, to align faces by their landmarks, "yunet" or the path of its ONNX file; `no_face` is whether images
     without a face are kept ("keep"), cropped to the centre, or dropped ("drop"). `gray` stores images without
-    colour. `strict` refuses images of classes that would be dropped otherwise; `max_skipped` is how many images may be
-    unreadable, a share such as "1%" or a number. A folder with exactly these shards is not changed; an interrupted one
-    is resumed.
+    colour; `scaled_jpeg` decodes large JPEGs at a reduced size (`photo.py`). `strict` refuses images of classes that
+    would be dropped otherwise; `max_skipped` is how many images may be unreadable, a share such as "1%" or a number. A
+    folder with exactly these shards is not changed; an interrupted one is resumed.
 
     Raises JobError for invalid arguments, an unusable data set, too many unreadable images, a folder with other shards,
     a folder that another command is writing, or a full disk. This function starts processes: the main module of a
@@ -88,7 +90,7 @@ def write_shards(
     root, out = None if root is None else str(root), Path(out)
     options = _check(layout, root, out, size, shards, workers, seed, quality, crop, face_model, no_face, options or {})
     budget = Budget(max_skipped, out)
-    cropping = crop_settings(crop, face_model)
+    cropping = crop_settings(crop, face_model)._replace(scaling=SCALING if scaled_jpeg else 0)
     settings = {
         "layout": layout.name,
         "size": size,
@@ -100,6 +102,7 @@ def write_shards(
         "alignment": cropping.alignment,
         "no_face": no_face,
         "gray": gray,
+        "jpeg_scaling": cropping.scaling,
         "options": options,
     }
     manifest, processes = None, workers or cores()
