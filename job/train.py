@@ -18,6 +18,7 @@ from job.evaluation.evaluator import Evaluator
 from job.monitor import alerts
 from job.monitor.recorder import Recorder
 from job.monitor.wandb.node import NodeMonitor
+from job.run_folder.restore import restore
 from job.run_folder.run_folder import RunFolder
 from job.shards.manifest import Manifest
 from job.system.errors import EXIT_OK, EXIT_STOPPED, JobError
@@ -57,6 +58,7 @@ def train(config: Config) -> int:
     """
     accelerator = build_accelerator(config)
     manifest = load_shared_manifest(config, accelerator)
+    restore(config, manifest, accelerator)
     config = share_streams(config, manifest, accelerator)
     check_data(config, manifest, accelerator.num_processes)
     with RunFolder(config, manifest, accelerator) as folder:
@@ -155,6 +157,8 @@ def _conclude(run: Run, done: int, due: Due, metrics: dict[str, float]) -> bool:
         metrics["speed/checkpoint_seconds"] = _save(run, done, metrics, score, pending, confidence)
     if metrics and not pending:
         run.recorder.log(done, metrics)
+    if problem := run.folder.mirror_problem():
+        run.recorder.alert(alerts.mirror_failed(problem))
     return not due.stop
 
 

@@ -5,6 +5,7 @@ The sections are in files beside this one. `job/config/document.py` generates do
 
 import hashlib
 import json
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -48,6 +49,9 @@ class Config(Section):
     """Seed of initial weights, data order, augmentation and dropout."""
     output: Harmless[str] = "runs"
     """Folder of the run folders."""
+    mirror: New[Harmless[str | None]] = None
+    """Address of an object store (s3://BUCKET/FOLDER, gs://, az://), to which the run is copied as MIRROR/NAME while it
+    trains; if its run folder is gone, it resumes from there. null: none."""
     protocol: New[Literal["held_out", "transductive"]] = "held_out"
     """held_out: the target is tested on images that are not trained on. transductive: the network is adapted to the
     same target images that are then tested, without their labels (docs/small_data.md)."""
@@ -88,6 +92,20 @@ class Config(Section):
         if "\n" in name or "\t" in name or name != name.strip():
             raise ValueError("is a folder name: it must have no line breaks, no tabs, and no blanks around it")
         return name
+
+    @field_validator("output")
+    @classmethod
+    def _local(cls, output: str) -> str:
+        if re.match(r"[a-z][a-z0-9+.-]+://", output):
+            raise ValueError(f"is a folder: to copy the runs to a store, add mirror={output}")
+        return output
+
+    @field_validator("mirror")
+    @classmethod
+    def _store(cls, mirror: str | None) -> str | None:
+        if mirror is not None and not re.match(r"(s3|gs|az)://[^/]", mirror):
+            raise ValueError("is the address of an object store: s3://BUCKET/FOLDER, gs://BUCKET/FOLDER or az://...")
+        return mirror
 
     @model_validator(mode="after")
     def _score_fits_objective(self) -> "Config":
@@ -131,6 +149,11 @@ class Config(Section):
     @property
     def run_folder(self) -> Path:
         return Path(self.output) / self.name
+
+    @property
+    def mirrored(self) -> str | None:
+        """The address of the run's copy in an object store; None without one."""
+        return None if self.mirror is None else f"{self.mirror.rstrip('/')}/{self.name}"
 
     def fingerprint(self) -> str:
         """Return a hash of the keys that decide the weights at a given step: a run resumes only with the same hash."""

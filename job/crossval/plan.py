@@ -104,4 +104,5 @@ def _count(manifest: Manifest, place: str, folds: int | None) -> int:
 def _for_runs(config: Config, folder: Path, group: str, name: str, fixed: set[str]) -> dict[str, Any]:
     """Return the configuration of a run: in one W&B group, with few files. Overrides win."""
     content: dict[str, Any] = config.model_dump(mode="json") | {"output": str(folder), "name": name}
+    content["mirror"] = config.mirror and f"{config.mirror}/{folder.name}"
     return with_run_defaults(content, group, "crossval", fixed)

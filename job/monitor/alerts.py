@@ -68,6 +68,12 @@ def not_finite(message: str) -> Alert:
     return Alert("NaN: the run has stopped", message, "ERROR")
 
 
+def mirror_failed(message: str) -> Alert:
+    """Return the alert of a run that cannot be copied to its mirror."""
+    text = f"{message}: training continues, and the next checkpoint tries again. The run folder is complete"
+    return Alert("copy of the run cannot be written", text)
+
+
 def checkpoint_failed(message: str) -> Alert:
     """Return the alert of a checkpoint that cannot be written."""
     return Alert("checkpoint cannot be written", message, "ERROR")

@@ -13,7 +13,7 @@ from job.system.files import read_regular
 from job.system.text import control_characters, printable, shortened
 
 META, WEIGHTS, TRAINER = "meta.json", "model.safetensors", "trainer.pt"
-_LARGEST = 16 * 2**20  # bytes: about a hundred times the size for a thousand classes
+LARGEST = 16 * 2**20  # bytes: about a hundred times the size for a thousand classes
 _Step = Annotated[int, Field(ge=0, le=10**12)]
 _Count = Annotated[int, Field(ge=0, le=2**53)]
 _Hash = Annotated[str, Field(pattern="^[0-9a-f]{64}$")]
@@ -116,7 +116,7 @@ def _defaults(checked: _Description) -> dict[str, Any]:
 
 
 def _read(path: Path, kind: type[_Checked]) -> tuple[dict[str, Any], _Checked]:
-    content = read_regular(path, most=_LARGEST)
+    content = read_regular(path, most=LARGEST)
     try:
         meta = json.loads(content)
         return meta, kind.model_validate(meta)

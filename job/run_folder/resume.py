@@ -36,7 +36,7 @@ def find_resume_point(folder: Path, config: Config, manifest: Manifest) -> Check
     for message in damaged:
         log.warning("%s", message)
     if last is not None:
-        _check_same(config, manifest, last)
+        check_same(config, manifest, last)
     elif damaged:
         raise JobError(
             f"no checkpoint of {folder} is intact ({damaged[0]}): choose another `name`, or delete "
@@ -80,7 +80,8 @@ def _adopt_copied_links(checkpoints: Path) -> None:
     adopt_copies(checkpoints, steps)
 
 
-def _check_same(config: Config, manifest: Manifest, last: Checkpoint) -> None:
+def check_same(config: Config, manifest: Manifest, last: Checkpoint) -> None:
+    """Raise JobError when a checkpoint was written by a run on other shards, or with other decisive settings."""
     if last.meta.get("manifest") != manifest.hash:
         raise JobError(
             f"{config.run_folder} was started on other shards than {config.data.shards}: choose another `name`"

@@ -15,7 +15,9 @@ from torch import Tensor
 from job.config.schema import Config
 from job.run_folder.checkpoint import Checkpoint, find_checkpoint, prune, read_checkpoint, save_checkpoint
 from job.run_folder.metrics_file import MetricsFile, finite
+from job.run_folder.mirror import Mirror
 from job.run_folder.pointers import BEST, path_of, point
+from job.run_folder.restore import fetch_where_missing
 from job.run_folder.resume import Best, find_resume_point, restore_pointers
 from job.run_folder.status import write_end, write_failure, write_running
 from job.shards.manifest import Manifest
@@ -26,6 +28,9 @@ from job.system.log import close_log, set_up_log
 from job.system.ranks import on_main
 
 log = logging.getLogger("job")
+_MIRROR_SECONDS = 240.0  # to finish the copy in the mirror, at the end of a run or at a stop
+_SLICE_SECONDS = 10.0
+_LAST_SECONDS = 15.0  # for its small files, or all that an error leaves
 
 
 class RunFolder:
@@ -68,6 +73,7 @@ class RunFolder:
         self._manifest = manifest
         self._accelerator = accelerator
         self._lock: TextIO | None = None
+        self._mirror: Mirror | None = None  # of the main rank
         self._exit_code = EXIT_CRASH
 
     def __enter__(self) -> "RunFolder":
@@ -91,6 +97,8 @@ class RunFolder:
             elif self._accelerator.is_main_process:
                 write_end(self.path, self._exit_code)
         finally:
+            if self._mirror is not None:
+                self._mirror.close(_LAST_SECONDS)
             self._release()
 
     def improves(self, score: float | None) -> bool:
@@ -137,10 +145,15 @@ class RunFolder:
         return dict(self.resumed.meta["scores"]) if self.resumed else {}
 
     def chosen(self) -> Checkpoint:
-        """Return the best checkpoint. Raises JobError when it is damaged or the run has no checkpoint."""
+        """Return the best checkpoint. All ranks must call this.
+
+        Raises JobError when it is damaged or the run has no checkpoint.
+        """
         # by step, not by the link `best`: on some file systems other nodes see a changed link late
         step = self.best.step if self.best.step is not None else self.start_step
-        return read_checkpoint(path_of(self._checkpoints, step))
+        path = path_of(self._checkpoints, step)
+        self._fetch_where_missing(path)
+        return read_checkpoint(path)
 
     def last_checkpoint(self) -> str:
         """Return the path of the newest intact checkpoint, or "none yet"; for messages."""
@@ -148,8 +161,21 @@ class RunFolder:
         return str(last.path) if last else "none yet"
 
     def end(self, exit_code: int) -> None:
-        """Set the exit code for status.json, unless an error follows."""
+        """Set the exit code for status.json, unless an error follows, and wait for the mirror.
+
+        All ranks must call this.
+        """
         self._exit_code = exit_code
+        give_up = time.monotonic() + _MIRROR_SECONDS
+        done = [self._config.mirror is None]
+        while not done[0]:  # in slices: the other ranks wait no longer than train.timeout_seconds for any of them
+            if self._mirror is not None:
+                done = [self._mirror.wait(_SLICE_SECONDS) or self._mirror.failing or time.monotonic() > give_up]
+            broadcast_object_list(done)
+
+    def mirror_problem(self) -> str:
+        """Return why the run could not be copied to its mirror, but once; else, and on other ranks, an empty string."""
+        return "" if self._mirror is None else self._mirror.problem()
 
     @property
     def _checkpoints(self) -> Path:
@@ -174,6 +200,9 @@ class RunFolder:
             self.metrics = MetricsFile(self.path / "metrics.jsonl", step, row)
             write_atomically(self.path / "config.yaml", self._config.to_yaml())
             write_running(self.path)
+            if self._config.mirrored is not None:
+                self._mirror = Mirror(self._config.mirrored, self.path)
+                self._mirror.update()
         except OSError as error:
             raise JobError(
                 f"cannot write the run folder {self.path}: {error.strerror}; choose another `output`"
@@ -184,9 +213,20 @@ class RunFolder:
         found: list[Any] = [self.resumed.path if self.resumed else None, tuple(self.best)]
         broadcast_object_list(found)
         if found[0] is not None:
+            self._fetch_where_missing(found[0])
             self.resumed = self.resumed or read_checkpoint(found[0])
             self.best = Best(*found[1])
             self.start_step = self.resumed.step
+
+    def _fetch_where_missing(self, path: Path) -> None:
+        """Fetch a checkpoint from the mirror on the nodes that do not see the main rank's folder."""
+
+        def ready() -> None:
+            seconds = self._config.train.timeout_seconds / 2
+            if self._mirror is not None and not self._mirror.wait_for(path.name, seconds):
+                raise JobError(f"{path} is not visible on every node, and not yet in {self._config.mirrored}")
+
+        fetch_where_missing(self._config, self._manifest, self._accelerator, path, ready)
 
     def _describe(self) -> dict[str, Any]:
         """Return the part of ``meta.json`` that is the same at every step: all that a checkpoint needs alone."""
@@ -219,6 +259,8 @@ class RunFolder:
         if meta["best"]["step"] == meta["step"]:
             point(self._checkpoints, BEST, saved.path)
         prune(self._checkpoints, self._config.train.keep_last)
+        if self._mirror is not None:
+            self._mirror.update()
 
     def _release(self) -> None:
         close_log()

@@ -91,6 +91,7 @@ class Search:
             name = claim.folder.name if len(self.seeds) == 1 else f"seed-{seed}"
             output = self.study.folder if len(self.seeds) == 1 else claim.folder
             changed = content | {"seed": seed, "name": name, "output": str(output)}
+            changed |= {"mirror": content["mirror"] and f"{content['mirror']}/{output.name}"}
             config = build_config(changed, f"trial {claim.number} ({describe(claim.values)})")
             configs.append(config.with_pipe(self.permission))
         return configs

@@ -17,12 +17,13 @@ from urllib.parse import urlparse
 from pydantic import BaseModel, ConfigDict, Field, NonNegativeInt, PrivateAttr, ValidationError, model_validator
 
 from job.shards.alignment import Alignment
-from job.shards.remote import ATTEMPTS, RemoteError, read_remote, url_of, with_retries
+from job.shards.remote import read_remote, url_of
 from job.shards.shard_table import ShardInfo, ShardTable
 from job.system.errors import JobError, first_line
 from job.system.files import read_regular
 from job.system.garbage_pause import pause_garbage_collection
 from job.system.text import control_characters, shortened
+from job.system.transfer import ATTEMPTS, RemoteError, with_retries
 
 __all__ = ["NAME", "Manifest", "ShardInfo", "check_size", "check_url", "is_remote", "load_manifest"]
 NAME = "manifest.json"

@@ -5,17 +5,16 @@ starts a program for most schemes (curl, a shell command for `pipe:`) and reads 
 """
 
 import contextlib
-import logging
 import os
 import re
 import select
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from concurrent.futures import Future
 from subprocess import TimeoutExpired
-from typing import Any, BinaryIO, TypeVar
+from typing import Any, BinaryIO
 from urllib.parse import quote, urlparse
 from urllib.request import url2pathname
 
@@ -23,13 +22,11 @@ import psutil
 
 from job.system.errors import JobError, first_line
 from job.system.files import open_regular
-from job.system.object_store import ObjectStore, StoreError, is_object_store
-from job.system.text import shortened
+from job.system.object_store import ObjectStore, is_object_store
+from job.system.transfer import RemoteError
 
 PERIOD_SECONDS = 60.0  # of waiting, in which at least LEAST_BYTES must arrive
 LEAST_BYTES = 64 << 10
-ATTEMPTS = 3
-RETRY_SECONDS = 1.0  # doubled after every attempt
 _CHUNK = 1 << 20
 _PIECE = 4 << 20  # bytes of an object that are requested at a time: every request costs a round trip
 _AHEAD = 3  # pieces that are requested at the same time
@@ -46,21 +43,6 @@ _CURL = {  # exit codes
     56: "the connection was reset",
     60: "the certificate was not accepted",
 }
-
-
-log = logging.getLogger(__name__)
-Result = TypeVar("Result")
-
-
-class RemoteError(Exception):
-    """A transfer failed; the message is the reason, in one line, without the address.
-
-    `permanent` says that a repetition would fail in the same way.
-    """
-
-    def __init__(self, reason: str, *, permanent: bool = False) -> None:
-        super().__init__(reason)
-        self.permanent = permanent
 
 
 def url_of(base: str, path: str) -> str:
@@ -84,26 +66,6 @@ def read_remote(url: str, most: int, closed: threading.Event | None = None) -> I
             total += len(chunk)
             _check_size(total, most)
             yield chunk
-
-
-def with_retries(
-    action: Callable[[], Result], what: str, attempts: int = ATTEMPTS, closed: threading.Event | None = None
-) -> Result:
-    """Return the result of `action`, which is repeated after a RemoteError or OSError, with longer and longer pauses.
-
-    `what` names the transfer in the log. Raises RemoteError, whose message ends with the number of attempts.
-    """
-    for attempt in range(1, attempts + 1):
-        try:
-            return action()
-        except (RemoteError, OSError) as error:
-            permanent = getattr(error, "permanent", False) or (closed is not None and closed.is_set())
-            if attempt == attempts or permanent:
-                tried = "1 attempt" if attempt == 1 else f"{attempt} attempts"
-                raise RemoteError(f"{shortened(first_line(error))}; {tried}", permanent=permanent) from error
-            log.warning("%s failed (%s): trying again", what, error)
-        (time.sleep if closed is None else closed.wait)(RETRY_SECONDS * 2 ** (attempt - 1))
-    raise AssertionError("unreachable")
 
 
 def _check_size(size: int, most: int) -> None:
@@ -132,10 +94,7 @@ class _Object:
         self._store = ObjectStore(url, closed)
         self._ahead: deque[tuple[int, Future[bytes]]] = deque()
         self._requested = 0
-        try:
-            self._size = self._store.size()
-        except StoreError as error:
-            raise RemoteError(str(error), permanent=error.permanent) from error
+        self._size = self._store.size()
         _check_size(self._size, most)
 
     def read(self, closed: threading.Event | None) -> bytes:
@@ -148,10 +107,7 @@ class _Object:
         if not self._ahead:
             return b""
         length, request = self._ahead.popleft()
-        try:
-            piece = self._store.result(request)
-        except StoreError as error:
-            raise RemoteError(str(error), permanent=error.permanent) from error
+        piece = self._store.result(request)
         if len(piece) != length:
             raise RemoteError(f"the transfer broke off: {len(piece)} of {length} bytes came")
         return piece

@@ -18,22 +18,13 @@ from urllib.parse import urlparse
 
 from job.system.errors import JobError
 from job.system.secrets import brief
+from job.system.transfer import RemoteError
 
 LIBRARIES = {"s3": "s3fs", "gs": "gcsfs", "az": "adlfs", "hf": "huggingface_hub"}
-PERIOD_SECONDS = 60.0  # for one call, except to upload a file
+PERIOD_SECONDS = 60.0  # for one call
+LEAST_RATE = 256 << 10  # bytes a second that must be uploaded after that
 _WAKE_SECONDS = 0.2  # the longest time to notice that the caller has closed
 _CREDENTIALS = ("credential", "authenticat", "account_name")  # in messages of the libraries
-
-
-class StoreError(Exception):
-    """A call failed; the message is the reason, in one line, without the address.
-
-    `permanent` says that a repetition would fail in the same way.
-    """
-
-    def __init__(self, reason: str, *, permanent: bool = False) -> None:
-        super().__init__(reason)
-        self.permanent = permanent
 
 
 def is_object_store(address: str) -> bool:
@@ -44,7 +35,7 @@ def is_object_store(address: str) -> bool:
 class ObjectStore:
     """The objects below an address such as s3://BUCKET/PREFIX, by their names relative to it; "" is the address itself.
 
-    Every method raises StoreError when the store does not answer in time or with an error, or when another thread sets
+    Every method raises RemoteError when the store does not answer in time or with an error, or when another thread sets
     `closed`. Safe to use from several threads. Raises JobError when the library of the store is not installed, or when
     the address contains credentials.
     """
@@ -61,7 +52,7 @@ class ObjectStore:
         """Return the size of an object in bytes."""
         about = self._done("info", self._key(name))
         if about["type"] != "file":
-            raise StoreError("it does not exist: it is the name of a folder", permanent=True)
+            raise RemoteError("it does not exist: it is the name of a folder", permanent=True)
         return int(about["size"])
 
     def request(self, name: str, start: int, end: int) -> "Future[bytes]":
@@ -72,29 +63,36 @@ class ObjectStore:
         """Return the bytes of a request."""
         return bytes(self._wait(request, PERIOD_SECONDS))
 
+    def read(self, name: str, most: int) -> bytes:
+        """Return a small object of at most `most` bytes. Raises NotThere if it does not exist."""
+        size = self.size(name)
+        if size > most:
+            raise RemoteError(f"it is larger than the {most} bytes that were expected", permanent=True)
+        return self.result(self.request(name, 0, size)) if size else b""
+
     def names(self) -> list[str]:
         """Return the names of all objects below the address."""
         base = f"{self._base}/"
         return [key.removeprefix(base) for key in self._done("find", self._base) if key.startswith(base)]
 
-    def upload(self, path: Path, name: str, seconds: float) -> None:
-        """Write a file as an object, within a time."""
-        self._done("put_file", str(path), self._key(name), seconds=seconds)
+    def upload(self, path: Path, name: str) -> None:
+        """Write a file as an object."""
+        self._done("put_file", str(path), self._key(name), size=path.stat().st_size)
 
     def write(self, name: str, content: bytes) -> None:
-        """Write a small object."""
-        self._done("pipe_file", self._key(name), content)
+        """Write an object."""
+        self._done("pipe_file", self._key(name), content, size=len(content))
 
     def delete(self, name: str) -> None:
         """Delete an object; do nothing if it does not exist."""
-        with suppress(_Missing):
+        with suppress(NotThere):
             self._done("rm_file", self._key(name))
 
     def _key(self, name: str) -> str:
         return f"{self._base}/{name}" if name else self._base
 
-    def _done(self, method: str, *words: Any, seconds: float | None = None) -> Any:
-        return self._wait(self._start(method, *words), PERIOD_SECONDS if seconds is None else seconds)
+    def _done(self, method: str, *words: Any, size: int = 0) -> Any:
+        return self._wait(self._start(method, *words), PERIOD_SECONDS + size / LEAST_RATE)
 
     def _start(self, method: str, *words: Any, **options: Any) -> "Future[Any]":
         files = self._files
@@ -107,29 +105,29 @@ class ObjectStore:
         while not wait([future], min(_WAKE_SECONDS, seconds)).done:
             if self._closed.is_set():
                 future.cancel()
-                raise StoreError("the reader was closed", permanent=True)
+                raise RemoteError("the reader was closed", permanent=True)
             if time.monotonic() > give_up:
                 future.cancel()
-                raise StoreError(f"it stalled: the store did not answer in {seconds:.0f} s")
+                raise RemoteError(f"it stalled: the store did not answer in {seconds:.0f} s")
         try:
             return future.result()
         except FileNotFoundError:
-            raise _Missing("it does not exist, or these credentials may not see it", permanent=True) from None
+            raise NotThere("it does not exist, or these credentials may not see it", permanent=True) from None
         except Exception as error:  # each library has its own kinds of errors
             raise _in_words(error) from None
 
 
-class _Missing(StoreError):
-    """Raised for an object that does not exist."""
+class NotThere(RemoteError):
+    """Raised for an object that does not exist, or that these credentials may not see."""
 
 
-def _in_words(error: Exception) -> StoreError:
+def _in_words(error: Exception) -> RemoteError:
     why = brief(error)
     if isinstance(error, PermissionError):
-        return StoreError(f"access denied: {why}", permanent=True)
+        return RemoteError(f"access denied: {why}", permanent=True)
     if any(word in str(error).lower() for word in _CREDENTIALS):
-        return StoreError(f"{why}: the library of the store finds no usable credentials", permanent=True)
-    return StoreError(why)
+        return RemoteError(f"{why}: the library of the store finds no usable credentials", permanent=True)
+    return RemoteError(why)
 
 
 @functools.cache

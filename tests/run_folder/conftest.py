@@ -4,6 +4,7 @@ import pytest
 import torch
 from accelerate import Accelerator
 
+from job.run_folder.restore import restore
 from job.run_folder.run_folder import RunFolder
 from job.shards.manifest import load_manifest
 
@@ -14,7 +15,9 @@ def pretend(small, faces):
     manifest = load_manifest(faces)
 
     def run(config, stop_after: int | None = None) -> None:
-        with RunFolder(config, manifest, Accelerator(cpu=True)) as folder:
+        accelerator = Accelerator(cpu=True)
+        restore(config, manifest, accelerator)
+        with RunFolder(config, manifest, accelerator) as folder:
             value = folder.resumed.weights()["w"] if folder.resumed else torch.zeros(1000)
             for step in range(folder.start_step + 1, (stop_after or config.train.steps) + 1):
                 value = value * 0.5 + step

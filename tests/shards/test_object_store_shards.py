@@ -8,7 +8,7 @@ from job.shards.manifest import load_manifest
 from job.shards.reading.domain_stream import DomainStream
 from job.shards.reading.shard_cache import ShardStore
 from job.shards.reading.whole_split import read_split
-from job.system import object_store
+from job.system import object_store, transfer
 from job.system.errors import JobError
 from job.system.object_store import ObjectStore
 from tests.support.s3_server import SECRET, failing, put_folder
@@ -16,7 +16,7 @@ from tests.support.s3_server import SECRET, failing, put_folder
 
 @pytest.fixture(autouse=True)
 def impatient(monkeypatch):
-    monkeypatch.setattr(remote, "RETRY_SECONDS", 0.0)
+    monkeypatch.setattr(transfer, "RETRY_SECONDS", 0.0)
 
 
 @pytest.fixture(scope="module")

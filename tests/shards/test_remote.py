@@ -15,14 +15,16 @@ from job.shards import remote
 from job.shards.manifest import load_manifest
 from job.shards.reading import shard_cache
 from job.shards.reading.shard_cache import ShardStore
-from job.shards.remote import RemoteError, read_remote, url_of
+from job.shards.remote import read_remote, url_of
+from job.system import transfer
 from job.system.errors import JobError
+from job.system.transfer import RemoteError
 
 
 @pytest.fixture(autouse=True)
 def impatient(monkeypatch):
     monkeypatch.setattr(remote, "PERIOD_SECONDS", 0.5)
-    monkeypatch.setattr(remote, "RETRY_SECONDS", 0.0)
+    monkeypatch.setattr(transfer, "RETRY_SECONDS", 0.0)
 
 
 def send(handler, pieces):

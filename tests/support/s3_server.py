@@ -17,8 +17,6 @@ Fault = Callable[[dict], str | None]  # of a request's WSGI environment: "error"
 class S3Server:
     """`bucket`, the address of an empty one; `fault`, which is asked at every request; `requests`: method and path."""
 
-    bucket = "s3://bucket"
-
     def __init__(self) -> None:
         from moto.moto_server.werkzeug_app import DomainDispatcherApplication, create_backend_app
         from werkzeug.serving import WSGIRequestHandler, make_server
@@ -35,6 +33,7 @@ class S3Server:
         self._server.daemon_threads = True
         threading.Thread(target=self._server.serve_forever, daemon=True).start()
         self.url = f"http://127.0.0.1:{self._server.server_port}"
+        self.bucket = f"s3://bucket-{self._server.server_port}"  # servers of one process share their content
 
     def close(self) -> None:
         self._server.shutdown()
@@ -70,6 +69,7 @@ def s3_server():
         patch.setenv("AWS_ACCESS_KEY_ID", "AKIATESTTESTTESTTEST")
         patch.setenv("AWS_SECRET_ACCESS_KEY", SECRET)
         patch.setenv("AWS_DEFAULT_REGION", "us-east-1")
+        patch.setenv("AWS_MAX_ATTEMPTS", "2")
         patch.setenv("AWS_ENDPOINT_URL", server.url)
         patch.setenv("AWS_CONFIG_FILE", os.devnull)
         patch.setenv("AWS_SHARED_CREDENTIALS_FILE", os.devnull)
@@ -107,4 +107,4 @@ def put_folder(folder, address: str) -> None:
     store = ObjectStore(address)
     for path in folder.rglob("*"):
         if path.is_file():
-            store.upload(path, path.relative_to(folder).as_posix(), 20)
+            store.upload(path, path.relative_to(folder).as_posix())

@@ -7,20 +7,7 @@ import pytest
 
 from job.shards.manifest import load_manifest
 from job.training import shared_manifest
-
-
-class Gatherer:
-    """`gather_object` between threads."""
-
-    def __init__(self, world: int) -> None:
-        self.barrier, self.values = threading.Barrier(world), [None] * world
-
-    def __call__(self, rank: int, value: list) -> list:
-        self.values[rank] = value[0]
-        self.barrier.wait(10)
-        found = list(self.values)
-        self.barrier.wait(10)
-        return found
+from tests.support.gatherer import Gatherer
 
 
 @pytest.mark.parametrize("visible", [True, False], ids=["shared memory", "each in a container of its own"])

@@ -19,9 +19,10 @@ from pathlib import Path
 
 from job.shards.manifest import ShardInfo, check_url, is_remote
 from job.shards.reading.shard_file import Identity
-from job.shards.remote import ATTEMPTS, RemoteError, read_remote, url_of, with_retries
+from job.shards.remote import read_remote, url_of
 from job.system.errors import JobError
 from job.system.files import fsync_file, writing
+from job.system.transfer import ATTEMPTS, RemoteError, with_retries
 
 CACHE = "~/.cache/job/shards"
 _STALE_SECONDS = 24 * 3600.0  # a partial file of this age was left by a killed process

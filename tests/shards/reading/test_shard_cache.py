@@ -9,18 +9,18 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from job.shards import remote
 from job.shards.manifest import load_manifest
 from job.shards.reading import shard_cache as cache
 from job.shards.reading.domain_stream import DomainStream
 from job.shards.reading.shard_cache import ShardStore
 from job.shards.reading.whole_split import read_split
+from job.system import transfer
 from job.system.errors import JobError
 
 
 @pytest.fixture(autouse=True)
 def no_waiting(monkeypatch):
-    monkeypatch.setattr(remote, "RETRY_SECONDS", 0.0)
+    monkeypatch.setattr(transfer, "RETRY_SECONDS", 0.0)
 
 
 @pytest.fixture

@@ -1,0 +1,70 @@
+"""A run with shards and mirror in an object store ends with the weights of one on a local disk, whatever happens."""
+
+import json
+import os
+import shutil
+import signal
+
+import pytest
+
+from job.run_folder.mirror import Mirror
+from job.system import transfer
+from job.system.object_store import ObjectStore
+from job.train import train
+from tests.support.running import assert_same_weights, rows, start, weights
+from tests.support.s3_server import SECRET, failing, put_folder
+
+
+@pytest.fixture
+def stored(faces, s3):
+    put_folder(faces, f"{s3.bucket}/faces")
+    return f"{s3.bucket}/faces"
+
+
+@pytest.mark.slow
+def test_killed_during_an_upload_and_resumed_without_its_folder(small, stored, s3, tmp_path):
+    local = small(name="local", train={"steps": 12})
+    assert train(local) == 0
+    data = {"shards": stored, "cache_dir": str(tmp_path / "cache")}
+    config = small(name="remote", data=data, mirror=f"{s3.bucket}/runs", train={"steps": 12})
+    process = start(config, tmp_path)
+
+    def kill(environ):
+        if environ["REQUEST_METHOD"] == "PUT" and environ["PATH_INFO"].endswith("step_00000010/trainer.pt"):
+            os.killpg(process.pid, signal.SIGKILL)
+        return None
+
+    s3.fault = kill
+    assert process.wait(timeout=200) == -signal.SIGKILL
+    s3.fault = lambda environ: None
+    names = ObjectStore(config.mirrored).names()
+    assert "checkpoints/step_00000010/model.safetensors" in names  # half a checkpoint
+    assert "checkpoints/step_00000010/meta.json" not in names
+    shutil.rmtree(config.run_folder)
+    shutil.rmtree(tmp_path / "cache")
+    assert train(config) == 0
+    assert_same_weights(weights(config), weights(local))
+    assert "resuming from step 8 of 12" in (config.run_folder / "log.txt").read_text()
+    timed = ("speed/", "memory/", "system/")
+    one, other = (
+        [{name: value for name, value in row.items() if not name.startswith(timed)} for row in rows(each)]
+        for each in (config, local)
+    )
+    assert one == other
+
+
+def test_a_store_that_fails_raises_an_alert_and_no_error(small, s3, monkeypatch, capfd):
+    monkeypatch.setattr(transfer, "RETRY_SECONDS", 0.0)
+    update = Mirror.update
+    monkeypatch.setattr(Mirror, "update", lambda mirror: update(mirror) or mirror.wait(20))
+    s3.fault = failing("PUT", "", "error")
+    config = small(name="alerts", mirror=f"{s3.bucket}/alerts", train={"steps": 4, "eval_every": 4})
+    assert train(config) == 0
+    alerts = [json.loads(line) for line in (config.run_folder / "alerts.jsonl").read_text().splitlines()]
+    (alert,) = [alert for alert in alerts if alert["title"] == "copy of the run cannot be written"]
+    assert f"the run cannot be copied to {s3.bucket}/alerts/alerts (" in alert["text"]
+    everything = capfd.readouterr().err + "".join(
+        path.read_text() for path in config.run_folder.iterdir() if path.is_file()
+    )
+    assert SECRET not in everything
+    assert os.environ["AWS_ACCESS_KEY_ID"] not in everything
