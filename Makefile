@@ -3,7 +3,7 @@ PYTHON ?= python3
 export PATH := $(CURDIR)/.venv/bin:$(PATH)
 FACES := shards/faces
 OBJECTIVES := source_only dann+mcc train_on_target
-PYTEST = python -m pytest --numprocesses 2 --dist loadfile
+PYTEST = python -m pytest --numprocesses 2 --dist loadfile --no-loadscope-reorder
 SCRIPTS = $(shell git ls-files '*.sh' '*.sbatch' .ci/run slurm/cluster)
 
 .PHONY: setup train test check lint bench clean distclean

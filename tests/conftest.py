@@ -1,5 +1,6 @@
 """Small shards of synthetic faces, and configurations that train on them."""
 
+from collections import Counter
 from pathlib import Path
 
 import pytest
@@ -18,6 +19,12 @@ pytest_plugins = [
     "tests.support.s3_server",
     "tests.support.toy_shards",
 ]
+
+
+def pytest_collection_modifyitems(items):
+    """Begin with the files that have most slow tests: the quick ones then fill both workers up to the end."""
+    slow = Counter(item.path for item in items if item.get_closest_marker("slow"))
+    items.sort(key=lambda item: -slow[item.path])
 
 
 @pytest.fixture(autouse=True)
