@@ -51,7 +51,7 @@ def a_pair(root):
 def train(job, tmp_path, shards, **changes):
     """Train a small network with the `train` command; returns the run folder."""
     content = {"name": "my run", "output": str(tmp_path / "my runs"), "data": {"shards": str(shards)}}
-    content |= {"train": {"steps": 4, "eval_every": 2, "log_every": 1}, "evaluation": {"figures": True}}
+    content |= {"train": {"steps": 4, "eval_every": 4, "log_every": 1}, "evaluation": {"figures": True}}
     path = tmp_path / "a config.yaml"
     path.write_text(yaml.safe_dump(merge(merge(SMALL, content), changes)))
     code, _, errors = job("train", "--config", path)

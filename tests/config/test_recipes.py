@@ -30,7 +30,7 @@ def test_every_recipe_starts_without_a_network(path):
 )
 def test_recipe_from_images_to_a_trained_model(tmp_path, name, make, options):
     write_shards(name, make(tmp_path / "set"), tmp_path / "shards", size=32, workers=1, options=options, progress=False)
-    small = ["data.global_batch_size=16", "evaluation.probe_samples=20"]
+    small = ["data.global_batch_size=16", "evaluation.probe_samples=20", "evaluation.figures=false"]
     places = [f"data.shards={tmp_path / 'shards'}", f"output={tmp_path / 'runs'}"]
     config = load_config(CONFIGS / f"{name}.yaml", [*OVERRIDES, *small, *places])
     assert train(config) == 0

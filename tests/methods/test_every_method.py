@@ -102,7 +102,7 @@ def test_only_dann_s_relatives_have_metrics_of_a_domain_classifier(name):
     assert (method.predict(tiny_batch(method).images).domain_logits is not None) == (method.adversary is not None)
 
 
-@pytest.mark.parametrize("name", NEW)
+@pytest.mark.parametrize("name", [pytest.param("mcd", marks=pytest.mark.slow), *[n for n in NEW if n != "mcd"]])
 def test_stopped_and_resumed_a_run_ends_with_the_same_weights(small, settings_of, name):
     keys = settings_of(name)
     whole, stopped = small(name="whole", **keys), small(name="stopped", **keys)

@@ -72,6 +72,13 @@ class Processes:
         return self._output.read(), None
 
 
+def in_a_fork(*words: object, **environment: str) -> tuple[int, str]:
+    """The exit code and all output of `python -m job WORDS`."""
+    process = Processes({"argv": ["job", *map(str, words)]}, [os.environ | environment])
+    output, _ = process.communicate(timeout=300)
+    return process.returncode or 0, output
+
+
 def call_on_ranks(function: Callable[..., None], *arguments: object, ranks: int = 2) -> None:
     """Call a function of a module with each rank and the arguments, which JSON can hold, in a process each."""
     task = {"call": [function.__module__, function.__name__], "arguments": arguments}

@@ -8,6 +8,7 @@ import pytest
 
 from job.system.errors import JobError
 from job.system.foreign_environment import IGNORED, REFUSED, clean_environment
+from tests.support.preloaded import in_a_fork
 from tests.support.running import REPO, assert_same_weights, weights
 
 
@@ -74,18 +75,18 @@ def test_commands_as_a_user_calls_them(small, tmp_path):
     stale = {"RANK": "0", "LOCAL_RANK": "0", "WORLD_SIZE": "1", "MASTER_ADDR": "gone", "MASTER_PORT": "1"}
     foreign = {"ACCELERATE_GRADIENT_ACCUMULATION_STEPS": "4", "ACCELERATE_MIXED_PRECISION": "bf16"}
     foreign |= {"ACCELERATE_DYNAMO_BACKEND": "INDUCTOR"}
-    done = run_job("train", "--config", tmp_path / "plain.yaml")
-    assert done.returncode == 0, done.stderr
-    assert "warning" not in done.stderr
+    code, output = in_a_fork("train", "--config", tmp_path / "plain.yaml")
+    assert code == 0, output
+    assert "warning" not in output
     done = run_job("train", "--config", tmp_path / "dirty.yaml", **stale, **foreign)
     assert done.returncode == 0, done.stderr
     assert done.stderr.count("warning: ") == 4
     assert_same_weights(weights(plain), weights(dirty))
 
     checkpoint = plain.run_folder / "checkpoints" / "latest"
-    done = run_job("evaluate", "--checkpoint", checkpoint, **stale, **foreign)
-    assert done.returncode == 0, done.stderr
-    assert "warning: RANK, " in done.stderr
+    code, output = in_a_fork("evaluate", "--checkpoint", checkpoint, **stale, **foreign)
+    assert code == 0, output
+    assert "warning: RANK, " in output
     several = stale | {"WORLD_SIZE": "2"}
     for command in (("evaluate", "--checkpoint", checkpoint), ("train", "--config", tmp_path / "plain.yaml")):
         done = run_job(*command, **several)

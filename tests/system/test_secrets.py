@@ -173,7 +173,7 @@ def test_no_file_of_a_run_contains_a_key(small, tmp_path, monkeypatch):
     config = small(
         name="secret",
         wandb={"mode": "offline"},
-        train={"steps": 4, "eval_every": 2, "timeout_seconds": 1200},
+        train={"steps": 4, "eval_every": 4, "timeout_seconds": 1200},
         evaluation={"figures": True},
     )
     output = finish(start(config, tmp_path))

@@ -12,6 +12,7 @@ from job.datasets import synthetic_faces as faces
 from job.shards.writing.crop import CropSettings, crop
 from job.shards.writing.encode import encode
 from job.system.errors import JobError
+from tests.support import trees
 from tests.support.datasets import build, samples
 
 has_detector = pytest.mark.skipif(
@@ -49,11 +50,11 @@ def tree(tmp_path_factory):
     for record in faces.records(None, 3, train=25, val=25, test=25):
         folder = root / record.domain / faces.EMOTIONS[record.label]
         folder.mkdir(parents=True, exist_ok=True)
-        Image.fromarray(photo(record)).save(folder / f"{record.key}.png")
+        Image.fromarray(photo(record)).save(folder / f"{record.key}.png", compress_level=1)
     for domain in ("source", "target"):
         for i in range(5):
             blank = cv2.GaussianBlur(rng.integers(60, 120, (360, 480, 3), np.uint8), (0, 0), 3)
-            Image.fromarray(blank).save(root / domain / "joy" / f"nobody-{i}.png")
+            Image.fromarray(blank).save(root / domain / "joy" / f"nobody-{i}.png", compress_level=1)
     return root
 
 
@@ -129,10 +130,10 @@ def test_photos_without_a_face_are_dropped_on_demand(tree, tmp_path):
         build("folders", tree, tmp_path / "out", crop="face")
 
 
-def test_without_the_detector_the_message_says_what_to_install(tree, tmp_path, monkeypatch):
+def test_without_the_detector_the_message_says_what_to_install(tmp_path, monkeypatch):
     monkeypatch.delattr(cv2, "CascadeClassifier", raising=False)
     with pytest.raises(JobError, match=r"pip install 'opencv-python-headless>=4\.11,<5'"):
-        build("folders", tree, tmp_path / "out", crop="face")
+        build("folders", trees.folders(tmp_path / "set"), tmp_path / "out", crop="face")
 
 
 def test_invalid_crops_are_refused(tmp_path):
