@@ -81,7 +81,7 @@ def _evaluate(
     loaded = load_model(path)
     config = loaded.config.with_pipe(allow_pipe)
     place = shards or config.data.shards
-    manifest, protocol = open_shards_of(loaded, path, shards, allow_pipe)
+    manifest, protocol = open_shards_of(loaded, path, shards, allow_pipe, accelerator)
     model = loaded.model.to(accelerator.device)
     store = open_store(config, place)
     names, data = domain_names(config), config.data

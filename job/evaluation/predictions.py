@@ -15,6 +15,7 @@ from job.shards.reading.augment import normalise
 from job.shards.reading.subjects import read_subjects
 from job.system.errors import JobError
 from job.training.inputs import domain_names, open_store
+from job.training.shared_manifest import share_manifest
 from job.vocabulary import HELD_OUT
 
 
@@ -45,7 +46,7 @@ def predict_rows(
     path = best if best.exists() else path
     loaded = load_model(path)
     config = loaded.config.with_pipe(allow_pipe)
-    manifest, protocol = open_shards_of(loaded, path, shards, allow_pipe)
+    manifest, protocol = open_shards_of(loaded, path, shards, allow_pipe, accelerator)
     model = loaded.model.to(accelerator.device)
     store, names, data, found = open_store(config, shards), domain_names(config), config.data, {}
     try:
@@ -72,14 +73,29 @@ def predict_rows(
     return found
 
 
-def open_shards_of(loaded: Loaded, path: Path, shards: str | None, allow_pipe: bool) -> tuple[Manifest, str]:
+def open_shards_of(
+    loaded: Loaded, path: Path, shards: str | None, allow_pipe: bool, accelerator: Accelerator
+) -> tuple[Manifest, str]:
     """Return the manifest with the splits to evaluate a checkpoint on, and the protocol of that test.
+
+    All ranks must call this; one rank of each node reads the manifest.
 
     Without `shards`, these are the splits of the training. Images of other shards were not adapted to, so their test
     is one on held-out images. Raises JobError when the shards have other classes or another image size.
     """
     config = loaded.config
-    place = shards or config.data.shards
+    protocol = config.protocol if shards is None else HELD_OUT
+
+    def read() -> Manifest:
+        manifest = _matching(loaded, path, shards or config.data.shards, allow_pipe)
+        fold = config.data.fold if shards is None or count_folds(manifest) else None
+        return arrange(manifest, fold, protocol, config.data.source, config.data.target)
+
+    return share_manifest(accelerator, read), protocol
+
+
+def _matching(loaded: Loaded, path: Path, place: str, allow_pipe: bool) -> Manifest:
+    """Read a manifest. Raises JobError unless its images are like those that the model was trained on."""
     manifest = load_manifest(place, allow_pipe=allow_pipe)
     for name, trained, stored in (
         ("classes", loaded.class_names, manifest.class_names),
@@ -89,6 +105,4 @@ def open_shards_of(loaded: Loaded, path: Path, shards: str | None, allow_pipe: b
             raise JobError(f"{place} does not match {path}: {name} {stored}, and the model was trained on {trained}")
     if loaded.gray and not manifest.gray:
         raise JobError(f"{place} is in colour, and the model was trained without: write the shards with --gray")
-    protocol = config.protocol if shards is None else HELD_OUT
-    fold = config.data.fold if shards is None or count_folds(manifest) else None
-    return arrange(manifest, fold, protocol, config.data.source, config.data.target), protocol
+    return manifest

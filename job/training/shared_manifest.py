@@ -3,6 +3,7 @@
 import os
 import socket
 import tempfile
+from collections.abc import Callable
 from pathlib import Path
 
 from accelerate import Accelerator
@@ -11,34 +12,50 @@ from accelerate.utils import gather_object
 from job.config.schema import Config
 from job.shards.manifest import Manifest
 from job.shards.manifest_copy import map_copy, write_copy
+from job.system.errors import JobError
 from job.training.inputs import open_manifest
 
 SHARED_MEMORY = "/dev/shm"
 
 
 def load_shared_manifest(config: Config, accelerator: Accelerator) -> Manifest:
-    """Return the manifest with the splits of the run, as `open_manifest` does. All ranks must call this.
+    """Return the manifest with the splits of the run, as `open_manifest` does. All ranks must call this."""
+    return share_manifest(accelerator, lambda: open_manifest(config))
+
+
+def share_manifest(accelerator: Accelerator, read: Callable[[], Manifest]) -> Manifest:
+    """Return the manifest that `read` returns. All ranks must call this.
 
     The first rank of each node parses the manifest and looks for the shards; 512 ranks that all did would each need a
     second and 100 MB for 30,000 shards, and ask a shared file system for 15 million files. If the other ranks cannot
-    see the copy, as in separate containers, they read the manifest too. Raises JobError as it does.
+    see the copy, as in separate containers, they read the manifest too. A JobError of `read` is raised on every rank.
     """
     if accelerator.num_processes == 1:
-        return open_manifest(config).compact()
+        return read().compact()
     hosts = gather_object([socket.gethostname()])
     rank = accelerator.process_index
     leader = hosts.index(hosts[rank])
-    manifest, copy = None, None
+    manifest, copy, problem = None, None, None
     if rank == leader:
-        manifest = open_manifest(config).compact()
-        copy = _write(manifest) if hosts.count(hosts[rank]) > 1 else None
-    copies = gather_object([copy])
+        try:
+            manifest = read().compact()
+            copy = _write(manifest) if hosts.count(hosts[rank]) > 1 else None
+        except JobError as error:
+            problem = str(error)
+    copies = gather_object([(copy, problem)])
+    if problems := [problem for _, problem in copies if problem is not None]:
+        _remove(copy)
+        raise JobError(problems[0])
     if manifest is None:
-        manifest = _map(copies[leader]) or open_manifest(config).compact()
+        manifest = _map(copies[leader][0]) or read().compact()
     accelerator.wait_for_everyone()
+    _remove(copy)
+    return manifest
+
+
+def _remove(copy: str | None) -> None:
     if copy is not None:
         Path(copy).unlink(missing_ok=True)
-    return manifest
 
 
 def _write(manifest: Manifest) -> str | None:

@@ -5,42 +5,76 @@ from types import SimpleNamespace
 
 import pytest
 
+from job.evaluation.predictions import open_shards_of
 from job.shards.manifest import load_manifest
+from job.system.errors import JobError
 from job.training import shared_manifest
 from tests.support.gatherer import Gatherer
 
 
-@pytest.mark.parametrize("visible", [True, False], ids=["shared memory", "each in a container of its own"])
-def test_one_rank_of_each_host_reads_the_shards(small, monkeypatch, tmp_path, visible):
-    world, reads, results = 4, [], {}
+@pytest.fixture
+def on_ranks(monkeypatch, tmp_path):
+    """`on_ranks(action)`: (what `action(accelerator)` returns on each of 4 ranks, the ranks that read shards)."""
+    world, reads = 4, []
     gatherer, local = Gatherer(world), threading.local()
     folder = tmp_path / "shared"
     folder.mkdir()
     monkeypatch.setattr(shared_manifest, "SHARED_MEMORY", str(folder))
     monkeypatch.setattr(shared_manifest.socket, "gethostname", lambda: f"host{local.rank // 2}")
     monkeypatch.setattr(shared_manifest, "gather_object", lambda value: gatherer(local.rank, value))
-    if not visible:
-        monkeypatch.setattr(shared_manifest, "map_copy", lambda path: (_ for _ in ()).throw(FileNotFoundError(path)))
 
     def load(*arguments, **settings):
         reads.append(local.rank)
         return load_manifest(*arguments, **settings)
 
-    monkeypatch.setattr("job.training.inputs.load_manifest", load)
+    for module in ("job.training.inputs", "job.evaluation.predictions"):
+        monkeypatch.setattr(f"{module}.load_manifest", load)
+
+    def start(action):
+        results = {}
+
+        def run(rank: int) -> None:
+            local.rank = rank
+            wait = gatherer.barrier.wait
+            accelerator = SimpleNamespace(num_processes=world, process_index=rank, wait_for_everyone=wait)
+            try:
+                results[rank] = action(accelerator)
+            except JobError as error:
+                results[rank] = str(error)
+
+        threads = [threading.Thread(target=run, args=(rank,)) for rank in range(world)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join(20)
+        assert not list(folder.iterdir())
+        return [results[rank] for rank in range(world)], sorted(reads)
+
+    return start
+
+
+@pytest.mark.parametrize("visible", [True, False], ids=["shared memory", "each in a container of its own"])
+@pytest.mark.parametrize("command", ["train", "evaluate"])
+def test_one_rank_of_each_host_reads_the_shards(small, monkeypatch, on_ranks, visible, command):
+    if not visible:
+        monkeypatch.setattr(shared_manifest, "map_copy", lambda path: (_ for _ in ()).throw(FileNotFoundError(path)))
     config = small()
-
-    def run(rank: int) -> None:
-        local.rank = rank
-        accelerator = SimpleNamespace(num_processes=world, process_index=rank, wait_for_everyone=gatherer.barrier.wait)
-        results[rank] = shared_manifest.load_shared_manifest(config, accelerator)
-
-    threads = [threading.Thread(target=run, args=(rank,)) for rank in range(world)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join(20)
-    assert sorted(reads) == ([0, 2] if visible else [0, 1, 2, 3])
     expected = load_manifest(config.data.shards)
-    assert {results[rank].hash for rank in range(world)} == {expected.hash}
+    loaded = SimpleNamespace(config=config, class_names=expected.class_names, size=expected.size, gray=False)
+
+    def read(accelerator):
+        if command == "train":
+            return shared_manifest.load_shared_manifest(config, accelerator)
+        return open_shards_of(loaded, "checkpoint", None, False, accelerator)[0]
+
+    results, reads = on_ranks(read)
+    assert reads == ([0, 2] if visible else [0, 1, 2, 3])
+    assert {manifest.hash for manifest in results} == {expected.hash}
     assert list(results[3].shards("target", "train")) == list(expected.shards("target", "train"))
-    assert not list(folder.iterdir())
+
+
+def test_a_mistake_ends_every_rank(small, on_ranks, tmp_path):
+    config = small(data={"shards": str(tmp_path / "nowhere")})
+    results, _ = on_ranks(lambda accelerator: shared_manifest.load_shared_manifest(config, accelerator))
+    assert len(set(results)) == 1
+    assert results[0].startswith(f"no shards at {tmp_path}/nowhere")
