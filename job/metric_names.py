@@ -102,6 +102,14 @@ PANELS = {
             "dotted: above it, decoding (data.threads) or the disk slows training down",
         ),
         Panel("Duration of a step", SPEED, (0, None)),
+        Panel(
+            "Slowest rank",
+            SPEED,
+            (1, None),
+            1.3,
+            "speed/slowest_rank",
+            "its own part of a step over that of the median rank; dotted: above it an alert names the rank",
+        ),
         Panel("Checkpoints", SPEED, (0, None)),
         Panel("Skipped samples", SPEED, (0, None)),
     )
@@ -183,6 +191,11 @@ METRICS = (
            "wait for a batch", short="wait", form=".1%"),
     Metric("speed/step_p50_ms", "median", "Duration of a step", DOWN, "half of the steps are faster", "ms"),
     Metric("speed/step_p95_ms", "95 % of the steps", "Duration of a step", DOWN, "95 % of the steps are faster", "ms"),
+    Metric("speed/rank_work_ms", "own work of a rank", "Duration of a step", DOWN, "what the median rank does before "
+           "it waits for others: it waits for its batch and runs the first forward pass", "ms"),
+    Metric("speed/slowest_rank", "slowest over median", "Slowest rank", DOWN, "own work of the slowest rank over that "
+           "of the median rank (of two, the faster); all ranks wait for the slowest"),
+    Metric("speed/slowest_rank_number", "slowest rank", "", NONE, "which rank that is"),
     Metric("speed/checkpoint_seconds", "a checkpoint", "Checkpoints", DOWN, "time to write one; training waits", "s"),
     Metric("data/skipped_samples", "skipped samples", "Skipped samples", DOWN, "unreadable images so far, all ranks"),
     Metric("test/source_accuracy", "source, test", "", UP, "the chosen checkpoint on the source test split"),

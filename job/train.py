@@ -23,7 +23,7 @@ from job.run_folder.run_folder import RunFolder
 from job.shards.manifest import Manifest
 from job.system.errors import EXIT_OK, EXIT_STOPPED, JobError
 from job.training.batches import TrainingBatches
-from job.training.distributed import build_accelerator, limit_waiting
+from job.training.distributed import build_accelerator, limit_waiting, rank_hosts
 from job.training.due import Due, due_after, evaluation_is_due
 from job.training.inputs import check_data, domain_names, missing_classes
 from job.training.learner import Learner, all_finite, build_learner
@@ -74,8 +74,9 @@ def _train(config: Config, manifest: Manifest, accelerator: Accelerator, folder:
     learner = build_learner(config, manifest, accelerator, resumed)
     waits = config.train.timeout_seconds
     facts = {"ranks": accelerator.num_processes, "device": str(accelerator.device), "manifest": manifest.hash}
+    hosts = rank_hosts(accelerator)
     with (
-        Recorder(config, folder.path, folder.metrics, resumed and resumed.meta["wandb_id"], facts) as recorder,
+        Recorder(config, folder.path, folder.metrics, resumed and resumed.meta["wandb_id"], facts, hosts) as recorder,
         contextlib.closing(NodeMonitor(config, accelerator, recorder.wandb_id, recorder.wandb_mode)),
         watch(folder.path / "hang", waits) as watchdog,
         Stop(folder.path / "stop", timedelta(seconds=waits), watchdog.beat if watchdog else lambda: None) as stop,
@@ -118,7 +119,7 @@ def fit(run: Run) -> bool:
         due = Due(log=False, evaluate=True, save=True, stop=False)
         if not _conclude(run, step, due, run.folder.pending_metrics):
             return False
-    clock = StepClock(batches)
+    clock = StepClock(batches, learner.work)
     profile = StepProfile(settings.profile_steps if run.accelerator.is_main_process else None, batches, run.folder.path)
     for batch in batches:
         done = batch.step + 1

@@ -9,7 +9,7 @@ if [[ $PWD -ef $repository && ! -L $log && $log -ef /dev/stdout && ! -e slurm/lo
   mv "$log" "slurm/logs/$log" && ln -s "slurm/logs/$log" "$log" || true
 fi
 cd "$repository"
-trap 'case $? in 0 | 1 | 2) [[ ! -L $log ]] || rm -f "$log" ;; esac' EXIT # else it is queued again
+trap 'case $? in 0 | 1 | 2) [[ ! -L $log ]] || rm -f "$log" && rm -f "slurm/logs/${id:-}.excluded" ;; esac' EXIT # else it is queued again
 if [[ -n ${SLURM_HET_SIZE:-} ]]; then
   echo "error: this is a heterogeneous job of $SLURM_HET_SIZE components, and only the first would train: request nodes" \
     "of one kind, without \`:\` and hetjob (sbatch --nodes=N --gpus-per-node=G ...)" >&2
@@ -28,7 +28,7 @@ fi
 id=$SLURM_JOB_ID
 [[ -z ${SLURM_ARRAY_TASK_ID:-} ]] || id=${SLURM_ARRAY_JOB_ID}_$SLURM_ARRAY_TASK_ID
 JOB_HOSTS=$(scontrol show hostnames "$SLURM_JOB_NODELIST" | paste -sd ' ')
-head=${JOB_HOSTS%% *}
+head=${JOB_HOSTS%% *} all_hosts=$JOB_HOSTS good_hosts=$JOB_HOSTS nodes=$SLURM_NNODES
 [[ -n $head ]] || { echo "error: Slurm does not say which nodes this job has" >&2; exit 2; }
 export JOB_HOSTS SLURM_EXPORT_ENV=ALL # to the steps, also after `sbatch --export=NONE`
 # All CPUs that the job has on the node with the fewest, such as "8(x2),4": with --exclusive more than were requested.
@@ -43,26 +43,42 @@ export SRUN_CPUS_PER_TASK=$fewest
 [[ -z ${JOB_RANKS:-} ]] || export JOB_RANKS
 
 # The port is derived from the job id; it skips ports in use and is below those of outgoing connections.
+port_is_used() { (: <"/dev/tcp/$head/$JOB_PORT") 2>/dev/null; }
 if [[ -z ${JOB_PORT:-} ]]; then
   JOB_PORT=$((20000 + SLURM_JOB_ID % 12000))
-  while (: <"/dev/tcp/$head/$JOB_PORT") 2>/dev/null; do JOB_PORT=$((JOB_PORT + 1)); done
+  while port_is_used; do JOB_PORT=$((JOB_PORT + 1)); done
   export JOB_PORT JOB_PORT_FOUND=true
 fi
+
+# Processes of the ranks before may still hold their port: choose another one, or wait for the one that was requested.
+another_port() {
+  if [[ -n ${JOB_PORT_FOUND:-} ]]; then
+    JOB_PORT=$((JOB_PORT + 1))
+    while port_is_used; do JOB_PORT=$((JOB_PORT + 1)); done
+  else
+    for ((second = 0; second < 60; second++)); do port_is_used || break; sleep 1; done
+  fi
+}
 
 on_head() {
   # SLURM_GPUS, of `sbatch --gpus`, counts those of all nodes
   env --unset=SLURM_GPUS srun --nodes=1 --ntasks=1 --nodelist="$head" "${JOB_SRUN_OPTIONS[@]}" "${JOB_CONTAINER[@]}" "$@"
 }
 
+# Once on every node, spare ones included.
 once_on_every_node() {
-  env --unset=SLURM_GPUS srun --nodes="$SLURM_NNODES" --ntasks="$SLURM_NNODES" --ntasks-per-node=1 "${JOB_SRUN_OPTIONS[@]}" "$@"
+  local count
+  count=$(wc -w <<<"$good_hosts")
+  env --unset=SLURM_GPUS srun --nodes="$count" --ntasks="$count" --ntasks-per-node=1 --nodelist="${good_hosts// /,}" \
+    "${JOB_SRUN_OPTIONS[@]}" "$@"
 }
 
 # Start a command on every node and wait for it. If a node's step daemon has died, srun would wait forever, so it is
 # ended JOB_END_WAIT seconds after the ranks have reported how they ended.
 on_every_node() {
-  srun --nodes="$SLURM_NNODES" --ntasks-per-node="${SLURM_NTASKS_PER_NODE:-1}" --kill-on-bad-exit=1 --wait=300 \
-    "${JOB_SRUN_OPTIONS[@]}" "${JOB_CONTAINER[@]}" "$@" &
+  local tasks=${SLURM_NTASKS_PER_NODE:-1}
+  srun --nodes="$nodes" --ntasks=$((nodes * tasks)) --ntasks-per-node="$tasks" --nodelist="${JOB_HOSTS// /,}" \
+    --kill-on-bad-exit=1 --wait=300 "${JOB_SRUN_OPTIONS[@]}" "${JOB_CONTAINER[@]}" "$@" &
   local step=$! watcher
   (
     trap '' USR1

@@ -6,6 +6,7 @@ from pathlib import Path
 import click
 
 from job.system.echo import echo
+from job.system.errors import EXIT_BAD_INPUT, EXIT_OK
 
 
 @click.command(context_settings={"ignore_unknown_options": True})
@@ -64,8 +65,13 @@ def train(config: Path, check: bool, nodes: int, ranks: int | None, overrides: t
     help="Check the shards, the run folder and the W&B settings of this file; default: the defaults.",
 )
 @click.option("--ranks", type=click.IntRange(1), help="Ranks of the run in all; default: those of these nodes.")
+@click.option(
+    "--preflight",
+    is_flag=True,
+    help="Only what can be wrong with one node of a job, in seconds; print a line for each fault.",
+)
 @click.argument("overrides", nargs=-1)
-def doctor(config: Path | None, ranks: int | None, overrides: tuple[str, ...]) -> int:
+def doctor(config: Path | None, ranks: int | None, preflight: bool, overrides: tuple[str, ...]) -> int:
     """Check that this machine, or under srun every node of the job, is ready for a run, and print how to fix it if not.
 
     Checks versions, GPUs and driver, shards and their read speed, disk, W&B, and whether the limits suffice for the
@@ -79,11 +85,19 @@ def doctor(config: Path | None, ranks: int | None, overrides: tuple[str, ...]) -
     """
     os.environ.setdefault("TORCH_CPP_LOG_LEVEL", "ERROR")  # torch's warnings about host names without a reverse entry
     from job.config.load import build_config, load_config
+
+    settings = load_config(config, overrides) if config else build_config({}, "defaults")
+    if preflight:
+        from job.doctor.preflight import lines
+        from job.doctor.preflight import preflight as examine_node
+
+        faults = examine_node(settings)
+        echo(lines(faults))
+        return EXIT_BAD_INPUT if faults else EXIT_OK
     from job.doctor.command import doctor as examine
     from job.doctor.nodes import find_nodes
 
     nodes = find_nodes()
-    settings = load_config(config, overrides) if config else build_config({}, "defaults")
     table, exit_code = examine(settings, nodes, ranks=ranks)
     if table:
         echo(table)

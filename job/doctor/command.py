@@ -11,10 +11,11 @@ import torch.distributed as dist
 
 from job.config.schema import Config
 from job.doctor.findings import FAIL, OK, Finding, differing, table, worst
-from job.doctor.machine import examine, existing
+from job.doctor.machine import examine
 from job.doctor.network import all_reduce, clock, clock_offset, gather
 from job.doctor.nodes import Nodes
 from job.doctor.shards import read_shards
+from job.doctor.storage import existing
 from job.system.errors import EXIT_BAD_INPUT, EXIT_OK, JobError, first_line
 from job.system.network_interface import interface_towards
 

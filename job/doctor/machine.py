@@ -1,8 +1,7 @@
-"""Checks of one machine: versions, GPUs, limits, memory, disk, W&B."""
+"""Checks of one machine: versions, GPUs, limits, memory, W&B."""
 
 import os
 import platform
-import shutil
 import socket
 import subprocess
 from importlib.metadata import version
@@ -15,10 +14,9 @@ from job.config.schema import Config
 from job.doctor.environment import environment
 from job.doctor.findings import FAIL, OK, WARN, Finding, below
 from job.doctor.limits import file_size, open_files, processes, shared_memory
+from job.doctor.storage import disk, file_system
 from job.monitor.wandb.run import mode
-from job.system.folder_probe import probe_folder
 
-GIB = 2**30
 LIBRARIES = ("torch", "torchvision", "accelerate", "numpy", "wandb")
 
 
@@ -70,44 +68,6 @@ def cpus() -> Finding:
     needed = 2 * max(torch.cuda.device_count(), 1)
     advice = f"a rank needs at least two, to decode and to train: --cpus-per-task={needed} or more"
     return below("CPUs", count, needed, 0, f"{count}", advice)
-
-
-def disk(config: Config) -> Finding:
-    """Check the free space where the run folder is, or will be."""
-    folder = existing(config.run_folder)
-    usage = shutil.disk_usage(folder)
-    if not os.access(folder, os.W_OK):
-        return Finding("disk", FAIL, f"{folder} is not writable", "choose another `output`")
-    result = f"{usage.free / GIB:.1f} GiB free in {folder}"
-    advice = "free space there, lower train.keep_last, or choose another `output`"
-    return below("disk", usage.free, 10 * GIB, GIB, result, advice)
-
-
-def file_system(config: Config) -> Finding:
-    """Check the file system where the run folder is, or will be: only renaming has no substitute."""
-    folder = existing(config.run_folder)
-    probe = probe_folder(folder)
-    if probe.error is not None:
-        return Finding("file system", FAIL, f"cannot write to {folder}: {probe.error}", "choose another `output`")
-    if not probe.rename:
-        advice = "a checkpoint could be half written: choose another `output`"
-        return Finding("file system", FAIL, f"{folder} cannot rename a file over another", advice)
-    missing = {
-        "symbolic links: small files replace them": probe.links,
-        "fsync of folders: a power cut may cost the last checkpoint": probe.folder_fsync,
-        "locks: make sure that only one job uses a run folder": probe.locks,
-    }
-    lacking = [text for text, works in missing.items() if not works]
-    if lacking:
-        advice = "choose another `output` if that matters to you"
-        return Finding("file system", WARN, f"{folder} has no {'; no '.join(lacking)}", advice)
-    return Finding("file system", OK, f"{folder}: links, fsync, renaming and locks work")
-
-
-def existing(folder: Path) -> Path:
-    """Return the folder, or its nearest parent that exists."""
-    folder = folder.absolute()
-    return next(path for path in (folder, *folder.parents) if path.is_dir())
 
 
 def wandb(config: Config, timeout: float = 5.0) -> Finding:

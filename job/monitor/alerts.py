@@ -5,7 +5,7 @@ and W&B.
 """
 
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from job.evaluation.doubts import ADVICE, Doubt, listed
@@ -21,13 +21,16 @@ class Alert:
 STOPPED = "preempted or stopped"
 
 
-def resumed(step: int, steps: int, logged: int, restarts: str | None = None, saved: bool = True) -> Alert:
+def resumed(step: int, steps: int, logged: int, job: Mapping[str, str] | None = None, saved: bool = True) -> Alert:
     """Return the alert of a run that resumes at `step`; `logged` is the last step in metrics.jsonl.
 
-    `saved` says that the last start ended after it had saved a checkpoint; otherwise it crashed or was killed.
+    `job` has the numbers of restarts among Slurm's names of the job. `saved` says that the last start ended after it
+    had saved a checkpoint; otherwise it crashed or was killed.
     """
     repeated = f"; steps {step + 1} to {logged} are repeated" if logged > step else ""
-    restart = f" (restart {restarts})" if restarts and restarts != "0" else ""
+    names = {"restarts": "restart", "restarts_in_place": "restart in place"}
+    counts = [f"{text} {job[name]}" for name, text in names.items() if job and job.get(name, "0") != "0"]
+    restart = f" ({', '.join(counts)})" if counts else ""
     hint = (
         ". If this happens often, lower train.checkpoint_every or request a longer time limit"
         if restart or repeated

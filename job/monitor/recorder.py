@@ -2,7 +2,6 @@
 
 import json
 import logging
-import os
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
@@ -20,12 +19,13 @@ from job.monitor import alerts
 from job.monitor.alerts import Alert
 from job.monitor.displaced_threads import DisplacedThreads
 from job.monitor.drawing import Drawing
+from job.monitor.slow_rank import SlowRank
 from job.monitor.terminal import Progress
 from job.monitor.wandb.key import run_id
 from job.monitor.wandb.media import Samples
 from job.monitor.wandb.run import WandbRun
 from job.monitor.watch import Watch
-from job.run_folder.environment import facts
+from job.run_folder.environment import facts, slurm
 from job.run_folder.metrics_file import MetricsFile, finite, read_metrics
 from job.run_folder.run_view import write_sample
 from job.run_folder.stored_files import read_evaluation
@@ -40,9 +40,17 @@ class Recorder:
     """Write the metrics of a run, show its progress, raise alerts, and draw figures."""
 
     def __init__(
-        self, config: Config, folder: Path, metrics: MetricsFile | None, wandb_id: str | None, extra: dict[str, Any]
+        self,
+        config: Config,
+        folder: Path,
+        metrics: MetricsFile | None,
+        wandb_id: str | None,
+        extra: dict[str, Any],
+        hosts: Sequence[str] = (),
     ) -> None:
         """Start recording. `metrics` is the metrics.jsonl of the run on the main rank, and None on the others.
+
+        `extra` are facts about the run, `hosts` the names of the nodes by rank.
 
         Use it as a context manager: on exit it records how the run ended, from the error or the exit code of `end`.
         """
@@ -60,6 +68,7 @@ class Recorder:
         self._watch = Watch(config.evaluation.probe_samples)
         # threads of OpenMP compute on a CPU only
         self._displaced = DisplacedThreads(torch.get_num_threads() if extra.get("device") == "cpu" else 0)
+        self._slow_rank = SlowRank(hosts)
         for row in self._file.rows:
             self._last |= row
             self._watch.look(row, self._evaluation(row["trainer/step"], row))
@@ -77,9 +86,8 @@ class Recorder:
         self.wandb_mode = self._wandb.mode
         self._progress = Progress(config.train.steps, step)
         if step and step < config.train.steps:
-            restarts = os.environ.get("SLURM_RESTART_COUNT")
             saved = _last_alert(folder) == alerts.STOPPED
-            self.alert(alerts.resumed(step, config.train.steps, self._file.reached, restarts, saved))
+            self.alert(alerts.resumed(step, config.train.steps, self._file.reached, slurm(), saved))
 
     def evaluated(self, step: int, samples: Mapping[str, Sample], class_names: Sequence[str]) -> None:
         """Store the samples by role of the evaluation at `step` for the figures, which `log` starts to draw."""
@@ -95,6 +103,7 @@ class Recorder:
         if not self._main:
             return
         raised = self._watch.look(metrics, self._evaluation(step, metrics)) + self._displaced.look(metrics)
+        raised += self._slow_rank.look(step, metrics)
         row = finite({"trainer/step": step, **metrics})
         self._last |= row
         self._step = step

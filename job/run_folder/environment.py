@@ -16,6 +16,7 @@ SLURM = {  # environment variable -> name
     "SLURM_JOB_PARTITION": "partition",
     "SLURM_JOB_NODELIST": "nodes",
     "SLURM_RESTART_COUNT": "restarts",
+    "JOB_RESTARTED_IN_PLACE": "restarts_in_place",
 }
 
 

@@ -26,6 +26,7 @@ from job.training.initial_weights import load_initial_weights
 from job.training.inputs import domain_names
 from job.training.meter import Meter
 from job.training.optimizer import build_optimizer, set_learning_rate
+from job.training.own_work import OwnWork
 from job.training.schedules import lr_factor_at, progress
 from job.training.sharpness import CLASS_LOSS, Ascent
 
@@ -40,6 +41,7 @@ class Learner:
         evaluated: the module to evaluate, whose weights predict and are saved as such: `method`, or with train.ema the
             average of its weights.
         prepare: converts a batch of bytes to network input.
+        work: measures this rank's own part of each step, for `metrics`.
     """
 
     def __init__(
@@ -56,6 +58,7 @@ class Learner:
         rho = config.optimizer.sam_rho
         self._ascent = None if rho is None else Ascent(method, accelerator, rho)
         self._meter = Meter(accelerator, method)
+        self.work = OwnWork(method.network, accelerator.device)
         self._untrained = {phase: _untrained(method, phase) for phase in method.phases}
         self._scale: float | None = None  # of the loss, in half precision, at the last log step
         # torch.manual_seed searches for all kinds of devices at every call, which takes half a millisecond
@@ -97,6 +100,7 @@ class Learner:
                 waits = share < shares - 1  # ranks exchange gradients with the last share only
                 with self._accelerator.no_sync(self._model) if waits else contextlib.nullcontext():
                     losses = self._model(part, progress, phase)
+                    self.work.end()
                     self._meter.update(step, phase, losses)
                     self._accelerator.backward(losses.total / shares)
         for parameter in self._untrained[phase]:
@@ -131,7 +135,7 @@ class Learner:
         """
         settings = self._config.optimizer
         factor = lr_factor_at(step, self._config.train.steps, settings)
-        values = self._meter.read(self._scale, skipped) | {"schedule/lr": settings.lr * factor}
+        values = self._meter.read(self._scale, skipped, self.work.read()) | {"schedule/lr": settings.lr * factor}
         return values | self.method.schedules(progress(step, self._config.train.steps))
 
     def check_finite(self, last_checkpoint: Callable[[], str], weights: bool) -> None:

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from job.methods.adversary import Adversary
 from job.methods.base import Losses, Method
+from job.training.own_work import slowest
 
 _NEVER = 2**62
 _TOGETHER = 16  # batches that are measured together, because small operations mostly cost the time of their launch
@@ -71,9 +72,10 @@ class Meter:
         for adversary in self._adversaries:
             adversary.watch_gradient()
 
-    def read(self, loss_scale: float | None = None, skipped: int = 0) -> dict[str, float]:
+    def read(self, loss_scale: float | None = None, skipped: int = 0, work: float = 0.0) -> dict[str, float]:
         """Return the means since the last reading, over all ranks, the norm of the reversed gradient if it was
-        measured, and the sum of all ranks' `skipped`; reset the means.
+        measured, the sum of all ranks' `skipped`, and the slowest rank by the seconds of its own `work`; reset the
+        means.
 
         `loss_scale` is the factor on the loss in half precision, where an overflow of the gradient is normal (the step
         is skipped and the scale lowered): its norm is then omitted. All ranks take part.
@@ -89,16 +91,19 @@ class Meter:
             part for part in (adversary.squared_gradient() for adversary in self._adversaries) if part is not None
         ]
         gradient = torch.stack(squared).sum() if squared else torch.zeros((), device=device)
-        others = torch.tensor([float(skipped)], device=device)
+        of_ranks = [0.0] * world  # the sum over the ranks has the seconds of each
+        of_ranks[self._accelerator.process_index] = work
+        others = torch.tensor([float(skipped), *of_ranks], device=device)
         packed = torch.cat(
             [*(mean[None] for mean in means.values()), gradient[None] / (loss_scale or 1.0) ** 2, others]
         )
-        *read, gradient, skipped = self._accelerator.reduce(packed, "sum").tolist()
+        reduced = self._accelerator.reduce(packed, "sum").tolist()
+        *read, gradient, skipped = reduced[:-world]
         values = {name: mean / world for name, mean in zip(means, read, strict=True)}
         if squared and (loss_scale is None or math.isfinite(gradient)):
             values["domain/reversed_gradient_norm"] = math.sqrt(gradient) / world
         values["data/skipped_samples"] = int(skipped)
-        return values
+        return values | slowest(reduced[-world:])
 
     def first_bad_step(self, weights: Iterable[Tensor] = ()) -> int | None:
         """Return the earliest step since the last call at which the loss was NaN or infinite, on any rank.

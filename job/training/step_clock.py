@@ -5,6 +5,8 @@ from typing import Protocol
 
 import numpy as np
 
+from job.training.own_work import OwnWork
+
 
 class Waits(Protocol):
     """An object that counts the seconds spent waiting for data."""
@@ -15,13 +17,15 @@ class Waits(Protocol):
 class StepClock:
     """Measures steps: call `start` before a step and `tick` after it."""
 
-    def __init__(self, batches: Waits) -> None:
-        self._batches = batches
+    def __init__(self, batches: Waits, work: OwnWork) -> None:
+        """`work` measures this rank's own part of each step."""
+        self._batches, self._work = batches, work
         self._durations: list[float] = []
         self._waited = batches.wait_seconds
         self.start()
 
     def start(self) -> None:
+        self._work.start()
         self._from = time.perf_counter()
 
     def tick(self) -> None:

@@ -8,7 +8,7 @@ from types import SimpleNamespace
 import pytest
 from torch.distributed import TCPStore
 
-from job.doctor import limits, machine
+from job.doctor import limits, machine, storage
 from job.doctor.command import doctor
 from job.doctor.environment import environment
 from job.doctor.findings import FAIL, OK, WARN, Finding, below, differing, table, worst
@@ -37,8 +37,8 @@ def test_missing_shards_fail_with_advice(small):
 def test_little_disk_space_warns_or_fails(small, monkeypatch):
     sizes = {0.5: FAIL, 5: WARN, 50: OK}
     for free, level in sizes.items():
-        monkeypatch.setattr(machine.shutil, "disk_usage", lambda _, free=free: SimpleNamespace(free=free * machine.GIB))
-        assert machine.disk(small()).level == level
+        monkeypatch.setattr(storage.shutil, "disk_usage", lambda _, free=free: SimpleNamespace(free=free * storage.GIB))
+        assert storage.disk(small()).level == level
 
 
 def test_small_shared_memory_and_few_open_files_warn(monkeypatch):

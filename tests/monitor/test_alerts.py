@@ -264,13 +264,15 @@ def test_no_final_alert_after_learning():
 
 def test_each_alert_contains_a_remedy():
     texts = [
-        alerts.resumed(100, 400, 150, "2").text,
+        alerts.resumed(100, 400, 150, {"restarts": "2", "restarts_in_place": "0"}).text,
+        alerts.resumed(100, 400, 100, {"restarts_in_place": "3"}).text,
         alerts.stopped("SIGTERM", "runs/a/checkpoints/step_00000100").text,
         *(alert.text for alert in Watch().look({"x": math.inf})),
     ]
     assert "resuming from step 100 of 400 (restart 2); steps 101 to 150 are repeated" in texts[0]
-    assert texts[1].startswith(
+    assert "resuming from step 100 of 400 (restart in place 3). " in texts[1]
+    assert texts[2].startswith(
         "SIGTERM; runs/a/checkpoints/step_00000100 is saved: run the same command again to resume"
     )
-    assert "lower optimizer.lr" in texts[2]
+    assert "lower optimizer.lr" in texts[3]
     assert all("\n" not in text for text in texts)

@@ -65,6 +65,16 @@ class Run:
         self._frozen = []
 
     @contextlib.contextmanager
+    def restart_in_place(self):
+        """What happens in here makes the job's script start the ranks again, without Slurm."""
+        starts, shown = self.starts(), self.job.show()
+        yield
+        self.thaw()
+        self.goes_on(starts + 1, steps=12)  # with a new checkpoint
+        now = self.job.show()
+        assert [now[key] for key in ("Restarts", "StartTime")] == [shown[key] for key in ("Restarts", "StartTime")]
+
+    @contextlib.contextmanager
     def restart(self):
         """What happens in here makes Slurm start the job once more, from no earlier a step than before."""
         starts, restarts, checkpoint = self.starts(), self.job.restarts, self.checkpoint()
@@ -90,7 +100,7 @@ def run(cluster, on_slurm, undisturbed):
     )
     job = cluster.submit("--nodes=2", "--signal=B:USR1@60", "slurm/train.sbatch", path, "name=disturbed", JOB_RANKS="1")
     run = Run(job, config)
-    run.goes_on(1)
+    run.goes_on(1, steps=12)
     yield run
     cluster.call("scancel", "--full", "--signal=KILL", job.number, check=False)
 
@@ -105,10 +115,23 @@ def _same_losses_as_undisturbed(run, undisturbed):
 
 
 def test_one_worker_is_killed(cluster, run):
-    with run.restart():
+    with run.restart_in_place():
         (pid,) = cluster.ranks("node2")
         os.kill(pid, signal.SIGKILL)
-    assert re.search(r"^== crashed \(.*rank \d on node\d.*\); queued again$", run.job.output(), re.MULTILINE)
+    why = r"crashed \(.*rank \d on node\d.*\); restarted in place \(1 of at most 10\)$"
+    assert re.search(f"^== {why}", run.job.output(), re.MULTILINE)
+    assert re.search(f": {why}", (run.config.run_folder / "restarts.log").read_text())
+    assert "resumed after a crash or a kill: " in (run.config.run_folder / "log.txt").read_text()
+
+
+def test_the_launcher_of_one_node_is_killed(cluster, run):
+    """Its rank is left alone, and may hold the lock of the run folder or the port for a while."""
+    with run.restart_in_place():
+        (pid,) = cluster.ranks("node1")
+        launcher = int(cluster.call("ps", "-o", "ppid=", "-p", pid).stdout)
+        os.kill(launcher, signal.SIGKILL)
+    assert "restarted in place (2 of at most 10)" in run.job.output()
+    assert "(restart in place 2)" in (run.config.run_folder / "log.txt").read_text()
 
 
 def test_scancel_signal_term(cluster, run):

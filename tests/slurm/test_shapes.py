@@ -8,6 +8,8 @@ import sysconfig
 
 import pytest
 
+from job.run_folder.checkpoint import read_checkpoint
+from job.shards.writing.write_shards import write_shards
 from job.train import train
 from tests.support.running import assert_same_weights, rows, weights
 from tests.support.slurm_cluster import eventually, signal_all
@@ -67,7 +69,7 @@ def staged(cluster):
 def test_two_nodes_of_two_ranks_with_the_software_on_a_disk_of_each(cluster, on_slurm, one_rank, staged):
     config, path = on_slurm(name="2x2", train={"steps": STEPS})
     settings, imports = staged
-    job = cluster.submit("--nodes=2", TRAIN, path, "name=2x2", JOB_RANKS="2", **settings)
+    job = cluster.submit("--nodes=2", TRAIN, path, "name=2x2", JOB_RANKS="2", JOB_PREFLIGHT="true", **settings)
     assert job.wait() == 0, job.output()
     assert "on 4 rank(s)" in job.output()
     assert_same_training(config, one_rank)
@@ -101,3 +103,39 @@ def test_begun_on_two_nodes_cancelled_and_finished_on_four_ranks_of_one(cluster,
     assert job.wait() == 0, job.output()
     assert "resuming from step" in job.output()
     assert_same_training(config, one_rank)
+
+
+def test_begun_on_sixteen_ranks_stopped_and_finished_on_eight(cluster, on_slurm, tmp_path):
+    """As one rank: the same samples in every step and, up to rounding, the same losses and weights."""
+    write_shards(
+        "faces",
+        None,
+        tmp_path / "faces",
+        size=48,
+        shards=16,
+        workers=1,
+        keep_target_labels=True,
+        options={"train": 64, "val": 16, "test": 19},
+        progress=False,
+    )
+    changes = {
+        "data": {"shards": str(tmp_path / "faces"), "streams": 16},
+        "train": {"steps": STEPS, "eval_every": STEPS},
+    }
+    alone, _ = on_slurm(name="alone", **changes)
+    assert train(alone) == 0
+    config, path = on_slurm(name="many", **changes)
+    words = ("--nodes=2", "--cpus-per-task=4", TRAIN, path, "name=many")
+    job = cluster.submit(*words, JOB_RANKS="8", JOB_MAX_RESTARTS="0")
+    metrics = config.run_folder / "metrics.jsonl"
+    eventually(lambda: metrics.exists() and len(rows(config)) >= 3, job.output)
+    (config.run_folder / "stop").touch()
+    assert job.wait() == 75, job.output()
+    stopped = read_checkpoint(config.run_folder / "checkpoints" / "latest").step
+    assert 3 <= stopped < STEPS
+    print(job.output())
+    job = cluster.submit(*words, JOB_RANKS="4")
+    assert job.wait() == 0, job.output()
+    assert "on 16 rank(s)" not in job.output()
+    assert f"resuming from step {stopped} of {STEPS}" in job.output()
+    assert_same_training(config, alone)

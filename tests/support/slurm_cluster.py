@@ -110,7 +110,7 @@ class Cluster:
             "esac\n"
         )
         python.chmod(0o755)
-        (folder / "site.env").write_text(f"PATH={folder}:$PATH\n")
+        (folder / "site.env").write_text(f'PATH={folder}:$PATH JOB_PREFLIGHT="${{JOB_PREFLIGHT:-false}}"\n')
         return {"JOB_SITE": str(folder / "site.env"), "JOB_RANKS": "1"}
 
     def submit(self, *words, **environment: str) -> "Job":

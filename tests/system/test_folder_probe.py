@@ -8,7 +8,7 @@ import pytest
 
 from job.config.load import build_config
 from job.doctor.findings import FAIL, OK, WARN
-from job.doctor.machine import file_system
+from job.doctor.storage import file_system
 from job.system import folder_probe
 from job.system.folder_probe import probe_folder
 

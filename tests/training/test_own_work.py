@@ -1,0 +1,68 @@
+"""The own work of ranks, and the slowest of them."""
+
+import time
+
+import pytest
+import torch
+from torch import nn
+
+from job.training.own_work import LATEST, OwnWork, slowest
+
+
+class Network(nn.Module):
+    seconds = 0.0
+
+    def forward(self, images):
+        time.sleep(self.seconds)
+        return images
+
+
+def test_it_ends_with_the_first_forward_pass_of_a_step():
+    network = Network()
+    work = OwnWork(network, torch.device("cpu"))
+    assert work.read() == 0
+    network(torch.zeros(1))  # of an evaluation, before the step
+    work.start()
+    network.seconds = 0.02
+    network(torch.zeros(1))
+    network.seconds = 0.2
+    network(torch.zeros(1))  # of a second phase
+    work.end()
+    assert 0.02 <= work.read() < 0.2
+
+
+def test_the_wait_for_data_counts_and_single_steps_do_not():
+    work = OwnWork(Network(), torch.device("cpu"))
+    for step in range(2 * LATEST):
+        work.start()
+        time.sleep(0.1 if step == LATEST + 3 else 0.001)
+        work.end()
+    assert 0.001 <= work.read() < 0.05
+    for _ in range(LATEST):
+        work.start()
+        time.sleep(0.002)
+        work.end()
+    assert work.read() >= 0.002
+
+
+def test_while_torch_compile_traces_the_network_the_hook_does_nothing(monkeypatch):
+    """Dynamo cannot trace it, and would break the graph."""
+    network = Network()
+    work = OwnWork(network, torch.device("cpu"))
+    monkeypatch.setattr(torch.compiler, "is_compiling", lambda: True)
+    work.start()
+    network(torch.zeros(1))
+    assert work.read() == 0
+    work.end()
+    assert work.read() > 0
+
+
+def test_the_slowest_rank_is_compared_with_the_median_one():
+    assert slowest([0.010, 0.011, 0.016, 0.010]) == {
+        "speed/slowest_rank": pytest.approx(1.6),
+        "speed/slowest_rank_number": 2,
+        "speed/rank_work_ms": pytest.approx(10),
+    }
+    assert slowest([0.010, 0.005])["speed/slowest_rank"] == pytest.approx(2)
+    assert slowest([0.010]) == {}
+    assert slowest([0.0, 0.0]) == {}
