@@ -81,8 +81,8 @@ cpus=${SLURM_CPUS_ON_NODE:-$(nproc)}
 share=$((cpus / ranks - 1)) # one CPU of each rank is for the threads that decode images
 OMP_NUM_THREADS=${OMP_NUM_THREADS:-$((share > 1 ? share : 1))}
 [[ $OMP_NUM_THREADS =~ ^[1-9][0-9]*(,[1-9][0-9]*)*$ ]] || fail "OMP_NUM_THREADS=$OMP_NUM_THREADS is not a number of threads"
-export TORCH_CPP_LOG_LEVEL=${TORCH_CPP_LOG_LEVEL:-ERROR} # each rank warns about hosts without a reverse entry, several times
 export OMP_NUM_THREADS=${OMP_NUM_THREADS%%,*} # the rest is for nested threads, and Accelerate cannot parse it
+export TORCH_CPP_LOG_LEVEL=${TORCH_CPP_LOG_LEVEL:-ERROR} # each rank warns about hosts without a reverse entry
 # Unset what another program's launcher left; torch's launcher reads every PET_ variable.
 unset RANK WORLD_SIZE LOCAL_RANK LOCAL_WORLD_SIZE MASTER_ADDR MASTER_PORT "${!PET_@}" "${!TORCHELASTIC_@}"
 if [[ $gpus -eq 0 ]]; then

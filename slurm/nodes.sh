@@ -81,14 +81,27 @@ shared_fault() {
   [[ ${known#*$'\t'} == "$kind: "* && ${known%%$'\t'*} != "$node" ]]
 }
 
-# Before each start of the ranks: sets JOB_HOSTS, head and good_hosts. Ends the script if too few nodes are good.
+# Before each start of the ranks.
 choose_nodes() {
-  local node good=()
   preflight
   if ((${#fault[@]} > 0)) && shared_fault; then
     echo "error: the pre-flight fails on every node: $(faults)" >&2
     exit 2
   fi
+  take_good_nodes
+}
+
+# After the check of the request has failed on the first node: whether that node is at fault and another takes its place.
+another_head() {
+  ((SLURM_NNODES > 1)) || return 1
+  preflight
+  [[ -n ${fault[$head]:-} ]] && ! shared_fault || return 1
+  take_good_nodes
+}
+
+# Sets JOB_HOSTS, head and good_hosts. Ends the script if too few nodes are good.
+take_good_nodes() {
+  local node good=()
   for node in $all_hosts; do [[ -n ${fault[$node]:-} ]] || good+=("$node"); done
   ((${#good[@]} >= nodes)) || exclude_and_queue_again
   ((${#fault[@]} == 0)) || echo "== left out: $(faults)"

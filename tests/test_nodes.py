@@ -35,7 +35,7 @@ head=${all_hosts%% *} JOB_SRUN_OPTIONS=() JOB_CONTAINER=() JOB_PREFLIGHT_SECONDS
 remove_stage() { :; }
 source "$repository/slurm/requeue.sh"
 source "$repository/slurm/nodes.sh"
-choose_nodes
+${first:-choose_nodes} || { echo "the request is wrong"; exit; }
 echo "start on $JOB_HOSTS, head $head"
 """
 FULL = "cache folder\tcannot write to /scratch: No space left on device"
@@ -143,6 +143,19 @@ def test_a_wrong_clock_is_that_of_the_node_or_of_the_first_one(nodes):
     for name in ("n2", "n3"):
         nodes.answers(name, f"ok\t{int(time.time()) + 300}")
     assert "excluded after the pre-flight: n1: clock: differs from that of all other" in nodes.start(3).stdout
+
+
+def test_when_the_check_fails_only_on_the_first_node_another_one_repeats_it(nodes):
+    nodes.answers("n1", "shards\tno shards at /data")
+    assert nodes.start(3, 2, first="another_head").stdout.endswith("start on n2 n3, head n2\n")
+    assert nodes.start(3, first="another_head").returncode == 75
+    nodes.answers("n2", "shards\tno shards at /data")
+    nodes.answers("n1", f"ok\t{int(time.time())}")  # the first node is good: it is the request
+    assert nodes.start(2, first="another_head").stdout == "the request is wrong\n"
+    for name in ("n1", "n2"):
+        nodes.answers(name, "software\terror: unknown key `data.shard`")
+    assert nodes.start(2, first="another_head").stdout == "the request is wrong\n"
+    assert nodes.start(1, first="another_head").stdout == "the request is wrong\n"
 
 
 def test_exclusion_is_bounded(nodes):

@@ -144,6 +144,15 @@ def test_losses_of_one_and_two_ranks_agree(undisturbed, on_two_ranks):
 
 
 @pytest.mark.slow
+def test_two_ranks_log_which_is_the_slower(undisturbed, on_two_ranks):
+    for row in rows(on_two_ranks):
+        assert row["speed/slowest_rank"] >= 1
+        assert row["speed/slowest_rank_number"] in (0, 1)
+        assert row["speed/rank_work_ms"] * row["speed/slowest_rank"] > 0
+    assert "speed/slowest_rank" not in rows(undisturbed)[-1]
+
+
+@pytest.mark.slow
 def test_killed_and_started_again_on_two_ranks(small, tmp_path, on_two_ranks):
     config = small(name="killed-two")
     kill_at(start(config, tmp_path, ranks=2), config, random.randint(6, 20))

@@ -24,11 +24,11 @@ def load_nvml() -> ModuleType | None:
 
 
 def expected_gpus(environment: Mapping[str, str] = os.environ) -> int:
-    """Return how many GPUs the job requested on each node, or else how many the ranks of a node use."""
+    """Return how many GPUs the job requested on each node, or else how many Slurm gives, or the ranks of a node use."""
     per_node = environment.get("SLURM_GPUS_PER_NODE", "").rpartition(":")[2]  # 4, h100:4
     if per_node.isdigit():
         return int(per_node)
-    return int(environment.get("JOB_GPUS") or 0)
+    return int(environment.get("SLURM_GPUS_ON_NODE") or environment.get("JOB_GPUS") or 0)
 
 
 def check_gpus(

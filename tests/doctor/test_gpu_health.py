@@ -155,5 +155,6 @@ def test_without_gpus_nothing_is_checked(monkeypatch):
 def test_the_number_of_gpus_follows_the_request():
     assert expected_gpus({"SLURM_GPUS_PER_NODE": "h100:8", "JOB_GPUS": "7"}) == 8
     assert expected_gpus({"SLURM_GPUS_PER_NODE": "4"}) == 4
+    assert expected_gpus({"SLURM_GPUS_ON_NODE": "4", "JOB_GPUS": "3"}) == 4
     assert expected_gpus({"JOB_GPUS": "2"}) == 2
     assert expected_gpus({}) == 0
