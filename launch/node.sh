@@ -43,7 +43,7 @@ request_stop() {
     pkill -KILL -P "$launcher" || true
     { kill -KILL "$launcher" && wait "$launcher"; } 2>/dev/null || true # wait here: elsewhere bash would print "Killed"
   fi
-  $stopping || echo "stopping after a checkpoint" >&2
+  $stopping || [[ ${SLURM_LOCALID:-0} -gt 0 ]] || echo "stopping after a checkpoint" >&2 # once for each node
   stopping=true
   [[ -z ${JOB_RUN_FOLDER:-} || -e $JOB_RUN_FOLDER/stop ]] || { mkdir -p "$JOB_RUN_FOLDER" && echo "$1" >"$JOB_RUN_FOLDER/stop"; }
 }
@@ -146,7 +146,7 @@ while kill -0 "$launcher" 2>/dev/null; do wait "$launcher" 2>/dev/null || true; 
 reported='' message='' served=true
 { read -r reported && read -r message; } 2>/dev/null <"$JOB_STATUS_FILE" || true
 if [[ -z $reported ]]; then
-  reported=1 message='it was killed before it could say why' served=false
+  reported=1 message="the launcher on ${hosts[$node]} was killed before it could say why" served=false
   if $stopping; then reported=75 message='before it could save'; fi
   if $forced; then reported=130; fi
   printf '%s\n%s\n' "$reported" "$message" >"$JOB_STATUS_FILE" || true
