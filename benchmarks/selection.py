@@ -1,20 +1,23 @@
 """Regret of the label-free scores: how far each pick is below the best checkpoint, on finished runs with target labels.
 
 For each score, within a run: the checkpoint that it picks. Across runs: the checkpoint that it picks among all
-checkpoints of all runs on the same shards, domains and seed. Regret is the best accuracy on the target's validation
-split minus that of the pick, in [0, 1]. Runs that train with target labels are excluded. The target labels are read
-only here, after training, and choose nothing.
+checkpoints of all runs on the same shards, domains and seed, of one method (its configurations) or of all methods.
+Among chosen checkpoints: likewise, but among those that each run's own score chose, as a search does. Regret is the
+best accuracy on the target's validation split of all checkpoints minus that of the pick, in [0, 1]. Runs that train
+with target labels are excluded. The target labels are read only here, after training, and choose nothing.
 """
 
 import argparse
+import math
 import statistics
 import sys
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from benchmarks.common import write_result
+from job.config.load import build_config
 from job.config.objectives import SETTINGS, MethodSettings
 from job.evaluation.agreement import SELECTION, rank_correlation
 from job.metric_names import STEP, find
@@ -24,6 +27,12 @@ from job.system.errors import JobError
 from job.vocabulary import TARGET
 
 TRUTH = "oracle/target_accuracy"
+ACROSS = {
+    "across_configurations": "all checkpoints of the runs of a method, shift and seed",
+    "across_runs": "all checkpoints of the runs of a shift and seed",
+    "chosen_across_configurations": "chosen checkpoints of the runs of a method, shift and seed",
+    "chosen_across_runs": "chosen checkpoints of the runs of a shift and seed",
+}
 LAST = "last checkpoint"  # the pick without any score, within a run
 
 
@@ -34,6 +43,7 @@ class Run(NamedTuple):
     method: str
     group: tuple[str, str, str, int]  # shards, source, target, seed
     rows: list[dict[str, Any]]
+    score: str  # that chose its checkpoint
 
 
 def read(folder: Path) -> Run | str:
@@ -52,7 +62,12 @@ def read(folder: Path) -> Run | str:
         return f"no {TRUTH}: its shards have no target labels for validation"
     data = config["data"]
     shards = read_object(folder / "facts.json").get("manifest") or data["shards"]
-    return Run(str(folder), method, (shards, data["source"], data["target"], config["seed"]), rows)
+    return Run(str(folder), method, (shards, data["source"], data["target"], config["seed"]), rows, _score(config))
+
+
+def _score(config: dict[str, Any]) -> str:
+    """Return the score that chose the checkpoint of a run, by its stored configuration."""
+    return build_config(config, "the run").score
 
 
 def label_free(rows: Sequence[dict[str, Any]]) -> list[str]:
@@ -61,16 +76,21 @@ def label_free(rows: Sequence[dict[str, Any]]) -> list[str]:
     return sorted(name.removeprefix(SELECTION) for name in names)
 
 
-def judge(rows: Sequence[dict[str, Any]], score: str) -> dict[str, Any]:
+def chosen(run: Run) -> dict[str, Any]:
+    """Return the evaluation of the checkpoint that the run's own score chose; without that score the last one."""
+    return max(run.rows, key=lambda row: (row.get(SELECTION + run.score, -math.inf), row[STEP]))
+
+
+def judge(rows: Sequence[dict[str, Any]], score: str, best: float | None = None) -> dict[str, Any]:
     """Return what a score picks among evaluations: its regret, the pick, the rank correlation with the accuracy.
 
     The pick is the latest evaluation with the highest value. Evaluations without the score cannot be picked; at least
-    one has it.
+    one has it. `best` is the accuracy to compare with; None: the highest of the evaluations.
     """
     scored = [row for row in rows if SELECTION + score in row]
     pick = max(scored, key=lambda row: (row[SELECTION + score], row[STEP]))
     correlation = rank_correlation([row[SELECTION + score] for row in scored], [row[TRUTH] for row in scored])
-    regret = max(row[TRUTH] for row in rows) - pick[TRUTH]
+    regret = (max(row[TRUTH] for row in rows) if best is None else best) - pick[TRUTH]
     return {"regret": regret, "accuracy": pick[TRUTH], "step": pick[STEP], "rank_correlation": correlation}
 
 
@@ -100,31 +120,48 @@ def measure(runs: Sequence[Run]) -> dict[str, Any]:
         for score, one in judged.items():
             within[score].append(one)
             by_method[run.method][score].append(one)
-    across: dict[str, list[dict[str, Any]]] = defaultdict(list)
-    described = []
-    for (shards, source, target, seed), members in groups.items():
-        rows = [row | {"run": run.folder, "method": run.method} for run in members for row in run.rows]
-        best = max(rows, key=lambda row: row[TRUTH])
-        picked = {score: judge(rows, score) for score in label_free(rows)}
-        described.append(
-            {"shards": shards, "source": source, "target": target, "seed": seed, "runs": len(members)}
-            | {"checkpoints": len(rows), "best": {key: best[key] for key in ("run", "method", STEP, TRUTH)}}
-            | {"scores": picked}
-        )
-        for score, one in picked.items() if len(members) > 1 else ():
-            across[score].append(one)
     return {
         "within_run": summary(within),
         "within_run_by_method": {method: summary(judged) for method, judged in by_method.items()},
-        "across_runs": summary(across),
-        "groups": described,
+        **_across(groups),
+        "groups": [_described(group, members) for group, members in groups.items()],
+    }
+
+
+def _across(groups: Mapping[tuple, Sequence[Run]]) -> dict[str, Any]:
+    """Return the regrets across the runs of each group, of one method and of all."""
+    found: dict[str, dict[str, list[dict[str, Any]]]] = {key: defaultdict(list) for key in ACROSS}
+    for members in groups.values():
+        methods: dict[str, list[Run]] = defaultdict(list)
+        for run in members:
+            methods[run.method].append(run)
+        for kind, sets in (("configurations", list(methods.values())), ("runs", [list(members)])):
+            for runs in sets:
+                rows = [row for run in runs for row in run.rows]
+                picks = [chosen(run) for run in runs]
+                best = max(row[TRUTH] for row in rows)
+                for score in label_free(rows) if len(runs) > 1 else ():
+                    found[f"across_{kind}"][score].append(judge(rows, score))
+                for score in label_free(picks) if len(runs) > 1 else ():
+                    found[f"chosen_across_{kind}"][score].append(judge(picks, score, best))
+    return {key: summary(judged) for key, judged in found.items()}
+
+
+def _described(group: tuple, members: Sequence[Run]) -> dict[str, Any]:
+    shards, source, target, seed = group
+    rows = [row | {"run": run.folder, "method": run.method} for run in members for row in run.rows]
+    best = max(rows, key=lambda row: row[TRUTH])
+    return {
+        **{"shards": shards, "source": source, "target": target, "seed": seed, "runs": len(members)},
+        **{"checkpoints": len(rows), "best": {key: best[key] for key in ("run", "method", STEP, TRUTH)}},
+        "scores": {score: judge(rows, score) for score in label_free(rows)},
     }
 
 
 def table(result: dict[str, Any]) -> str:
     """Format the result as text, in points of accuracy."""
     lines = [f"{'score':<16} {'mean regret':>12} {'worst':>7} {'rank corr.':>11} {'count':>6}"]
-    for title, key in (("within a run", "within_run"), ("across the runs of a shift and seed", "across_runs")):
+    for key, title in {"within_run": "within a run", **ACROSS}.items():
         lines.append(f"{title}:")
         for score, row in result[key].items():
             correlation = "-" if row["rank_correlation"] is None else f"{row['rank_correlation']:+.2f}"

@@ -59,6 +59,22 @@ def test_regret_within_and_across_runs(runs, tmp_path, capsys):
     assert "35.00" in capsys.readouterr().out
 
 
+def test_regret_across_the_configurations_of_a_method_and_among_chosen_checkpoints(tmp_path):
+    runs = [
+        run_folder(tmp_path, "a", "dann", (0.5, 0.9, 0.6), infomax=(1, 2, 3), mixval=(0.1, 0.9, 0.2)),
+        run_folder(tmp_path, "b", "dann", (0.6, 0.7, 0.8), infomax=(1, 2, 2.5), mixval=(0.3, 0.8, 0.7)),
+        run_folder(tmp_path, "c", "mcc", (0.3, 0.3, 0.3), infomax=(0, 0, 9), mixval=(0, 0, 0)),
+    ]
+    result = measured(runs, tmp_path)
+    assert result["across_configurations"]["mixval"]["mean_regret"] == 0
+    assert result["across_configurations"]["infomax"]["mean_regret"] == pytest.approx(0.9 - 0.6)
+    # each dann run chose its last checkpoint by infomax: 0.6 and 0.8; mixval prefers the second of the two
+    assert result["chosen_across_configurations"]["mixval"]["mean_regret"] == pytest.approx(0.9 - 0.8)
+    assert result["chosen_across_configurations"]["mixval"]["count"] == 1, "mcc has one run: nothing to choose"
+    assert result["chosen_across_runs"]["infomax"]["mean_regret"] == pytest.approx(0.9 - 0.3)
+    assert result["chosen_across_runs"]["mixval"]["mean_regret"] == pytest.approx(0.9 - 0.8)
+
+
 def test_runs_of_other_shards_seeds_or_domains_are_not_pooled(runs, tmp_path):
     for name, changes in (
         ("shards", {"shards": "b" * 8}),
