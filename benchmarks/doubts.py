@@ -44,13 +44,12 @@ def compare(runs: Sequence[Run]) -> list[dict[str, Any]]:
 
 
 def _row(run: Run, row: dict[str, Any], baseline: dict[str, Any]) -> dict[str, Any]:
-    classes = sum(name.startswith("val/target_prediction_share/") for name in row)
     both = [name for name in label_free([row]) if SELECTION + name in baseline]
     return {
         "run": run.folder,
         "gain": row[TRUTH] - baseline[TRUTH],
         "within_run": [doubt.score for doubt in within_run(run.rows, run.score)[1]],
-        "against_baseline": [doubt.score for doubt in against_baseline(row, baseline, classes)],
+        "against_baseline": [doubt.score for doubt in against_baseline(row, baseline)],
         "differences": {name: row[SELECTION + name] - baseline[SELECTION + name] for name in both},
     }
 

@@ -40,6 +40,11 @@ def read_seeds(seeds: str) -> list[int]:
     help="Rule that stops trials early.",
 )
 @click.option(
+    "--compare-by",
+    metavar="SCORE",
+    help="Score that compares the trials; default: class_ami if the space has objective.name, else selection.score.",
+)
+@click.option(
     "--wait/--no-wait", default=True, show_default=True, help="Wait for trials of other processes at the end."
 )
 @click.option("--report", is_flag=True, help="Only show the results so far.")
@@ -53,6 +58,7 @@ def search(
     seed: int,
     seeds: str,
     pruner: str,
+    compare_by: str | None,
     wait: bool,
     report: bool,
     overrides: tuple[str, ...],
@@ -79,6 +85,7 @@ def search(
         seed=seed,
         seeds=read_seeds(seeds),
         pruner=pruner,
+        compare_by=compare_by,
         waits=wait,
         report=report,
     )

@@ -132,8 +132,7 @@ def _doubts(runs: Sequence[dict]) -> list[dict[str, Any]]:
         baseline = baselines.get(run["seed"])
         if baseline is None or baseline is run or not adapts({"name": run["objective"]}):
             continue
-        classes = len(run["images"].get("target_predictions", ()))
-        doubts = against_baseline(_chosen_row(run), _chosen_row(baseline), classes)
+        doubts = against_baseline(_chosen_row(run), _chosen_row(baseline))
         if doubts:
             scores = {one.score: [one.value, one.other] for one in doubts}
             found.append({"run": run["run"], "baseline": baseline["run"], "scores": scores})

@@ -62,8 +62,8 @@ def _doubt(doubt: dict[str, Any]) -> str:
     """Describe an adapted run whose scores are below those of its baseline."""
     scores = " and ".join(f"{name} {one:.3f} against {other:.3f}" for name, (one, other) in doubt["scores"].items())
     return (
-        f"{doubt['run']}: adaptation may have hurt: its scores without target labels are below those of "
-        f"{doubt['baseline']} ({scores}); {REMEDY}"
+        f"{doubt['run']}: adaptation may have hurt: by scores without target labels it is below {doubt['baseline']} "
+        f"({scores}); {REMEDY}"
     )
 
 

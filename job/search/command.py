@@ -6,6 +6,7 @@ from typing import Any
 
 from job.config.load import build_config, load_config
 from job.config.schema import Config
+from job.config.training import LABEL_FREE_SCORES
 from job.many_runs.launcher import Launcher, count_gpus
 from job.many_runs.together import with_run_defaults
 from job.run_folder.stored_files import read_object
@@ -14,10 +15,14 @@ from job.search.results import table, write_results
 from job.search.search import Search
 from job.search.space import load_space
 from job.search.study import Study
+from job.search.values import METHOD
 from job.system.echo import echo
 from job.system.errors import EXIT_OK, JobError
 from job.training.inputs import open_manifest
 from job.vocabulary import TARGET
+
+# Scores of the confidence of the predictions rank methods worse than settings of one method: docs/training.md.
+ACROSS_METHODS = "class_ami"
 
 
 def search(
@@ -31,14 +36,17 @@ def search(
     seed: int = 0,
     seeds: Sequence[int] = (),
     pruner: str = "median",
+    compare_by: str | None = None,
     waits: bool = True,
     report: bool = False,
     launcher: Launcher | None = None,
 ) -> int:
     """Run or resume the search that the arguments describe. Returns the exit code: 0 finished, 75 stopped.
 
-    With `report`, only show the results so far. `launcher` starts the runs; by default each is a new process with a
-    share of this machine. Raises JobError for every mistake that the user can correct.
+    `compare_by` is the score that compares the trials, at the checkpoints that selection.score chose; by default
+    class_ami if the method varies and selection.score if not. With `report`, only show the results so far. `launcher`
+    starts the runs; by default each is a new process with a share of this machine. Raises JobError for every mistake
+    that the user can correct.
     """
     config = load_config(path, overrides)
     fixed = [override.partition("=")[0] for override in overrides]
@@ -62,15 +70,26 @@ def search(
         "shards": manifest.hash,
     }
     settings |= {"score": config.score, "seed": seed, "seeds": seeds, "pruner": pruner}
+    compare_by = _comparing(compare_by, ACROSS_METHODS if METHOD in space.keys else config.score)
+    if compare_by != config.score:
+        settings["compare_by"] = compare_by
     study = Study(folder, space, base, settings, original=_scored(config).model_dump(mode="json"))
     exit_code = EXIT_OK
     if not report:
-        work = Search(study, launcher, config.score, seeds, trials, jobs, config.data.allow_pipe, waits)
+        work = Search(study, launcher, compare_by, seeds, trials, jobs, config.data.allow_pipe, waits)
         exit_code = work.run()
-    write_results(study, config.score)
-    draw_search(study, config.score, folder / "search.png")
-    echo(table(study, config.score))
+    write_results(study, compare_by)
+    draw_search(study, compare_by, folder / "search.png")
+    echo(table(study, compare_by))
     return exit_code
+
+
+def _comparing(score: str | None, default: str) -> str:
+    """Return the score that compares the trials. Raises JobError for one that is unknown or needs target labels."""
+    if score is not None and score not in LABEL_FREE_SCORES:
+        names = ", ".join(LABEL_FREE_SCORES)
+        raise JobError(f"--compare-by {score} is not a score that needs no target labels: use one of {names}")
+    return score or default
 
 
 def _as_begun(config: Config, folder: Path) -> Config:

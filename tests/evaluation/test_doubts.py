@@ -80,14 +80,20 @@ def test_methods_that_read_the_target_without_labels_adapt():
     ]
 
 
-def test_two_scores_below_the_baseline_by_more_than_their_margin():
-    baseline = {"selection/mixval": 0.7, "selection/class_ami": 0.6, "selection/entropy": -0.5}
-    worse = {"selection/mixval": 0.6, "selection/class_ami": 0.59, "selection/entropy": -0.7}
-    assert [one.score for one in against_baseline(worse, baseline, 7)] == ["mixval", "entropy"]
-    assert against_baseline(worse | {"selection/entropy": -0.55}, baseline, 7) == []
-    assert against_baseline(worse, baseline, 0) == []  # the number of classes is unknown
-    assert against_baseline(worse, {}, 7) == against_baseline({}, baseline, 7) == []
-    assert against_baseline(baseline, worse, 7) == []
+def test_a_score_below_the_baseline_by_more_than_its_margin():
+    baseline = {"selection/mixval": 0.7, "selection/class_ami": 0.6, "selection/infomax": 1.5, "selection/snd": 3.0}
+    worse = {"selection/mixval": 0.64, "selection/class_ami": 0.51, "selection/infomax": 1.47, "selection/snd": 1.0}
+    assert [one.score for one in against_baseline(worse, baseline)] == ["infomax", "mixval"]
+    assert [one.score for one in against_baseline({"selection/class_ami": 0.49}, baseline)] == ["class_ami"]
+    assert against_baseline({**baseline, "selection/infomax": 1.485, "selection/mixval": 0.66}, baseline) == []
+    assert against_baseline(worse, {}) == against_baseline({}, baseline) == []
+    assert against_baseline(baseline, worse) == []
+
+
+def test_infomax_without_a_source_is_not_compared_with_one_that_has_it():
+    alone, both = {"selection/infomax": 0.8}, {"selection/infomax": 1.8, "val/source_accuracy": 0.99}
+    assert against_baseline(alone, both) == []
+    assert [one.score for one in against_baseline(alone, {"selection/infomax": 0.9})] == ["infomax"]
 
 
 def run_folder(root, name, method, scores, chosen=500):

@@ -1,6 +1,7 @@
 """`python -m job search`: trials, pruning, failures, results; killed and resumed; several processes on one study."""
 
 import json
+import math
 import os
 import signal
 import subprocess
@@ -121,6 +122,23 @@ def test_a_mistake_in_every_run_ends_the_search_and_loses_no_trial(search, trial
     (study / "trial-0001" / "status.json").unlink()
     assert search("--trials", 3)[0] == 0
     assert [trial["state"] for trial in trials()] == ["finished"] * 3
+
+
+def test_trials_of_several_methods_are_compared_by_class_ami_unless_another_score_is_named(search, trials, study):
+    methods = "objective.name: {choices: [dann, coral]}\noptimizer.lr: {low: 0.0001, high: 1, log: true}\n"
+    for words, best in (((), 0.1), (("--compare-by", "infomax"), 0.01)):
+        code, _, errors = search("--trials", 4, "--pruner", "none", *words, space=methods)
+        assert code == 0, errors
+        scores = {trial["score"]: trial["values"]["optimizer.lr"] for trial in trials()}
+        nearest = min(scores.values(), key=lambda rate: abs(math.log10(rate / best)))
+        assert yaml.safe_load((study / "best.yaml").read_text())["optimizer"]["lr"] == scores[max(scores)] == nearest
+        assert yaml.safe_load((study / "best.yaml").read_text())["selection"]["score"] == "infomax", "within a run"
+        study.rename(study.with_name(f"by-{best}"))
+    code, _, errors = search("--compare-by", "target_accuracy", "--trials", 1)
+    assert code == 2
+    assert (
+        "error: --compare-by target_accuracy is not a score that needs no target labels: use one of infomax," in errors
+    )
 
 
 def test_the_mean_over_seeds_is_the_score(search, trials, study):
