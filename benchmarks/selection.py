@@ -18,11 +18,12 @@ from typing import Any, NamedTuple
 
 from benchmarks.common import write_result
 from job.config.load import build_config
-from job.config.objectives import SETTINGS, MethodSettings
+from job.config.objectives import SETTINGS, MethodSettings, method_label
 from job.evaluation.agreement import SELECTION, rank_correlation
 from job.metric_names import STEP, find
 from job.run_folder.metrics_file import read_metrics
 from job.run_folder.stored_files import read_config, read_object
+from job.search.comparison import ACROSS_METHODS, value_of
 from job.system.errors import JobError
 from job.vocabulary import TARGET
 
@@ -57,9 +58,10 @@ def read(folder: Path) -> Run | str:
         return "not finished"
     if SETTINGS.get(method, MethodSettings).labelled == TARGET:
         return "trained with target labels"
-    rows = [row for row in read_metrics(folder / "metrics.jsonl") if TRUTH in row]
+    rows = [with_sum(row) for row in read_metrics(folder / "metrics.jsonl") if TRUTH in row]
     if not rows:
         return f"no {TRUTH}: its shards have no target labels for validation"
+    method = method_label(config["objective"])
     data = config["data"]
     shards = read_object(folder / "facts.json").get("manifest") or data["shards"]
     return Run(str(folder), method, (shards, data["source"], data["target"], config["seed"]), rows, _score(config))
@@ -74,6 +76,12 @@ def label_free(rows: Sequence[dict[str, Any]]) -> list[str]:
     """Return the names of the logged scores that need no target labels, without their prefix."""
     names = {name for row in rows for name in row if name.startswith(SELECTION) and not find(name).labels}
     return sorted(name.removeprefix(SELECTION) for name in names)
+
+
+def with_sum(row: dict[str, Any]) -> dict[str, Any]:
+    """Return an evaluation with the sum that compares methods as one more score."""
+    value = value_of(row, ACROSS_METHODS)
+    return row if value is None else row | {SELECTION + ACROSS_METHODS: value}
 
 
 def chosen(run: Run) -> dict[str, Any]:

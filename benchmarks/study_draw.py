@@ -1,11 +1,13 @@
 """The table of the study in docs/methods.md, between two marks, and its figure, docs/study.svg."""
 
+import math
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from matplotlib import rc_context
 
+from job.evaluation.compare import LOWER
 from job.monitor.colours import objective_colours
 from job.monitor.figures.style import new_figure
 from job.system.files import write_atomically
@@ -66,18 +68,23 @@ def _short(value: Any) -> str:
 
 
 def draw_figure(result: dict[str, Any], path: Path) -> None:
-    """Write an SVG: a panel for each shift, a bar for each method with a dot for each seed."""
+    """Write an SVG: a panel for each shift, a line at each method's mean, a dot for each seed, source_only dashed."""
     shifts = result["shifts"]
     names = list(dict.fromkeys(name for shift in shifts.values() for name in shift["methods"]))
+    every = [each for shift in shifts.values() for row in shift["methods"].values() for each in row["target"]]
+    lowest = math.floor(20 * min(every) - 0.2) / 20
     colours = objective_colours(names)
-    figure = new_figure(3.2 * len(shifts), 3.4)
+    figure = new_figure(2.9 * len(shifts), 3.4)
     panels = figure.subplots(1, len(shifts), sharey=True, squeeze=False)[0]
     for axes, shift in zip(panels, shifts.values(), strict=True):
-        for place, (name, row) in enumerate(shift["methods"].items()):
-            axes.bar(place, row["target_mean"], 0.7, color=colours[name], alpha=0.85)
+        methods = shift["methods"]
+        if LOWER in methods:
+            axes.axhline(methods[LOWER]["target_mean"], color=colours[LOWER], linestyle="--", linewidth=1)
+        for place, (name, row) in enumerate(methods.items()):
+            axes.hlines(row["target_mean"], place - 0.35, place + 0.35, color=colours[name], linewidth=4)
             axes.plot([place] * len(row["target"]), row["target"], ".", color="black", markersize=4)
-        axes.set_xticks(range(len(shift["methods"])), list(shift["methods"]), rotation=60, ha="right", fontsize=7)
-        axes.set(title=shift["title"], ylim=(0, 1))
+        axes.set_xticks(range(len(methods)), list(methods), rotation=60, ha="right", fontsize=7)
+        axes.set(title=shift["title"], ylim=(lowest, 1))
         axes.grid(True, axis="y")
     panels[0].set_ylabel("accuracy on the target, test (oracle)")
     with rc_context({"svg.fonttype": "none"}):  # text as text: a fraction of the size of outlines

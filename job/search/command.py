@@ -6,10 +6,10 @@ from typing import Any
 
 from job.config.load import build_config, load_config
 from job.config.schema import Config
-from job.config.training import LABEL_FREE_SCORES
 from job.many_runs.launcher import Launcher, count_gpus
 from job.many_runs.together import with_run_defaults
 from job.run_folder.stored_files import read_object
+from job.search.comparison import ACROSS_METHODS, check_comparison
 from job.search.figure import draw_search
 from job.search.results import table, write_results
 from job.search.search import Search
@@ -20,9 +20,6 @@ from job.system.echo import echo
 from job.system.errors import EXIT_OK, JobError
 from job.training.inputs import open_manifest
 from job.vocabulary import TARGET
-
-# Scores of the confidence of the predictions rank methods worse than settings of one method: docs/training.md.
-ACROSS_METHODS = "class_ami"
 
 
 def search(
@@ -44,9 +41,9 @@ def search(
     """Run or resume the search that the arguments describe. Returns the exit code: 0 finished, 75 stopped.
 
     `compare_by` is the score that compares the trials, at the checkpoints that selection.score chose; by default
-    class_ami if the method varies and selection.score if not. With `report`, only show the results so far. `launcher`
-    starts the runs; by default each is a new process with a share of this machine. Raises JobError for every mistake
-    that the user can correct.
+    ACROSS_METHODS if the method varies and selection.score if not. With `report`, only show the results so far.
+    `launcher` starts the runs; by default each is a new process with a share of this machine. Raises JobError for every
+    mistake that the user can correct.
     """
     config = load_config(path, overrides)
     fixed = [override.partition("=")[0] for override in overrides]
@@ -70,7 +67,8 @@ def search(
         "shards": manifest.hash,
     }
     settings |= {"score": config.score, "seed": seed, "seeds": seeds, "pruner": pruner}
-    compare_by = _comparing(compare_by, ACROSS_METHODS if METHOD in space.keys else config.score)
+    compare_by = compare_by or (ACROSS_METHODS if METHOD in space.keys else config.score)
+    check_comparison(compare_by)
     if compare_by != config.score:
         settings["compare_by"] = compare_by
     study = Study(folder, space, base, settings, original=_scored(config).model_dump(mode="json"))
@@ -82,14 +80,6 @@ def search(
     draw_search(study, compare_by, folder / "search.png")
     echo(table(study, compare_by))
     return exit_code
-
-
-def _comparing(score: str | None, default: str) -> str:
-    """Return the score that compares the trials. Raises JobError for one that is unknown or needs target labels."""
-    if score is not None and score not in LABEL_FREE_SCORES:
-        names = ", ".join(LABEL_FREE_SCORES)
-        raise JobError(f"--compare-by {score} is not a score that needs no target labels: use one of {names}")
-    return score or default
 
 
 def _as_begun(config: Config, folder: Path) -> Config:

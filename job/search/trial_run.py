@@ -10,6 +10,7 @@ from job.config.schema import Config
 from job.many_runs.launcher import OUTPUT, Launcher, last_line
 from job.run_folder.metrics_file import STEP, read_metrics
 from job.run_folder.stored_files import read_object
+from job.search.comparison import value_of
 from job.search.study import Claim
 from job.system.errors import EXIT_BAD_INPUT, EXIT_OK, EXIT_STOPPED, JobError
 
@@ -39,7 +40,7 @@ class TrialRun:
         self.claim = claim
         self.slot = slot
         self._configs = configs
-        self._score = f"selection/{score}"
+        self._score = score
         self._launcher = launcher
         self._scores: list[float] = []
         self._process: subprocess.Popen | None = None
@@ -111,9 +112,9 @@ class TrialRun:
         trial = self.claim.trial
         for row in read_metrics(path):
             step = int(row[STEP])
-            if self._score in row and step not in self._reported:
+            if (value := value_of(row, self._score)) is not None and step not in self._reported:
                 self._reported.add(step)
-                trial.report(row[self._score], step)
+                trial.report(value, step)
         if self._reported and trial.should_prune():
             self._pruning = True
             if self._process is not None:
@@ -143,6 +144,7 @@ class TrialRun:
 def finished_score(folder: Path, score: str) -> float | None:
     """Return the score of a finished run's chosen checkpoint, or None if the run is not finished."""
     summary = read_object(folder / "summary.json")
-    rows = [row for row in read_metrics(folder / "metrics.jsonl") if score in row] if summary else []
-    chosen = [row[score] for row in rows if row[STEP] == summary.get("selection/chosen_step")]
-    return float(chosen[-1]) if chosen else max((float(row[score]) for row in rows), default=None)
+    rows = read_metrics(folder / "metrics.jsonl") if summary else []
+    values = {row[STEP]: float(value) for row in rows if (value := value_of(row, score)) is not None}
+    chosen = values.get(summary.get("selection/chosen_step"))
+    return max(values.values(), default=None) if chosen is None else chosen

@@ -82,10 +82,10 @@ def test_methods_that_read_the_target_without_labels_adapt():
 
 def test_a_score_below_the_baseline_by_more_than_its_margin():
     baseline = {"selection/mixval": 0.7, "selection/class_ami": 0.6, "selection/infomax": 1.5, "selection/snd": 3.0}
-    worse = {"selection/mixval": 0.64, "selection/class_ami": 0.51, "selection/infomax": 1.47, "selection/snd": 1.0}
+    worse = {"selection/mixval": 0.66, "selection/class_ami": 0.1, "selection/infomax": 1.47, "selection/snd": 1.0}
     assert [one.score for one in against_baseline(worse, baseline)] == ["infomax", "mixval"]
-    assert [one.score for one in against_baseline({"selection/class_ami": 0.49}, baseline)] == ["class_ami"]
-    assert against_baseline({**baseline, "selection/infomax": 1.485, "selection/mixval": 0.66}, baseline) == []
+    assert [one.score for one in against_baseline({"selection/mixval": 0.66}, baseline)] == ["mixval"]
+    assert against_baseline({**worse, "selection/infomax": 1.485, "selection/mixval": 0.68}, baseline) == []
     assert against_baseline(worse, {}) == against_baseline({}, baseline) == []
     assert against_baseline(baseline, worse) == []
 
@@ -115,7 +115,7 @@ def test_compare_says_which_run_is_below_its_baseline(tmp_path):
     harmed = run_folder(tmp_path, "harmed", "dann", HARMED)
     comparison = compare([baseline, harmed])
     assert [(each["run"], each["baseline"]) for each in comparison["doubts"]] == [(str(harmed), str(baseline))]
-    assert comparison["doubts"][0]["scores"] == {"mixval": [0.55, 0.8], "class_ami": [0.4, 0.7]}
+    assert comparison["doubts"][0]["scores"] == {"mixval": [0.55, 0.8]}
     line = next(line for line in remarks(comparison) if "may have hurt" in line)
     assert line.startswith(f"{harmed}: adaptation may have hurt")
     assert "mixval 0.550 against 0.800" in line

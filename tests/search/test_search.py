@@ -124,9 +124,10 @@ def test_a_mistake_in_every_run_ends_the_search_and_loses_no_trial(search, trial
     assert [trial["state"] for trial in trials()] == ["finished"] * 3
 
 
-def test_trials_of_several_methods_are_compared_by_class_ami_unless_another_score_is_named(search, trials, study):
+def test_trials_of_several_methods_are_compared_by_a_sum_unless_another_score_is_named(search, trials, study):
     methods = "objective.name: {choices: [dann, coral]}\noptimizer.lr: {low: 0.0001, high: 1, log: true}\n"
-    for words, best in (((), 0.1), (("--compare-by", "infomax"), 0.01)):
+    # the sum, of half of one parabola over log lr and another, is highest a third of the way from the second's best
+    for words, best in (((), 0.046), (("--compare-by", "infomax"), 0.01), (("--compare-by", "class_ami"), 0.1)):
         code, _, errors = search("--trials", 4, "--pruner", "none", *words, space=methods)
         assert code == 0, errors
         scores = {trial["score"]: trial["values"]["optimizer.lr"] for trial in trials()}
@@ -136,9 +137,9 @@ def test_trials_of_several_methods_are_compared_by_class_ami_unless_another_scor
         study.rename(study.with_name(f"by-{best}"))
     code, _, errors = search("--compare-by", "target_accuracy", "--trials", 1)
     assert code == 2
-    assert (
-        "error: --compare-by target_accuracy is not a score that needs no target labels: use one of infomax," in errors
-    )
+    assert errors.startswith("error: --compare-by target_accuracy: target_accuracy is not a score that needs no target")
+    code, _, errors = search("--compare-by", "infomax+dev", "--trials", 1)
+    assert (code, "dev is not a score for a sum: use infomax, mixval, bnm, class_ami, source" in errors) == (2, True)
 
 
 def test_the_mean_over_seeds_is_the_score(search, trials, study):
