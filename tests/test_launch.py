@@ -39,7 +39,8 @@ def local(config, tmp_path, *overrides, ranks=1, **options) -> subprocess.Popen:
 
 
 def test_two_ranks_stop_on_a_signal_with_75_and_resume_to_0(small, tmp_path):
-    train = {"steps": 200, "eval_every": 100, "checkpoint_every": 100}  # the stop file is looked for once a second
+    # the stop file is looked for once a second
+    train = {"steps": 150, "eval_every": 75, "checkpoint_every": 50, "log_every": 5}
     whole, config = small(name="whole", train=train), small(name="stopped", train=train)
     finish(start(whole, tmp_path, ranks=2))
     process = local(config, tmp_path, ranks=2)
