@@ -69,3 +69,13 @@ def checkpoint_of(small, tmp_path):
         return save_checkpoint(folder, meta | {"config": config.stored()}, method.state_dict(), {}).path
 
     return make
+
+
+@pytest.fixture
+def plain_compiler(monkeypatch):
+    """Make torch.compile call the C++ compiler in this process, not in others that import torch, and not optimise."""
+    from torch._inductor import config
+
+    monkeypatch.setenv("TORCHINDUCTOR_DEBUG_COMPILE", "1")
+    with config.patch(compile_threads=1):
+        yield

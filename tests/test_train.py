@@ -302,7 +302,7 @@ def test_every_way_to_train_resumes_exactly(small, changes):
 
 @pytest.mark.slow
 @needs_compiler
-def test_compiled_training_ends_where_eager_training_ends(small):
+def test_compiled_training_ends_where_eager_training_ends(small, plain_compiler):
     eager = small(name="eager", train={"steps": 4})
     compiled = small(name="compiled", train={"steps": 4}, model={"compile": True})
     assert train(eager) == train(compiled) == 0

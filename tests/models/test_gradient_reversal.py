@@ -25,7 +25,7 @@ def test_lambda_can_be_a_float():
 
 @pytest.mark.slow
 @needs_compiler
-def test_compiled_equals_eager_at_every_lambda_without_recompiling():
+def test_compiled_equals_eager_at_every_lambda_without_recompiling(plain_compiler):
     weight = torch.randn(5, 5)
 
     def loss(features, lambda_):

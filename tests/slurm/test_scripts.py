@@ -140,7 +140,7 @@ def left(folder: Path) -> list[str]:
 
 def test_an_array_searches_together_and_a_job_near_its_limit_is_requeued(cluster, on_slurm):
     """Two tasks, four trials, each once; USR1 to one task is passed on to its trial, which the other one resumes."""
-    train = {"steps": 600, "eval_every": 200, "checkpoint_every": 600}
+    train = {"steps": 400, "eval_every": 200, "checkpoint_every": 400, "log_every": 5}
     config, path = on_slurm(name="searched", train=train, data={"record_keys": False})
     space = cluster.scratch / "space.yaml"
     space.write_text("optimizer.lr: {low: 0.001, high: 0.01, log: true}\n")
