@@ -130,7 +130,8 @@ def test_killed_and_resumed_a_run_ends_with_the_same_weights_and_two_ranks_agree
 @pytest.mark.slow
 @pytest.mark.parametrize("name", SHOWN)
 def test_report_card_and_comparison_show_it(small, settings_of, tmp_path, name):
-    config = small(name="shown", **settings_of(name), evaluation={"figures": True, "map_samples": 20, "pictures": 4})
+    once = merge(settings_of(name), {"train": {"eval_every": 16}})  # each evaluation draws for three seconds
+    config = small(name="shown", **once, evaluation={"figures": True, "map_samples": 20, "pictures": 4})
     assert train(config) == 0
     page = (config.run_folder / "report.html").read_text()
     assert name in page
