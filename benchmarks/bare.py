@@ -65,8 +65,9 @@ def main() -> None:
         "model": {"backbone": backbone},
     }
     config = build_config(content, "benchmark")
-    batch, model = one_batch(config, size, torch.device("cuda" if torch.cuda.is_available() else "cpu"))
-    steps = bare_loop(batch, model, build_optimizer(model, config.optimizer))
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    batch, model = one_batch(config, size, device)
+    steps = bare_loop(batch, model, build_optimizer(model, config.optimizer, device))
     for line in sys.stdin:
         print(steps(int(line)), flush=True)
 

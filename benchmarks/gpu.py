@@ -107,7 +107,7 @@ def bare(learner: Learner, config: Config, size: int, device: torch.device) -> C
         with torch.autocast(device.type, torch.bfloat16, enabled=bf16):
             return type(method).forward(method, batch, progress)
 
-    return bare_loop(rows, forward, build_optimizer(method, config.optimizer))
+    return bare_loop(rows, forward, build_optimizer(method, config.optimizer, device))
 
 
 def measure(config: Config, manifest: Manifest, plan: Plan, threads: list[int]) -> tuple[dict[str, Any], int | None]:

@@ -4,8 +4,8 @@ Photos of 12 megapixels (4000 x 3000) are drawn: a synthetic face before a backg
 as JPEG of quality 92 with subsampled colours. Measured is what `shards` and `predict` do with a photo in memory:
 decode, crop, resize, encode; processor seconds, both ways in turns, the median of the turns' ratios. `difference` is
 the mean absolute difference of the samples' pixels, of 255, beside the one that another JPEG quality (90 instead of 95)
-makes. `accuracy`: --checkpoint, a model of these faces, predicts the photos both ways; `changed` is the share of photos
-whose predicted class differs.
+makes. `accuracy`: --checkpoint, a model of these faces, predicts photos whose central square is the face, both ways;
+`changed` is the share of photos whose predicted class differs.
 """
 
 import statistics
@@ -94,7 +94,7 @@ def accuracy(photos: list[Photo], checkpoint: Path) -> dict[str, Any]:
     import torch
 
     from job.evaluation.load import load_model
-    from job.evaluation.predictions import log_probabilities
+    from job.evaluation.rows import log_probabilities
 
     loaded = load_model(checkpoint)
     labels = np.array([photo.label for photo in photos])
@@ -142,7 +142,7 @@ def main(words: list[str] | None = None) -> None:
     rows = [measure(photos, size, crop, options.turns) for crop in options.crops for size in SIZES]
     found = None
     if options.checkpoint is not None:
-        found = accuracy(draw_photos(options.predicted, *shape), options.checkpoint)
+        found = accuracy(draw_photos(options.predicted, shape[0], shape[1], shape[0]), options.checkpoint)
     megapixels = round(shape[0] * shape[1] / 1e6, 1)
     size = round(sum(len(photo.content) for photo in photos) / len(photos))
     result = {"megapixels": megapixels, "bytes_per_photo": size, "photos": len(photos), "rows": rows, "accuracy": found}

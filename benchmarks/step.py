@@ -70,7 +70,7 @@ def measure(
     accelerator = build_accelerator(config)
     learner = build_learner(config, manifest, accelerator)
     rows, _ = one_batch(config, SIZE, accelerator.device)
-    beside = bare_loop(rows, learner.method, build_optimizer(learner.method, config.optimizer))
+    beside = bare_loop(rows, learner.method, build_optimizer(learner.method, config.optimizer, accelerator.device))
     with RunFolder(config, manifest, accelerator) as run:
         recorder = Recorder(config, run.path, run.metrics, None, {})
         stop = Stop(run.path / "stop", timedelta(seconds=60))

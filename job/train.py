@@ -23,11 +23,13 @@ from job.run_folder.run_folder import RunFolder
 from job.shards.manifest import Manifest
 from job.system.errors import EXIT_OK, EXIT_STOPPED, JobError
 from job.training.batches import TrainingBatches
+from job.training.cpu_binding import bind_cpus
 from job.training.distributed import build_accelerator, limit_waiting, rank_hosts
 from job.training.due import Due, due_after, evaluation_is_due
 from job.training.inputs import check_data, domain_names, missing_classes
 from job.training.learner import Learner, all_finite, build_learner
 from job.training.profile import StepProfile
+from job.training.shared_checkpoint import shared_checkpoint
 from job.training.shared_manifest import load_shared_manifest
 from job.training.step_clock import StepClock
 from job.training.stop import Stop
@@ -70,8 +72,11 @@ def train(config: Config) -> int:
 
 
 def _train(config: Config, manifest: Manifest, accelerator: Accelerator, folder: RunFolder) -> int:
+    if config.train.bind_cpus:
+        bind_cpus(accelerator)
     resumed = folder.resumed
-    learner = build_learner(config, manifest, accelerator, resumed)
+    with shared_checkpoint(resumed, accelerator) as checkpoint:
+        learner = build_learner(config, manifest, accelerator, checkpoint)
     waits = config.train.timeout_seconds
     facts = {"ranks": accelerator.num_processes, "device": str(accelerator.device), "manifest": manifest.hash}
     hosts = rank_hosts(accelerator)

@@ -9,8 +9,9 @@ from job.shards.reading.domain_stream import DomainStream
 from job.shards.reading.shard_cache import ShardStore
 from job.system.errors import EXIT_STOPPED
 from job.train import train
+from job.training.cpu_binding import SYSFS, pci_address
 from job.vocabulary import DOMAINS, SOURCE
-from tests.support.running import assert_same_weights, weights
+from tests.support.running import assert_same_weights, rows, weights
 
 pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device in this machine")
 
@@ -29,6 +30,37 @@ def test_a_stopped_run_ends_with_the_same_weights_on_a_gpu(small, precision, bac
     assert train(parts) == EXIT_STOPPED
     assert train(parts) == 0
     assert_same_weights(weights(parts), weights(whole))
+
+
+WHOLE = {"backbone": "resnet18", "batch_norm": "mixed", "compile": True, "compile_scope": "method"}
+
+
+@pytest.mark.parametrize("model", [WHOLE, WHOLE | {"compile_mode": "reduce-overhead"}], ids=["default", "cuda graphs"])
+def test_a_compiled_forward_pass_on_a_gpu_trains_like_the_eager_one(small, model):
+    settings = {"train": {"steps": 6, "log_every": 2, "deterministic": True, "tf32": False}}
+    eager = small(name="eager", model={"backbone": "resnet18", "batch_norm": "mixed"}, **settings)
+    compiled = small(name="compiled", model=model, **settings)
+    assert train(eager) == train(compiled) == 0
+    torch.compiler.reset()
+    assert_same_weights(weights(compiled), weights(eager), tolerance=1e-3)
+    losses = [
+        [row["train/class_loss"] for row in rows(config) if "train/class_loss" in row] for config in (eager, compiled)
+    ]
+    assert losses[0] == pytest.approx(losses[1], rel=1e-2), "what the meter kept was not overwritten"
+
+
+@pytest.mark.parametrize("fused", [None, False])
+def test_updates_on_a_gpu_are_fused_unless_the_user_decides(small, fused):
+    config = small(optimizer={"fused": fused}, train={"steps": 2, "precision": "fp16"})
+    assert train(config) == 0
+    state = torch.load(config.run_folder / "checkpoints" / "latest" / "trainer.pt", map_location="cpu")
+    assert {bool(group["fused"]) for group in state["optimizer"]["param_groups"]} == {fused is None}
+
+
+def test_a_gpu_has_an_address_of_which_the_system_knows_the_numa_node():
+    address = pci_address(0)
+    assert address is not None
+    assert (SYSFS / "bus/pci/devices" / address / "numa_node").exists()
 
 
 def test_batches_on_a_gpu_are_those_on_a_cpu(faces):

@@ -35,7 +35,13 @@ class Model(Section):
     init: Literal["torch", "xavier", "kaiming"] = "torch"
     """Initialisation of layers without loaded weights."""
     compile: bool = False
-    """torch.compile the feature extractor."""
+    """Compile the network with torch.compile: what compile_scope names."""
+    compile_scope: New[Literal["features", "method"]] = "features"
+    """features: the feature extractor. method: the whole forward pass of training, with heads and losses, as one graph;
+    it takes longer to compile, and pays for small networks, whose operations mostly cost their launch."""
+    compile_mode: New[Literal["default", "reduce-overhead", "max-autotune"]] = "default"
+    """Mode of torch.compile. reduce-overhead: CUDA graphs, for small networks on a GPU. max-autotune: CUDA graphs and a
+    search for the fastest kernels, which takes minutes."""
 
     @field_validator("weights", mode="before")
     @classmethod

@@ -50,6 +50,9 @@ class Optimizer(Section):
     """Learning rate of the domain classifier, relative to the rest."""
     clip_norm: Annotated[float, Field(gt=0, le=1e12)] | None = None
     """Largest norm of the whole gradient; null: no limit."""
+    fused: New[bool | None] = None
+    """Update all weights in one kernel: less time for networks of many small tensors, other last bits. null: on GPUs,
+    where each operation costs a launch, and not on CPUs."""
     sam_rho: New[Weight | None] = None
     """Sharpness-aware minimisation of the class loss (SDAT): the gradient is computed at weights that are moved by
     this length towards a higher class loss; null, or 0: at the weights themselves."""
@@ -85,6 +88,12 @@ class Train(Section):
     profile_steps: New[Harmless[tuple[Positive, Positive] | None]] = None
     """First and last step of a profile of the main rank, such as [100, 120]: a trace and a summary in profile/ of the
     run folder; null: none."""
+    tf32: New[bool] = True
+    """On GPUs, round the factors of float32 products and convolutions to TF32 (10 bits of mantissa), several times as
+    fast; false: full float32."""
+    bind_cpus: New[Harmless[bool]] = True
+    """Bind the ranks of a node to CPUs of their own: those near their GPU (NUMA node), or an equal share of the node's.
+    Nothing is bound where a rank is alone on its node or would have fewer than two CPUs."""
     deterministic: bool = False
     """Use deterministic GPU kernels where they exist: bit-identical runs, slower."""
 

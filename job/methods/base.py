@@ -33,6 +33,7 @@ class Method(nn.Module):
     labelled: ClassVar[str | None] = MethodSettings.labelled
     couples_rows: ClassVar[bool] = False  # the loss is not a mean over rows: it gathers the rows of all ranks
     needs_trained_predictor: ClassVar[bool] = False  # starts from a checkpoint with a label predictor of these classes
+    equal_buffers: ClassVar[bool] = True  # all ranks compute the same values of the buffers that the method adds
     views: int = 1  # augmented views of each target image; with 2 a batch has a block SECOND_VIEW
     strong_view: bool = False  # a batch has a block STRONG_VIEW: each target image under stronger augmentation
     phases: tuple[str, ...] = ("all",)  # updates per batch, in this order; each sees the whole batch

@@ -40,6 +40,7 @@ class SHOT(Method):
     labelled = SHOTSettings.labelled
     couples_rows = True
     needs_trained_predictor = True
+    equal_buffers = False  # matrix products of the gathered rows, which GPUs of two kinds round differently
 
     settings: SHOTSettings
     centroids: Tensor  # [classes, width + 1]

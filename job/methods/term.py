@@ -18,6 +18,7 @@ class Term(nn.Module):
     """
 
     couples_rows: ClassVar[bool] = False  # the loss is not a mean over rows: it gathers the rows of all ranks
+    equal_buffers: ClassVar[bool] = True  # all ranks compute the same values of the buffers that the term adds
     views: int = 1  # augmented views of each target image that the term needs
     strong_view: bool = False  # whether it needs a strongly augmented view of each target image
 

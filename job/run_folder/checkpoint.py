@@ -21,6 +21,8 @@ from job.run_folder.shared import fetch, is_shared, read_shared, reference_in
 from job.system.errors import JobError, first_line
 from job.system.files import fsync_file, fsync_folder, require_regular, sha256_of
 
+_BLOCK = 1 << 24  # bytes
+
 
 @dataclass(frozen=True)
 class Checkpoint:
@@ -65,27 +67,43 @@ class Checkpoint:
         try:
             return load_file(self.path / WEIGHTS)
         except Exception as error:  # safetensors and torch raise many kinds of errors for a damaged file
-            raise self._damage(f"{WEIGHTS} cannot be read ({_why(error)})") from None
+            raise self.damage(f"{WEIGHTS} cannot be read ({_why(error)})") from None
 
     def _load_trainer(self) -> dict[str, Any]:
         try:
             state = torch.load(self.path / TRAINER, map_location="cpu", weights_only=True)
         except Exception as error:
-            raise self._damage(f"{TRAINER} cannot be read ({_why(error)})") from None
+            raise self.damage(f"{TRAINER} cannot be read ({_why(error)})") from None
         if not isinstance(state, dict):
-            raise self._damage(f"{TRAINER} contains no state of an optimiser")
+            raise self.damage(f"{TRAINER} contains no state of an optimiser")
         return state
 
     def _check_sum(self, name: str) -> None:
         expected = self.meta.get("sha256", {}).get(name)
         try:
             if expected is not None and sha256_of(self.path / name) != expected:
-                raise self._damage(f"the content of {name} does not match its checksum")
+                raise self.damage(f"the content of {name} does not match its checksum")
         except OSError as error:
-            raise self._damage(f"{name} cannot be read ({_why(error)})") from None
+            raise self.damage(f"{name} cannot be read ({_why(error)})") from None
 
-    def _damage(self, what: str) -> JobError:
+    def damage(self, what: str) -> JobError:
+        """Return the error that names this checkpoint."""
         return JobError(f"checkpoint {self.path} is damaged: {what}; use another one")
+
+
+def copy_checked(checkpoint: Checkpoint, folder: Path) -> None:
+    """Copy weights and state of a checkpoint to a folder, reading each once.
+
+    Raises JobError when the content of one does not match its checksum, and OSError when it cannot be copied.
+    """
+    for name in (WEIGHTS, TRAINER):
+        expected, digest = checkpoint.meta.get("sha256", {}).get(name), hashlib.sha256()
+        with open(checkpoint.path / name, "rb") as file, open(folder / name, "wb") as copy:
+            while block := file.read(_BLOCK):
+                digest.update(block)
+                copy.write(block)
+        if expected is not None and digest.hexdigest() != expected:
+            raise checkpoint.damage(f"the content of {name} does not match its checksum")
 
 
 def save_checkpoint(

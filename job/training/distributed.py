@@ -27,7 +27,9 @@ def build_accelerator(config: Config) -> Accelerator:
         os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
         torch.use_deterministic_algorithms(True, warn_only=True)
     torch.backends.cudnn.benchmark = not config.train.deterministic
-    torch.set_float32_matmul_precision("high")
+    torch.set_float32_matmul_precision("high" if config.train.tf32 else "highest")
+    if torch.backends.cudnn.allow_tf32 != config.train.tf32:
+        torch.backends.cudnn.allow_tf32 = config.train.tf32
     check_gpus()
     has_gpu = torch.cuda.is_available() and not _on_cpu()
     if not has_gpu:

@@ -22,10 +22,12 @@ from job.shards.reading.batch_loader import Batch
 from job.shards.reading.prepare import Preparation
 from job.system.errors import NotFinite
 from job.training.average import Average
+from job.training.compilation import compile_method, copied, start_pass, uses_cuda_graphs
+from job.training.data_parallel import set_up_data_parallel
 from job.training.initial_weights import load_initial_weights
 from job.training.inputs import domain_names
 from job.training.meter import Meter
-from job.training.optimizer import build_optimizer, set_learning_rate
+from job.training.optimizer import build_optimizer, load_optimizer, set_learning_rate
 from job.training.own_work import OwnWork
 from job.training.schedules import lr_factor_at, progress
 from job.training.sharpness import CLASS_LOSS, Ascent
@@ -54,7 +56,11 @@ class Learner:
         decay = config.train.ema
         self._average = None if decay is None else Average(method, decay)  # copied before Accelerate wraps the method
         self.evaluated = method if self._average is None else self._average.method.to(accelerator.device)
-        self._model, self._optimizer = accelerator.prepare(method, build_optimizer(method, config.optimizer))
+        method.to(accelerator.device)
+        set_up_data_parallel(accelerator, method, config)
+        optimizer = build_optimizer(method, config.optimizer, accelerator.device)
+        self._model, self._optimizer = accelerator.prepare(method, optimizer)
+        self._graphs = uses_cuda_graphs(config, accelerator.device)
         rho = config.optimizer.sam_rho
         self._ascent = None if rho is None else Ascent(method, accelerator, rho)
         self._meter = Meter(accelerator, method)
@@ -99,9 +105,11 @@ class Learner:
             for share, part in enumerate(parts):
                 waits = share < shares - 1  # ranks exchange gradients with the last share only
                 with self._accelerator.no_sync(self._model) if waits else contextlib.nullcontext():
+                    if self._graphs:
+                        start_pass()
                     losses = self._model(part, progress, phase)
                     self.work.end()
-                    self._meter.update(step, phase, losses)
+                    self._meter.update(step, phase, copied(losses) if self._graphs else losses)
                     self._accelerator.backward(losses.total / shares)
         for parameter in self._untrained[phase]:
             parameter.grad = None
@@ -177,7 +185,7 @@ class Learner:
         state = checkpoint.trainer()
         if self._average is not None:
             load_weights(self.method, state["weights"], str(checkpoint.path))
-        self._optimizer.load_state_dict(state["optimizer"])
+        load_optimizer(self._optimizer, state["optimizer"])
         if self._accelerator.scaler is not None and state["scaler"]:
             self._accelerator.scaler.load_state_dict(state["scaler"])
 
@@ -203,8 +211,7 @@ def build_learner(
         method.begin()
     layout = memory_format(config.model, device)
     method = method.to(memory_format=layout)
-    if config.model.compile:
-        method.network.feature_extractor.compile()
+    compile_method(method, config)
     last = layout == torch.channels_last
     prepare = Preparation(
         data.augment,

@@ -1,5 +1,7 @@
 """Build the optimiser and its parameter groups."""
 
+from typing import Any
+
 import torch
 from torch import nn
 
@@ -10,12 +12,13 @@ from job.models.classifier import Classifier
 from job.models.stages import layers_of
 
 
-def build_optimizer(method: Method, settings: Optimizer) -> torch.optim.Optimizer:
+def build_optimizer(method: Method, settings: Optimizer, device: torch.device | None = None) -> torch.optim.Optimizer:
     """Build SGD with momentum or AdamW over the parameters that require a gradient.
 
     A pretrained backbone has ``pretrained_lr_factor`` times the learning rate, domain classifiers ``domain_lr_factor``
     times; biases and normalisation layers have no weight decay. Each group stores its own rate in ``base_lr``, which
-    the schedule multiplies.
+    the schedule multiplies. With `fused`, or by default if the weights will be on a GPU (`device`), one kernel updates
+    all weights.
     """
     of_backbone = _backbone_factors(method.network, settings)
     adversaries = (module for module in method.modules() if isinstance(module, Adversary))
@@ -30,9 +33,20 @@ def build_optimizer(method: Method, settings: Optimizer) -> torch.optim.Optimize
         lr = settings.lr * factor
         decay = settings.weight_decay if is_decayed else 0.0
         parameter_groups.append({"params": parameters, "lr": lr, "base_lr": lr, "weight_decay": decay})
+    on_gpu = device is not None and device.type == "cuda"
+    fused = True if (on_gpu if settings.fused is None else settings.fused) else None  # None: torch decides, as before
     if settings.name == "sgd":
-        return torch.optim.SGD(parameter_groups, settings.lr, momentum=settings.momentum, nesterov=settings.nesterov)
-    return torch.optim.AdamW(parameter_groups, lr=settings.lr, betas=settings.betas)
+        momentum, nesterov = settings.momentum, settings.nesterov
+        return torch.optim.SGD(parameter_groups, settings.lr, momentum=momentum, nesterov=nesterov, fused=fused)
+    return torch.optim.AdamW(parameter_groups, lr=settings.lr, betas=settings.betas, fused=fused)
+
+
+def load_optimizer(optimizer: torch.optim.Optimizer, state: dict[str, Any]) -> None:
+    """Load the state of an optimiser that another device may have written: how weights are updated stays as it is."""
+    own = optimizer.param_groups
+    kept = [{key: group[key] for key in ("fused", "foreach") if key in group} for group in own]
+    groups = [{**theirs, **ours} for theirs, ours in zip(state["param_groups"], kept, strict=True)]
+    optimizer.load_state_dict({**state, "param_groups": groups})
 
 
 def _backbone_factors(network: Classifier, settings: Optimizer) -> dict[nn.Parameter, float]:

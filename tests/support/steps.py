@@ -15,11 +15,11 @@ from tests.support.networks import tiny_config
 LR, MOMENTUM, STEPS = 0.1, 0.9, 10
 
 
-def learner_for(method: Method, **sections) -> Learner:
+def learner_for(method: Method, accelerator: Accelerator | None = None, **sections) -> Learner:
     """A learner with plain SGD at LR, constant in time, whose batches are network input already."""
     sections = {"optimizer": {"lr": LR, "momentum": MOMENTUM, "schedule": "constant"}, **sections}
     config = tiny_config(method.settings.name, **sections)
-    return Learner(config, Accelerator(cpu=True), method, lambda batch: batch.images)
+    return Learner(config, accelerator or Accelerator(cpu=True), method, lambda batch: batch.images)
 
 
 def loaded(batch: TrainingBatch, method: Method, step: int):

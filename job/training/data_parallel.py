@@ -1,0 +1,35 @@
+"""Settings of DistributedDataParallel that depend on the method."""
+
+from accelerate import Accelerator
+from torch import nn
+
+from job.config.schema import Config
+from job.methods.base import Method
+
+
+def set_up_data_parallel(accelerator: Accelerator, method: Method, config: Config) -> None:
+    """Choose what DDP may leave out for this method. Call it before Accelerate wraps the method."""
+    handler = accelerator.ddp_handler
+    if handler is not None:
+        handler.static_graph = has_static_graph(method, config)
+        handler.broadcast_buffers = not has_equal_buffers(method, config)
+
+
+def has_static_graph(method: Method, config: Config) -> bool:
+    """Return whether every backward pass gives the same parameters a gradient, once each, and exchanges it.
+
+    DDP then need not look for unused parameters, and may rely on the order of the first pass. A method with several
+    phases differentiates another loss in each, and with train.accumulate only the last share of a batch is exchanged.
+    """
+    return len(method.phases) == 1 and config.train.accumulate == 1
+
+
+def has_equal_buffers(method: Method, config: Config) -> bool:
+    """Return whether all ranks compute the same buffers, so that the main rank need not send its own at every pass.
+
+    Statistics of BatchNorm differ between the ranks unless they are those of all ranks' batches (sync) or fixed
+    (frozen). What methods add is the same on all ranks, except where `equal_buffers` of a method or term is false.
+    """
+    norms = any(isinstance(module, nn.modules.batchnorm._BatchNorm) for module in method.modules())
+    shared = not norms or config.model.batch_norm in ("sync", "frozen")
+    return shared and all(part.equal_buffers for part in (method, *method.terms))

@@ -1,0 +1,78 @@
+"""Read the checkpoint that a run resumes from once on each node: its ranks load a copy in the node's memory."""
+
+import contextlib
+import os
+import shutil
+import socket
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from accelerate import Accelerator
+from accelerate.utils import gather_object
+
+from job.run_folder.checkpoint import Checkpoint, copy_checked
+from job.system.errors import JobError
+from job.training.shared_manifest import SHARED_MEMORY
+
+ROOM = 2  # of the memory that is free in SHARED_MEMORY, the copy takes at most 1 / ROOM
+
+
+@contextlib.contextmanager
+def shared_checkpoint(resumed: Checkpoint | None, accelerator: Accelerator) -> Iterator[Checkpoint | None]:
+    """Yield the checkpoint, as this rank should load it. All ranks must enter and leave it together.
+
+    The first rank of each node reads the files, compares their checksums, and writes the copy, which is deleted at the
+    end; without it, 512 ranks would read and check every file twice, each for itself. A rank that is alone on its node,
+    a node without room in its shared memory, and a rank that cannot see the copy, as in a container, read the
+    checkpoint itself. Raises JobError, on every rank, when it is damaged.
+    """
+    if resumed is None or accelerator.num_processes == 1:
+        yield resumed
+        return
+    hosts = gather_object([socket.gethostname()])
+    rank = accelerator.process_index
+    leader = hosts.index(hosts[rank])
+    copy, problem = None, None
+    if rank == leader and hosts.count(hosts[rank]) > 1:
+        try:
+            copy = _write(resumed)
+        except JobError as error:
+            problem = str(error)
+    try:
+        found = gather_object([(copy, problem)])
+        if problems := [text for _, text in found if text is not None]:
+            raise JobError(problems[0])
+        yield _opened(resumed, found[leader][0])
+        accelerator.wait_for_everyone()
+    finally:
+        if copy is not None:
+            shutil.rmtree(copy, ignore_errors=True)
+
+
+def _write(resumed: Checkpoint) -> str | None:
+    """Copy the files to shared memory; return the folder, or None where there is no room. Raises JobError."""
+    size = sum(resumed.meta["bytes"].values())
+    folder = None
+    try:
+        if not os.access(SHARED_MEMORY, os.W_OK) or shutil.disk_usage(SHARED_MEMORY).free < ROOM * size:
+            return None
+        folder = tempfile.mkdtemp(prefix="checkpoint-", dir=SHARED_MEMORY)
+        copy_checked(resumed, Path(folder))
+    except OSError:
+        if folder is not None:
+            shutil.rmtree(folder, ignore_errors=True)
+        return None
+    except JobError:
+        shutil.rmtree(folder or "", ignore_errors=True)
+        raise
+    return folder
+
+
+def _opened(resumed: Checkpoint, copy: str | None) -> Checkpoint:
+    """Return the copy as a checkpoint, whose files were checked when it was written; the original without a copy."""
+    if copy is None or not all(os.path.isfile(os.path.join(copy, name)) for name in resumed.meta["bytes"]):
+        return resumed
+    meta: dict[str, Any] = {**resumed.meta, "sha256": {}}
+    return Checkpoint(Path(copy), meta)
