@@ -46,11 +46,9 @@ lint: setup
 	shellcheck $(SCRIPTS)
 	mypy
 
+# Measure, and print which ratios are worse than the committed ones. BENCH_FLAGS=--fail makes that an error.
 bench: setup
-	python -m benchmarks.loader
-	python -m benchmarks.resume
-	python -m benchmarks.step
-	python -m benchmarks.shards
+	python -m benchmarks.compare $(BENCH_FLAGS)
 
 # Delete files that are quick to make again. Runs, shards and the environment stay.
 clean:

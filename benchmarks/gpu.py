@@ -8,8 +8,9 @@ numbers of threads in `threads` are measured with the first precision that was m
 
 FLOPs are those that torch.utils.flop_counter counts in one update: matrix multiplications, convolutions, attention;
 a multiply-add is two. The reference rate is that of one large multiplication in the same precision: float32 with TF32
-(no), or bf16. Compiled cases compile the feature extractor, like model.compile. Cases that would begin after
---most-seconds are left out, and the result names them.
+(no), or bf16. The mode `compiled` compiles the feature extractor (model.compile), also of the bare loop; `graphs`
+compiles our whole forward pass into CUDA graphs (model.compile_scope=method, model.compile_mode=reduce-overhead). Cases
+that would begin after --most-seconds are left out, and the result names them.
 """
 
 import json
@@ -38,7 +39,8 @@ from job.training.optimizer import build_optimizer
 
 NETWORKS = {"resnet18": (64, 256), "resnet50": (224, 64), "vit_b_16": (224, 64)}  # pixels, images per domain
 SMALL = {"resnet18": (64, 2), "resnet50": (64, 2), "vit_b_16": (64, 2)}
-MODES = ("eager", "compiled")
+GRAPHS = {"compile": True, "compile_scope": "method", "compile_mode": "reduce-overhead"}
+MODES = {"eager": {}, "compiled": {"compile": True}, "graphs": GRAPHS}  # settings of the section `model`
 PRECISIONS = {"no": torch.float32, "bf16": torch.bfloat16}
 WANTED = {"of_bare": 0.97, "data_wait": 0.02}
 MISSING = "no GPU in this machine: the GPU rows are missing"
@@ -85,11 +87,11 @@ def matrix_rate(precision: str, edge: int, device: torch.device) -> float:
     return best
 
 
-def configuration(backbone: str, images: int, shards: Path, streams: int, precision: str, compiled: bool) -> Config:
+def configuration(backbone: str, images: int, shards: Path, streams: int, precision: str, mode: str) -> Config:
     content = {
         "name": "gpu",
         "data": {"shards": str(shards), "global_batch_size": images, "streams": streams},
-        "model": {"backbone": backbone, "compile": compiled},
+        "model": {"backbone": backbone, **MODES[mode]},
         "objective": {"name": "dann"},
         "train": {"precision": precision, "steps": 10**6},
         "wandb": {"mode": "disabled"},
@@ -183,9 +185,9 @@ def run(options, networks: dict[str, tuple[int, int]], plan: Plan, device: torch
             if time.perf_counter() - began > options.most_seconds:
                 left_out.append(f"{backbone} {mode} {precision}")
                 continue
-            compiled, shards = mode == "compiled", Path(folder) / str(size)
-            config = configuration(backbone, images, shards, plan.shards, precision, compiled)
-            if compiled:
+            shards = Path(folder) / str(size)
+            config = configuration(backbone, images, shards, plan.shards, precision, mode)
+            if config.model.compile:
                 torch.compiler.reset()  # memory of the case before
             sweep = plan.threads if (mode, precision) == cases[0][:2] else ()
             figures, counted = measure(config, manifests[size], plan, [options.threads, *sweep])
@@ -231,13 +233,13 @@ def parse(words: list[str] | None) -> Any:
     parser.add_argument("--device", choices=("cuda", "cpu"), default="cuda")
     parser.add_argument("--small", action="store_true", help="a miniature, to test this benchmark")
     parser.add_argument("--backbones", nargs="+", choices=list(NETWORKS), help="default: all; with --small resnet18")
-    parser.add_argument("--modes", nargs="+", choices=MODES, help="default: both; with --small eager alone")
+    parser.add_argument("--modes", nargs="+", choices=list(MODES), help="default: all; with --small eager alone")
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     parser.add_argument("--threads", type=int, default=min(16, cores), help="decoding threads (default: %(default)s)")
     parser.add_argument("--most-seconds", type=float, default=380, help="no case begins later (default: %(default)s)")
     options = parser.parse_args(words)
     options.backbones = options.backbones or list(NETWORKS)[: 1 if options.small else None]
-    options.modes = options.modes or (MODES[:1] if options.small else MODES)
+    options.modes = options.modes or list(MODES)[: 1 if options.small else None]
     return options
 
 

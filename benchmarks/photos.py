@@ -94,7 +94,7 @@ def accuracy(photos: list[Photo], checkpoint: Path) -> dict[str, Any]:
     import torch
 
     from job.evaluation.load import load_model
-    from job.evaluation.rows import log_probabilities
+    from job.predict import log_probabilities
 
     loaded = load_model(checkpoint)
     labels = np.array([photo.label for photo in photos])
