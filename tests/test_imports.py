@@ -9,7 +9,7 @@ import pytest
 from tests.support.running import REPO
 
 TORCH = {"torch", "torchvision", "accelerate"}
-RARE = {"torchvision", "torch._dynamo", "sklearn", "scipy", "matplotlib", "PIL", "optuna", "wandb", "ot"}
+RARE = {"torchvision", "torch._dynamo", "sklearn", "scipy", "matplotlib", "PIL", "optuna", "wandb", "ot", "s3fs"}
 
 
 @pytest.mark.slow

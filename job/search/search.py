@@ -87,11 +87,13 @@ class Search:
         """Return the configuration of each run of a trial."""
         content = with_values(self.study.base, claim.values)
         configs = []
+        one = len(self.seeds) == 1
+        output = self.study.folder if one else claim.folder
+        below = self.study.folder.name if one else f"{self.study.folder.name}/{claim.folder.name}"
+        mirror = content["mirror"] and f"{content['mirror']}/{below}"
         for seed in self.seeds:
-            name = claim.folder.name if len(self.seeds) == 1 else f"seed-{seed}"
-            output = self.study.folder if len(self.seeds) == 1 else claim.folder
-            changed = content | {"seed": seed, "name": name, "output": str(output)}
-            changed |= {"mirror": content["mirror"] and f"{content['mirror']}/{output.name}"}
+            name = claim.folder.name if one else f"seed-{seed}"
+            changed = content | {"seed": seed, "name": name, "output": str(output), "mirror": mirror}
             config = build_config(changed, f"trial {claim.number} ({describe(claim.values)})")
             configs.append(config.with_pipe(self.permission))
         return configs

@@ -4,7 +4,6 @@ Credentials come from the environment of each store's own library (AWS_PROFILE, 
 address with credentials is refused, because addresses are printed and stored.
 """
 
-import asyncio
 import functools
 import os
 import threading
@@ -97,6 +96,8 @@ class ObjectStore:
     def _start(self, method: str, *words: Any, **options: Any) -> "Future[Any]":
         files = self._files
         if files.async_impl:  # in the thread of fsspec's event loop, where it can be cancelled
+            import asyncio  # here: few processes read a store
+
             return asyncio.run_coroutine_threadsafe(getattr(files, f"_{method}")(*words, **options), files.loop)
         return _in_thread(lambda: getattr(files, method)(*words, **options))
 

@@ -8,10 +8,13 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import yaml
 
+from job.config.load import build_config
+from job.search.search import Search
 from tests.support.running import REPO
 
 
@@ -242,3 +245,16 @@ def test_a_line_that_a_killed_process_left_incomplete_does_not_spoil_the_journal
     code, _, errors = search("--trials", 3)
     assert code == 0, errors
     assert len(trials()) == 3
+
+
+@pytest.mark.parametrize(
+    ("seeds", "below"), [([3], ["one/trial-7"]), ([3, 4], ["one/trial-7/seed-3", "one/trial-7/seed-4"])]
+)
+def test_runs_of_a_search_have_mirrors_of_their_own(seeds, below):
+    """Trials of two searches have the same names."""
+    base = build_config({"mirror": "s3://bucket/runs"}, "test").model_dump(mode="json")
+    study = SimpleNamespace(base=base, folder=Path("runs/one"))
+    claim = SimpleNamespace(values={}, number=7, folder=Path("runs/one/trial-7"))
+    search = SimpleNamespace(study=study, seeds=seeds, permission=False)
+    configs = Search._configs(search, claim)
+    assert [config.mirrored for config in configs] == [f"s3://bucket/runs/{each}" for each in below]

@@ -8,9 +8,11 @@ from job.shards.manifest import load_manifest
 from job.shards.reading.domain_stream import DomainStream
 from job.shards.reading.shard_cache import ShardStore
 from job.shards.reading.whole_split import read_split
+from job.shards.remote import read_remote
 from job.system import object_store, transfer
 from job.system.errors import JobError
 from job.system.object_store import ObjectStore
+from job.system.transfer import RemoteError
 from tests.support.s3_server import SECRET, failing, put_folder
 
 
@@ -139,3 +141,16 @@ def test_shards_are_written_to_a_folder(job):
     code, _, message = job("shards", "faces", "--out", "s3://bucket/shards")
     assert code == 2
     assert message.startswith("error: --out: s3:/bucket/shards is not a folder: write to one, then copy it")
+
+
+def test_a_library_without_asynchronous_calls_is_read_too(monkeypatch):
+    """As that of hf:// is."""
+    monkeypatch.setitem(object_store.LIBRARIES, "memory", "fsspec")
+    store = ObjectStore("memory://box/folder")
+    store.write("a", b"content")
+    assert b"".join(read_remote("memory://box/folder/a", 100)) == b"content"
+    assert store.names() == ["a"]
+    store.delete("a")
+    store.delete("a")
+    with pytest.raises(RemoteError, match="it does not exist"):
+        store.size("a")
