@@ -36,11 +36,12 @@ class SlowRank:
         if not long or host in self._raised:
             return []
         self._raised.add(host)
+        exclude = f", or exclude it (sbatch --exclude={host})" if len(set(self._hosts)) > 1 else ""
         return [
             Alert(
                 "a rank is slow",
                 f"rank {rank} on {host} needs {ratio:.2f} times as long as the median rank for its part of a step, and "
                 f"all others wait {waits:.0f} ms for it, for {self._steps[-1] - self._steps[0]} steps: check what else "
-                f"runs on {host}, its disk and its GPU clocks, or exclude it (sbatch --exclude={host})",
+                f"runs on {host}, its disk and its GPU clocks{exclude}",
             )
         ]

@@ -35,12 +35,14 @@ def test_the_wait_for_data_counts_and_single_steps_do_not():
     work = OwnWork(Network(), torch.device("cpu"))
     for step in range(2 * LATEST):
         work.start()
-        time.sleep(0.1 if step == LATEST + 3 else 0.001)
+        time.sleep(0.2 if step == LATEST + 3 else 0.001)
         work.end()
-    assert 0.001 <= work.read() < 0.05
-    for _ in range(LATEST):
+    usual = work.read()
+    assert usual >= 0.001
+    assert sum(work._times) / LATEST > usual + 0.002  # with the single step
+    for step in range(LATEST):
         work.start()
-        time.sleep(0.002)
+        time.sleep(0.012 if step % 4 == 0 else 0.001)  # a stall at every fourth step
         work.end()
     assert work.read() >= 0.002
 
