@@ -34,7 +34,7 @@ if [[ -n ${JOB_SITE_CHECK:-} ]]; then
   [[ $code -eq 0 ]] || fault "site check" "$(reason "$output" "$code")"
 fi
 output=$(timeout --kill-after=5 "$seconds" "$@" 2>&1) && code=0 || code=$?
-if faults=$(grep -P '^preflight\t' <<<"$output"); then
+if faults=$(grep $'^preflight\t' <<<"$output"); then
   printf '%s\n' "$faults"
 elif [[ $code -ne 0 ]]; then
   fault software "$(reason "$output" "$code")"
