@@ -16,13 +16,23 @@ check_nodes() {
   while kill -0 "$step" 2>/dev/null; do wait "$step" || true; done # a trap runs only while bash waits
 }
 
+# After a crash: the nodes that the job has lost, which it survives with --no-kill. A step that names one would wait.
+find_lost_nodes() {
+  local left node
+  left=$(scontrol --oneliner show job "$id" | grep -o ' NodeList=[^ ]*') || return 0
+  left=$(scontrol show hostnames "${left#*=}" | paste -sd ' ') && [[ -n $left ]] || return 0
+  for node in $all_hosts; do [[ " $left " == *" $node "* ]] || fault[$node]="lost: Slurm has taken it out of the job"; done
+}
+
 # Sets fault. A node without an answer is asked once more, alone: srun fails on all nodes if one cannot be reached.
 preflight() {
   fault=()
+  ((${in_place:-0} == 0)) || find_lost_nodes
   [[ ${JOB_PREFLIGHT:-true} == true ]] || return 0
   local seconds=${JOB_PREFLIGHT_SECONDS:-120} folder=slurm/logs/$id.$restarts.preflight node began ended rest
-  local -a hosts silent=() checks=()
-  read -ra hosts <<<"$all_hosts"
+  local -a hosts=() silent=() checks=()
+  for node in $all_hosts; do [[ -n ${fault[$node]:-} ]] || hosts+=("$node"); done
+  ((${#hosts[@]} > 0)) || return 0
   mkdir -p "$folder"
   printf -v began '%(%s)T'
   check_nodes "$folder/all" "${hosts[@]}"
@@ -46,7 +56,8 @@ preflight() {
     fi
   done < <(cat "$folder"/* | grep ^preflight)
   if ((ahead > 1 && ahead == ${#hosts[@]} - 1)); then # the first node differs from all others
-    fault=(["${hosts[0]}"]="clock: differs from that of all other nodes")
+    for node in "${hosts[@]}"; do unset "fault[$node]"; done
+    fault[${hosts[0]}]="clock: differs from that of all other nodes"
   fi
   for node in "${silent[@]}"; do
     grep -q "^preflight"$'\t'"$node"$'\t' "$folder/$node" ||

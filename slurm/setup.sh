@@ -9,7 +9,7 @@ if [[ $PWD -ef $repository && ! -L $log && $log -ef /dev/stdout && ! -e slurm/lo
   mv "$log" "slurm/logs/$log" && ln -s "slurm/logs/$log" "$log" || true
 fi
 cd "$repository"
-trap 'case $? in 0 | 1 | 2) [[ ! -L $log ]] || rm -f "$log" && rm -f "slurm/logs/${id:-}.excluded" ;; esac' EXIT # else it is queued again
+trap 'case $? in 0 | 1 | 2) [[ ! -L $log ]] || rm -f "$log" && rm -f "slurm/logs/${id:-}".{excluded,crashes} ;; esac' EXIT # else it is queued again
 if [[ -n ${SLURM_HET_SIZE:-} ]]; then
   echo "error: this is a heterogeneous job of $SLURM_HET_SIZE components, and only the first would train: request nodes" \
     "of one kind, without \`:\` and hetjob (sbatch --nodes=N --gpus-per-node=G ...)" >&2
@@ -31,6 +31,7 @@ JOB_HOSTS=$(scontrol show hostnames "$SLURM_JOB_NODELIST" | paste -sd ' ')
 head=${JOB_HOSTS%% *} all_hosts=$JOB_HOSTS good_hosts=$JOB_HOSTS nodes=$SLURM_NNODES
 [[ -n $head ]] || { echo "error: Slurm does not say which nodes this job has" >&2; exit 2; }
 export JOB_HOSTS SLURM_EXPORT_ENV=ALL # to the steps, also after `sbatch --export=NONE`
+unset SLURM_NO_KILL # with --no-kill the allocation outlives the loss of a node; ranks on other nodes must not wait for it
 # All CPUs that the job has on the node with the fewest, such as "8(x2),4": with --exclusive more than were requested.
 fewest=${SLURM_CPUS_PER_TASK:-0} # srun does not inherit it
 if [[ -z ${SLURM_HINT:-}${SLURM_THREADS_PER_CORE:-} ]]; then # with these srun counts cores

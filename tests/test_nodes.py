@@ -21,7 +21,8 @@ for host in "${hosts[@]}"; do cat "answers/$host"; done
     "scontrol": """
 echo "$*" >>scontrol.log
 [[ $1 != update || ! -e refuse ]] || { rm refuse; echo "slurm_update error: busy" >&2; exit 1; }
-[[ $* != *"show job"* ]] || echo "JobState=RUNNING Reason=None Restarts=0 ExcNodeList=$(<given) NodeList=x"
+[[ $* != "show hostnames"* ]] || tr , '\\n' <<<"$3"
+[[ $* != *"show job"* ]] || echo "JobState=RUNNING Reason=None Restarts=0 ExcNodeList=$(<given) NodeList=$(<left)"
 """,
     "sinfo": "cat partition",
     "sleep": "",
@@ -55,6 +56,7 @@ class Nodes:
         (folder / "hosts").write_text("\n".join(names) + "\n")
         (folder / "partition").write_text("\n".join(names) + "\n")
         (folder / "given").write_text("(null)")
+        (folder / "left").write_text("n1,n3,n4")
         for name in names:
             self.answers(name, f"ok\t{int(time.time())}")
 
@@ -135,6 +137,14 @@ def test_a_node_that_does_not_answer_is_found_by_asking_each(nodes):
     done = nodes.start(3)
     assert "n2: no answer: srun: error: Task launch failed on node n2: Communication failure" in done.stdout
     assert sorted((nodes.folder / "steps").read_text().splitlines()) == ["n1", "n1 n2 n3", "n2", "n3"]
+
+
+def test_a_node_that_the_job_has_lost_is_not_asked(nodes):
+    """As with --no-kill, after the restart in place: a step that named it would wait for it."""
+    done = nodes.start(4, 3, in_place="1")
+    assert done.stdout == "== left out: n2: lost: Slurm has taken it out of the job\nstart on n1 n3 n4, head n1\n"
+    assert (nodes.folder / "steps").read_text() == "n1 n3 n4\n"
+    assert "n2: lost" in nodes.start(4, 3, in_place="1", JOB_PREFLIGHT="false").stdout
 
 
 def test_a_wrong_clock_is_that_of_the_node_or_of_the_first_one(nodes):
