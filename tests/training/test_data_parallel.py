@@ -7,6 +7,8 @@ import torch
 import torch.distributed as dist
 
 from job.methods import METHODS
+from job.training import compilation
+from job.training.compilation import compile_method
 from job.training.data_parallel import has_equal_buffers, has_static_graph
 from job.training.distributed import build_accelerator
 from tests.support.networks import tiny_batch, tiny_config, tiny_method, tiny_network, with_batch_norm
@@ -38,13 +40,16 @@ def test_buffers_of_a_method_may_differ():
     assert not has_equal_buffers(tiny_method("shot"), tiny_config("shot"))
 
 
-def steps_of_ranks(rank: int, name: str, port: int, out: str) -> None:
+def steps_of_ranks(rank: int, name: str, compiled: bool, port: int, out: str) -> None:
     """Two updates as one of two ranks; save the state of the method and what DDP was told."""
     own = {"LOCAL_RANK": rank, "WORLD_SIZE": 2, "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port}
     os.environ |= {key: str(value) for key, value in own.items()} | {"ACCELERATE_USE_CPU": "true"}
-    config = tiny_config(name, model={"batch_norm": "none"})
+    scope = {"compile": True, "compile_scope": "method"} if compiled else {}
+    config = tiny_config(name, model={"batch_norm": "none", **scope})
     accelerator = build_accelerator(config)
     method = tiny_method(name)
+    compilation.BACKEND = "eager"  # which generates no code
+    compile_method(method, config)
     made = learner_for(method, accelerator=accelerator)
     whole = tiny_batch(method)
     for step in range(2):
@@ -54,9 +59,10 @@ def steps_of_ranks(rank: int, name: str, port: int, out: str) -> None:
     dist.destroy_process_group()
 
 
-@pytest.mark.parametrize("name", ["fixmatch", "mcd"])
-def test_two_ranks_compute_what_one_computes_and_have_the_same_buffers(name, tmp_path):
-    call_on_ranks(steps_of_ranks, name, free_port(), str(tmp_path / "state"))
+@pytest.mark.parametrize(("name", "compiled"), [("fixmatch", False), ("mcd", False), ("coral", True)])
+def test_two_ranks_compute_what_one_computes_and_have_the_same_buffers(name, compiled, tmp_path):
+    """Also if rows are exchanged within a compiled forward pass."""
+    call_on_ranks(steps_of_ranks, name, compiled, free_port(), str(tmp_path / "state"))
     (one, static, sends), (other, *_) = (torch.load(tmp_path / f"state-{rank}") for rank in range(2))
     assert (static, sends) == (name != "mcd", False)
     alone = tiny_method(name)
