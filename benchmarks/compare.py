@@ -1,6 +1,6 @@
 """Run the benchmarks of speed and compare their ratios with the committed results.
 
-    python -m benchmarks.compare                    # runs all of BENCHMARKS, some minutes: `make bench`
+    python -m benchmarks.compare                    # runs all of BENCHMARKS: `make bench`
     python -m benchmarks.compare loader step --fail # only these; the exit code is 1 if anything is worse
     python -m benchmarks.compare --new FOLDER       # runs nothing: compares the files of an earlier run
 
@@ -23,7 +23,6 @@ from benchmarks.common import print_table
 
 COMMITTED = Path("benchmarks/results")
 BENCHMARKS = ("loader", "resume", "step", "shards", "scaling")
-ARGUMENTS = {"shards": ("--images", "10000")}  # not the 100,000 of the committed result, which take half an hour
 
 
 class Ratio(NamedTuple):
@@ -134,7 +133,6 @@ def measure(names: Sequence[str], folder: Path) -> None:
             sys.executable,
             "-m",
             f"benchmarks.{name}",
-            *ARGUMENTS.get(name, ()),
             "--out",
             str(folder / f"{name}.json"),
         ]
