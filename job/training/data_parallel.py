@@ -8,9 +8,16 @@ from job.methods.base import Method
 
 
 def set_up_data_parallel(accelerator: Accelerator, method: Method, config: Config) -> None:
-    """Choose what DDP may leave out for this method. Call it before Accelerate wraps the method."""
+    """Choose what DDP may leave out for this method. Call it before Accelerate wraps the method.
+
+    After its first pass DDP lays out its buckets anew, in the order in which the gradients came, unless it looks for
+    unused parameters. The place of a gradient in a bucket decides in which order its parts are added, so the first pass
+    after a resume would differ in the last bits from the same pass of a run that was not stopped, on three ranks or
+    more. With train.deterministic the layout therefore stays the first one.
+    """
     handler = accelerator.ddp_handler
     if handler is not None:
+        handler.find_unused_parameters = config.train.deterministic
         handler.static_graph = has_static_graph(method, config)
         handler.broadcast_buffers = not has_equal_buffers(method, config)
 
@@ -20,8 +27,9 @@ def has_static_graph(method: Method, config: Config) -> bool:
 
     DDP then need not look for unused parameters, and may rely on the order of the first pass. A method with several
     phases differentiates another loss in each, and with train.accumulate only the last share of a batch is exchanged.
+    With train.deterministic the buckets must not follow the order of the first pass.
     """
-    return len(method.phases) == 1 and config.train.accumulate == 1
+    return len(method.phases) == 1 and config.train.accumulate == 1 and not config.train.deterministic
 
 
 def has_equal_buffers(method: Method, config: Config) -> bool:

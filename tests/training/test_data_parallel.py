@@ -1,5 +1,6 @@
 """What DDP leaves out for a method, and that ranks still agree exactly."""
 
+import copy
 import os
 
 import pytest
@@ -11,6 +12,7 @@ from job.training import compilation
 from job.training.compilation import compile_method
 from job.training.data_parallel import has_equal_buffers, has_static_graph
 from job.training.distributed import build_accelerator
+from job.training.optimizer import load_optimizer
 from tests.support.networks import tiny_batch, tiny_config, tiny_method, tiny_network, with_batch_norm
 from tests.support.preloaded import call_on_ranks, free_port
 from tests.support.steps import learner_for, loaded
@@ -72,3 +74,33 @@ def test_two_ranks_compute_what_one_computes_and_have_the_same_buffers(name, com
     for key, value in alone.state_dict().items():
         assert torch.equal(one[key], other[key]), key
         torch.testing.assert_close(one[key], value, rtol=1e-9, atol=1e-9, msg=key)
+
+
+def resume_on_ranks(rank: int, port: int, out: str) -> None:
+    """As one of four ranks: three updates, and the last two again by a learner that resumes after the first one."""
+    own = {"LOCAL_RANK": rank, "WORLD_SIZE": 4, "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port}
+    os.environ |= {key: str(value) for key, value in own.items()} | {"ACCELERATE_USE_CPU": "true"}
+    sections = {"train": {"deterministic": True}}
+    accelerator = build_accelerator(tiny_config("dann", **sections))
+    whole, later = tiny_method("dann"), tiny_method("dann")
+    batch = tiny_batch(whole, rows=8).share(rank, 4)
+    made = learner_for(whole, accelerator=accelerator, **sections)
+    for step in range(3):
+        made.update(loaded(batch, whole, step))
+        if step == 0:
+            later.load_state_dict(whole.state_dict())
+            state = copy.deepcopy(made.trainer_state()["optimizer"])
+    resumed = learner_for(later, accelerator=accelerator, **sections)
+    load_optimizer(resumed._optimizer, state)
+    for step in (1, 2):
+        resumed.update(loaded(batch, later, step))
+    same = all(torch.equal(value, later.state_dict()[key]) for key, value in whole.state_dict().items())
+    torch.save(same, f"{out}-{rank}")
+    dist.destroy_process_group()
+
+
+@pytest.mark.slow
+def test_four_deterministic_ranks_resume_bit_for_bit(tmp_path):
+    """DDP would lay out the gradients anew after the first pass, and four ranks then add them in another order."""
+    call_on_ranks(resume_on_ranks, free_port(), str(tmp_path / "same"), ranks=4)
+    assert all(torch.load(tmp_path / f"same-{rank}") for rank in range(4))
