@@ -95,7 +95,7 @@ class Train(Section):
     """Bind the ranks of a node to CPUs of their own: those near their GPU (NUMA node), or an equal share of the node's.
     Nothing is bound where a rank is alone on its node or would have fewer than two CPUs."""
     deterministic: bool = False
-    """Use deterministic GPU kernels where they exist, and exchange gradients in one order: bit-identical, slower runs."""
+    """Use deterministic GPU kernels where they exist and add gradients in one order: bit-identical runs, slower."""
 
     @field_validator("profile_steps")
     @classmethod
