@@ -8,6 +8,7 @@ from types import ModuleType
 from typing import Any
 
 from job.doctor.findings import FAIL, OK, WARN, Finding
+from job.system.errors import first_line
 
 GIB = 2**30
 USED = 0.1  # share of a GPU's memory that may be in use before the ranks start
@@ -179,7 +180,7 @@ def all_reduce_within(count: int, megabytes: int = 64) -> list[Finding]:
         total = count * (count + 1) / 2
         wrong = [number for number, tensor in enumerate(tensors) if not bool((tensor == total).all())]
     except RuntimeError as error:  # errors of CUDA and NCCL are RuntimeErrors
-        return [Finding("GPU all-reduce", FAIL, f"failed: {str(error).splitlines()[0][:160]}", "exclude the node")]
+        return [Finding("GPU all-reduce", FAIL, f"failed: {first_line(error)[:160]}", "exclude the node")]
     if wrong:
         result = f"wrong sum on GPU {', '.join(map(str, wrong))} of {count}"
         return [Finding("GPU all-reduce", FAIL, result, "exclude the node")]
