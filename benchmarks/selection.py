@@ -23,7 +23,7 @@ from job.evaluation.agreement import SELECTION, rank_correlation
 from job.metric_names import STEP, find
 from job.run_folder.metrics_file import read_metrics
 from job.run_folder.stored_files import read_config, read_object
-from job.search.comparison import ACROSS_METHODS, value_of
+from job.search.comparison import value_of
 from job.system.errors import JobError
 from job.vocabulary import TARGET
 
@@ -34,6 +34,7 @@ ACROSS = {
     "chosen_across_configurations": "chosen checkpoints of the runs of a method, shift and seed",
     "chosen_across_runs": "chosen checkpoints of the runs of a shift and seed",
 }
+SUM = "infomax+class_ami"  # one more score, for `job search --compare-by`
 LAST = "last checkpoint"  # the pick without any score, within a run
 
 
@@ -79,9 +80,9 @@ def label_free(rows: Sequence[dict[str, Any]]) -> list[str]:
 
 
 def with_sum(row: dict[str, Any]) -> dict[str, Any]:
-    """Return an evaluation with the sum that compares methods as one more score."""
-    value = value_of(row, ACROSS_METHODS)
-    return row if value is None else row | {SELECTION + ACROSS_METHODS: value}
+    """Return an evaluation with SUM as one more score, where its parts are."""
+    value = value_of(row, SUM)
+    return row if value is None else row | {SELECTION + SUM: value}
 
 
 def chosen(run: Run) -> dict[str, Any]:

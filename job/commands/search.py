@@ -42,8 +42,7 @@ def read_seeds(seeds: str) -> list[int]:
 @click.option(
     "--compare-by",
     metavar="SCORE",
-    help="Score that compares the trials; default: infomax+class_ami, a sum, if the space has objective.name, else "
-    "selection.score.",
+    help="Score that compares the trials, or a sum such as infomax+class_ami; default: selection.score.",
 )
 @click.option(
     "--wait/--no-wait", default=True, show_default=True, help="Wait for trials of other processes at the end."

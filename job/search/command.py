@@ -9,13 +9,12 @@ from job.config.schema import Config
 from job.many_runs.launcher import Launcher, count_gpus
 from job.many_runs.together import with_run_defaults
 from job.run_folder.stored_files import read_object
-from job.search.comparison import ACROSS_METHODS, check_comparison
+from job.search.comparison import check_comparison
 from job.search.figure import draw_search
 from job.search.results import table, write_results
 from job.search.search import Search
 from job.search.space import load_space
 from job.search.study import Study
-from job.search.values import METHOD
 from job.system.echo import echo
 from job.system.errors import EXIT_OK, JobError
 from job.training.inputs import open_manifest
@@ -40,8 +39,8 @@ def search(
 ) -> int:
     """Run or resume the search that the arguments describe. Returns the exit code: 0 finished, 75 stopped.
 
-    `compare_by` is the score that compares the trials, at the checkpoints that selection.score chose; by default
-    ACROSS_METHODS if the method varies and selection.score if not. With `report`, only show the results so far.
+    `compare_by` is the score that compares the trials, at the checkpoints that selection.score chose; None:
+    selection.score, too. With `report`, only show the results so far.
     `launcher` starts the runs; by default each is a new process with a share of this machine. Raises JobError for every
     mistake that the user can correct.
     """
@@ -67,7 +66,7 @@ def search(
         "shards": manifest.hash,
     }
     settings |= {"score": config.score, "seed": seed, "seeds": seeds, "pruner": pruner}
-    compare_by = compare_by or (ACROSS_METHODS if METHOD in space.keys else config.score)
+    compare_by = compare_by or config.score
     check_comparison(compare_by)
     if compare_by != config.score:
         settings["compare_by"] = compare_by

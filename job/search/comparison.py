@@ -6,9 +6,6 @@ from typing import Any
 from job.config.training import LABEL_FREE_SCORES
 from job.system.errors import JobError
 
-# The default where the method varies: a score of the confidence of the predictions alone prefers methods that sharpen
-# wrong ones, and class_ami alone can be fooled by collapsed features (docs/training.md).
-ACROSS_METHODS = "infomax+class_ami"
 HIGHEST = {"infomax": 2.0, "mixval": 1.0, "bnm": 1.0, "class_ami": 1.0, "source_accuracy": 1.0}  # of the others: none
 
 
