@@ -1,5 +1,6 @@
 """The table of the study in docs/methods.md, between two marks, and its figure, docs/study.svg."""
 
+import io
 import math
 from collections.abc import Mapping
 from pathlib import Path
@@ -80,12 +81,16 @@ def draw_figure(result: dict[str, Any], path: Path) -> None:
         methods = shift["methods"]
         if LOWER in methods:
             axes.axhline(methods[LOWER]["target_mean"], color=colours[LOWER], linestyle="--", linewidth=1)
-        for place, (name, row) in enumerate(methods.items()):
-            axes.hlines(row["target_mean"], place - 0.35, place + 0.35, color=colours[name], linewidth=4)
-            axes.plot([place] * len(row["target"]), row["target"], ".", color="black", markersize=4)
+        places, means = range(len(methods)), [row["target_mean"] for row in methods.values()]
+        left, right = ([place + side for place in places] for side in (-0.35, 0.35))
+        axes.hlines(means, left, right, colors=[colours[name] for name in methods], linewidth=4)
+        dots = [(place, each) for place, row in enumerate(methods.values()) for each in row["target"]]
+        axes.plot(*zip(*dots, strict=True), ".", color="black", markersize=4)
         axes.set_xticks(range(len(methods)), list(methods), rotation=60, ha="right", fontsize=7)
         axes.set(title=shift["title"], ylim=(lowest, 1))
         axes.grid(True, axis="y")
     panels[0].set_ylabel("accuracy on the target, test (oracle)")
+    content = io.StringIO()
     with rc_context({"svg.fonttype": "none"}):  # text as text: a fraction of the size of outlines
-        figure.savefig(path, format="svg", metadata={"Date": None})
+        figure.savefig(content, format="svg", metadata={"Date": None})
+    path.write_text("\n".join(line.strip() for line in content.getvalue().splitlines()) + "\n", encoding="utf-8")
