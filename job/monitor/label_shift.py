@@ -13,22 +13,29 @@ PREDICTED_APART = 0.2  # difference of the share of one class between source lab
 
 
 def is_apart(estimate: Mapping[str, Any]) -> bool:
-    """Return whether the class shares differ by more than a tenth, than chance, and than wrong predictions explain.
+    """Return whether the class shares differ by more than a tenth, than chance, and than errors explain.
 
     `estimate` is the part `label_shift` of an evaluation file. Chance: the interval of at least one class excludes the
-    source's share. Wrong predictions: their estimated share is below the low end of the distance.
+    source's share. Errors: the estimated share of wrong predictions is below the low end of the distance, and the two
+    estimators agree (`trust` of the estimate is above 0).
     """
     target = estimate["target"]
     surely = any(
         not low <= share <= high for share, low, high in zip(estimate["source"], target["low"], target["high"])
     )
-    return bool(surely and estimate["distance"] > APART and estimate["distance_low"] > estimate["target_error"])
+    believed = estimate["distance_low"] > estimate["target_error"] and estimate.get("trust", 1.0) > 0
+    return bool(surely and believed and estimate["distance"] > APART)
 
 
 def verdict(estimate: Mapping[str, Any]) -> str:
     """Describe the distance of the class shares in one sentence."""
     low, high, error = (f"{100 * estimate[key]:.0f}" for key in ("distance_low", "distance_high", "target_error"))
     explain = "cannot" if estimate["distance_low"] > estimate["target_error"] else "can"
+    if estimate.get("disagreement", 0.0) >= estimate["distance"] > APART:
+        apart = f"{100 * estimate['disagreement']:.0f} %"
+        return (
+            f"unknown: the estimates by MLLS and by BBSE differ by {apart}, as they do when most predictions are wrong"
+        )
     return (
         f"{100 * estimate['distance']:.0f} % of the target would change class to have the source's shares (95 %: "
         f"{low} to {high} %); wrong predictions, an estimated {error} % of the target, {explain} explain that"

@@ -145,6 +145,8 @@ class Recorder:
             step, doubts = within_run(read_metrics(self._folder / "metrics.jsonl"), self._config.score)
             if doubts:
                 self.alert(alerts.may_have_hurt(step, self._config.score, doubts))
+        if self._drawing is not None:  # which takes some time after this line
+            parts.append(f"drawing {self._folder / 'report.html'}")
         return "; ".join(parts)
 
     def alert(self, alert: Alert) -> None:
@@ -198,7 +200,6 @@ class Recorder:
         self._progress.close()
         if self._drawing is not None:
             stopped = exit_code == EXIT_STOPPED
-            log.info("drawing %s", self._folder / "report.html")
             # Slurm or the other ranks wait
             seconds = 10 if stopped else min(300, self._config.train.timeout_seconds / 4)
             self._send_figures(self._drawing.wait(seconds))

@@ -69,7 +69,9 @@ class Choices:
 
     def encoded(self, value: Any) -> Any:
         """Return Optuna's parameter for a value, or None if the value is not one of the choices."""
-        return json.dumps(value) if value in self.values else None
+        # the configuration may have 10.0 where the space has 10
+        equal = (each for each in self.values if each == value and isinstance(each, bool) == isinstance(value, bool))
+        return next((json.dumps(each) for each in equal), None)
 
     def examples(self) -> Sequence[Any]:
         return self.values

@@ -1,5 +1,7 @@
 """Settings of DistributedDataParallel that depend on the method."""
 
+import warnings
+
 from accelerate import Accelerator
 from torch import nn
 
@@ -17,6 +19,8 @@ def set_up_data_parallel(accelerator: Accelerator, method: Method, config: Confi
     """
     handler = accelerator.ddp_handler
     if handler is not None:
+        # torch 2.14 renamed it, and Accelerate does not know the new name
+        warnings.filterwarnings("ignore", "`broadcast_buffers` is deprecated", FutureWarning)
         handler.find_unused_parameters = config.train.deterministic
         handler.static_graph = has_static_graph(method, config)
         handler.broadcast_buffers = not has_equal_buffers(method, config)

@@ -156,6 +156,20 @@ def test_the_noise_of_a_small_target_is_not_trusted_even_without_wrong_predictio
     assert np.mean(trusts) < 0.4
 
 
+@pytest.mark.parametrize("seed", range(3))
+def test_two_estimates_that_disagree_are_not_trusted(seed):
+    """A network that has learned nothing sees another brightness in the target: its estimates are arbitrary."""
+    rng = np.random.default_rng(seed)
+    weights, bright = rng.normal(size=(6, CLASSES)), rng.normal(size=CLASSES)
+    source, labels = draw(SOURCE, 400, seed)
+    target, _ = draw(SOURCE, 400, 10 + seed)
+    one = estimate_shares(0.05 * source @ weights, labels, 0.05 * (target @ weights + 10 * bright), 1000 * SOURCE)
+    assert one.distance > 0.3
+    assert one.disagreement >= one.distance
+    assert one.trust == 0
+    np.testing.assert_array_equal(one.trusted, SOURCE)
+
+
 def test_too_few_rows_and_broken_logits_give_no_estimate():
     assert estimated(rows=10) is None
     source, labels = draw(SOURCE, 100, 1)

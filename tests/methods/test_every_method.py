@@ -122,7 +122,7 @@ def test_killed_and_resumed_a_run_ends_with_the_same_weights_and_two_ranks_agree
     if name != "adabn":  # its BatchNorm normalises by each rank's own rows
         assert_same_weights(weights(two), weights(whole), tolerance=2e-4)
         for row, other in zip(rows(two), rows(whole), strict=True):
-            assert row.keys() == other.keys()
+            assert {key for key in row if "rank" not in key} == other.keys()  # the slowest rank, and its work
             for key in {"train/class_loss", "train/pseudo_label_loss"} & other.keys():
                 assert row[key] == pytest.approx(other[key], rel=1e-3)
 

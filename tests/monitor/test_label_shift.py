@@ -5,6 +5,7 @@ import json
 import pytest
 
 from job.evaluation.label_shift.estimate import PREFIX
+from job.monitor.label_shift import verdict
 from job.monitor.report.write import write_report
 from job.monitor.watch import Watch
 from job.run_folder.run_view import read_run
@@ -16,12 +17,12 @@ NAMES = ["joy", "fear", "anger"]
 ROW = {"val/source_accuracy": 0.8}
 
 
-def evaluation(target=(0.6, 0.2, 0.2), half=0.05, error=0.1, corrected=False):
+def evaluation(target=(0.6, 0.2, 0.2), half=0.05, error=0.1, corrected=False, trust=0.5):
     source = [0.3, 0.35, 0.35]
     apart = sum(abs(a - b) for a, b in zip(source, target)) / 2
     shares = {"share": list(target), "low": [max(x - half, 0) for x in target], "high": [x + half for x in target]}
     estimate = {"source": source, "target": shares, "black_box": shares, "distance": apart, "target_error": error}
-    estimate |= {"distance_low": apart - half, "distance_high": apart + half, "corrected": corrected, "trust": 0.5}
+    estimate |= {"distance_low": apart - half, "distance_high": apart + half, "corrected": corrected, "trust": trust}
     counts = {"samples": 100, "confusion": [[30, 0, 0], [0, 35, 0], [0, 0, 35]], "predicted": [34, 33, 33]}
     return {"step": 8, "class_names": NAMES, "source": counts, "target": counts, "label_shift": estimate}
 
@@ -72,8 +73,9 @@ def test_other_shares_raise_one_alert(changes, raised):
         evaluation(half=0.4),  # the interval of every class holds the source's share
         evaluation(error=0.3),  # wrong predictions explain it
         evaluation(corrected=True),  # the run corrects it
+        evaluation(trust=0.0),  # the estimators disagree
     ],
-    ids=["small", "chance", "errors", "corrected"],
+    ids=["small", "chance", "errors", "corrected", "disagreement"],
 )
 def test_no_alert_without_a_cause(quiet):
     assert titles(quiet, quiet, quiet) == []
@@ -109,7 +111,20 @@ def test_a_run_logs_the_estimate_and_reports_it(small):
     page = write_report(read_run(config.run_folder)).read_text()
     assert "Class shares of the target" in page
     assert "target, MLLS (95 %)" in page
-    assert "of the target would change class" in page
+    assert (
+        verdict(json.loads((config.run_folder / "evaluation" / "step_00000008.json").read_text())["label_shift"])
+        in page
+    )
+
+
+def test_the_verdict_says_how_far_the_shares_are_apart_or_that_this_is_unknown():
+    estimate = evaluation()["label_shift"]
+    assert verdict(estimate).startswith(
+        "30 % of the target would change class to have the source's shares (95 %: 25 to"
+    )
+    assert verdict(estimate | {"disagreement": 0.5}).startswith(
+        "unknown: the estimates by MLLS and by BBSE differ by 50 %"
+    )
 
 
 def test_a_run_that_trains_on_the_target_has_no_estimate(small):

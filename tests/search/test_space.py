@@ -1,6 +1,11 @@
 """Search spaces: keys that do not apply to a trial, and mistakes, each reported in one line before the first trial."""
 
+import optuna
 import pytest
+
+from job.config.load import load_config
+from job.search.space import Choices, load_space
+from tests.support.running import REPO
 
 METHODS = """
 optimizer.domain_lr_factor: {low: 1, high: 10, when: {objective.name: [dann, cdan]}}
@@ -39,6 +44,32 @@ objective.also.0.weight: {low: 0.01, high: 1, log: true}
     assert len({str(trial["values"]["objective.also"]) for trial in trials()}) == 3
     code, _, errors = job("train", "--check", "--config", study / "best.yaml")
     assert code == 0, errors
+
+
+@pytest.mark.parametrize(
+    ("choices", "value", "encoded"),
+    [
+        ((5, 10, 20), 10.0, "10"),  # the configuration has floats where the space has integers
+        ((0, 0.1), 0.0, "0"),
+        ((True, False), True, "true"),
+        ((True, False), 1, None),
+        ((1, 2), True, None),
+        (([], [{"name": "coral"}]), [{"name": "coral"}], '[{"name": "coral"}]'),
+        ((5, 20), 10.0, None),
+    ],
+)
+def test_a_value_of_the_configuration_is_the_equal_choice(choices, value, encoded):
+    assert Choices(choices).encoded(value) == encoded
+
+
+def test_the_space_of_dann_starts_from_the_recipe():
+    """Its first trial is the configuration unchanged, whose gamma is 10.0 and not 10."""
+    base = load_config(REPO / "configs" / "faces.yaml").stored()
+    space = load_space(REPO / "configs" / "search" / "dann.yaml", base, [])
+    study = optuna.create_study()
+    study.enqueue_trial(space.of(base))
+    values = space.sample(study.ask(), base)
+    assert (values["objective.gamma"], values["objective.label_smoothing"]) == (10, 0)
 
 
 @pytest.mark.parametrize(

@@ -46,15 +46,24 @@ class Estimate:
     sampling_error: float = 0.0  # mean total variation distance of the resamples' shares from `likely`
 
     @property
+    def disagreement(self) -> float:
+        """Total variation distance of the two estimates, `likely` and `black_box`."""
+        return float(distance(self.likely.share, self.black_box.share))
+
+    @property
     def trust(self) -> float:
         """The part of the difference from the source's shares that counts, in [0, 1].
 
         It is 1 - (target_error^2 + sampling_error^2) / distance^2, at least 0: the factor of a shrinkage estimator of
         James and Stein's kind for a difference that was measured with two independent errors (positive part: Baranchik
-        1964). It is 0 if wrong predictions, or the few images of a small sample, explain the difference.
+        1964). It is 0 if wrong predictions, or the few images of a small sample, explain the difference. It is 0, too,
+        if the two estimates are further from each other than from the source's shares, as those of a network that has
+        learned nothing are.
         """
+        if self.disagreement >= self.distance:
+            return 0.0
         error = np.hypot(self.target_error, self.sampling_error)
-        return max(0.0, float(1 - (error / self.distance) ** 2)) if self.distance > 0 else 0.0
+        return max(0.0, float(1 - (error / self.distance) ** 2))
 
     @property
     def trusted(self) -> np.ndarray:
@@ -81,6 +90,7 @@ class Estimate:
             "temperature": self.calibration.temperature,
             "target_error": self.target_error,
             "sampling_error": self.sampling_error,
+            "disagreement": self.disagreement,
             "trust": self.trust,
         }
 
