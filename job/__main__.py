@@ -89,7 +89,7 @@ def run() -> int:
             raise
         return _report_error(f"{error.name} is not installed here: source .venv/bin/activate, or make setup")
     except JobError as error:
-        return _report_error(f"{error}{_rank()}")
+        return _report_error(f"{error}{_rank(error.rank)}")
     except Exception as error:
         return _fail(error)
 
@@ -118,9 +118,9 @@ def _out_of_memory(error: Exception) -> bool:
     return isinstance(error, MemoryError) or "OutOfMemory" in type(error).__name__ or "t allocate memory" in str(error)
 
 
-def _rank() -> str:
-    rank = os.environ.get("RANK", "0")
-    return f" (rank {rank} on {socket.gethostname()})" if rank != "0" else ""
+def _rank(place: tuple[int, str] | None = None) -> str:
+    rank, host = place or (os.environ.get("RANK", "0"), socket.gethostname())
+    return f" (rank {rank} on {host})" if str(rank) != "0" else ""
 
 
 def _report_error(message: str) -> int:

@@ -14,7 +14,7 @@ from accelerate.utils import gather_object
 
 from job.run_folder.checkpoint import Checkpoint, copy_checked
 from job.system.errors import JobError
-from job.training.shared_manifest import SHARED_MEMORY
+from job.training.shared_manifest import SHARED_MEMORY, first_problem
 
 ROOM = 2  # of the memory that is free in SHARED_MEMORY, the copy takes at most 1 / ROOM
 
@@ -42,8 +42,8 @@ def shared_checkpoint(resumed: Checkpoint | None, accelerator: Accelerator) -> I
             problem = str(error)
     try:
         found = gather_object([(copy, problem)])
-        if problems := [text for _, text in found if text is not None]:
-            raise JobError(problems[0])
+        if any(text is not None for _, text in found):
+            raise first_problem([text for _, text in found], hosts)
         yield _opened(resumed, found[leader][0])
         accelerator.wait_for_everyone()
     finally:

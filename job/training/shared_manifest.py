@@ -3,7 +3,7 @@
 import os
 import socket
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from accelerate import Accelerator
@@ -43,14 +43,22 @@ def share_manifest(accelerator: Accelerator, read: Callable[[], Manifest]) -> Ma
         except JobError as error:
             problem = str(error)
     copies = gather_object([(copy, problem)])
-    if problems := [problem for _, problem in copies if problem is not None]:
+    if any(problem is not None for _, problem in copies):
         _remove(copy)
-        raise JobError(problems[0])
+        raise first_problem([problem for _, problem in copies], hosts)
     if manifest is None:
         manifest = _map(copies[leader][0]) or read().compact()
     accelerator.wait_for_everyone()
     _remove(copy)
     return manifest
+
+
+def first_problem(problems: Sequence[str | None], hosts: Sequence[str]) -> JobError:
+    """Return the error of the first rank with a problem, which names that rank, of the problems of all ranks."""
+    rank, problem = next((rank, problem) for rank, problem in enumerate(problems) if problem is not None)
+    error = JobError(problem)
+    error.rank = (rank, hosts[rank])
+    return error
 
 
 def _remove(copy: str | None) -> None:

@@ -5,6 +5,7 @@ from types import SimpleNamespace
 
 import pytest
 
+from job import __main__ as main_module
 from job.evaluation.predictions import open_shards_of
 from job.shards.manifest import load_manifest
 from job.system.errors import JobError
@@ -78,3 +79,13 @@ def test_a_mistake_ends_every_rank(small, on_ranks, tmp_path):
     results, _ = on_ranks(lambda accelerator: shared_manifest.load_shared_manifest(config, accelerator))
     assert len(set(results)) == 1
     assert results[0].startswith(f"no shards at {tmp_path}/nowhere")
+
+
+def test_the_error_that_every_rank_raises_names_the_rank_that_found_it(monkeypatch, capsys):
+    """Two ranks a node; the first rank of the second node cannot read the shards."""
+    error = shared_manifest.first_problem([None, None, "no shards", "no shards"], ["one", "one", "two", "two"])
+    monkeypatch.setattr(main_module, "main", lambda *_, **__: (_ for _ in ()).throw(error))
+    for rank in ("0", "3"):
+        monkeypatch.setenv("RANK", rank)
+        assert main_module.run() == 2
+        assert capsys.readouterr().err == "error: no shards (rank 2 on two)\n"

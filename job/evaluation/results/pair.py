@@ -85,6 +85,6 @@ def pair_text(result: dict[str, Any]) -> str:
             f"{result['images']} images: {result['only_first_right']} are right with the first alone, "
             f"{result['only_second_right']} with the second alone",
             f"McNemar's exact test: p = {result['mcnemar_p']:.3g}; it treats the images as independent",
-            f"second minus first: {result['difference']:+.4f} (95 %: {low:+.4f} to {high:+.4f}, by a bootstrap of {by})",
+            f"second - first: {result['difference']:+.4f} (95 %: {low:+.4f} to {high:+.4f}, by a bootstrap of {by})",
         ]
     )
