@@ -1,5 +1,7 @@
 """objective.label_shift=correct: weighted rows, pseudo-labels with the target's shares, and exact resuming."""
 
+import time
+
 import pytest
 import torch
 import torch.distributed as dist
@@ -223,6 +225,7 @@ def test_a_stopped_and_resumed_run_ends_with_the_same_weights_and_shares(small, 
         logged.append(step)
         if step == 10 and logged.count(10) == 1:
             stop.touch()
+            time.sleep(1.2)  # the file is looked for once a second
 
     with monkeypatch.context() as patch:
         patch.setattr("job.monitor.recorder.Recorder.log", log)
