@@ -3,7 +3,6 @@
 import contextlib
 import os
 import shutil
-import socket
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -14,6 +13,7 @@ from accelerate.utils import gather_object
 
 from job.run_folder.checkpoint import Checkpoint, copy_checked
 from job.system.errors import JobError
+from job.training.distributed import rank_hosts
 from job.training.shared_manifest import SHARED_MEMORY, first_problem
 
 ROOM = 2  # of the memory that is free in SHARED_MEMORY, the copy takes at most 1 / ROOM
@@ -31,7 +31,7 @@ def shared_checkpoint(resumed: Checkpoint | None, accelerator: Accelerator) -> I
     if resumed is None or accelerator.num_processes == 1:
         yield resumed
         return
-    hosts = gather_object([socket.gethostname()])
+    hosts = rank_hosts(accelerator)
     rank = accelerator.process_index
     leader = hosts.index(hosts[rank])
     copy, problem = None, None

@@ -1,7 +1,6 @@
 """Read and check the manifest once on each node: its other ranks map what the first one has read."""
 
 import os
-import socket
 import tempfile
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -13,6 +12,7 @@ from job.config.schema import Config
 from job.shards.manifest import Manifest
 from job.shards.manifest_copy import map_copy, write_copy
 from job.system.errors import JobError
+from job.training.distributed import rank_hosts
 from job.training.inputs import open_manifest
 
 SHARED_MEMORY = "/dev/shm"
@@ -32,7 +32,7 @@ def share_manifest(accelerator: Accelerator, read: Callable[[], Manifest]) -> Ma
     """
     if accelerator.num_processes == 1:
         return read().compact()
-    hosts = gather_object([socket.gethostname()])
+    hosts = rank_hosts(accelerator)
     rank = accelerator.process_index
     leader = hosts.index(hosts[rank])
     manifest, copy, problem = None, None, None
