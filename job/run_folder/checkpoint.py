@@ -16,7 +16,7 @@ from safetensors.torch import load_file, save
 from torch import Tensor
 
 from job.run_folder.checkpoint_meta import META, TRAINER, WEIGHTS, read_meta
-from job.run_folder.pointers import BEST, LATEST, follow, is_checkpoint_name, path_of, point, points_at
+from job.run_folder.pointers import BEST, LATEST, checkpoint_paths, follow, path_of, point, points_at
 from job.run_folder.shared import fetch, is_shared, read_shared, reference_in
 from job.system.errors import JobError, first_line
 from job.system.files import fsync_file, fsync_folder, require_regular, sha256_of
@@ -159,8 +159,7 @@ def find_checkpoint(folder: Path, damaged: list[str] | None = None, *, verify: b
     With `verify`, read each file to its end; otherwise compare only its size. Append to `damaged`, if given, one
     message for each newer checkpoint that is damaged.
     """
-    candidates = sorted((path for path in folder.glob("step_*") if is_checkpoint_name(path.name)), key=_step_in_name)
-    for path in reversed(candidates):
+    for path in reversed(checkpoint_paths(folder)):
         try:
             found = read_checkpoint(path)
             if verify:
@@ -208,8 +207,7 @@ def read_checkpoint(path: Path) -> Checkpoint:
 def prune(folder: Path, keep_last: int) -> None:
     """Delete all but the newest `keep_last` checkpoints; keep those that ``latest`` and ``best`` point to."""
     spared = {target.name for name in (LATEST, BEST) if (target := points_at(folder, name)) is not None}
-    paths = sorted((path for path in folder.glob("step_*") if is_checkpoint_name(path.name)), key=_step_in_name)
-    for path in paths[:-keep_last]:
+    for path in checkpoint_paths(folder)[:-keep_last]:
         if path.name not in spared:
             shutil.rmtree(path, ignore_errors=True)
     remove_unfinished(folder)
@@ -253,10 +251,6 @@ def _write_trainer(path: Path, trainer: Mapping[str, Any]) -> str:
             raise writer.error from None
         fsync_file(file)
     return writer.digest.hexdigest()
-
-
-def _step_in_name(path: Path) -> int:
-    return int(path.name.partition("_")[2])
 
 
 def _why(error: BaseException) -> str:

@@ -13,7 +13,7 @@ from functools import partial
 from pathlib import Path
 
 from job.run_folder.checkpoint_meta import LARGEST, META, TRAINER, WEIGHTS
-from job.run_folder.pointers import BEST, LATEST, is_checkpoint_name, points_at
+from job.run_folder.pointers import BEST, LATEST, checkpoint_paths, is_checkpoint_name, points_at, step_in
 from job.system.files import open_regular
 from job.system.object_store import NotThere, ObjectStore
 from job.system.transfer import Result, with_retries
@@ -50,12 +50,11 @@ class Mirror:
     def update(self) -> None:
         """Copy what the folder has now. Its checkpoints stay readable for the copy if they are deleted meanwhile."""
         kept = {}
-        for path in (self._folder / CHECKPOINTS).glob("step_*"):
-            if is_checkpoint_name(path.name):
-                with suppress(OSError):  # incomplete
-                    meta = (path / META).read_bytes()
-                    known = self._kept.get(path.name)
-                    kept[path.name] = known if known is not None and known.meta == meta else _Source(path, meta)
+        for path in checkpoint_paths(self._folder / CHECKPOINTS):
+            with suppress(OSError):  # incomplete
+                meta = (path / META).read_bytes()
+                known = self._kept.get(path.name)
+                kept[path.name] = known if known is not None and known.meta == meta else _Source(path, meta)
         with self._changed:
             self._kept = kept
             self._asked += 1
@@ -138,12 +137,12 @@ class Mirror:
         with self._changed:
             best = points_at(self._folder / CHECKPOINTS, BEST)
             kept = self._kept
-            newest = max(kept, key=_step, default="")
+            newest = max(kept, key=step_in, default="")
             missing = [name for name, source in kept.items() if there.get(name) != source.meta]
         if not missing:
             return None
         rank = {newest: 2, **({best.name: 1} if best and best.name != newest else {})}
-        name = max(missing, key=lambda each: (rank.get(each, 0), _step(each)))
+        name = max(missing, key=lambda each: (rank.get(each, 0), step_in(each)))
         return name, kept[name]
 
     def _copy_checkpoint(self, name: str, source: "_Source", there: dict[str, bytes]) -> None:
@@ -175,7 +174,7 @@ class Mirror:
             self._sent[name] = state
         for name in (LATEST, BEST):
             target = points_at(self._folder / CHECKPOINTS, name)
-            if target is not None and self._sent.get(name) != (state := (_step(target.name), 0)):
+            if target is not None and self._sent.get(name) != (state := (step_in(target.name), 0)):
                 line = f"{target.name}\n".encode()
                 self._try(name, partial(self._store.write, f"{CHECKPOINTS}/{name}", line))
                 self._sent[name] = state
@@ -183,8 +182,9 @@ class Mirror:
     def _prune(self, there: dict[str, bytes]) -> None:
         """Delete checkpoints that the folder no longer has, and incomplete ones; never the newest complete one."""
         kept = self._kept
-        newest = max(kept, key=_step, default="")
-        complete = newest if self._has(newest) else max((name for name in there if there[name]), key=_step, default="")
+        newest = max(kept, key=step_in, default="")
+        whole = [newest] if self._has(newest) else [name for name in there if there[name]]
+        complete = max(whole, key=step_in, default="")
         for name in [name for name in there if name not in kept and name != complete]:
             for file in (META, WEIGHTS, TRAINER):
                 self._try(name, partial(self._store.delete, f"{CHECKPOINTS}/{name}/{file}"))
@@ -232,7 +232,3 @@ def checkpoints_in(names: Iterable[str]) -> dict[str, bool]:
         if first == CHECKPOINTS and is_checkpoint_name(checkpoint):
             found[checkpoint] = found.get(checkpoint, False) or rest[0] == META
     return found
-
-
-def _step(name: str) -> int:
-    return int(name.partition("_")[2] or -1)

@@ -21,9 +21,19 @@ def path_of(folder: Path, step: int) -> Path:
     return folder / f"step_{step:08d}"
 
 
+def step_in(name: str) -> int:
+    """Return the step in the name of a checkpoint; -1 for a name without one."""
+    return int(name.partition("_")[2] or -1)
+
+
 def is_checkpoint_name(name: str) -> bool:
     """Return whether a name is that of a finished checkpoint, not of a temporary folder or a pointer."""
     return _CHECKPOINT.fullmatch(name) is not None
+
+
+def checkpoint_paths(folder: Path) -> list[Path]:
+    """Return the paths of the finished checkpoints in a folder, the oldest first."""
+    return sorted((p for p in folder.glob("step_*") if is_checkpoint_name(p.name)), key=lambda p: step_in(p.name))
 
 
 def point(folder: Path, name: str, target: Path) -> None:

@@ -18,7 +18,7 @@ from job.config.schema import Config
 from job.run_folder.checkpoint import Checkpoint, find_checkpoint, read_checkpoint
 from job.run_folder.checkpoint_meta import LARGEST, META, read_meta
 from job.run_folder.mirror import CHECKPOINTS, EVALUATION, FILES, checkpoints_in
-from job.run_folder.pointers import path_of
+from job.run_folder.pointers import path_of, step_in
 from job.run_folder.resume import check_same
 from job.shards.manifest import Manifest
 from job.shards.remote import read_remote
@@ -51,9 +51,9 @@ def _restore(config: Config, manifest: Manifest, address: str) -> None:
     store = ObjectStore(address)
     try:
         names = with_retries(store.names, f"listing {address}")
-        complete = sorted((name for name, whole in checkpoints_in(names).items() if whole), key=_step, reverse=True)
+        complete = sorted((name for name, whole in checkpoints_in(names).items() if whole), key=step_in, reverse=True)
         for name in complete:
-            if local is not None and _step(name) <= local.step:
+            if local is not None and step_in(name) <= local.step:
                 _check_owner(store, name, address, local)
                 break
             try:
@@ -185,7 +185,3 @@ def _check(config: Config, manifest: Manifest, found: Checkpoint) -> None:
     if config.data.streams is None and isinstance(streams, int):
         config = config.with_streams(streams)  # the run keeps those that it began with
     check_same(config, manifest, found)
-
-
-def _step(name: str) -> int:
-    return int(name.partition("_")[2])

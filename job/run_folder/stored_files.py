@@ -14,7 +14,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 
 from job.config.load import build_config
 from job.run_folder.checkpoint_meta import read_meta
-from job.run_folder.pointers import is_checkpoint_name
+from job.run_folder.pointers import checkpoint_paths
 from job.system.errors import JobError, first_line
 from job.system.files import read_regular
 from job.system.text import printable
@@ -123,8 +123,7 @@ def read_config(folder: Path) -> dict[str, Any]:
         raise JobError(f"{folder} is not a run folder (it has no config.yaml): give one such as runs/NAME") from None
     except (OSError, ValueError, RecursionError, yaml.YAMLError, JobError) as error:
         reason = first_line(error)
-    checkpoints = (path for path in (folder / "checkpoints").glob("step_*") if is_checkpoint_name(path.name))
-    for checkpoint in sorted(checkpoints, reverse=True):
+    for checkpoint in reversed(checkpoint_paths(folder / "checkpoints")):
         try:
             content = _complete(read_meta(checkpoint)["config"], checkpoint)
         except (OSError, ValueError, JobError):
