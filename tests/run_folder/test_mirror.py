@@ -3,9 +3,7 @@
 import json
 import os
 import shutil
-import threading
 import time
-from types import SimpleNamespace
 
 import pytest
 import torch
@@ -17,7 +15,7 @@ from job.shards.manifest import load_manifest
 from job.system import object_store, transfer
 from job.system.errors import JobError
 from job.system.object_store import ObjectStore
-from tests.support.gatherer import Gatherer
+from tests.support.rank_threads import WORLD, RankThreads
 from tests.support.s3_server import failing
 
 
@@ -178,25 +176,17 @@ def test_one_rank_of_each_node_that_lacks_a_checkpoint_fetches_it(pretend, mirro
     """Ranks are threads in two "hosts"; the second one does not see the run folder until its first rank has it."""
     pretend(mirrored, stop_after=2)
     path = mirrored.run_folder / "checkpoints" / "step_00000002"
-    local, gatherer, asked = threading.local(), Gatherer(4), []
+    ranks, asked = RankThreads(monkeypatch, restore), []
     seen = os.path.isfile
-    monkeypatch.setattr(restore.os.path, "isfile", lambda each: local.rank < 2 and seen(each))
-    monkeypatch.setattr(restore.socket, "gethostname", lambda: f"host{local.rank // 2}")
-    monkeypatch.setattr(restore, "gather_object", lambda value: gatherer(local.rank, value))
-    monkeypatch.setattr(restore, "on_main", lambda accelerator, action: local.rank or action())
+    monkeypatch.setattr(restore.os.path, "isfile", lambda each: ranks.rank < 2 and seen(each))
+    monkeypatch.setattr(restore, "on_main", lambda accelerator, action: ranks.rank or action())
     manifest = load_manifest(faces)
     s3.requests.clear()
 
-    def run(rank: int) -> None:
-        local.rank = rank
-        accelerator = SimpleNamespace(num_processes=4, process_index=rank)
-        restore.fetch_where_missing(mirrored, manifest, accelerator, path, lambda: asked.append(rank))
+    def fetch(accelerator):
+        restore.fetch_where_missing(mirrored, manifest, accelerator, path, lambda: asked.append(ranks.rank))
 
-    threads = [threading.Thread(target=run, args=(rank,)) for rank in range(4)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join(20)
+    assert ranks.run(fetch) == [None] * WORLD
     assert asked == [0]
     assert sum(request.startswith("GET") and "model.safetensors" in request for request in s3.requests) == 1
     assert {each.name for each in path.iterdir()} == {"model.safetensors", "trainer.pt", "meta.json"}

@@ -69,6 +69,14 @@ def assert_stopped_and_resumed_equals(stopped, whole) -> None:
     assert_same_weights(weights(stopped), weights(whole))
 
 
+def assert_killed_and_resumed_equals(killed, whole, tmp_path, step: int) -> None:
+    """Train `killed`, with SIGKILL after a step, in two processes and `whole` here; their weights must be equal."""
+    kill_at(start(killed, tmp_path), killed, step)
+    finish(start(killed, tmp_path))
+    assert train(whole) == 0
+    assert_same_weights(weights(killed), weights(whole))
+
+
 def rows(config) -> list[dict]:
     return [json.loads(line) for line in (config.run_folder / "metrics.jsonl").read_text().splitlines()]
 

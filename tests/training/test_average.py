@@ -15,10 +15,10 @@ from job.train import train
 from job.training.average import decay_at
 from tests.support.networks import tiny_batch, tiny_method
 from tests.support.running import (
+    assert_killed_and_resumed_equals,
     assert_same_weights,
     assert_stopped_and_resumed_equals,
     finish,
-    kill_at,
     start,
     weights,
 )
@@ -99,11 +99,8 @@ def test_stopped_and_resumed_a_run_ends_with_the_same_average_and_the_same_train
 @pytest.mark.slow
 def test_killed_and_resumed_a_run_ends_with_the_same_average_and_two_ranks_agree(small, tmp_path):
     whole, killed, two = (small(name=name, train=EMA) for name in ("whole", "killed", "two"))
-    kill_at(start(killed, tmp_path), killed, 7)
-    finish(start(killed, tmp_path))
+    assert_killed_and_resumed_equals(killed, whole, tmp_path, 7)
     finish(start(two, tmp_path, ranks=2))
-    assert train(whole) == 0
-    assert_same_weights(weights(killed), weights(whole))
     assert_same_weights(weights(two), weights(whole), tolerance=2e-4)
 
 

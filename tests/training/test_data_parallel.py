@@ -42,13 +42,18 @@ def test_buffers_of_a_method_may_differ():
     assert not has_equal_buffers(tiny_method("shot"), tiny_config("shot"))
 
 
+def join(rank: int, world: int, port: int, config):
+    """Become one of `world` ranks on the CPU; returns its accelerator."""
+    own = {"LOCAL_RANK": rank, "WORLD_SIZE": world, "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port}
+    os.environ |= {key: str(value) for key, value in own.items()} | {"ACCELERATE_USE_CPU": "true"}
+    return build_accelerator(config)
+
+
 def steps_of_ranks(rank: int, name: str, compiled: bool, port: int, out: str) -> None:
     """Two updates as one of two ranks; save the state of the method and what DDP was told."""
-    own = {"LOCAL_RANK": rank, "WORLD_SIZE": 2, "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port}
-    os.environ |= {key: str(value) for key, value in own.items()} | {"ACCELERATE_USE_CPU": "true"}
     scope = {"compile": True, "compile_scope": "method"} if compiled else {}
     config = tiny_config(name, model={"batch_norm": "none", **scope})
-    accelerator = build_accelerator(config)
+    accelerator = join(rank, 2, port, config)
     method = tiny_method(name)
     compilation.BACKEND = "eager"  # which generates no code
     compile_method(method, config)
@@ -78,10 +83,8 @@ def test_two_ranks_compute_what_one_computes_and_have_the_same_buffers(name, com
 
 def resume_on_ranks(rank: int, port: int, out: str) -> None:
     """As one of four ranks: three updates, and the last two again by a learner that resumes after the first one."""
-    own = {"LOCAL_RANK": rank, "WORLD_SIZE": 4, "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port}
-    os.environ |= {key: str(value) for key, value in own.items()} | {"ACCELERATE_USE_CPU": "true"}
     sections = {"train": {"deterministic": True}}
-    accelerator = build_accelerator(tiny_config("dann", **sections))
+    accelerator = join(rank, 4, port, tiny_config("dann", **sections))
     whole, later = tiny_method("dann"), tiny_method("dann")
     batch = tiny_batch(whole, rows=8).share(rank, 4)
     made = learner_for(whole, accelerator=accelerator, **sections)

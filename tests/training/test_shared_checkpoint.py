@@ -8,10 +8,8 @@ import torch
 
 from job.run_folder import checkpoint as checkpoints
 from job.run_folder.checkpoint import save_checkpoint
-from job.system.errors import JobError
-from job.training import shared_checkpoint
-
-WORLD = 4
+from job.training import distributed, shared_checkpoint
+from tests.support.rank_threads import WORLD, RankThreads
 
 
 @pytest.fixture
@@ -29,37 +27,13 @@ def ranks(tmp_path, monkeypatch):
     """`ranks(action)`: what `action(rank, accelerator)` returns or raises on each of four ranks of two hosts."""
     shared = tmp_path / "shared"
     shared.mkdir()
-    barrier, values, local = threading.Barrier(WORLD), [None] * WORLD, threading.local()
-
-    def gather(value):
-        values[local.rank] = value[0]
-        barrier.wait(10)
-        found = list(values)
-        barrier.wait(10)
-        return found
-
     monkeypatch.setattr(shared_checkpoint, "SHARED_MEMORY", str(shared))
-    monkeypatch.setattr(shared_checkpoint, "gather_object", gather)
-    monkeypatch.setattr(shared_checkpoint.socket, "gethostname", lambda: f"host{local.rank // 2}")
+    threads = RankThreads(monkeypatch, shared_checkpoint, distributed)
 
     def run(action):
-        results = {}
-
-        def of(rank):
-            local.rank = rank
-            accelerator = SimpleNamespace(num_processes=WORLD, process_index=rank, wait_for_everyone=barrier.wait)
-            try:
-                results[rank] = action(rank, accelerator)
-            except JobError as error:
-                results[rank] = str(error)
-
-        threads = [threading.Thread(target=of, args=(rank,)) for rank in range(WORLD)]
-        for thread in threads:
-            thread.start()
-        for thread in threads:
-            thread.join(20)
+        results = threads.run(lambda accelerator: action(accelerator.process_index, accelerator))
         assert not list(shared.iterdir()), "the copies are deleted"
-        return [results[rank] for rank in range(WORLD)]
+        return results
 
     return run
 

@@ -1,6 +1,5 @@
 """One rank of a node reads the manifest, the others map its copy. Ranks are threads here, in two "hosts"."""
 
-import threading
 from types import SimpleNamespace
 
 import pytest
@@ -8,48 +7,30 @@ import pytest
 from job import __main__ as main_module
 from job.evaluation.predictions import open_shards_of
 from job.shards.manifest import load_manifest
-from job.system.errors import JobError
-from job.training import shared_manifest
-from tests.support.gatherer import Gatherer
+from job.training import distributed, shared_manifest
+from tests.support.rank_threads import RankThreads
 
 
 @pytest.fixture
 def on_ranks(monkeypatch, tmp_path):
     """`on_ranks(action)`: (what `action(accelerator)` returns on each of 4 ranks, the ranks that read shards)."""
-    world, reads = 4, []
-    gatherer, local = Gatherer(world), threading.local()
+    reads = []
     folder = tmp_path / "shared"
     folder.mkdir()
     monkeypatch.setattr(shared_manifest, "SHARED_MEMORY", str(folder))
-    monkeypatch.setattr(shared_manifest.socket, "gethostname", lambda: f"host{local.rank // 2}")
-    monkeypatch.setattr(shared_manifest, "gather_object", lambda value: gatherer(local.rank, value))
+    threads = RankThreads(monkeypatch, shared_manifest, distributed)
 
     def load(*arguments, **settings):
-        reads.append(local.rank)
+        reads.append(threads.rank)
         return load_manifest(*arguments, **settings)
 
     for module in ("job.training.inputs", "job.evaluation.predictions"):
         monkeypatch.setattr(f"{module}.load_manifest", load)
 
     def start(action):
-        results = {}
-
-        def run(rank: int) -> None:
-            local.rank = rank
-            wait = gatherer.barrier.wait
-            accelerator = SimpleNamespace(num_processes=world, process_index=rank, wait_for_everyone=wait)
-            try:
-                results[rank] = action(accelerator)
-            except JobError as error:
-                results[rank] = str(error)
-
-        threads = [threading.Thread(target=run, args=(rank,)) for rank in range(world)]
-        for thread in threads:
-            thread.start()
-        for thread in threads:
-            thread.join(20)
+        results = threads.run(action)
         assert not list(folder.iterdir())
-        return [results[rank] for rank in range(world)], sorted(reads)
+        return results, sorted(reads)
 
     return start
 

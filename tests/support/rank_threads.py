@@ -1,0 +1,53 @@
+"""Threads that stand for the ranks of a run, two on each host."""
+
+import socket
+import threading
+from collections.abc import Callable
+from types import SimpleNamespace
+from typing import Any
+
+from job.system.errors import JobError
+
+WORLD = 4
+
+
+class RankThreads:
+    """Four ranks on the hosts host0 and host1; `modules` gather objects between them."""
+
+    def __init__(self, monkeypatch, *modules) -> None:
+        self._barrier, self._values, self._local = threading.Barrier(WORLD), [None] * WORLD, threading.local()
+        monkeypatch.setattr(socket, "gethostname", lambda: f"host{self.rank // 2}")
+        for module in modules:
+            monkeypatch.setattr(module, "gather_object", self._gather)
+
+    @property
+    def rank(self) -> int:
+        """The rank of the calling thread."""
+        return self._local.rank
+
+    def run(self, action: Callable[[Any], Any]) -> list[Any]:
+        """What `action(accelerator)` returns on each rank, or the message of its JobError."""
+        results = {}
+
+        def of(rank: int) -> None:
+            self._local.rank = rank
+            wait = self._barrier.wait
+            accelerator = SimpleNamespace(num_processes=WORLD, process_index=rank, wait_for_everyone=wait)
+            try:
+                results[rank] = action(accelerator)
+            except JobError as error:
+                results[rank] = str(error)
+
+        threads = [threading.Thread(target=of, args=(rank,)) for rank in range(WORLD)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join(20)
+        return [results[rank] for rank in range(WORLD)]
+
+    def _gather(self, value: list) -> list:
+        self._values[self.rank] = value[0]
+        self._barrier.wait(10)
+        found = list(self._values)
+        self._barrier.wait(10)
+        return found
