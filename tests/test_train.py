@@ -415,8 +415,8 @@ def test_a_stop_during_an_evaluation_takes_effect_and_the_evaluation_is_repeated
     logged = [{key: row[key] for key in row if not key.startswith("speed/")} for row in rows(config)]
     expected = [{key: row[key] for key in row if not key.startswith("speed/")} for row in rows(undisturbed)]
     assert [set(row) for row in logged] == [set(row) for row in expected]
-    for row, other in zip(logged, expected, strict=True):
-        assert row == pytest.approx(other)
+    for row, other in zip(logged, expected, strict=True):  # evaluated in batches of another size: other rounding
+        assert row == pytest.approx(other, rel=1e-3, abs=1e-6)
     summaries = [json.loads((c.run_folder / "summary.json").read_text()) for c in (config, undisturbed)]
     assert summaries[0]["selection/chosen_step"] == summaries[1]["selection/chosen_step"]
 
