@@ -8,6 +8,7 @@ study resumes. Target labels are read at the end, to report what the choice was 
 
     python -m benchmarks.study --data DATA --trials 16              # DATA/mnist, DATA/photos, DATA/usps.h5
     python -m benchmarks.study --only 'mcc/*' --only '*/faces' ...  # a part of it
+    python -m benchmarks.study --only 'mcd/*' --add ...             # a part of it, added to the result of others
     python -m benchmarks.study --draw                               # the table of docs/methods.md and docs/study.svg
 """
 
@@ -20,7 +21,7 @@ from typing import NamedTuple
 
 from benchmarks import study_draw
 from benchmarks.common import arguments, write_result
-from benchmarks.study_results import collect, search_name
+from benchmarks.study_results import collect, join, search_name
 from benchmarks.study_runs import launcher, train
 from benchmarks.study_shifts import SHIFTS, Shift, make_shards
 from job.config.load import load_config
@@ -49,6 +50,7 @@ def main() -> None:
     parser.add_argument("--words", nargs="*", default=[], help="key.sub=value for every run, such as train.steps=1000")
     parser.add_argument("--small", type=int, help="images of each split and class, for a trial of this program")
     parser.add_argument("--collect", action="store_true", help="train nothing: collect the runs that have finished")
+    parser.add_argument("--add", action="store_true", help="add to the figures of --out, of runs that are not here")
     parser.add_argument("--draw", action="store_true", help="only write the table and the figure of an earlier result")
     args = parser.parse_args()
     if args.draw:
@@ -57,10 +59,10 @@ def main() -> None:
         return
     if not args.collect:
         _train_all(args)
-    result = {
-        "trials": args.trials,
-        "shifts": collect(args.output, [SHIFTS[name] for name in args.shifts], args.methods),
-    }
+    shifts = collect(args.output, [SHIFTS[name] for name in args.shifts], args.methods)
+    if args.add:
+        shifts = join(json.loads(args.out.read_text())["result"]["shifts"], shifts)
+    result = {"trials": args.trials, "shifts": shifts}
     write_result(args.out, "study", result)
     print(study_draw.table(result, {}))
 

@@ -24,6 +24,41 @@ def collect(output: Path, shifts: Sequence[Shift], methods: Sequence[str]) -> di
     return {name: shift for name, shift in found.items() if shift["methods"]}
 
 
+def join(earlier: dict[str, Any], found: dict[str, Any]) -> dict[str, Any]:
+    """Add figures to those of an earlier result: shifts, methods, and seeds of methods that have the same settings.
+
+    A method with other settings than before replaces the earlier one. The shares of the gap are computed anew.
+    """
+    joined = {}
+    for name in dict.fromkeys([*earlier, *found]):
+        old, new = (each.get(name, {"methods": {}}) for each in (earlier, found))
+        methods = {
+            **old["methods"],
+            **{m: _with_seeds(old["methods"].get(m), row) for m, row in new["methods"].items()},
+        }
+        joined[name] = {"title": (new if "title" in new else old)["title"], "methods": _relative(methods)}
+    return joined
+
+
+def _with_seeds(old: dict[str, Any] | None, new: dict[str, Any]) -> dict[str, Any]:
+    """Return the row of a method, with the seeds that only its earlier row has."""
+    if old is None or old["settings"] != new["settings"]:
+        return new
+    by_seed = dict(zip(old["seeds"], old["target"], strict=True)) | dict(zip(new["seeds"], new["target"], strict=True))
+    seeds, counts = sorted(by_seed), (len(old["seeds"]), len(new["seeds"]))
+    mean = {
+        key: (old[key] * counts[0] + new[key] * counts[1]) / sum(counts)
+        for key in ("source_mean", "regret_of_checkpoints")
+    }
+    kept = {key: old[key] if new[key] is None else new[key] for key in ("as_configured", "regret")}
+    return new | mean | kept | {"seeds": seeds} | _spread([by_seed[seed] for seed in seeds])
+
+
+def _spread(accuracies: list[float]) -> dict[str, Any]:
+    deviation = statistics.stdev(accuracies) if len(accuracies) > 1 else 0.0
+    return {"target": accuracies, "target_mean": statistics.mean(accuracies), "target_std": deviation}
+
+
 def search_name(shift: str, method: str) -> str:
     """Return the name of the search of a method on a shift."""
     return f"{shift}-{method}-search"
@@ -46,13 +81,11 @@ def _method(output: Path, shift: str, method: str) -> dict[str, Any] | None:
     accuracies = [summary[TEST_TARGET] for summary in summaries.values()]
     return {
         "seeds": list(summaries),
-        "target": accuracies,
-        "target_mean": statistics.mean(accuracies),
-        "target_std": statistics.stdev(accuracies) if len(accuracies) > 1 else 0.0,
+        **_spread(accuracies),
         "source_mean": statistics.mean(summary[TEST_SOURCE] for summary in summaries.values()),
         "as_configured": _as_configured(search) if chosen else None,
         "settings": chosen["values"] if chosen else {},
-        "regret": regret(trials, runs[0]) if chosen else None,
+        "regret": regret(trials, runs[0]) if chosen and 0 in summaries else None,
         "regret_of_checkpoints": statistics.mean(regret([runs[seed]], runs[seed]) for seed in summaries),
     }
 

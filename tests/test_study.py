@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from benchmarks import study, study_draw, study_runs
-from benchmarks.study_results import collect, regret
+from benchmarks.study_results import collect, join, regret
 from benchmarks.study_shifts import SHIFTS
 from job.config.load import build_config, load_config
 
@@ -53,6 +53,24 @@ def test_accuracy_gap_and_regret(finished):
     assert rows["source_only"]["regret"] is None
     assert rows["source_only"]["regret_of_checkpoints"] == pytest.approx((0.1 + 0) / 2)
     assert regret([finished / "faces-dann-1"], finished / "faces-dann-1") == 0
+
+
+def test_a_part_is_added_to_the_result_of_other_runs(finished):
+    def part(*methods):
+        return collect(finished, [SHIFTS["faces"]], methods)
+
+    bounds, adapted = part("source_only", "train_on_target"), part("dann")
+    assert "gap_closed" not in adapted["faces"]["methods"]["dann"], "its bounds are not among these"
+    assert join(bounds, adapted) == part("source_only", "train_on_target", "dann")
+    assert join({}, bounds) == join(bounds, {}) == join(bounds, bounds) == bounds
+    more = part("dann")
+    more["faces"]["methods"]["dann"] |= {"seeds": [3], "target": [0.9], "regret": None, "as_configured": None}
+    row = join(adapted, more)["faces"]["methods"]["dann"]
+    assert (row["seeds"], row["target"]) == ([0, 1, 3], [0.71, 0.79, 0.9])
+    assert row["target_mean"] == pytest.approx(0.8)
+    assert (row["as_configured"], row["regret"]) == (0.45, pytest.approx(0.1)), "only the earlier result has them"
+    more["faces"]["methods"]["dann"]["settings"] = {"optimizer.lr": 1.0}
+    assert join(adapted, more)["faces"]["methods"]["dann"]["seeds"] == [3], "other settings: another result"
 
 
 def test_the_table_and_the_figure_take_the_place_between_the_marks(finished, tmp_path):
