@@ -27,6 +27,7 @@ from benchmarks.common import arguments, machine, print_table, write_result
 from benchmarks.scaling_model import model
 from benchmarks.textures import write_textures
 from job.config.load import build_config
+from job.system.ranks import rank_hosts
 from job.training.batches import TrainingBatches
 from job.training.distributed import build_accelerator
 from job.training.learner import build_learner
@@ -56,7 +57,7 @@ def rank_of(rank: int, world: int, port: int, device: str, folder: Path, most: i
     }
     config = build_config(content, "benchmark")
     accelerator = build_accelerator(config)
-    manifest = load_shared_manifest(config, accelerator)
+    manifest = load_shared_manifest(config, accelerator, rank_hosts(accelerator))
     learner = build_learner(config, manifest, accelerator)
     settings: dict[str, Any] = {"folder": folder, "start_step": 0, "skipped": 0}
     seconds: dict[bool, list[float]] = {True: [], False: []}

@@ -119,8 +119,9 @@ def _out_of_memory(error: Exception) -> bool:
 
 
 def _rank(place: tuple[int, str] | None = None) -> str:
+    """Name the rank that found an error: `place`, or else this one, of which the main rank needs no name."""
     rank, host = place or (os.environ.get("RANK", "0"), socket.gethostname())
-    return f" (rank {rank} on {host})" if str(rank) != "0" else ""
+    return f" (rank {rank} on {host})" if place or rank != "0" else ""
 
 
 def _report_error(message: str) -> int:

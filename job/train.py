@@ -7,6 +7,7 @@ metrics, evaluation, saving.
 import contextlib
 import logging
 import time
+from collections.abc import Sequence
 from datetime import timedelta
 from typing import Any, NamedTuple
 
@@ -22,9 +23,10 @@ from job.run_folder.restore import restore
 from job.run_folder.run_folder import RunFolder
 from job.shards.manifest import Manifest
 from job.system.errors import EXIT_OK, EXIT_STOPPED, JobError
+from job.system.ranks import rank_hosts
 from job.training.batches import TrainingBatches
 from job.training.cpu_binding import bind_cpus
-from job.training.distributed import build_accelerator, limit_waiting, rank_hosts
+from job.training.distributed import build_accelerator, limit_waiting
 from job.training.due import Due, due_after, evaluation_is_due
 from job.training.inputs import check_data, domain_names, missing_classes
 from job.training.learner import Learner, all_finite, build_learner
@@ -59,27 +61,29 @@ def train(config: Config) -> int:
     Raises JobError for every mistake that the user can correct.
     """
     accelerator = build_accelerator(config)
-    manifest = load_shared_manifest(config, accelerator)
+    hosts = rank_hosts(accelerator)
+    manifest = load_shared_manifest(config, accelerator, hosts)
     restore(config, manifest, accelerator)
     config = share_streams(config, manifest, accelerator)
     check_data(config, manifest, accelerator.num_processes)
     with RunFolder(config, manifest, accelerator) as folder:
-        exit_code = _train(config, manifest, accelerator, folder)
+        exit_code = _train(config, manifest, accelerator, hosts, folder)
         folder.end(exit_code)
     accelerator.wait_for_everyone()
     accelerator.end_training()
     return exit_code
 
 
-def _train(config: Config, manifest: Manifest, accelerator: Accelerator, folder: RunFolder) -> int:
+def _train(
+    config: Config, manifest: Manifest, accelerator: Accelerator, hosts: Sequence[str], folder: RunFolder
+) -> int:
     if config.train.bind_cpus:
         bind_cpus(accelerator)
     resumed = folder.resumed
-    with shared_checkpoint(resumed, accelerator) as checkpoint:
+    with shared_checkpoint(resumed, accelerator, hosts) as checkpoint:
         learner = build_learner(config, manifest, accelerator, checkpoint)
     waits = config.train.timeout_seconds
     facts = {"ranks": accelerator.num_processes, "device": str(accelerator.device), "manifest": manifest.hash}
-    hosts = rank_hosts(accelerator)
     with (
         Recorder(config, folder.path, folder.metrics, resumed and resumed.meta["wandb_id"], facts, hosts) as recorder,
         contextlib.closing(NodeMonitor(config, accelerator, recorder.wandb_id, recorder.wandb_mode)),

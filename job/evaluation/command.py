@@ -26,6 +26,7 @@ from job.shards.reading.subjects import read_subjects
 from job.system.files import check_output, make_folder, write_atomically
 from job.system.memory import keep_freed_memory
 from job.system.outputs import Outputs
+from job.system.ranks import rank_hosts
 from job.system.secrets import scrub, scrub_all
 from job.training.distributed import check_gpus, check_ranks
 from job.training.inputs import domain_names, open_store
@@ -81,7 +82,7 @@ def _evaluate(
     loaded = load_model(path)
     config = loaded.config.with_pipe(allow_pipe)
     place = shards or config.data.shards
-    manifest, protocol = open_shards_of(loaded, path, shards, allow_pipe, accelerator)
+    manifest, protocol = open_shards_of(loaded, path, shards, allow_pipe, accelerator, rank_hosts(accelerator))
     model = loaded.model.to(accelerator.device)
     store = open_store(config, place)
     names, data = domain_names(config), config.data

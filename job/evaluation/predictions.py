@@ -14,6 +14,7 @@ from job.shards.manifest import Manifest, load_manifest
 from job.shards.reading.augment import normalise
 from job.shards.reading.subjects import read_subjects
 from job.system.errors import JobError
+from job.system.ranks import rank_hosts
 from job.training.inputs import domain_names, open_store
 from job.training.shared_manifest import share_manifest
 from job.vocabulary import HELD_OUT
@@ -46,7 +47,7 @@ def predict_rows(
     path = best if best.exists() else path
     loaded = load_model(path)
     config = loaded.config.with_pipe(allow_pipe)
-    manifest, protocol = open_shards_of(loaded, path, shards, allow_pipe, accelerator)
+    manifest, protocol = open_shards_of(loaded, path, shards, allow_pipe, accelerator, rank_hosts(accelerator))
     model = loaded.model.to(accelerator.device)
     store, names, data, found = open_store(config, shards), domain_names(config), config.data, {}
     try:
@@ -74,11 +75,16 @@ def predict_rows(
 
 
 def open_shards_of(
-    loaded: Loaded, path: Path, shards: str | None, allow_pipe: bool, accelerator: Accelerator
+    loaded: Loaded,
+    path: Path,
+    shards: str | None,
+    allow_pipe: bool,
+    accelerator: Accelerator,
+    hosts: Sequence[str],
 ) -> tuple[Manifest, str]:
     """Return the manifest with the splits to evaluate a checkpoint on, and the protocol of that test.
 
-    All ranks must call this; one rank of each node reads the manifest.
+    All ranks must call this; one rank of each node reads the manifest. `hosts` are the nodes of the ranks.
 
     Without `shards`, these are the splits of the training. Images of other shards were not adapted to, so their test
     is one on held-out images. Raises JobError when the shards have other classes or another image size.
@@ -91,7 +97,7 @@ def open_shards_of(
         fold = config.data.fold if shards is None or count_folds(manifest) else None
         return arrange(manifest, fold, protocol, config.data.source, config.data.target)
 
-    return share_manifest(accelerator, read), protocol
+    return share_manifest(accelerator, hosts, read), protocol
 
 
 def _matching(loaded: Loaded, path: Path, place: str, allow_pipe: bool) -> Manifest:

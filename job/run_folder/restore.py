@@ -26,7 +26,7 @@ from job.system.errors import JobError, first_line
 from job.system.files import fsync_file, fsync_folder, write_atomically, writing
 from job.system.log import set_up_log
 from job.system.object_store import ObjectStore
-from job.system.ranks import on_main
+from job.system.ranks import Problem, on_main, raise_first
 from job.system.transfer import RemoteError, with_retries
 
 log = logging.getLogger("job")
@@ -98,10 +98,8 @@ def fetch_where_missing(
         try:
             _fetch(config, manifest, address, path.name)
         except (JobError, RemoteError, OSError) as error:
-            problem = f"{path.name} cannot be fetched from {address} on {here[0]} ({first_line(error)})"
-    problems = [problem for problem in gather_object([problem]) if problem is not None]
-    if problems:
-        raise JobError(problems[0])
+            problem = Problem.here(accelerator, f"{path.name} cannot be fetched from {address} ({first_line(error)})")
+    raise_first(accelerator, gather_object([problem]))
 
 
 def _fetch(config: Config, manifest: Manifest, address: str, name: str) -> Checkpoint:

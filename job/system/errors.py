@@ -18,7 +18,7 @@ class JobError(Exception):
     The message is one line: what is wrong, where, and what to do now. The command line prints ``error: MESSAGE`` on
     stderr, without a traceback, and exits with 2. The message also reaches status.json, alerts and the launch scripts,
     so the constructor removes secrets and escapes control characters. `rank` is the number and the node of the rank
-    that found it, if that is another one than this process.
+    that found it, where all ranks raise what one of them found.
     """
 
     rank: tuple[int, str] | None = None

@@ -7,7 +7,7 @@ from datetime import timedelta
 import torch
 import torch.distributed as dist
 from accelerate import Accelerator
-from accelerate.utils import DistributedDataParallelKwargs, InitProcessGroupKwargs, broadcast, gather_object
+from accelerate.utils import DistributedDataParallelKwargs, InitProcessGroupKwargs, broadcast
 from torch.distributed.distributed_c10d import _set_pg_timeout
 
 from job.config.schema import Config
@@ -71,11 +71,6 @@ def check_ranks(accelerator: Accelerator) -> None:
             f"{wanted} ranks were requested and {accelerator.num_processes} started: with `accelerate launch` on CPUs "
             "use ACCELERATE_USE_CPU=true and --multi_gpu, or start it with launch/local.sh"
         )
-
-
-def rank_hosts(accelerator: Accelerator) -> list[str]:
-    """Return the name of each rank's node. All ranks must call this."""
-    return list(gather_object([socket.gethostname()])) if accelerator.num_processes > 1 else [socket.gethostname()]
 
 
 def check_gpus() -> None:

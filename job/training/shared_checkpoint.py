@@ -4,7 +4,7 @@ import contextlib
 import os
 import shutil
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,14 +13,16 @@ from accelerate.utils import gather_object
 
 from job.run_folder.checkpoint import Checkpoint, copy_checked
 from job.system.errors import JobError
-from job.training.distributed import rank_hosts
-from job.training.shared_manifest import SHARED_MEMORY, first_problem
+from job.system.ranks import Problem, raise_first
+from job.training.shared_manifest import SHARED_MEMORY
 
 ROOM = 2  # of the memory that is free in SHARED_MEMORY, the copy takes at most 1 / ROOM
 
 
 @contextlib.contextmanager
-def shared_checkpoint(resumed: Checkpoint | None, accelerator: Accelerator) -> Iterator[Checkpoint | None]:
+def shared_checkpoint(
+    resumed: Checkpoint | None, accelerator: Accelerator, hosts: Sequence[str]
+) -> Iterator[Checkpoint | None]:
     """Yield the checkpoint, as this rank should load it. All ranks must enter and leave it together.
 
     The first rank of each node reads the files, compares their checksums, and writes the copy, which is deleted at the
@@ -31,7 +33,6 @@ def shared_checkpoint(resumed: Checkpoint | None, accelerator: Accelerator) -> I
     if resumed is None or accelerator.num_processes == 1:
         yield resumed
         return
-    hosts = rank_hosts(accelerator)
     rank = accelerator.process_index
     leader = hosts.index(hosts[rank])
     copy, problem = None, None
@@ -39,11 +40,10 @@ def shared_checkpoint(resumed: Checkpoint | None, accelerator: Accelerator) -> I
         try:
             copy = _write(resumed)
         except JobError as error:
-            problem = str(error)
+            problem = Problem.here(accelerator, error)
     try:
         found = gather_object([(copy, problem)])
-        if any(text is not None for _, text in found):
-            raise first_problem([text for _, text in found], hosts)
+        raise_first(accelerator, [each for _, each in found])
         yield _opened(resumed, found[leader][0])
         accelerator.wait_for_everyone()
     finally:

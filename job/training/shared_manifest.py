@@ -12,19 +12,19 @@ from job.config.schema import Config
 from job.shards.manifest import Manifest
 from job.shards.manifest_copy import map_copy, write_copy
 from job.system.errors import JobError
-from job.training.distributed import rank_hosts
+from job.system.ranks import Problem, raise_first
 from job.training.inputs import open_manifest
 
 SHARED_MEMORY = "/dev/shm"
 
 
-def load_shared_manifest(config: Config, accelerator: Accelerator) -> Manifest:
+def load_shared_manifest(config: Config, accelerator: Accelerator, hosts: Sequence[str]) -> Manifest:
     """Return the manifest with the splits of the run, as `open_manifest` does. All ranks must call this."""
-    return share_manifest(accelerator, lambda: open_manifest(config))
+    return share_manifest(accelerator, hosts, lambda: open_manifest(config))
 
 
-def share_manifest(accelerator: Accelerator, read: Callable[[], Manifest]) -> Manifest:
-    """Return the manifest that `read` returns. All ranks must call this.
+def share_manifest(accelerator: Accelerator, hosts: Sequence[str], read: Callable[[], Manifest]) -> Manifest:
+    """Return the manifest that `read` returns; `hosts` are the nodes of the ranks. All ranks must call this.
 
     The first rank of each node parses the manifest and looks for the shards; 512 ranks that all did would each need a
     second and 100 MB for 30,000 shards, and ask a shared file system for 15 million files. If the other ranks cannot
@@ -32,7 +32,6 @@ def share_manifest(accelerator: Accelerator, read: Callable[[], Manifest]) -> Ma
     """
     if accelerator.num_processes == 1:
         return read().compact()
-    hosts = rank_hosts(accelerator)
     rank = accelerator.process_index
     leader = hosts.index(hosts[rank])
     manifest, copy, problem = None, None, None
@@ -41,24 +40,18 @@ def share_manifest(accelerator: Accelerator, read: Callable[[], Manifest]) -> Ma
             manifest = read().compact()
             copy = _write(manifest) if hosts.count(hosts[rank]) > 1 else None
         except JobError as error:
-            problem = str(error)
+            problem = Problem.here(accelerator, error)
     copies = gather_object([(copy, problem)])
-    if any(problem is not None for _, problem in copies):
+    try:
+        raise_first(accelerator, [problem for _, problem in copies])
+    except JobError:
         _remove(copy)
-        raise first_problem([problem for _, problem in copies], hosts)
+        raise
     if manifest is None:
         manifest = _map(copies[leader][0]) or read().compact()
     accelerator.wait_for_everyone()
     _remove(copy)
     return manifest
-
-
-def first_problem(problems: Sequence[str | None], hosts: Sequence[str]) -> JobError:
-    """Return the error of the first rank with a problem, which names that rank, of the problems of all ranks."""
-    rank, problem = next((rank, problem) for rank, problem in enumerate(problems) if problem is not None)
-    error = JobError(problem)
-    error.rank = (rank, hosts[rank])
-    return error
 
 
 def _remove(copy: str | None) -> None:

@@ -3,11 +3,11 @@
 from typing import Any
 
 from accelerate import Accelerator
-from accelerate.utils import broadcast_object_list
 
 from job.config.schema import Config
 from job.run_folder.checkpoint import find_checkpoint
 from job.shards.manifest import Manifest
+from job.system.ranks import on_main
 from job.training.inputs import stream_count
 
 
@@ -26,6 +26,4 @@ def with_streams(config: Config, manifest: Manifest) -> Config:
 
 def share_streams(config: Config, manifest: Manifest, accelerator: Accelerator) -> Config:
     """Return `with_streams` of the main rank on all ranks: others may see an older state of the run folder."""
-    found = [with_streams(config, manifest).data.streams if accelerator.is_main_process else None]
-    broadcast_object_list(found)
-    return config.with_streams(found[0])
+    return config.with_streams(on_main(accelerator, lambda: with_streams(config, manifest).data.streams))

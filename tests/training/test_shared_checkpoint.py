@@ -8,8 +8,8 @@ import torch
 
 from job.run_folder import checkpoint as checkpoints
 from job.run_folder.checkpoint import save_checkpoint
-from job.training import distributed, shared_checkpoint
-from tests.support.rank_threads import WORLD, RankThreads
+from job.training import shared_checkpoint
+from tests.support.rank_threads import HOSTS, WORLD, RankThreads
 
 
 @pytest.fixture
@@ -28,7 +28,7 @@ def ranks(tmp_path, monkeypatch):
     shared = tmp_path / "shared"
     shared.mkdir()
     monkeypatch.setattr(shared_checkpoint, "SHARED_MEMORY", str(shared))
-    threads = RankThreads(monkeypatch, shared_checkpoint, distributed)
+    threads = RankThreads(monkeypatch, shared_checkpoint)
 
     def run(action):
         results = threads.run(lambda accelerator: action(accelerator.process_index, accelerator))
@@ -58,7 +58,7 @@ def loading(saved, reads, monkeypatch):
 
     def action(rank, accelerator):
         local.rank = rank
-        with shared_checkpoint.shared_checkpoint(saved, accelerator) as opened:
+        with shared_checkpoint.shared_checkpoint(saved, accelerator, HOSTS) as opened:
             return opened.weights()["weight"].sum().item(), opened.trainer()["optimizer"], opened.step
 
     return action
@@ -91,7 +91,7 @@ def test_a_damaged_checkpoint_is_an_error_on_every_rank(saved, ranks, monkeypatc
 
 def test_a_rank_alone_reads_the_checkpoint_itself(saved):
     alone = SimpleNamespace(num_processes=1)
-    with shared_checkpoint.shared_checkpoint(saved, alone) as opened:
+    with shared_checkpoint.shared_checkpoint(saved, alone, ["here"]) as opened:
         assert opened is saved
-    with shared_checkpoint.shared_checkpoint(None, alone) as opened:
+    with shared_checkpoint.shared_checkpoint(None, alone, ["here"]) as opened:
         assert opened is None

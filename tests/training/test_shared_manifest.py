@@ -4,11 +4,10 @@ from types import SimpleNamespace
 
 import pytest
 
-from job import __main__ as main_module
 from job.evaluation.predictions import open_shards_of
 from job.shards.manifest import load_manifest
-from job.training import distributed, shared_manifest
-from tests.support.rank_threads import RankThreads
+from job.training import shared_manifest
+from tests.support.rank_threads import HOSTS, RankThreads
 
 
 @pytest.fixture
@@ -18,7 +17,7 @@ def on_ranks(monkeypatch, tmp_path):
     folder = tmp_path / "shared"
     folder.mkdir()
     monkeypatch.setattr(shared_manifest, "SHARED_MEMORY", str(folder))
-    threads = RankThreads(monkeypatch, shared_manifest, distributed)
+    threads = RankThreads(monkeypatch, shared_manifest)
 
     def load(*arguments, **settings):
         reads.append(threads.rank)
@@ -46,8 +45,8 @@ def test_one_rank_of_each_host_reads_the_shards(small, monkeypatch, on_ranks, vi
 
     def read(accelerator):
         if command == "train":
-            return shared_manifest.load_shared_manifest(config, accelerator)
-        return open_shards_of(loaded, "checkpoint", None, False, accelerator)[0]
+            return shared_manifest.load_shared_manifest(config, accelerator, HOSTS)
+        return open_shards_of(loaded, "checkpoint", None, False, accelerator, HOSTS)[0]
 
     results, reads = on_ranks(read)
     assert reads == ([0, 2] if visible else [0, 1, 2, 3])
@@ -57,16 +56,6 @@ def test_one_rank_of_each_host_reads_the_shards(small, monkeypatch, on_ranks, vi
 
 def test_a_mistake_ends_every_rank(small, on_ranks, tmp_path):
     config = small(data={"shards": str(tmp_path / "nowhere")})
-    results, _ = on_ranks(lambda accelerator: shared_manifest.load_shared_manifest(config, accelerator))
+    results, _ = on_ranks(lambda accelerator: shared_manifest.load_shared_manifest(config, accelerator, HOSTS))
     assert len(set(results)) == 1
     assert results[0].startswith(f"no shards at {tmp_path}/nowhere")
-
-
-def test_the_error_that_every_rank_raises_names_the_rank_that_found_it(monkeypatch, capsys):
-    """Two ranks a node; the first rank of the second node cannot read the shards."""
-    error = shared_manifest.first_problem([None, None, "no shards", "no shards"], ["one", "one", "two", "two"])
-    monkeypatch.setattr(main_module, "main", lambda *_, **__: (_ for _ in ()).throw(error))
-    for rank in ("0", "3"):
-        monkeypatch.setenv("RANK", rank)
-        assert main_module.run() == 2
-        assert capsys.readouterr().err == "error: no shards (rank 2 on two)\n"
