@@ -24,7 +24,7 @@ from job.system.secrets import scrub_all
 from job.vocabulary import TARGET
 
 __all__ = ["Augment", "Config", "Data", "Evaluation", "Model", "Objective", "Optimizer", "Section", "Selection"]
-__all__ += ["Train", "Wandb", "decisive_data", "score_of"]
+__all__ += ["Train", "Wandb", "decisive_data", "mirror_below", "score_of"]
 LONGEST_NAME = 200  # bytes; file systems allow 255, and temporary names are a little longer
 
 
@@ -38,6 +38,11 @@ def score_of(config: Mapping[str, Any]) -> str:
     return (config.get("selection") or {}).get("score") or SETTINGS.get(
         config["objective"]["name"], MethodSettings
     ).score
+
+
+def mirror_below(mirror: str | None, *names: str) -> str | None:
+    """Return the address of a run, or of a folder of runs, below a mirror; None without a mirror."""
+    return None if mirror is None else "/".join([mirror.rstrip("/"), *names])
 
 
 class Config(Section):
@@ -153,7 +158,7 @@ class Config(Section):
     @property
     def mirrored(self) -> str | None:
         """The address of the run's copy in an object store; None without one."""
-        return None if self.mirror is None else f"{self.mirror.rstrip('/')}/{self.name}"
+        return mirror_below(self.mirror, self.name)
 
     def fingerprint(self) -> str:
         """Return a hash of the keys that decide the weights at a given step: a run resumes only with the same hash."""

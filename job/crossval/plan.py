@@ -7,7 +7,7 @@ from typing import Any
 
 from job.config.load import build_config, load_config
 from job.config.objectives import method_label
-from job.config.schema import Config
+from job.config.schema import Config, mirror_below
 from job.many_runs.together import with_run_defaults
 from job.shards.folds import arrange, count_folds
 from job.shards.manifest import Manifest, load_manifest
@@ -104,5 +104,5 @@ def _count(manifest: Manifest, place: str, folds: int | None) -> int:
 def _for_runs(config: Config, folder: Path, group: str, name: str, fixed: set[str]) -> dict[str, Any]:
     """Return the configuration of a run: in one W&B group, with few files. Overrides win."""
     content: dict[str, Any] = config.model_dump(mode="json") | {"output": str(folder), "name": name}
-    content["mirror"] = config.mirror and f"{config.mirror}/{folder.name}"
+    content["mirror"] = mirror_below(config.mirror, folder.name)
     return with_run_defaults(content, group, "crossval", fixed)

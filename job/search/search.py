@@ -9,7 +9,7 @@ from pathlib import Path
 from optuna.trial import TrialState
 
 from job.config.load import build_config
-from job.config.schema import Config
+from job.config.schema import Config, mirror_below
 from job.many_runs.launcher import Launcher
 from job.many_runs.together import STOP_FILE, StopFiles, collect_signals
 from job.search.results import describe, write_results
@@ -89,8 +89,8 @@ class Search:
         configs = []
         one = len(self.seeds) == 1
         output = self.study.folder if one else claim.folder
-        below = self.study.folder.name if one else f"{self.study.folder.name}/{claim.folder.name}"
-        mirror = content["mirror"] and f"{content['mirror']}/{below}"
+        below = (self.study.folder.name, *([] if one else [claim.folder.name]))
+        mirror = mirror_below(content["mirror"], *below)
         for seed in self.seeds:
             name = claim.folder.name if one else f"seed-{seed}"
             changed = content | {"seed": seed, "name": name, "output": str(output), "mirror": mirror}

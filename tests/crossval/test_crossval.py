@@ -179,3 +179,10 @@ def test_without_labels_of_the_target_nothing_is_claimed():
     assert results["methods"]["dann"]["target"] is None
     assert results["differences"] == {}
     assert "not measured" in as_text(results)
+
+
+def test_runs_of_a_cross_validation_have_mirrors_of_their_own(path):
+    cells = make_plan(path, ["mirror=s3://bucket/runs/"]).cells
+    assert {cell.config.mirrored for cell in cells} == {
+        f"s3://bucket/runs/{cell.folder.parent.name}/{cell.folder.name}" for cell in cells
+    }

@@ -256,7 +256,7 @@ def test_a_line_that_a_killed_process_left_incomplete_does_not_spoil_the_journal
 )
 def test_runs_of_a_search_have_mirrors_of_their_own(seeds, below):
     """Trials of two searches have the same names."""
-    base = build_config({"mirror": "s3://bucket/runs"}, "test").model_dump(mode="json")
+    base = build_config({"mirror": "s3://bucket/runs/"}, "test").model_dump(mode="json")
     study = SimpleNamespace(base=base, folder=Path("runs/one"))
     claim = SimpleNamespace(values={}, number=7, folder=Path("runs/one/trial-7"))
     search = SimpleNamespace(study=study, seeds=seeds, permission=False)
