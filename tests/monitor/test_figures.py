@@ -118,7 +118,8 @@ def test_report_of_a_finished_run_starts_with_the_test_results(drawn):
     shown = dict(re.findall(r"<b>([^<]*)</b><span>([^<]*)</span>", tiles))
     assert f"{summary['oracle/test_target_accuracy']:.3f}" in shown
     assert shown[f"step {summary['selection/chosen_step']}"] == "chosen by infomax"
-    assert "target accuracy, test (oracle); 95 %:" in tiles
+    assert "target accuracy, test (oracle); 95 % (Wilson):" in tiles
+    assert "`python -m job evaluate` draws whole subjects (bootstrap)" in page
     assert "35 images" in tiles
     assert "validation" not in tiles
 

@@ -9,6 +9,7 @@ from job.vocabulary import DOMAINS
 
 _MEASURES = ("accuracy", "macro_f1", "expected_calibration_error")
 _OF_CLASSES = ("precision", "recall", "f1")
+OTHER_INTERVALS = "report.html and the model card have other intervals (Wilson): they treat the images as independent"
 
 Table = tuple[list[str], list[list[str]]]  # heads, rows
 
@@ -101,4 +102,4 @@ def as_lines(results: dict[str, Any]) -> list[str]:
         if domain is not None:
             values = (f"{name} {number(each['precision'], 2)}" for name, each in domain["classes"].items())
             lines.append(f"precision per class, {role}: {'  '.join(values)}")
-    return [*lines, *notes(results)]
+    return [*lines, *notes(results), *([OTHER_INTERVALS] if any(results["domains"].values()) else [])]

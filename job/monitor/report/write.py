@@ -24,6 +24,10 @@ from job.system.files import write_atomically
 NAME = "report.html"
 REFRESH = 60  # seconds between reloads while the run is running
 MOST_ALERTS = 8  # only the newest are shown
+INTERVALS = (
+    "95 % intervals: Wilson, which treats the images as independent. Several images of one person are not: "
+    "`python -m job evaluate` draws whole subjects (bootstrap), so its intervals differ from these."
+)
 
 
 def write_report(run: RunView) -> Path:
@@ -56,6 +60,7 @@ def _head(run: RunView, status: str) -> str:
         "of the time waiting for data": _percent(run.last("speed/data_wait_fraction")),
     }
     values = (_result(run) if run.test and run.summary else _so_far(run)) | speed
+    intervals = f'<p class="note">{escape(INTERVALS)}</p>' if any("95 % (Wilson)" in name for name in values) else ""
     return (
         (
             f'<header><h1>{escape(run.config["name"])}</h1><span class="badge {escape(status)}">{escape(status)}</span>'
@@ -63,6 +68,7 @@ def _head(run: RunView, status: str) -> str:
         )
         + "".join(f'<p class="note">{line}</p>' for line in note(protocol_of(run.config)))
         + tiles(values)
+        + intervals
     )
 
 
@@ -104,7 +110,7 @@ def _counted(name: str, domain: dict[str, Any] | None) -> str:
         return f"{name.removesuffix(' (oracle)')}: {UNMEASURED.partition(':')[0]}"
     low, high = wilson(int(np.trace(matrix)), total)
     images = f"{total} images" if total == sum(domain["predicted"]) else f"{total} of {sum(domain['predicted'])} images"
-    return f"{name}; 95 %: {low:.3f} to {high:.3f}, {images}"
+    return f"{name}; 95 % (Wilson): {low:.3f} to {high:.3f}, {images}"
 
 
 def _alerts(run: RunView) -> str:

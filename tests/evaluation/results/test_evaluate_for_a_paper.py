@@ -30,6 +30,9 @@ def test_evaluate_writes_tables_and_figures(job, checkpoint_of, tmp_path):
     for text in (output, (paper / "results.md").read_text(), (paper / "domains.tex").read_text()):
         assert accuracy in text
         assert "held-out images of the target" in text
+    assert "intervals: bootstrap of subjects" in output
+    assert "report.html and the model card have other intervals (Wilson)" in output
+    assert "report.html" not in (paper / "domains.tex").read_text(), "a paper has no report"
     assert r"\begin{tabular}{lrrrrrrrr}" in (paper / "classes.tex").read_text()
     for name in ("reliability", "recall", "confusion_source", "confusion_target"):
         with Image.open(paper / f"{name}.png") as image:
