@@ -8,7 +8,8 @@ import subprocess
 import sys
 from pathlib import Path
 
-from benchmarks.common import arguments, write_result
+from benchmarks.common import arguments, read_seeds, write_result
+from job.commands.lists import join_lists
 from job.config.load import load_config
 from job.config.objectives import method_label
 from job.evaluation.compare import LOWER, UPPER, compare
@@ -35,16 +36,16 @@ PREFIXES = (
 def main() -> None:
     parser = arguments(__doc__.splitlines()[0], "adaptation")
     parser.add_argument("config", type=Path)
-    parser.add_argument("--seeds", type=int, default=3)
+    parser.add_argument("--seeds", help="how many (default: 3), or which: 0 1 2")
     parser.add_argument("--output", type=Path, default=Path("runs/adaptation"))
     parser.add_argument("--objectives", nargs="+", help="default: source_only, the configured method, train_on_target")
     parser.add_argument("overrides", nargs="*", help="key.sub=value")
-    args = parser.parse_args()
+    args = parser.parse_args(join_lists(sys.argv[1:], ["--seeds"]))
     stem = args.config.stem
     configured = method_label(load_config(args.config, args.overrides).model_dump()["objective"])
     objectives = args.objectives or [LOWER, configured, UPPER]
     folders = []
-    for seed in range(args.seeds):
+    for seed in read_seeds(args.seeds, 3):
         for objective in objectives:
             name = f"{stem}-{objective}-{seed}"
             folders.append(args.output / name)

@@ -31,6 +31,15 @@ def arguments(description: str, name: str) -> argparse.ArgumentParser:
     return parser
 
 
+def read_seeds(words: str | None, default: int) -> list[int]:
+    """Return the seeds of --seeds: of one number N (by default `default`) the first N, else those that are given.
+
+    `--seeds 3` and `--seeds 0,1,2` are the same; with `join_lists` on the arguments so is `--seeds 0 1 2`.
+    """
+    seeds = [int(seed) for seed in (words or str(default)).split(",")]
+    return seeds if len(seeds) > 1 or seeds == [0] else [*range(*seeds)]
+
+
 def domain_streams(
     folder: Path | str,
     streams: int,

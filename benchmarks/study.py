@@ -20,10 +20,11 @@ from pathlib import Path
 from typing import NamedTuple
 
 from benchmarks import study_draw
-from benchmarks.common import arguments, write_result
+from benchmarks.common import arguments, read_seeds, write_result
 from benchmarks.study_results import collect, join, search_name
 from benchmarks.study_runs import launcher, train
 from benchmarks.study_shifts import SHIFTS, Shift, make_shards
+from job.commands.lists import join_lists
 from job.config.load import load_config
 from job.evaluation.compare import LOWER, UPPER
 from job.many_runs.launcher import Launcher
@@ -43,7 +44,7 @@ def main() -> None:
     parser.add_argument("--output", type=Path, default=Path("runs/study"), help="shards, searches and runs")
     parser.add_argument("--trials", type=int, default=16, help="trials of every method on every shift; 0: no search")
     parser.add_argument("--jobs", type=int, default=1, help="trials at a time")
-    parser.add_argument("--seeds", type=int, help="seeds of every final run; default: 5 for faces, 3 for the others")
+    parser.add_argument("--seeds", help="how many, or which (0 1 2); default: 5 for faces, 3 else")
     parser.add_argument("--methods", nargs="+", default=list(METHODS))
     parser.add_argument("--shifts", nargs="+", default=list(SHIFTS), choices=list(SHIFTS))
     parser.add_argument("--only", action="append", help="METHOD/SHIFT with wildcards, such as 'mcc/*'; may be repeated")
@@ -52,7 +53,7 @@ def main() -> None:
     parser.add_argument("--collect", action="store_true", help="train nothing: collect the runs that have finished")
     parser.add_argument("--add", action="store_true", help="add to the figures of --out, of runs that are not here")
     parser.add_argument("--draw", action="store_true", help="only write the table and the figure of an earlier result")
-    args = parser.parse_args()
+    args = parser.parse_args(join_lists(sys.argv[1:], ["--seeds"]))
     if args.draw:
         costs = json.loads(args.out.with_name("method_cost.json").read_text())["result"]["cases"]
         study_draw.draw(json.loads(args.out.read_text())["result"], costs, Path("docs"))
@@ -70,9 +71,9 @@ def main() -> None:
 def _train_all(args: argparse.Namespace) -> None:
     start = launcher(args.jobs)
     plans = [plan for name in args.shifts if (plan := _plan(SHIFTS[name], args))]
-    for seed in range(max((plan.seeds for plan in plans), default=0)):  # if time ends, complete shifts exist
+    for seed in sorted({seed for plan in plans for seed in plan.seeds}):  # if time ends, complete shifts exist
         for plan in plans:
-            for method in plan.methods if seed < plan.seeds else ():
+            for method in plan.methods if seed in plan.seeds else ():
                 _run(plan, method, seed, args, start)
 
 
@@ -81,7 +82,7 @@ class Plan(NamedTuple):
 
     shift: Shift
     methods: list[str]
-    seeds: int
+    seeds: list[int]
     words: list[str]
 
 
@@ -93,7 +94,7 @@ def _plan(shift: Shift, args: argparse.Namespace) -> Plan | None:
         return None
     shards = make_shards(shift, args.data, args.output, args.small)
     words = [*shift.words, *COMMON, f"data.shards={shards}", f"output={args.output}", *args.words]
-    return Plan(shift, methods, args.seeds or shift.seeds, words)
+    return Plan(shift, methods, read_seeds(args.seeds, shift.seeds), words)
 
 
 def _run(plan: Plan, method: str, seed: int, args: argparse.Namespace, start: Launcher) -> None:

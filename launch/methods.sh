@@ -32,6 +32,6 @@ with_bounds() {
 check_seeds() {
   local seed
   for seed in "${seeds[@]}"; do
-    [[ $seed =~ ^[0-9]+$ ]] || { echo "error: $1 contains $seed, which is not a seed: give whole numbers with blanks between" >&2; exit 2; }
+    [[ $seed =~ ^[0-9]+$ ]] || { echo "error: $1 contains $seed, which is not a seed: give whole numbers with blanks or commas between" >&2; exit 2; }
   done
 }

@@ -229,7 +229,7 @@ def test_the_tasks_of_the_array_are_the_runs_that_are_compared(installed):
     """Each task reads its method and seed from its number; the last job derives the same names."""
     program(installed.folder / "slurm" / "train.sbatch", '#!/bin/bash\necho "$*" >>"$SCRATCH/tasks"\n')
     (installed.folder / "slurm" / "setup.sh").write_text('on_head() { "$@"; }\n')
-    environment = {"OBJECTIVES": " ".join(METHODS), "SEEDS": "0 1"}
+    environment = {"OBJECTIVES": " ".join(METHODS), "SEEDS": "0,1"}
     for number in range(8):
         task = environment | {"SLURM_ARRAY_TASK_ID": str(number)}
         assert installed.run("slurm/compare.sbatch", "configs/toy.yaml", "name=mine", "train.steps=5", **task)[0] == 0

@@ -134,11 +134,16 @@ def test_each_method_has_one_search_whose_best_trial_is_the_run_of_seed_0(monkey
 
 
 def test_without_trials_the_configuration_is_trained_unchanged_and_collect_trains_nothing(monkeypatch, tmp_path):
-    words = ["--trials", 0, "--seeds", 1, "--shifts", "faces", "--methods", "source_only", "mcc"]
-    calls, _ = call(monkeypatch, tmp_path, *words)
+    words = ["--trials", 0, "--shifts", "faces", "--methods", "source_only", "mcc", "--seeds"]
+    calls, _ = call(monkeypatch, tmp_path, *words, 1)
     assert [name for name, *_ in calls] == ["name=faces-source_only-0", "name=faces-mcc-0"]
+    for seeds in (["0,2"], [0, 2]):
+        more = call(monkeypatch, tmp_path, *words, *seeds)[0]
+        assert [name for name, *_ in more] == [
+            *("name=faces-source_only-0", "name=faces-mcc-0", "name=faces-source_only-2", "name=faces-mcc-2"),
+        ]
     assert {config for _, config, *_ in calls} == {Path("configs/faces.yaml")}
-    assert call(monkeypatch, tmp_path, *words, "--collect")[0] == []
+    assert call(monkeypatch, tmp_path, *words, 1, "--collect")[0] == []
 
 
 def test_a_fork_runs_the_job_and_reports_how_it_ended(monkeypatch, tmp_path):

@@ -4,16 +4,21 @@ from pathlib import Path
 
 import click
 
+from job.commands.lists import ListCommand
 from job.commands.search import read_seeds
 
 
-@click.command(context_settings={"ignore_unknown_options": True})
+@click.command(cls=ListCommand, context_settings={"ignore_unknown_options": True})
 @click.argument("config", type=Path)
 @click.option("--folds", type=click.IntRange(2), help="Required number of folds of the shards; default: any.")
 @click.option(
-    "--seeds", default="", help="Such as 0,1,2: each fold is trained with each seed; default: the configuration's."
+    "--seeds",
+    default="",
+    help="Such as 0,1,2 or 0 1 2: each fold is trained with each seed; default: the configuration's.",
 )
-@click.option("--methods", default="", help="Such as source_only,dann+mcc; default: the configuration's.")
+@click.option(
+    "--methods", default="", help="Such as source_only,dann+mcc or source_only dann+mcc; default: the configuration's."
+)
 @click.option("--jobs", type=click.IntRange(1), default=1, show_default=True, help="Runs at once on this machine.")
 @click.option("--name", help="Folder below `output`; default: CONFIG-crossval.")
 @click.option("--wait/--no-wait", default=True, show_default=True, help="Wait for runs of other processes at the end.")
@@ -39,7 +44,7 @@ def crossval(
 
     \b
     Example:
-      python -m job crossval configs/small_faces.yaml --folds 5 --methods source_only,dann+mcc
+      python -m job crossval configs/small_faces.yaml --folds 5 --methods source_only dann+mcc
     """
     from job.crossval.command import crossval as run
 

@@ -4,6 +4,7 @@ from pathlib import Path
 
 import click
 
+from job.commands.lists import ListCommand
 from job.system.errors import JobError
 
 
@@ -12,13 +13,13 @@ def read_seeds(seeds: str) -> list[int]:
     try:
         numbers = [int(number) for number in seeds.replace(",", " ").split()]
     except ValueError:
-        raise JobError(f"--seeds {seeds}: give whole numbers with commas between, such as 0,1,2") from None
+        raise JobError(f"--seeds {seeds}: give whole numbers with commas or blanks between, such as 0,1,2") from None
     if len(set(numbers)) < len(numbers) or any(number < 0 for number in numbers):
         raise JobError(f"--seeds {seeds}: give different numbers from 0 on")
     return numbers
 
 
-@click.command(context_settings={"ignore_unknown_options": True})
+@click.command(cls=ListCommand, context_settings={"ignore_unknown_options": True})
 @click.argument("config", type=Path)
 @click.option("--space", required=True, type=Path, help="YAML file with the keys that vary; see configs/search/.")
 @click.option(
@@ -31,7 +32,7 @@ def read_seeds(seeds: str) -> list[int]:
 @click.option("--jobs", type=click.IntRange(1), default=1, show_default=True, help="Trials at once on this machine.")
 @click.option("--name", help="Folder below `output`; default: CONFIG-search-SPACE.")
 @click.option("--seed", type=click.IntRange(0), default=0, show_default=True, help="Seed of the proposals.")
-@click.option("--seeds", default="", help="Seeds of each trial's runs, such as 0,1: their mean score counts.")
+@click.option("--seeds", default="", help="Seeds of each trial's runs, such as 0,1 or 0 1: their mean score counts.")
 @click.option(
     "--pruner",
     type=click.Choice(["median", "halving", "none"]),

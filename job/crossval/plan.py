@@ -58,7 +58,9 @@ def make_plan(
     """
     for word in overrides:
         if "=" not in word:
-            raise JobError(f"{word} is not key.sub=value: separate methods and seeds with commas, --methods dann,mcc")
+            raise JobError(
+                f"{word} is not key.sub=value: to name methods or seeds, put --methods dann mcc or --seeds 0 1"
+            )
     fixed = {override.partition("=")[0] for override in overrides}
     for key, option in (("seed", "--seeds"), ("data.fold", "--folds")):
         if key in fixed:

@@ -110,7 +110,7 @@ def test_the_plan_has_every_method_fold_and_seed(path):
         (["seed=3"], None, "seed differs from run to run"),
         (["data.fold=1"], None, "data.fold differs from run to run"),
         ([], 4, "has 3 folds: give --folds 3"),
-        (["mcc"], None, "mcc is not key.sub=value: separate methods and seeds with commas"),
+        (["mcc"], None, "mcc is not key.sub=value: to name methods or seeds, put --methods dann mcc"),
     ],
 )
 def test_what_the_cross_validation_varies_cannot_be_set(path, words, folds, message):
