@@ -146,7 +146,7 @@ def build_page(loaded: Loaded, settings: CropSettings) -> Any:
 
 
 @contextmanager
-def serving(checkpoint: Path, port: int | None = None, face_model: str | None = None) -> Iterator[str]:
+def serving(checkpoint: str | Path, port: int | None = None, face_model: str | None = None) -> Iterator[str]:
     """Serve the page of a checkpoint to this computer alone, and yield its address; photos are deleted at the end.
 
     `port` is by default the first free one from 7860. Raises JobError when the checkpoint cannot be used, gradio is

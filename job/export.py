@@ -58,7 +58,7 @@ class PhotoClassifier(nn.Module):
         return self.classify(self.prepare(images))
 
 
-def export(checkpoint: Path, out: Path, preprocess: bool = False) -> float:
+def export(checkpoint: str | Path, out: Path, preprocess: bool = False) -> float:
     """Write a file for any batch size; return the largest difference of a probability from the network.
 
     `out` ends in .onnx, or in .pt2 for `torch.export`. The metadata of the file (`class_names`, `size`, `crop`, ...)

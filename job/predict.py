@@ -86,7 +86,9 @@ def log_probabilities(loaded: Loaded, images: np.ndarray, device: torch.device) 
     return np.asarray(loaded.model.predict(inputs).class_logits.float().log_softmax(1).cpu().numpy())
 
 
-def predict(checkpoint: Path, inputs: Sequence[str | Path], out: Path, options: Options | None = None) -> Predicted:
+def predict(
+    checkpoint: str | Path, inputs: Sequence[str | Path], out: Path, options: Options | None = None
+) -> Predicted:
     """Write a table of path, label, confidence and the probability of each class, and of the face where it was cropped.
 
     `inputs` are images, folders of images, shards, parquet files, and "-" for a list of paths on stdin. Raise JobError
@@ -134,7 +136,7 @@ class _Session(NamedTuple):
         return self.loaded.confidence is not None and self.options.adapt is None
 
 
-def _check(loaded: Loaded, options: Options, checkpoint: Path) -> None:
+def _check(loaded: Loaded, options: Options, checkpoint: str | Path) -> None:
     """Raise JobError for options that the checkpoint does not allow."""
     if options.all_faces and loaded.crop != "face":
         raise JobError(

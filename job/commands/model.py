@@ -8,15 +8,30 @@ import click
 from job.system.echo import echo
 
 
+def _place(text: str) -> str | Path:
+    from job.system.object_store import is_object_store
+
+    return text if is_object_store(text) else Path(text)
+
+
+_checkpoint = click.option(
+    "--checkpoint",
+    required=True,
+    type=_place,
+    metavar="PATH",
+    help="Such as runs/NAME/checkpoints/best, or its copy in an object store.",
+)
+
+
 @click.command()
-@click.option("--checkpoint", required=True, type=Path, help="Such as runs/NAME/checkpoints/best.")
+@_checkpoint
 @click.option("--split", default="test", show_default=True, type=click.Choice(["train", "val", "test"]))
 @click.option("--shards", help="Other shards than the model was trained on.")
 @click.option("--out", type=Path, help="Write the metrics as JSON.")
 @click.option("--allow-pipe", is_flag=True, help="Let the URL of the shards run a shell command (pipe:...).")
 @click.option("--paper", type=Path, help="Folder for tables (JSON, Markdown, LaTeX) and figures (PNG, SVG).")
 def evaluate(
-    checkpoint: Path, split: str, shards: str | None, out: Path | None, allow_pipe: bool, paper: Path | None
+    checkpoint: str | Path, split: str, shards: str | None, out: Path | None, allow_pipe: bool, paper: Path | None
 ) -> int:
     """Evaluate a checkpoint, every sample once, on any number of ranks.
 
@@ -42,7 +57,7 @@ def evaluate(
 
 
 @click.command()
-@click.option("--checkpoint", required=True, type=Path, help="Such as runs/NAME/checkpoints/best.")
+@_checkpoint
 @click.option(
     "--out",
     default="predictions.csv",
@@ -58,7 +73,7 @@ def evaluate(
 @click.option("--explain", type=Path, metavar="DIR", help="Folder for Grad-CAM overlays.")
 @click.option("--sheet", type=Path, help="Contact sheet (PNG) of the most and the least confident predictions.")
 @click.argument("images", nargs=-1, required=True)
-def predict(checkpoint: Path, out: Path, images: tuple[str, ...], **options: Any) -> int:
+def predict(checkpoint: str | Path, out: Path, images: tuple[str, ...], **options: Any) -> int:
     """Predict the classes of images; write a table.
 
     IMAGES are images, folders of images, folders or URLs of shards, parquet files, and - for a list of paths on stdin.
@@ -79,11 +94,11 @@ def predict(checkpoint: Path, out: Path, images: tuple[str, ...], **options: Any
 
 
 @click.command()
-@click.option("--checkpoint", required=True, type=Path, help="Such as runs/NAME/checkpoints/best.")
+@_checkpoint
 @click.option("--out", default="model.onnx", show_default=True, type=Path, help="x.onnx, x.pt2 or a folder.")
 @click.option("--preprocess", is_flag=True, help="Crop and resize inside the file: photos uint8 [n, H, W, 3].")
 @click.option("--license", "licence", default="other", show_default=True, help="Of the weights, in a folder's card.")
-def export(checkpoint: Path, out: Path, preprocess: bool, licence: str) -> int:
+def export(checkpoint: str | Path, out: Path, preprocess: bool, licence: str) -> int:
     """Write the network of a checkpoint to use it elsewhere: images in, class probabilities out.
 
     A name that ends in .onnx or .pt2 is a file, ONNX or torch.export, with the normalisation inside. A name without an
@@ -111,12 +126,12 @@ def export(checkpoint: Path, out: Path, preprocess: bool, licence: str) -> int:
 
 
 @click.command()
-@click.option("--checkpoint", required=True, type=Path, help="Such as runs/NAME/checkpoints/best.")
+@_checkpoint
 @click.option("--repo", required=True, metavar="USER/NAME", help="On the Hugging Face hub; made if it is not there.")
 @click.option("--public", is_flag=True, help="Make a new repository public; default: private.")
 @click.option("--license", "licence", default="other", show_default=True, help="Of the weights, in the card.")
 @click.option("--dry-run", is_flag=True, help="Only show what would be sent.")
-def push(checkpoint: Path, repo: str, public: bool, licence: str, dry_run: bool) -> int:
+def push(checkpoint: str | Path, repo: str, public: bool, licence: str, dry_run: bool) -> int:
     """Upload weights, configuration and model card to the Hugging Face hub; the token is in HF_TOKEN.
 
     No image and no list of the data set is sent. Read what the data set's terms say about weights first.
@@ -135,10 +150,10 @@ def push(checkpoint: Path, repo: str, public: bool, licence: str, dry_run: bool)
 
 
 @click.command()
-@click.option("--checkpoint", required=True, type=Path, help="Such as runs/NAME/checkpoints/best.")
+@_checkpoint
 @click.option("--port", type=click.IntRange(1, 65535), help="Default: the first free one from 7860.")
 @click.option("--face-model", help="ONNX file of the face detector, if it is not where it was.")
-def demo(checkpoint: Path, port: int | None, face_model: str | None) -> int:
+def demo(checkpoint: str | Path, port: int | None, face_model: str | None) -> int:
     """Serve a page on this computer to try a model on photos, from files or the camera; Ctrl-C ends it.
 
     The page shows each face with its box, the probabilities and what the prediction rests on (Grad-CAM).

@@ -11,7 +11,7 @@ from accelerate import Accelerator
 from job.evaluation.a_distance import domain_metrics
 from job.evaluation.card import model_card
 from job.evaluation.evaluate import DomainReport, evaluate_domain
-from job.evaluation.load import load_model
+from job.evaluation.load import build_model
 from job.evaluation.metrics import accuracy, macro_f1, recall
 from job.evaluation.predictions import open_shards_of
 from job.evaluation.report_files import as_json
@@ -19,6 +19,7 @@ from job.evaluation.results.bootstrap import Clusters, clusters_of
 from job.evaluation.results.describe import describe_domain, describe_gap
 from job.evaluation.results.tables import as_latex, as_lines, as_markdown
 from job.evaluation.selection import mutual_information
+from job.run_folder.remote_checkpoint import address_of
 from job.shards.manifest import Manifest
 from job.shards.reading.augment import normalise
 from job.shards.reading.shard_cache import ShardStore
@@ -30,6 +31,7 @@ from job.system.ranks import rank_hosts
 from job.system.secrets import scrub, scrub_all
 from job.training.distributed import check_gpus, check_ranks
 from job.training.inputs import domain_names, open_store
+from job.training.shared_checkpoint import fetched_checkpoint
 from job.vocabulary import DOMAINS, SOURCE, TARGET
 
 
@@ -45,7 +47,12 @@ class Evaluated(NamedTuple):
 
 
 def evaluate_checkpoint(
-    path: Path, split: str, shards: str | None, out: Path | None, allow_pipe: bool = False, paper: Path | None = None
+    path: str | Path,
+    split: str,
+    shards: str | None,
+    out: Path | None,
+    allow_pipe: bool = False,
+    paper: Path | None = None,
 ) -> Evaluated:
     """Evaluate a checkpoint on all ranks; write the metrics as JSON to `out`, tables to `paper`, and a model card.
 
@@ -72,17 +79,19 @@ def evaluate_checkpoint(
 
 def _evaluate(
     accelerator: Accelerator,
-    path: Path,
+    path: str | Path,
     split: str,
     shards: str | None,
     out: Path | None,
     allow_pipe: bool,
     paper: Path | None,
 ) -> Evaluated:
-    loaded = load_model(path)
+    hosts = rank_hosts(accelerator)
+    with fetched_checkpoint(path, accelerator, hosts) as checkpoint:
+        loaded = build_model(checkpoint, path)
     config = loaded.config.with_pipe(allow_pipe)
     place = shards or config.data.shards
-    manifest, protocol = open_shards_of(loaded, path, shards, allow_pipe, accelerator, rank_hosts(accelerator))
+    manifest, protocol = open_shards_of(loaded, path, shards, allow_pipe, accelerator, hosts)
     model = loaded.model.to(accelerator.device)
     store = open_store(config, place)
     names, data = domain_names(config), config.data
@@ -154,11 +163,11 @@ def measure(reports: list[DomainReport], manifest: Manifest, store: ShardStore) 
     }
 
 
-def _card_path(checkpoint: Path, split: str, out: Path | None) -> Path | None:
+def _card_path(checkpoint: str | Path, split: str, out: Path | None) -> Path | None:
     """Return the path of the model card of a split, or None when there is no folder for it."""
     name = "model_card.md" if split == "test" else f"model_card_{split}.md"
-    evaluation = checkpoint.absolute().parent.parent / "evaluation"
-    if evaluation.is_dir():
+    evaluation = Path(checkpoint).absolute().parent.parent / "evaluation"
+    if address_of(checkpoint) is None and evaluation.is_dir():
         return evaluation / name
     return None if out is None else out.parent / name
 

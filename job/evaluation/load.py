@@ -1,7 +1,9 @@
 """Load a model from a checkpoint folder alone."""
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -12,7 +14,8 @@ from job.config.schema import Config
 from job.evaluation.confidence import Confidence
 from job.methods.base import Method
 from job.methods.build import build_method, load_weights
-from job.run_folder.checkpoint import read_checkpoint
+from job.run_folder.checkpoint import Checkpoint
+from job.run_folder.remote_checkpoint import opened
 from job.shards.alignment import Alignment
 from job.shards.reading.augment import normalise
 
@@ -34,6 +37,7 @@ class Loaded:
     alignment: Alignment | None = None  # of the faces, where `crop` is "face"
     jpeg_scaling: int = 0  # how large JPEGs are decoded, see job.shards.writing.photo
     confidence: Confidence | None = None  # calibration of the probabilities; None: not fitted for these weights
+    meta: Mapping[str, Any] = field(default_factory=dict)  # all that the checkpoint holds beside its tensors
 
     def network_input(self, images: np.ndarray, device: torch.device) -> Tensor:
         """Normalise images uint8 [n, size, size, 3] as in training: float32 [n, 3, size, size] on `device`."""
@@ -41,13 +45,18 @@ class Loaded:
         return normalise(torch.from_numpy(images).to(device), data.mean, data.std, standardize=data.standardize)
 
 
-def load_model(path: Path) -> Loaded:
-    """Build the model of a checkpoint folder.
+def load_model(path: str | Path) -> Loaded:
+    """Build the model of a checkpoint: a folder, a model on the hub, or an address in an object store.
 
-    The folder may be untrusted, so permissions in its configuration (`allow_pipe`) are ignored. Raise JobError
-    when the checkpoint is incomplete, or its weights do not match the network or are not finite.
+    It may be untrusted, so permissions in its configuration (`allow_pipe`) are ignored. Raise JobError when the
+    checkpoint is incomplete or cannot be fetched, or its weights do not match the network or are not finite.
     """
-    checkpoint = read_checkpoint(path)
+    with opened(path) as checkpoint:
+        return build_model(checkpoint, path)
+
+
+def build_model(checkpoint: Checkpoint, path: str | Path) -> Loaded:
+    """Build the model of a checkpoint, as `load_model` does; `path` is what the user calls it."""
     meta = checkpoint.meta
     config = build_config(meta["config"], f"{path}/meta.json").with_pipe(False)
     model = build_method(config, meta["size"], len(meta["class_names"]), load_weights=False)
@@ -59,4 +68,4 @@ def load_model(path: Path) -> Loaded:
     alignment = Alignment.model_validate(meta["alignment"]) if meta.get("alignment") else None
     confidence = Confidence.from_json(meta["confidence"]) if meta.get("confidence") else None
     form = (names, size, quality, meta["crop"], meta["gray"], checkpoint.step, alignment, meta["jpeg_scaling"])
-    return Loaded(model.eval(), config, *form, confidence=confidence)
+    return Loaded(model.eval(), config, *form, confidence=confidence, meta=meta)

@@ -76,7 +76,7 @@ def predict_rows(
 
 def open_shards_of(
     loaded: Loaded,
-    path: Path,
+    path: str | Path,
     shards: str | None,
     allow_pipe: bool,
     accelerator: Accelerator,
@@ -100,7 +100,7 @@ def open_shards_of(
     return share_manifest(accelerator, hosts, read), protocol
 
 
-def _matching(loaded: Loaded, path: Path, place: str, allow_pipe: bool) -> Manifest:
+def _matching(loaded: Loaded, path: str | Path, place: str, allow_pipe: bool) -> Manifest:
     """Read a manifest. Raises JobError unless its images are like those that the model was trained on."""
     manifest = load_manifest(place, allow_pipe=allow_pipe)
     for name, trained, stored in (

@@ -1,6 +1,5 @@
 """Fetch a run from its copy in an object store (`mirror`): its folder is gone, or another node has it."""
 
-import hashlib
 import json
 import logging
 import os
@@ -19,17 +18,18 @@ from job.run_folder.checkpoint import Checkpoint, find_checkpoint, read_checkpoi
 from job.run_folder.checkpoint_meta import LARGEST, META, read_meta
 from job.run_folder.mirror import CHECKPOINTS, EVALUATION, FILES, checkpoints_in
 from job.run_folder.pointers import path_of, step_in
+from job.run_folder.remote_checkpoint import download
 from job.run_folder.resume import check_same
 from job.shards.manifest import Manifest
-from job.shards.remote import read_remote
 from job.system.errors import JobError, first_line
-from job.system.files import fsync_file, fsync_folder, write_atomically, writing
+from job.system.files import fsync_folder, write_atomically, writing
 from job.system.log import set_up_log
 from job.system.object_store import ObjectStore
 from job.system.ranks import Problem, on_main, raise_first
 from job.system.transfer import RemoteError, with_retries
 
 log = logging.getLogger("job")
+_ADVICE = "make room, or choose another `output`"
 _MOST = 256 << 20  # bytes of a file that is not a checkpoint's
 
 
@@ -109,7 +109,7 @@ def _fetch(config: Config, manifest: Manifest, address: str, name: str) -> Check
     """
     folder = config.run_folder / CHECKPOINTS
     final, temporary = folder / name, folder / f".tmp-{name}-{socket.gethostname()}-{os.getpid()}"
-    with writing(folder, "make room, or choose another `output`"):
+    with writing(folder, _ADVICE):
         temporary.mkdir(parents=True, exist_ok=True)
         try:
             read = partial(ObjectStore(f"{address}/{CHECKPOINTS}/{name}").read, META, LARGEST)
@@ -121,7 +121,7 @@ def _fetch(config: Config, manifest: Manifest, address: str, name: str) -> Check
             _check(config, manifest, Checkpoint(final, meta))
             for file, size in meta["bytes"].items():
                 place = f"{address}/{CHECKPOINTS}/{name}/{file}"
-                fetch = partial(_download, place, temporary / file, size, meta.get("sha256", {}).get(file))
+                fetch = partial(download, place, temporary / file, size, meta.get("sha256", {}).get(file), _ADVICE)
                 with_retries(fetch, f"fetching {place}")
             fsync_folder(temporary)
             if final.exists():  # damaged, or on a file system of several nodes, one of which was faster
@@ -131,19 +131,6 @@ def _fetch(config: Config, manifest: Manifest, address: str, name: str) -> Check
         finally:
             shutil.rmtree(temporary, ignore_errors=True)
     return Checkpoint(final, meta)
-
-
-def _download(url: str, path: Path, size: int, sha256: str | None) -> None:
-    digest, came = hashlib.sha256(), 0
-    with open(path, "wb") as file:
-        for chunk in read_remote(url, size):
-            digest.update(chunk)
-            came += len(chunk)
-            with writing(path, "make room, or choose another `output`"):
-                file.write(chunk)
-        fsync_file(file)
-    if came != size or sha256 not in (None, digest.hexdigest()):
-        raise RemoteError(f"{came} bytes came, whose sha256 is not that of {META}; {size} bytes expected")
 
 
 def _fetch_best(config: Config, manifest: Manifest, address: str, restored: Checkpoint) -> None:

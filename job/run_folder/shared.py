@@ -66,6 +66,12 @@ def reference_in(path: str | Path) -> str | None:
     return None if prefix is None else text.removeprefix(prefix).strip("/")
 
 
+def is_reference(path: str | Path) -> bool:
+    """Return whether a path names a model on the hub, and not a file below it: hf://USER/NAME/FOLDER."""
+    reference = reference_in(path)
+    return reference is not None and (reference.count("/") < 2 or _REFERENCE.fullmatch(reference) is not None)
+
+
 def fetch(reference: str) -> Path:
     """Return the local copy of a model on the hub, which is downloaded unless it is in the cache.
 

@@ -15,7 +15,7 @@ _REPO = re.compile(r"[\w.-]{1,96}/[\w.-]{1,96}")
 
 
 def push(
-    checkpoint: Path, repo: str, *, licence: str = "other", public: bool = False, dry_run: bool = False
+    checkpoint: str | Path, repo: str, *, licence: str = "other", public: bool = False, dry_run: bool = False
 ) -> tuple[Sizes, str]:
     """Upload the three files of `write_folder` to `repo`, which is created if it does not exist, private by default.
 

@@ -51,7 +51,7 @@ class ObjectStore:
         """Return the size of an object in bytes."""
         about = self._done("info", self._key(name))
         if about["type"] != "file":
-            raise RemoteError("it does not exist: it is the name of a folder", permanent=True)
+            raise NotThere("it does not exist: it is the name of a folder", permanent=True)
         return int(about["size"])
 
     def request(self, name: str, start: int, end: int) -> "Future[bytes]":

@@ -1,4 +1,4 @@
-"""Read the checkpoint that a run resumes from once on each node: its ranks load a copy in the node's memory."""
+"""Read or download a checkpoint once on each node: its other ranks load the copy."""
 
 import contextlib
 import os
@@ -12,8 +12,10 @@ from accelerate import Accelerator
 from accelerate.utils import gather_object
 
 from job.run_folder.checkpoint import Checkpoint, copy_checked
+from job.run_folder.checkpoint_meta import WEIGHTS
+from job.run_folder.remote_checkpoint import address_of, fetch, opened, resolve, temporary_folder
 from job.system.errors import JobError
-from job.system.ranks import Problem, raise_first
+from job.system.ranks import Problem, on_main, raise_first
 from job.training.shared_manifest import SHARED_MEMORY
 
 ROOM = 2  # of the memory that is free in SHARED_MEMORY, the copy takes at most 1 / ROOM
@@ -49,6 +51,34 @@ def shared_checkpoint(
     finally:
         if copy is not None:
             shutil.rmtree(copy, ignore_errors=True)
+
+
+@contextlib.contextmanager
+def fetched_checkpoint(path: str | Path, accelerator: Accelerator, hosts: Sequence[str]) -> Iterator[Checkpoint]:
+    """Yield a checkpoint to evaluate: a folder, or an address. All ranks must enter and leave it together.
+
+    The first rank of each node downloads what is at an address; a rank that cannot see the download, as in a container,
+    makes its own. Raises JobError, of an address on every rank, when it is not complete or cannot be fetched.
+    """
+    given = address_of(path)
+    if given is None or accelerator.num_processes == 1:
+        with opened(path) as checkpoint:
+            yield checkpoint
+        return
+    address = on_main(accelerator, lambda: resolve(given))  # once: `best` may move meanwhile
+    leader = hosts.index(hosts[accelerator.process_index])
+    with temporary_folder() as folder:
+        copy, problem = None, None
+        if accelerator.process_index == leader:
+            try:
+                copy = fetch(address, folder)
+            except JobError as error:
+                problem = Problem.here(accelerator, error)
+        found = gather_object([(copy, problem)])
+        raise_first(accelerator, [each for _, each in found])
+        theirs = found[leader][0]
+        yield theirs if os.path.isfile(theirs.path / WEIGHTS) else fetch(address, folder)
+        accelerator.wait_for_everyone()
 
 
 def _write(resumed: Checkpoint) -> str | None:
