@@ -4,16 +4,30 @@ import io
 import math
 from collections.abc import Mapping
 from pathlib import Path
+from textwrap import wrap
 from typing import Any
 
 from matplotlib import rc_context
+from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 
-from job.evaluation.compare import LOWER
+from job.evaluation.compare import LOWER, UPPER
 from job.monitor.colours import objective_colours
-from job.monitor.figures.style import new_figure
+from job.monitor.figures.style import INK, new_figure
 from job.system.files import write_atomically
 
 BEGIN, END = "<!-- study: written by python -m benchmarks.study --draw -->", "<!-- end of study -->"
+
+WIDTH = 800 / 72  # inches: an SVG has 72 units an inch, and a page on GitHub has 800 pixels for it
+
+_STYLE = {
+    **dict.fromkeys(("font.size", "axes.titlesize", "figure.labelsize"), 12),
+    "svg.fonttype": "none",  # text as text: a fraction of the size of outlines
+}
+
+_PICTURE = """![Accuracy on the target by method, a column for each shift](study.svg)
+
+Bars: means. Dots: seeds. Dashed: the mean of `source_only`. An empty row: not trained on that shift."""
 
 COLUMNS = (
     *("method", "target accuracy", "seeds", "gap closed (lowest seed)", "regret", "cost"),
@@ -30,7 +44,7 @@ def draw(result: dict[str, Any], costs: Costs, docs: Path) -> None:
     if BEGIN not in text or END not in text:
         raise SystemExit(f"error: {page} has no lines {BEGIN} and {END}: add them where the table belongs")
     before, after = text.partition(BEGIN)[0], text.partition(END)[2]
-    content = f"![Accuracy on the target by method, a panel for each shift](study.svg)\n\n{table(result, costs)}"
+    content = f"{_PICTURE}\n\n{table(result, costs)}"
     write_atomically(page, f"{before}{BEGIN}\n\n{content}\n\n{END}{after}")
     draw_figure(result, docs / "study.svg")
 
@@ -69,28 +83,44 @@ def _short(value: Any) -> str:
 
 
 def draw_figure(result: dict[str, Any], path: Path) -> None:
-    """Write an SVG: a panel for each shift, a line at each method's mean, a dot for each seed, source_only dashed."""
+    """Write an SVG that is as wide as a page on GitHub, so that its text is nearly as large as that of the page."""
+    content = io.StringIO()
+    with rc_context(_STYLE):
+        _figure(result).savefig(content, format="svg", metadata={"Date": None})
+    path.write_text("\n".join(line.strip() for line in content.getvalue().splitlines()) + "\n", encoding="utf-8")
+
+
+def _figure(result: dict[str, Any]) -> Figure:
+    """Draw a column for each shift and a row for each method, with its mean and a dot for each seed.
+
+    The dashed line is the mean of source_only; a method that was not trained on a shift has an empty row there.
+    """
     shifts = result["shifts"]
-    names = list(dict.fromkeys(name for shift in shifts.values() for name in shift["methods"]))
+    names = sorted({name for shift in shifts.values() for name in shift["methods"]}, key=_place)
     every = [each for shift in shifts.values() for row in shift["methods"].values() for each in row["target"]]
-    lowest = math.floor(20 * min(every) - 0.2) / 20
+    lowest = math.floor(10 * min(every) - 0.2) / 10
     colours = objective_colours(names)
-    figure = new_figure(2.9 * len(shifts), 3.4)
+    figure = new_figure(WIDTH, 1.1 + 0.27 * len(names))
     panels = figure.subplots(1, len(shifts), sharey=True, squeeze=False)[0]
     for axes, shift in zip(panels, shifts.values(), strict=True):
         methods = shift["methods"]
         if LOWER in methods:
-            axes.axhline(methods[LOWER]["target_mean"], color=colours[LOWER], linestyle="--", linewidth=1)
-        places, means = range(len(methods)), [row["target_mean"] for row in methods.values()]
-        left, right = ([place + side for place in places] for side in (-0.35, 0.35))
-        axes.hlines(means, left, right, colors=[colours[name] for name in methods], linewidth=4)
-        dots = [(place, each) for place, row in enumerate(methods.values()) for each in row["target"]]
-        axes.plot(*zip(*dots, strict=True), ".", color="black", markersize=4)
-        axes.set_xticks(range(len(methods)), list(methods), rotation=60, ha="right", fontsize=7)
-        axes.set(title=shift["title"], ylim=(lowest, 1))
-        axes.grid(True, axis="y")
-    panels[0].set_ylabel("accuracy on the target, test (oracle)")
-    content = io.StringIO()
-    with rc_context({"svg.fonttype": "none"}):  # text as text: a fraction of the size of outlines
-        figure.savefig(content, format="svg", metadata={"Date": None})
-    path.write_text("\n".join(line.strip() for line in content.getvalue().splitlines()) + "\n", encoding="utf-8")
+            axes.axvline(methods[LOWER]["target_mean"], color=colours[LOWER], linestyle="--", linewidth=1)
+        for row, name in enumerate(names):
+            if name in methods:
+                mean, seeds = methods[name]["target_mean"], methods[name]["target"]
+                axes.plot([mean] * 2, [row - 0.36, row + 0.36], color=colours[name], linewidth=4)
+                axes.plot(seeds, [row] * len(seeds), ".", color="black", markersize=5, alpha=0.7)
+        axes.set_yticks(range(len(names)), names)
+        axes.tick_params(axis="y", colors=INK, length=0)
+        axes.set(xlim=(lowest, 1), ylim=(len(names) - 0.5, -0.5))
+        axes.xaxis.set_major_locator(MaxNLocator(4, prune="both"))
+        axes.set_title("\n".join(wrap(shift["title"], 13)), loc="center")
+        axes.grid(True, axis="x")
+    figure.supxlabel("accuracy on the target, test split (oracle)")
+    return figure
+
+
+def _place(name: str) -> tuple[int, str]:
+    """Sort source_only first and train_on_target last."""
+    return (name == UPPER) - (name == LOWER), name

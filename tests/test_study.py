@@ -1,6 +1,7 @@
 """benchmarks.study: what is called, what is reused, what is reported. The runs are files written by hand."""
 
 import json
+import re
 import sys
 from pathlib import Path
 
@@ -89,6 +90,15 @@ def test_the_table_and_the_figure_take_the_place_between_the_marks(finished, tmp
         text.count("| `dann` | 0.750 \u00b1 0.057 | 2 | 50 % (40 %) | 10.0 | 2.5 | 0.450 | `optimizer.lr=0.25` |") == 1
     )
     assert (docs / "study.svg").read_text().count("<svg") == 1
+
+
+def test_the_text_of_the_figure_can_be_read_in_the_width_of_a_page(finished, tmp_path):
+    shift = collect(finished, [SHIFTS["faces"]], ["source_only", "dann", "train_on_target"])["faces"]
+    study_draw.draw_figure({"shifts": dict.fromkeys("abcde", shift)}, tmp_path / "study.svg")
+    svg = (tmp_path / "study.svg").read_text()
+    width = float(re.search(r'viewBox="0 0 ([0-9.]+) ', svg)[1])
+    sizes = {float(size) for size in re.findall(r"font-size: ([0-9.]+)px", svg)}
+    assert min(sizes) * 800 / width >= 12, "pixels on a page on GitHub, which is 800 wide"
 
 
 def call(monkeypatch, tmp_path, *words):

@@ -16,6 +16,7 @@ LINES = (
     "#e86fa8",
     "#9c6b4e",
     "#e0a800",
+    GREY,
 )  # of the lines of a chart, in this order
 _BOUNDS = {LOWER: GREY, UPPER: GREEN}
 _EMOTIONS = {

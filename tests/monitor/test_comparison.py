@@ -10,6 +10,12 @@ from PIL import Image
 
 from job.__main__ import main
 from job.evaluation.curves import mean_curve
+from job.evaluation.results.bootstrap import clusters_of
+from job.evaluation.results.describe import describe_domain
+from job.evaluation.rows import Rows
+from job.evaluation.selection import SCORES
+from job.monitor.colours import LINES
+from job.monitor.figures import comparison, paper, style
 from tests.support.finished_runs import run_folder
 
 
@@ -39,6 +45,44 @@ def test_compare_writes_a_figure_and_a_page(tmp_path):
     assert "0.7100 \u00b1 0.0141" in page
     assert page.count("<polygon") >= 6  # a band for each objective of two curves
     assert not re.search(r'(?:src|href)="(?!data:)|https?://(?!www\.w3\.org)', page)
+
+
+def test_axes_of_accuracies_end_at_1_and_no_legend_covers_them(tmp_path, monkeypatch):
+    figures = []
+
+    def new_figure(*size):
+        figures.append(style.new_figure(*size))
+        return figures[-1]
+
+    monkeypatch.setattr(comparison, "new_figure", new_figure)
+    monkeypatch.setattr(paper, "new_figure", new_figure)
+    results = {
+        "class_names": ["joy", "fear"],
+        "domains": {role: domain_of([0, 0, 1, 1], [0, 1, 1, 1]) for role in ("source", "target")},
+    }
+    paper.recalls(results)
+    paper.reliability(results)
+    spread = {"mean": 0.9, "interval": [0.8, 1.0]}
+    runs = [
+        {"objective": name, "oracle/test_target_accuracy": 0.9, "oracle/test_target_recall/joy": 0.9}
+        for name in ("dann", "mcc")
+    ]
+    objectives = {name: {"target": spread, "seeds": [0]} for name in ("dann", "mcc")}
+    comparison.draw_comparison({"objectives": objectives, "runs": runs}, tmp_path / "comparison.png")
+    axes = [each for figure in figures for each in figure.axes]
+    assert [each.get_ylim() for each in axes] == [(0, 1)] * 4
+    assert not any(each.get_legend() for each in axes)
+    assert [len(figure.legends) for figure in figures] == [1, 1, 1]
+
+
+def domain_of(labels, predicted) -> dict:
+    keys = [str(number) for number in range(len(labels))]
+    logs = np.log(np.where(np.eye(2)[predicted], 0.9, 0.1)).astype(np.float32)
+    return describe_domain(clusters_of([(Rows(keys, np.array(labels), logs), [None] * len(keys))]), ["joy", "fear"])
+
+
+def test_every_score_has_its_own_colour():
+    assert len(set(LINES)) == len(LINES) >= len(SCORES)
 
 
 def test_run_without_curves_can_be_compared(tmp_path):

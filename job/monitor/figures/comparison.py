@@ -10,7 +10,7 @@ from job.evaluation.compare_text import gap_text
 from job.evaluation.metrics import UNMEASURED
 from job.metric_names import TEST_SOURCE, TEST_TARGET, TEST_TARGET_RECALL
 from job.monitor.colours import objective_colours
-from job.monitor.figures.style import FAINT, INK, new_figure
+from job.monitor.figures.style import INK, new_figure
 
 MOST_CLASSES = 20  # with more classes the bars are too thin
 
@@ -31,6 +31,7 @@ def draw_comparison(comparison: dict[str, Any], path: Path) -> None:
     if recalls:
         accuracy, classes = figure.subplots(1, 2, width_ratios=(width, 6))
         _draw_recalls(classes, recalls, objectives)
+        figure.legend(loc="outside right upper", fontsize=8)
     else:
         accuracy = figure.add_subplot()
     _draw_accuracy(accuracy, comparison, role, metric)
@@ -43,7 +44,7 @@ def measured(comparison: dict[str, Any], role: str) -> bool:
 
 
 def _draw_accuracy(axes: Axes, comparison: dict[str, Any], role: str, metric: str) -> None:
-    colours = objective_colours(list(comparison["objectives"]))
+    colours, labels = objective_colours(list(comparison["objectives"])), []
     for position, (objective, row) in enumerate(comparison["objectives"].items()):
         mean, ends = row[role]["mean"], row[role]["interval"]
         seeds = [run[metric] for run in comparison["runs"] if run["objective"] == objective]
@@ -51,15 +52,12 @@ def _draw_accuracy(axes: Axes, comparison: dict[str, Any], role: str, metric: st
         if ends:
             axes.errorbar(position, mean, [[mean - ends[0]], [ends[1] - mean]], color=INK, capsize=4, linewidth=1.2)
         spread = (np.arange(len(seeds)) - (len(seeds) - 1) / 2) * min(0.1, 0.4 / len(seeds))
-        axes.plot(position + spread, seeds, "o", color=INK, markersize=3, alpha=0.8)
+        axes.plot(position + spread, seeds, "o", color=INK, markersize=3, alpha=0.8, clip_on=False)
         closes = role == "target" and row.get("gap_closed_interval")
-        text = f"{mean:.3f}" + (f"\n{gap_text(row)}\nof the gap" if closes else "")
-        axes.text(
-            position, max(mean, ends[1] if ends else 0, *seeds) + 0.02, text, ha="center", va="bottom", fontsize=8
-        )
-    axes.set_xticks(range(len(comparison["objectives"])), list(comparison["objectives"]))
+        labels.append(f"{objective}\n{mean:.3f}" + (f"\n{gap_text(row)}\nof the gap" if closes else ""))
+    axes.set_xticks(range(len(labels)), labels, fontsize=8, color=INK)
     title = "target, test split (oracle)" if role == "target" else f"source, test split\n({UNMEASURED})"
-    axes.set(title=title, ylabel="accuracy", ylim=(0, 1.25), yticks=[0, 0.2, 0.4, 0.6, 0.8, 1])
+    axes.set(title=title, ylabel="accuracy", ylim=(0, 1))
     axes.grid(True, axis="y")
 
 
@@ -86,8 +84,5 @@ def _draw_recalls(axes: Axes, recalls: dict[str, dict[str, float]], objectives: 
         axes.bar(positions, heights, 0.92 * width, color=colours[objective], label=objective)
     axes.set_xticks(range(len(recalls)), list(recalls), rotation=40, ha="right")
     axes.tick_params(axis="x", colors=INK)
-    axes.set(
-        title="recall of each class, target, test split (oracle)", ylim=(0, 1.25), yticks=[0, 0.2, 0.4, 0.6, 0.8, 1]
-    )
+    axes.set(title="recall of each class, target, test split (oracle)", ylim=(0, 1))
     axes.grid(True, axis="y")
-    axes.legend(ncols=min(len(objectives), 4), loc="upper left", labelcolor=FAINT, fontsize=8)

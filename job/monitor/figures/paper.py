@@ -59,9 +59,11 @@ def reliability(results: dict[str, Any]) -> Figure | None:
         label = f"{role}, ECE {number(domain['expected_calibration_error']['value'])}"
         axes.plot(confidence[some], accuracy[some], "-", color=ROLE[role], linewidth=1.0, label=label)
         sizes = 4 + 60 * images[some] / images.max()
-        axes.scatter(confidence[some], accuracy[some], s=sizes, color=ROLE[role], alpha=0.7, linewidths=0)
-    axes.set(xlim=(0, 1), ylim=(0, 1.02), xticks=np.linspace(0, 1, 6))
-    axes.legend(loc="upper left", fontsize=7, title=f"{BINS} bins; area: images", title_fontsize=7)
+        axes.scatter(
+            confidence[some], accuracy[some], s=sizes, color=ROLE[role], alpha=0.7, linewidths=0, clip_on=False
+        )
+    axes.set(xlim=(0, 1), ylim=(0, 1), xticks=np.linspace(0, 1, 6))
+    _legend_above(figure, title=f"{BINS} bins; area: images")
     return figure
 
 
@@ -79,13 +81,18 @@ def recalls(results: dict[str, Any]) -> Figure | None:
         ends = np.array([[_zero(end) for end in domain["classes"][name]["recall_interval"]] for name in names]).T
         axes.bar(at, values, 0.92 * width, color=ROLE[role], label=role)
         around = np.abs(ends - values)
-        axes.errorbar(at, values, around, fmt="none", color=INK, linewidth=0.8, capsize=1.5)
+        axes.errorbar(at, values, around, fmt="none", color=INK, linewidth=0.8, capsize=1.5, clip_on=False)
     axes.set_xticks(range(len(names)), names, rotation=40, ha="right")
     axes.tick_params(axis="x", colors=INK)
-    axes.set(ylim=(0, 1.2), yticks=np.linspace(0, 1, 6))
+    axes.set(ylim=(0, 1), yticks=np.linspace(0, 1, 6))
     axes.grid(False, axis="x")
-    axes.legend(ncols=2, fontsize=7, loc="upper right")
+    _legend_above(figure)
     return figure
+
+
+def _legend_above(figure: Figure, title: str | None = None) -> None:
+    """Put the legend above the axes, where it covers no curve."""
+    figure.legend(loc="outside upper center", ncols=2, fontsize=7, title=title, title_fontsize=7)
 
 
 def _confusion(role: str, results: dict[str, Any]) -> Figure | None:
