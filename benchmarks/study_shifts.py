@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 from benchmarks.digit_files import read_mnist, read_usps, write_folders
 
-FACES, MODERN = "configs/faces.yaml", "configs/mnist_mnistm_modern.yaml"
+FACES, MNISTM = "configs/faces.yaml", "benchmarks/study_mnist_mnistm.yaml"
 DIGITS = "configs/digits.yaml"
 
 
@@ -39,7 +39,7 @@ SHIFTS = {
     for shift in (
         Shift("faces", "faces: men to women", FACES, _FACES, _SHORT_FACES, seeds=5),
         Shift("faces-joy", "faces, joy tripled", FACES, (*_FACES, "--option", "target_shares=joy:3"), _SHORT_FACES),
-        Shift("mnist-mnistm", "MNIST to MNIST-M", MODERN, ("mnist-m", "--root", "{data}"), _SHORT_DIGITS),
+        Shift("mnist-mnistm", "MNIST to MNIST-M", MNISTM, ("mnist-m", "--root", "{data}"), _SHORT_DIGITS),
         Shift("mnist-usps", "MNIST to USPS", DIGITS, _pair("mnist", "usps"), _SHORT_DIGITS),
         Shift("usps-mnist", "USPS to MNIST", DIGITS, _pair("usps", "mnist"), _SHORT_DIGITS),
     )
