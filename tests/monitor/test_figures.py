@@ -119,7 +119,7 @@ def test_report_of_a_finished_run_starts_with_the_test_results(drawn):
     assert f"{summary['oracle/test_target_accuracy']:.3f}" in shown
     assert shown[f"step {summary['selection/chosen_step']}"] == "chosen by infomax"
     assert "target accuracy, test (oracle); 95 % (Wilson):" in tiles
-    assert "`python -m job evaluate` draws whole subjects (bootstrap)" in page
+    assert "python -m job evaluate draws whole subjects (bootstrap)" in page
     assert "35 images" in tiles
     assert "validation" not in tiles
 

@@ -26,7 +26,7 @@ REFRESH = 60  # seconds between reloads while the run is running
 MOST_ALERTS = 8  # only the newest are shown
 INTERVALS = (
     "95 % intervals: Wilson, which treats the images as independent. Several images of one person are not: "
-    "`python -m job evaluate` draws whole subjects (bootstrap), so its intervals differ from these."
+    "python -m job evaluate draws whole subjects (bootstrap), so its intervals differ from these."
 )
 
 
