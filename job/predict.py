@@ -22,11 +22,15 @@ from job.prediction.sheet import ConfidenceSheet
 from job.prediction.tables import Columns, Row, format_of, open_table
 from job.shards.inspection.contact_sheet import check_sheet
 from job.shards.writing.crop import CropSettings
+from job.system.echo import echo
 from job.system.errors import JobError
 from job.system.files import atomic_path, check_output, writing
 from job.system.memory import keep_freed_memory
 from job.system.processes import cores
 from job.system.progress import follow
+from job.vocabulary import EMOTIONS
+
+LARGE = 4  # times the edge of the network's input: such an image is a photo rather than a face
 
 
 class Prediction(NamedTuple):
@@ -190,12 +194,13 @@ def _write(session: _Session, images: list[Images], total: int, out: Path, kind:
     sheet = ConfidenceSheet() if options.sheet is not None else None
     explanations = Explanations(options.explain, loaded) if options.explain is not None else None
     batches = _batches(session, chain.from_iterable(images))
-    rows = 0
+    rows = large = 0
     with writing(out, "choose another --out, or make room"), atomic_path(out) as partial:
         table = open_table(partial, kind, columns)
         try:
             for batch in follow(batches, total, len, "predicting"):
                 predicted = _predict_batch(session, batch, skipped)
+                large += sum(_is_large(samples, loaded) for _, samples in batch)
                 for row, pixels in predicted:
                     table.write(row)
                     if sheet is not None:
@@ -210,7 +215,24 @@ def _write(session: _Session, images: list[Images], total: int, out: Path, kind:
             raise JobError(f"none of {total} images could be predicted: {skipped[0]}{_more(skipped)}")
     if sheet is not None and options.sheet is not None:
         sheet.write(options.sheet)
+    if large:
+        echo(_no_face_sought(loaded, large, total), err=True)
     return rows
+
+
+def _is_large(samples: list[Prepared] | str, loaded: Loaded) -> bool:
+    """Return whether an image is large enough to be a photo with a face somewhere in it, for a model of emotions."""
+    of_faces = loaded.crop != "face" and set(loaded.class_names) <= set(EMOTIONS)
+    return of_faces and not isinstance(samples, str) and samples[0].edge >= LARGE * loaded.size
+
+
+def _no_face_sought(loaded: Loaded, large: int, total: int) -> str:
+    seen = "its central square" if loaded.crop == "center" else "all of it"
+    return (
+        f"notice: no face was searched for, because the training images were not cropped to faces. {large} of {total} "
+        f"images are {LARGE} times as large as the network's {loaded.size} px or larger, and it sees {seen}: crop them "
+        "to the face, or train on shards written with --crop face"
+    )
 
 
 def _predict_batch(

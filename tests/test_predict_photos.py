@@ -24,11 +24,15 @@ NAMES = ("calm", "glad")
 @pytest.fixture
 def checkpoint(tmp_path):
     """The checkpoint of an untrained network for images of 32 px."""
+    return checkpoint_of(tmp_path)
+
+
+def checkpoint_of(tmp_path, names=NAMES, **more):
     config = build_config({"name": "made", "model": {"backbone": "compact"}}, "test")
-    network = build_method(config, 32, len(NAMES))
-    meta = {"class_names": NAMES, "size": 32, "quality": 95, "config": config.model_dump(mode="json"), "step": 1}
+    network = build_method(config, 32, len(names))
+    meta = {"class_names": names, "size": 32, "quality": 95, "config": config.model_dump(mode="json"), "step": 1}
     (tmp_path / "checkpoints").mkdir()
-    return save_checkpoint(tmp_path / "checkpoints", meta, network.state_dict(), {}).path
+    return save_checkpoint(tmp_path / "checkpoints", meta | more, network.state_dict(), {}).path
 
 
 def picture(mode="RGB", size=(40, 30)):
@@ -93,6 +97,27 @@ def test_bad_photos_are_listed_and_all_others_are_predicted(tmp_path, checkpoint
     assert all(row["path"].isprintable() for row in table)
     assert r"not_utf8_\udcff\udcfe.jpg" in content
     assert all(abs(float(row["calm"]) + float(row["glad"]) - 1) < 1e-3 for row in table)
+
+
+@pytest.mark.parametrize(
+    ("names", "crop", "size", "notices"),
+    [
+        (("joy", "fear"), "center", (200, 128), 1),
+        (("joy", "fear"), "center", (200, 127), 0),
+        (("joy", "fear"), "face", (200, 200), 0),
+        (NAMES, "center", (200, 200), 0),
+    ],
+)
+def test_photos_in_which_no_face_was_sought_are_named_in_one_line(tmp_path, names, crop, size, notices):
+    checkpoint = checkpoint_of(tmp_path, names, crop=crop)
+    for number in range(2):
+        picture(size=size).save(tmp_path / f"{number}.jpg")
+    picture(size=(32, 32)).save(tmp_path / "2.jpg")
+    photos = [tmp_path / f"{number}.jpg" for number in range(3)]
+    code, _, errors = run("predict", "--checkpoint", checkpoint, *photos, "--out", tmp_path / "out.csv")
+    assert code == 0, errors
+    assert errors.count("notice: no face was searched for") == errors.count("notice") == notices
+    assert errors.count("2 of 3 images are 4 times as large as the network's 32 px or larger") == notices
 
 
 def test_only_bad_photos_is_an_error_that_names_one(tmp_path, checkpoint):

@@ -13,14 +13,19 @@ from job.shards.writing.crop import CropSettings, repeated_settings
 from job.shards.writing.encode import encode
 from job.shards.writing.face_detector import Face
 from job.shards.writing.photo import crop_photo
+from job.shards.writing.read_picture import jpeg_size
 from job.system.errors import JobError
 
 
 class Prepared(NamedTuple):
-    """Pixels uint8 [S, S, 3] as shards store them, and the face in them, in px of the upright photo."""
+    """Pixels uint8 [S, S, 3] as shards store them, and the face in them, in px of the upright photo.
+
+    `edge` is the shorter edge of the photo in px; 0 if it comes from shards, or a face was searched for.
+    """
 
     pixels: np.ndarray
     face: Face | None = None
+    edge: int = 0
 
 
 def settings_of(loaded: Loaded, face_model: str | None = None) -> CropSettings:
@@ -42,6 +47,7 @@ def prepare(photo: bytes, loaded: Loaded, settings: CropSettings, *, all_faces: 
         Prepared(
             simplejpeg.decode_jpeg(encode(part.pixels, loaded.size, loaded.quality, loaded.crop, loaded.gray), "RGB"),
             part.face,
+            0 if loaded.crop == "face" else min(jpeg_size(photo) or part.pixels.shape[:2]),
         )
         for part in crop_photo(photo, loaded.size, settings, all_faces=all_faces)
     ]
