@@ -30,6 +30,38 @@ def test_512_ranks_train_with_the_recipe_of_the_documentation(job, tmp_path, sha
     assert output.split()[0] == "8"
 
 
+def recipes() -> list[list[float]]:
+    """The rows of the table in docs/performance.md: ranks, nodes, batch, shards, streams, two learning rates."""
+    text = (REPO / "docs" / "performance.md").read_text()
+    table = text.partition("<!-- ranks -->")[2].partition("<!-- end of ranks -->")[0]
+    return [
+        [float(cell) for cell in row.strip("| ").split("|")]
+        for row in table.split("\n")
+        if row[:3].strip("| ").isdigit()
+    ]
+
+
+@pytest.mark.parametrize("row", recipes(), ids=lambda row: f"{row[0]:g}")
+def test_the_recipes_for_8_to_512_ranks_can_share_their_data(job, tmp_path, row):
+    ranks, nodes, batch, shards, streams, root, linear = row
+    config = REPO / "configs" / "kdef.yaml"
+    url = manifest_alone(tmp_path / "shards", int(shards))
+    words = [f"data.shards={url}", f"data.global_batch_size={batch:g}", f"optimizer.lr={root}", f"output={tmp_path}"]
+    code, output, errors = job("train", "--check", "--config", config, "--nodes", int(nodes), "--ranks", 8, *words)
+    assert code == 0, errors
+    assert int(output.split()[0]) * nodes == ranks
+    made = load_config(config, words)
+    assert chosen(made) == streams
+    base = load_config(config)
+    times = batch / base.data.global_batch_size
+    assert root == pytest.approx(base.optimizer.lr * times**0.5, rel=0.03)
+    assert linear == pytest.approx(base.optimizer.lr * times, rel=0.03)
+
+
+def test_the_table_of_recipes_has_all_sizes():
+    assert [row[0] for row in recipes()] == [8, 16, 32, 64, 128, 256, 512]
+
+
 def test_too_many_ranks_are_refused_with_what_would_allow_them(tmp_path, small, job):
     url = manifest_alone(tmp_path / "shards", 48)
     manifest = load_manifest(url)
