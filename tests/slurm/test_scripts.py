@@ -4,6 +4,7 @@ import json
 import os
 import signal
 import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -24,7 +25,8 @@ def test_bash_can_parse(path):
 
 
 def test_shellcheck_has_nothing_to_say():
-    subprocess.run(["shellcheck", *SHELL], check=True, cwd=REPO)
+    beside = Path(sys.executable).with_name("shellcheck")  # that of the requirements: a system's older one says more
+    subprocess.run([beside if beside.exists() else "shellcheck", *SHELL], check=True, cwd=REPO)
 
 
 @pytest.mark.parametrize("path", SBATCH, ids=lambda path: path.name)
