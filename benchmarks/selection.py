@@ -8,6 +8,7 @@ with target labels are excluded. The target labels are read only here, after tra
 """
 
 import argparse
+import json
 import math
 import statistics
 import sys
@@ -167,6 +168,39 @@ def _described(group: tuple, members: Sequence[Run]) -> dict[str, Any]:
     }
 
 
+def join(earlier: Mapping[str, Any], found: Mapping[str, Any]) -> dict[str, Any]:
+    """Add measures of other runs to those of an earlier result. A group is a set of runs of one of the two."""
+    joined = dict(earlier) | {key: earlier[key] + found[key] for key in ("runs", "groups")}
+    joined["left_out"] = earlier["left_out"] | found["left_out"]
+    for key in ("within_run", *ACROSS):
+        joined[key] = _join_scores(earlier[key], found[key])
+    methods = dict.fromkeys([*earlier["within_run_by_method"], *found["within_run_by_method"]])
+    joined["within_run_by_method"] = {
+        method: _join_scores(*(one["within_run_by_method"].get(method, {}) for one in (earlier, found)))
+        for method in methods
+    }
+    return joined
+
+
+def _join_scores(*parts: Mapping[str, dict[str, Any]]) -> dict[str, dict[str, Any]]:
+    """Average summaries of scores by their counts."""
+    joined = {}
+    for score in dict.fromkeys(score for part in parts for score in part):
+        rows = [part[score] for part in parts if score in part]
+        known = [row for row in rows if row["rank_correlation"] is not None]
+        joined[score] = {
+            "mean_regret": _average(rows, "mean_regret"),
+            "worst_regret": max(row["worst_regret"] for row in rows),
+            "rank_correlation": _average(known, "rank_correlation") if known else None,
+            "count": sum(row["count"] for row in rows),
+        }
+    return dict(sorted(joined.items(), key=lambda item: item[1]["mean_regret"]))
+
+
+def _average(rows: Sequence[dict[str, Any]], key: str) -> float:
+    return sum(row[key] * row["count"] for row in rows) / sum(row["count"] for row in rows)
+
+
 def table(result: dict[str, Any]) -> str:
     """Format the result as text, in points of accuracy."""
     lines = [f"{'score':<16} {'mean regret':>12} {'worst':>7} {'rank corr.':>11} {'count':>6}"]
@@ -186,6 +220,7 @@ def main(words: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.selection", description=(__doc__ or "").splitlines()[0])
     parser.add_argument("folders", nargs="+", type=Path, help="folders of finished runs, such as runs/*")
     parser.add_argument("--out", type=Path, help="JSON file to write")
+    parser.add_argument("--add", type=Path, metavar="FILE", help="add to the result in FILE, of other runs")
     args = parser.parse_args(words)
     found = {str(folder): read(folder) for folder in args.folders}
     runs = [run for run in found.values() if isinstance(run, Run)]
@@ -196,6 +231,8 @@ def main(words: Sequence[str] | None = None) -> int:
         print("error: no run is left: give finished runs on shards written with --keep-target-labels", file=sys.stderr)
         return 2
     result = {"runs": len(runs), "left_out": left_out} | measure(runs)
+    if args.add is not None:
+        result = join(json.loads(args.add.read_text())["result"], result)
     print(table(result))
     if args.out is not None:
         write_result(args.out, "selection", result)

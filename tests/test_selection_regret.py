@@ -104,3 +104,18 @@ def test_supervised_unfinished_and_unlabelled_runs_are_skipped(runs, tmp_path, c
         assert reason in told
     assert main([str(folder) for folder in other]) == 2
     assert capsys.readouterr().err.splitlines()[-1].startswith("error: no run is left")
+
+
+def test_other_runs_are_added_to_an_earlier_result(runs, tmp_path):
+    """A part and the whole agree where the groups are the same: within the runs."""
+    whole = measured(runs, tmp_path)
+    measured(runs[:1], tmp_path)
+    out = tmp_path / "regret.json"
+    assert main([str(runs[1]), "--add", str(out), "--out", str(out)]) == 0
+    joined = json.loads(out.read_text())["result"]
+    assert joined["runs"] == 2
+    assert len(joined["groups"]) == 2, "one of each part"
+    for score, row in whole["within_run"].items():
+        assert joined["within_run"][score] == pytest.approx(row), score
+    assert joined["within_run_by_method"] == whole["within_run_by_method"]
+    assert joined["across_runs"] == {}, "each part had one run"
