@@ -2,6 +2,7 @@
 
 import logging
 import os
+import signal
 import time
 from collections.abc import Mapping
 from pathlib import Path
@@ -26,11 +27,13 @@ from job.system.files import InUse, lock, write_atomically
 from job.system.launch_protocol import LOCK_WAIT
 from job.system.log import close_log, set_up_log
 from job.system.ranks import on_main
+from job.system.signals import held
 
 log = logging.getLogger("job")
 _MIRROR_SECONDS = 240.0  # to finish the copy in the mirror, at the end of a run or at a stop
-_SLICE_SECONDS = 10.0
-_LAST_SECONDS = 15.0  # for its small files, or all that an error leaves
+_SLICE_SECONDS = 2.0
+_LAST_SECONDS = 15.0  # for its small files, or all that an error leaves; torch's launcher waits 30 s after SIGTERM
+_REQUESTS = (signal.SIGTERM, signal.SIGUSR1)  # to end
 
 
 class RunFolder:
@@ -98,7 +101,8 @@ class RunFolder:
                 write_end(self.path, self._exit_code)
         finally:
             if self._mirror is not None:
-                self._mirror.close(_LAST_SECONDS)
+                with held(*_REQUESTS):  # another rank has ended, and the launcher ends this one: it waits longer
+                    self._mirror.close(_LAST_SECONDS)
             self._release()
 
     def improves(self, score: float | None) -> bool:
@@ -163,15 +167,17 @@ class RunFolder:
     def end(self, exit_code: int) -> None:
         """Set the exit code for status.json, unless an error follows, and wait for the mirror.
 
-        All ranks must call this.
+        All ranks must call this. A request to stop that reaches the main rank ends the wait.
         """
         self._exit_code = exit_code
         give_up = time.monotonic() + _MIRROR_SECONDS
         done = [self._config.mirror is None]
-        while not done[0]:  # in slices: the other ranks wait no longer than train.timeout_seconds for any of them
-            if self._mirror is not None:
-                done = [self._mirror.wait(_SLICE_SECONDS) or self._mirror.failing or time.monotonic() > give_up]
-            broadcast_object_list(done)
+        with held(*_REQUESTS) as asked:  # a rank that they killed would leave the others waiting for it
+            while not done[0]:  # in slices: the other ranks wait no longer than train.timeout_seconds for any of them
+                if self._mirror is not None:
+                    copied = self._mirror.wait(_SLICE_SECONDS) or self._mirror.failing
+                    done = [copied or asked.is_set() or time.monotonic() > give_up]
+                broadcast_object_list(done)
 
     def mirror_problem(self) -> str:
         """Return why the run could not be copied to its mirror, but once; else, and on other ranks, an empty string."""

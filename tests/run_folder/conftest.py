@@ -11,10 +11,13 @@ from job.shards.manifest import load_manifest
 
 @pytest.fixture
 def pretend(small, faces):
-    """`pretend(config, stop_after=None)`: run it to its end, or stop after a step; a checkpoint every second step."""
+    """`pretend(config, stop_after=None, error=None)`: run it to its end, or stop or fail after a step.
+
+    A checkpoint every second step.
+    """
     manifest = load_manifest(faces)
 
-    def run(config, stop_after: int | None = None) -> None:
+    def run(config, stop_after: int | None = None, error: Exception | None = None) -> None:
         accelerator = Accelerator(cpu=True)
         restore(config, manifest, accelerator)
         with RunFolder(config, manifest, accelerator) as folder:
@@ -27,6 +30,8 @@ def pretend(small, faces):
                     trainer = {"optimizer": {"step": step}, "scaler": {}}
                     folder.save(step, metrics, score, {"w": value}, trainer, wandb_id="x", skipped=0)
                 folder.metrics.write({"trainer/step": step, **metrics})
+            if error is not None:
+                raise error
             folder.end(75 if stop_after else 0)
 
     return run

@@ -3,6 +3,7 @@
 import json
 import os
 import shutil
+import signal
 import time
 
 import pytest
@@ -190,3 +191,50 @@ def test_one_rank_of_each_node_that_lacks_a_checkpoint_fetches_it(pretend, mirro
     assert asked == [0]
     assert sum(request.startswith("GET") and "model.safetensors" in request for request in s3.requests) == 1
     assert {each.name for each in path.iterdir()} == {"model.safetensors", "trainer.pt", "meta.json"}
+
+
+@pytest.fixture
+def ended_by_a_launcher(s3, monkeypatch):
+    """SIGTERM reaches this process while the run ends and a file is uploaded; it would raise SystemExit."""
+
+    def die(*_) -> None:
+        raise SystemExit("killed by SIGTERM")
+
+    def at(file: str, seconds: float) -> None:
+        slow = failing("PUT", file, "slow", times=1)
+        s3.seconds = seconds
+
+        def fault(environ):
+            found, give_up = slow(environ), time.monotonic() + 1
+            if found:
+                while signal.getsignal(signal.SIGTERM) is die and time.monotonic() < give_up:
+                    time.sleep(0.01)  # until the run waits for its end
+                os.kill(os.getpid(), signal.SIGTERM)
+            return found
+
+        s3.fault = fault
+
+    previous = signal.signal(signal.SIGTERM, die)
+    yield at
+    signal.signal(signal.SIGTERM, previous)
+
+
+def test_after_an_error_the_copy_is_completed_though_the_launcher_ends_the_rank(pretend, mirrored, ended_by_a_launcher):
+    """The other ranks end at once after an error, and torch's launcher sends SIGTERM to the one that copies."""
+    ended_by_a_launcher("step_00000004/model.safetensors", 0.3)
+    with pytest.raises(JobError, match="not a number"):
+        pretend(mirrored, stop_after=4, error=JobError("not a number"))
+    assert "step_00000004" in checkpoints(mirrored)
+    status = json.loads(ObjectStore(mirrored.mirrored).read("status.json", 1000))
+    assert (status["status"], status["message"]) == ("failed", "not a number")
+
+
+def test_a_request_to_stop_ends_the_wait_for_the_mirror_and_not_the_rank(
+    pretend, mirrored, ended_by_a_launcher, monkeypatch
+):
+    monkeypatch.setattr(run_folder, "_SLICE_SECONDS", 0.1)
+    monkeypatch.setattr(run_folder, "_LAST_SECONDS", 0.1)
+    ended_by_a_launcher("step_00000004/model.safetensors", 3.0)
+    pretend(mirrored, stop_after=4)
+    assert "is not complete" in (mirrored.run_folder / "log.txt").read_text()
+    assert json.loads((mirrored.run_folder / "status.json").read_text()) == {"status": "stopped", "exit_code": 75}
