@@ -12,6 +12,7 @@ import yaml
 from job.config.load import build_config, load_config
 from job.monitor.report.write import write_report
 from job.run_folder.run_view import read_run
+from job.system import secrets
 from job.system.errors import JobError
 from job.system.secrets import find_secret, scrub, scrub_all, secret_values
 from tests.support.running import REPO, finish, start
@@ -102,6 +103,23 @@ def test_which_environment_variables_hold_secrets(monkeypatch, name, value, secr
     monkeypatch.setenv(name, value)
     assert (name in secret_values()) is secret
     assert (scrub(f"x {value}!") == "x [secret]!") is secret
+
+
+def test_variables_are_examined_once_and_again_when_one_has_changed(monkeypatch):
+    examined = []
+    is_secret = secrets._is_secret
+    monkeypatch.setattr(secrets, "_is_secret", lambda name, value: examined.append(name) or is_secret(name, value))
+    monkeypatch.setenv("A_TOKEN", "first-secret")
+    assert scrub("a first-secret, a second-secret") == "a [secret], a second-secret"
+    before = len(examined)
+    assert scrub("a first-secret") == "a [secret]"
+    assert len(examined) == before
+    monkeypatch.setenv("A_TOKEN", "second-secret")  # changed
+    assert scrub("a first-secret, a second-secret") == "a first-secret, a [secret]"
+    os.environ["B_TOKEN"] = "second-secret-and-more"  # a new one, which contains the other
+    assert scrub("a second-secret-and-more, a second-secret") == "a [secret], a [secret]"
+    del os.environ["B_TOKEN"]
+    assert "B_TOKEN" not in secret_values()
 
 
 @pytest.mark.parametrize("text", [text for text, _ in SCRUBBED] + ["https://example.org/shards?x=1"])
