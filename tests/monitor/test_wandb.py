@@ -99,6 +99,12 @@ def test_run_is_recorded_offline_if_the_server_refuses_it(small, monkeypatch, tr
     assert [row["trainer/step"] for row in history(inspect(segments(config)[0]))] == list(range(1, 9))
 
 
+def test_tags_name_the_method_with_and_without_its_terms(small):
+    config = small(objective={"also": [{"name": "mcc"}]}, wandb={"tags": ["mine"]})
+    assert tags(config) == ["mine", "dann", "dann+mcc", "compact"]
+    assert tags(small()) == ["dann", "compact"]
+
+
 def recorder_of(config) -> Recorder:
     config.run_folder.mkdir(parents=True, exist_ok=True)
     set_up_log(config.run_folder, main=True)

@@ -9,6 +9,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from job.config.objectives import method_label
 from job.config.schema import Config
 from job.metric_names import STEP
 from job.monitor.background import Background
@@ -180,8 +181,9 @@ class WandbRun:
 
 
 def tags(config: Config) -> list[str]:
-    """Return the configured tags, the method, the network and the Slurm job."""
-    all_tags = [*config.wandb.tags, config.objective.name, config.model.backbone]
+    """Return the configured tags, the method (also with its terms, as dann+mcc), the network and the Slurm job."""
+    method = method_label(config.objective.model_dump())
+    all_tags = [*config.wandb.tags, config.objective.name, method, config.model.backbone]
     if "job_id" in slurm():
         all_tags.append(f"slurm-{slurm()['job_id']}")
     return [tag[:64] for tag in dict.fromkeys(all_tags)]
