@@ -15,6 +15,7 @@ import pytest
 from job.monitor.recorder import Recorder
 from job.monitor.wandb.key import mode, run_id
 from job.monitor.wandb.node import NodeMonitor
+from job.monitor.wandb.run import tags
 from job.run_folder.metrics_file import MetricsFile
 from job.system.log import close_log, set_up_log
 from job.train import train
@@ -275,6 +276,7 @@ import platform, sys, time
 platform.node = lambda: "second-node"
 from job.config.load import load_config
 from job.monitor.wandb.node import NodeMonitor
+from job.monitor.wandb.run import tags
 
 class Accelerator:
     is_main_process, is_local_main_process = False, True
