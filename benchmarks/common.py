@@ -97,7 +97,7 @@ def write_result(out: Path, name: str, result: dict[str, Any], where: dict[str, 
     content = {
         "benchmark": name,
         "date": datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds"),
-        "command": f"python -m benchmarks.{name} {' '.join(sys.argv[1:])}".strip(),
+        "command": " ".join([f"python -m benchmarks.{name}", *map(_without_folder, sys.argv[1:])]),
         "machine": where or machine(),
         "versions": versions(),
         "result": result,
@@ -105,6 +105,12 @@ def write_result(out: Path, name: str, result: dict[str, Any], where: dict[str, 
     out.parent.mkdir(parents=True, exist_ok=True)
     out.write_text(json.dumps(content, indent=1) + "\n")
     print(f"\nwritten to {out}")
+
+
+def _without_folder(word: str) -> str:
+    """Return a word of the command line; of an absolute path, which says where this machine has what, only the name."""
+    option, equals, value = word.rpartition("=")
+    return f"{option}{equals}{Path(value).name}" if Path(value).is_absolute() else word
 
 
 def print_table(rows: Sequence[Sequence[Any]]) -> None:

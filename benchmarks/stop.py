@@ -147,10 +147,11 @@ def main() -> None:
     torch.set_num_threads(1)
     where = machine()
     rows = []
-    for world in sorted(options.ranks):
+    for world in sorted(set(options.ranks)):
         rows.append(measure(world, steps=max(50, 1000 // world)))
         print(f"{world} ranks: done, load {os.getloadavg()[0]:.1f}", flush=True)
-    rows += [model(rows, world) for world in MODELLED if world > rows[-1]["ranks"]]
+    if len(rows) > 1:  # a line has two points
+        rows += [model(rows, world) for world in MODELLED if world > rows[-1]["ranks"]]
     heads = ("ranks", "all-reduce, us", "agreement, us", "s to stop", "files before", "after", "of the first")
     names = ("ring_us", "agreement_us", "seconds_to_stop", "files_before", "files_after", "files_of_the_first")
     label = {True: "", False: " (model)"}

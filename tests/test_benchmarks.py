@@ -9,7 +9,7 @@ import pytest
 import simplejpeg
 import torch
 
-from benchmarks import bare_decoder, gpu, loader, memory, photos, scaling, scaling_model
+from benchmarks import bare_decoder, common, gpu, loader, memory, photos, scaling, scaling_model, stop
 from job.shards.manifest import load_manifest
 from job.vocabulary import DOMAINS
 from tests.support.running import REPO
@@ -136,3 +136,25 @@ def test_the_miniature_of_the_photo_benchmark_measures_both_ways(tmp_path):
     assert result["megapixels"] == 0.2
     assert 0 < result["rows"][0]["difference"] < 10
     assert result["rows"][-1]["difference"] == 0  # 375 px are less than twice 2 x 224
+
+
+def test_a_result_names_no_folder_of_the_machine(tmp_path, monkeypatch):
+    out = tmp_path / "stop.json"
+    words = ["--ranks", "2", "--out", str(out), f"--data={tmp_path}/shards", "data.threads=2", "configs/faces.yaml"]
+    monkeypatch.setattr(sys, "argv", ["stop", *words])
+    common.write_result(out, "stop", {})
+    command = "python -m benchmarks.stop --ranks 2 --out stop.json --data=shards data.threads=2 configs/faces.yaml"
+    assert json.loads(out.read_text())["command"] == command
+    assert str(tmp_path) not in out.read_text()
+
+
+def test_one_number_of_ranks_is_measured_and_not_extrapolated(tmp_path, monkeypatch):
+    row = {"ring_us": 1.0, "agreement_us": 1.0, "requests_per_second": 1.0, "seconds_to_stop": 0.1, "measured": True}
+    files = dict.fromkeys(("files_before", "files_after", "files_of_the_first"), 1)
+    monkeypatch.setattr(stop, "measure", lambda world, steps: {"ranks": world, **row, **files})
+    monkeypatch.setattr(stop, "raise_limit", lambda: None)
+    for ranks, rows in (("2", [2]), ("2 2", [2]), ("2 4", [2, 4, *stop.MODELLED])):
+        monkeypatch.setattr(sys, "argv", ["stop", "--out", str(tmp_path / "x.json"), "--ranks", *ranks.split()])
+        stop.main()
+        measured = json.loads((tmp_path / "x.json").read_text())["result"]["rows"]
+        assert [each["ranks"] for each in measured] == rows
