@@ -141,12 +141,12 @@ def left(folder: Path) -> list[str]:
 
 
 def test_an_array_searches_together_and_a_job_near_its_limit_is_requeued(cluster, on_slurm):
-    """Two tasks, four trials, each once; USR1 to one task is passed on to its trial, which the other one resumes."""
+    """Two tasks, three trials, each once; USR1 to one task is passed on to its trial, which the other one resumes."""
     train = {"steps": 400, "eval_every": 200, "checkpoint_every": 400, "log_every": 5}
     config, path = on_slurm(name="searched", train=train, data={"record_keys": False})
     space = cluster.scratch / "space.yaml"
     space.write_text("optimizer.lr: {low: 0.001, high: 0.01, log: true}\n")
-    words = (path, "--space", space, "--trials", "4", "--name", "searched", "--pruner", "none")
+    words = (path, "--space", space, "--trials", "3", "--name", "searched", "--pruner", "none")
     job = cluster.submit("--array=0-1", "--cpus-per-task=2", "slurm/search.sbatch", *words)
     study = config.run_folder
 
@@ -160,5 +160,5 @@ def test_an_array_searches_together_and_a_job_near_its_limit_is_requeued(cluster
     eventually(lambda: len(list(study.glob("trial-*/metrics.jsonl"))) >= 2, logs, seconds=300)
     cluster.call("scancel", "--signal=USR1", "--batch", f"{job.number}_0")
     eventually(lambda: "== stopped; queued again" in logs(), logs)
-    eventually(lambda: states() == ["finished"] * 4, lambda: f"{states()} {logs()}", seconds=400)
+    eventually(lambda: states() == ["finished"] * 3, lambda: f"{states()} {logs()}", seconds=400)
     assert (study / "best.yaml").exists()
