@@ -36,7 +36,9 @@ def join(earlier: dict[str, Any], found: dict[str, Any]) -> dict[str, Any]:
             **old["methods"],
             **{m: _with_seeds(old["methods"].get(m), row) for m, row in new["methods"].items()},
         }
-        joined[name] = {"title": (new if "title" in new else old)["title"], "methods": _relative(methods)}
+        order = sorted(methods, key=lambda method: (method == UPPER, method != LOWER))  # the bounds around the others
+        rows = _relative({method: methods[method] for method in order})
+        joined[name] = {"title": (new if "title" in new else old)["title"], "methods": rows}
     return joined
 
 

@@ -63,6 +63,7 @@ def test_a_part_is_added_to_the_result_of_other_runs(finished):
     bounds, adapted = part("source_only", "train_on_target"), part("dann")
     assert "gap_closed" not in adapted["faces"]["methods"]["dann"], "its bounds are not among these"
     assert join(bounds, adapted) == part("source_only", "train_on_target", "dann")
+    assert list(join(bounds, adapted)["faces"]["methods"]) == ["source_only", "dann", "train_on_target"]
     assert join({}, bounds) == join(bounds, {}) == join(bounds, bounds) == bounds
     more = part("dann")
     more["faces"]["methods"]["dann"] |= {"seeds": [3], "target": [0.9], "regret": None, "as_configured": None}
