@@ -7,7 +7,7 @@ OBJECTIVES := source_only dann+mcc train_on_target
 PYTEST = python -m pytest --numprocesses 3 --dist loadfile --no-loadscope-reorder
 SCRIPTS = $(shell git ls-files '*.sh' '*.sbatch' .ci/run slurm/cluster)
 
-.PHONY: setup train test check lint bench clean distclean
+.PHONY: setup train test check quick lint bench clean distclean
 
 setup: .venv/.installed
 
@@ -38,8 +38,11 @@ test: setup
 	code=0; nice -n 15 $(PYTEST) -m "not slurm" || code=$$?; \
 	wait $$slurm || code=$$?; cat $$log; rm $$log; exit $$code
 
-# Run this before a commit: a few minutes at most.
-check: lint
+# Run this before a commit: a few minutes at most. Lint and tests run at the same time; the output of each is kept whole.
+check: setup
+	@$(MAKE) --no-print-directory --jobs=2 --output-sync=target lint quick
+
+quick: setup
 	$(PYTEST) -q -m "not slow and not slurm"
 
 lint: setup
