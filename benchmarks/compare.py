@@ -53,6 +53,7 @@ RATIOS = {
     ),
     "shards": (Ratio(("sizes", "*", "of_bare"), noise=0.15, names=("pixels",)),),
     "scaling": (Ratio(("rows", "*", "efficiency"), noise=0.15, names=("ranks",)),),
+    "start": (Ratio(("rows", "*", "of_separate", "cpu"), False, noise=0.15, names=("ranks",)),),
     "photos": (Ratio(("rows", "*", "times_faster"), noise=0.15, names=("size", "crop")),),
     "gpu": (
         Ratio(("rows", "*", "of_bare"), noise=0.03, names=("backbone", "mode", "precision")),

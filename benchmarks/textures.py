@@ -26,10 +26,10 @@ def write_textures(out: Path, size: int, images: int, shards: int) -> Manifest:
     def records(root, seed) -> list[Record]:
         listed = []
         for place, domain in enumerate((SOURCE, TARGET)):
-            for split, count in (("train", images), ("test", 4)):
+            for part, (split, count) in enumerate((("train", images), ("test", 4), ("val", 4))):
                 for i in range(count):
                     key = f"{split}-{i}"
-                    listed.append(Record(key, domain, split, i % 7, key, key, (place, split == "test", i)))
+                    listed.append(Record(key, domain, split, i % 7, key, key, (place, part, i)))
         return listed
 
     layout = Layout("textures", tuple("abcdefg"), records, textured, needs_root=False, size=size)

@@ -18,7 +18,6 @@ if [[ $# -eq 0 || $1 == -h || $1 == --help ]]; then
   sed -n '2,15s/^# \{0,1\}//p' "$0"
   exit $(($# ? 0 : 2))
 fi
-here=$(dirname "$0")
 own=
 if [[ -z ${JOB_STATUS_FILE:-} ]]; then
   own=$(mktemp)
@@ -83,10 +82,10 @@ OMP_NUM_THREADS=${OMP_NUM_THREADS:-$((share > 1 ? share : 1))}
 [[ $OMP_NUM_THREADS =~ ^[1-9][0-9]*(,[1-9][0-9]*)*$ ]] || fail "OMP_NUM_THREADS=$OMP_NUM_THREADS is not a number of threads"
 export OMP_NUM_THREADS=${OMP_NUM_THREADS%%,*} # the rest is for nested threads, and Accelerate cannot parse it
 export TORCH_CPP_LOG_LEVEL=${TORCH_CPP_LOG_LEVEL:-ERROR} # each rank warns about hosts without a reverse entry
-# Unset what another program's launcher left; torch's launcher reads every PET_ variable.
-unset RANK WORLD_SIZE LOCAL_RANK LOCAL_WORLD_SIZE MASTER_ADDR MASTER_PORT "${!PET_@}" "${!TORCHELASTIC_@}"
+# Unset what another program's launcher left.
+unset RANK WORLD_SIZE LOCAL_RANK LOCAL_WORLD_SIZE GROUP_RANK MASTER_ADDR MASTER_PORT "${!PET_@}" "${!TORCHELASTIC_@}"
 if [[ $gpus -eq 0 ]]; then
-  export ACCELERATE_USE_CPU=true # with --multi_gpu: `--cpu` would always start one process
+  export ACCELERATE_USE_CPU=true
 fi
 if [[ $nodes -gt 1 ]]; then
   if [[ $node -eq 0 && ${SLURM_LOCALID:-0} -eq 0 ]]; then
@@ -102,27 +101,20 @@ if [[ $nodes -gt 1 ]]; then
   export GLOO_SOCKET_IFNAME NCCL_SOCKET_IFNAME=${NCCL_SOCKET_IFNAME:-$GLOO_SOCKET_IFNAME}
 fi
 
+if [[ $JOB_EXPECTED_RANKS -gt 1 ]]; then
+  export WORLD_SIZE=$JOB_EXPECTED_RANKS LOCAL_WORLD_SIZE=$ranks GROUP_RANK=$node MASTER_ADDR=$head MASTER_PORT=$port
+fi
 if [[ $tasks -gt 1 ]]; then # srun has started every rank
-  export RANK=$SLURM_PROCID WORLD_SIZE=$JOB_EXPECTED_RANKS LOCAL_RANK=$SLURM_LOCALID LOCAL_WORLD_SIZE=$ranks
-  export MASTER_ADDR=$head MASTER_PORT=$port
+  export RANK=$SLURM_PROCID LOCAL_RANK=$SLURM_LOCALID
   [[ ${CUDA_VISIBLE_DEVICES:-,} == *,* ]] || LOCAL_RANK=0 # with --gpus-per-task each rank sees only its own GPU
-  launch=(python)
-elif [[ $JOB_EXPECTED_RANKS -eq 1 ]]; then
-  launch=(python -m job.system.launch)
+  launch=(python -m job)
 else
-  launch=(python -m job.system.launch --config_file "$here/accelerate/node.yaml"
-    --num_processes "$JOB_EXPECTED_RANKS" --num_machines "$nodes" --machine_rank "$node"
-    --mixed_precision no --dynamo_backend no)
-  if [[ $nodes -gt 1 ]]; then
-    launch+=(--multi_gpu --rdzv_backend static --main_process_ip "$head" --main_process_port "$port"
-      --rdzv_conf "timeout=$JOB_START_SECONDS")
-  else
-    launch+=(--multi_gpu --main_process_port 0)
-  fi
+  [[ $nodes -gt 1 ]] || export MASTER_ADDR=127.0.0.1 MASTER_PORT=0 # any free one
+  launch=(python -u -m job.system.launch --preload job.commands.preload -m job)
 fi
 
 # In its own session, so that only this script receives Ctrl-C; USR1 would kill a rank that has no handler yet.
-(trap '' USR1; exec setsid "${launch[@]}" -m job "$@") &
+(trap '' USR1; exec setsid "${launch[@]}" "$@") &
 launcher=$!
 
 # Slurm's step daemon forwards the output and the exit code. If it dies, Slurm waits forever: save and stop.

@@ -7,7 +7,12 @@ from datetime import timedelta
 import torch
 import torch.distributed as dist
 from accelerate import Accelerator
-from accelerate.utils import DistributedDataParallelKwargs, InitProcessGroupKwargs, broadcast
+from accelerate.utils import (
+    DistributedDataParallelKwargs,
+    InitProcessGroupKwargs,
+    broadcast,
+    check_cuda_p2p_ib_support,
+)
 from torch.distributed.distributed_c10d import _set_pg_timeout
 
 from job.config.schema import Config
@@ -38,6 +43,8 @@ def build_accelerator(config: Config) -> Accelerator:
         raise JobError("train.precision=fp16 needs a GPU and there is none here: use no, or bf16")
     if config.train.precision == "bf16" and has_gpu and not torch.cuda.is_bf16_supported():
         raise JobError(f"train.precision=bf16 is not supported by {torch.cuda.get_device_name()}: use fp16")
+    if has_gpu:
+        avoid_broken_p2p()
     accelerator = Accelerator(
         mixed_precision=config.train.precision,
         step_scheduler_with_optimizer=False,
@@ -81,6 +88,13 @@ def check_gpus() -> None:
             f"{socket.gethostname()} has {gpus} GPU(s) for {os.environ.get('LOCAL_WORLD_SIZE', rank + 1)} ranks: "
             "request as many on each node (--gpus-per-node), or set JOB_RANKS to how many there are"
         )
+
+
+def avoid_broken_p2p() -> None:
+    """Set what Accelerate requires of consumer GPUs (RTX 40) with an old driver, as `accelerate launch` does."""
+    if not check_cuda_p2p_ib_support():
+        os.environ.setdefault("NCCL_P2P_DISABLE", "1")
+        os.environ.setdefault("NCCL_IB_DISABLE", "1")
 
 
 def _on_cpu() -> bool:

@@ -126,9 +126,9 @@ class Cluster:
         found = []
         for pid in self.call("ip", "netns", "pids", space).stdout.split():
             with contextlib.suppress(OSError):
-                words = Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0")
-                environment = Path(f"/proc/{pid}/environ").read_bytes()
-                if b"job" in words and b"\0RANK=" in environment:
+                process = Path("/proc") / pid
+                ended = not (process / "cmdline").read_bytes()  # and not waited for yet
+                if not ended and (process / "comm").read_text().startswith("job rank "):
                     found.append(int(pid))
         return sorted(found)
 
