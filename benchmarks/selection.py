@@ -19,7 +19,8 @@ from typing import Any, NamedTuple
 
 from benchmarks.common import write_result
 from job.config.load import build_config
-from job.config.objectives import SETTINGS, MethodSettings, method_label
+from job.config.method_settings import MethodSettings
+from job.config.objectives import SETTINGS, method_label
 from job.evaluation.agreement import SELECTION, rank_correlation
 from job.metric_names import STEP, find
 from job.run_folder.metrics_file import read_metrics

@@ -37,40 +37,52 @@ def make_shards(folder: Path, light: str | None, seed: int, subjects: int = SUBJ
     return folder
 
 
-def ours(config: Path, shards: Path, output: Path, protocol: str, words: list[str]) -> dict[str, Any]:
+def ours(config: Path, shards: Path, output: Path, protocol: str, seeds: int, words: list[str]) -> dict[str, Any]:
     """Run the cross-validation as a user does, and return crossval.json."""
     name = f"crossval-{protocol}"
     command = [sys.executable, "-m", "job", "crossval", config, "--methods", ",".join(METHODS), "--name", name]
+    command += ["--seeds", ",".join(map(str, range(seeds))), "--folds", FOLDS]
     command += [f"data.shards={shards}", f"output={output}", f"protocol={protocol}", "wandb.mode=disabled", *words]
     if code := subprocess.run([str(word) for word in command]).returncode:
         sys.exit(f"the cross-validation ended with {code}: run the same command again to resume")
     return json.loads((output / name / "crossval.json").read_text())
 
 
-def theirs(shards: Path, output: Path, protocol: str, settings: dict[str, Any]) -> dict[str, dict[str, Any]]:
-    """Train the plain script on the same folds, and return the accuracy of each method on the target."""
-    path = output / f"plain-{protocol}.json"
-    if path.exists():
-        return json.loads(path.read_text())
-    folds, found = fold_names(FOLDS), {}
+def theirs(
+    shards: Path, output: Path, protocol: str, seeds: int, settings: dict[str, Any]
+) -> dict[str, dict[str, Any]]:
+    """Train the plain script on the same folds, and return the accuracy of each method on the target.
+
+    The outcome of an image is the mean over the seeds. Finished folds are reused.
+    """
+    path, folds, found = output / f"plain-{protocol}.json", fold_names(FOLDS), {}
+    finished: dict[str, list[float]] = json.loads(path.read_text()) if path.exists() else {}
     for name in ("source_only", "dann"):
-        outcomes, subjects, by_fold = [], [], []
+        outcomes, subjects = [], []
         for number, fold in enumerate(folds):
             others = [other for other in folds if other != fold]
             tested = plain.read(shards, TARGET, folds if protocol == "transductive" else [fold])
             unlabelled = tested if protocol == "transductive" else plain.read(shards, TARGET, others)
-            source = plain.read(shards, SOURCE, others)
-            began = time.perf_counter()
-            target = None if name == "source_only" else unlabelled
-            model = plain.train(source, target, classes=len(EMOTIONS), seed=0, **settings)
-            right = plain.right(model, tested)
-            by_fold.append(float(right.mean()))
-            print(f"plain {name}, fold {number}: {right.mean():.3f}, {time.perf_counter() - began:.0f} s", flush=True)
-            outcomes.append(right.astype(float))
+            for seed in range(seeds):
+                cell = f"{name}, fold {number}, seed {seed}"
+                if cell not in finished:
+                    began = time.perf_counter()
+                    target = None if name == "source_only" else unlabelled
+                    source = plain.read(shards, SOURCE, others)
+                    model = plain.train(source, target, classes=len(EMOTIONS), seed=seed, **settings)
+                    finished[cell] = plain.right(model, tested).astype(float).tolist()
+                    path.write_text(json.dumps(finished) + "\n")
+                    accuracy, seconds = np.mean(finished[cell]), time.perf_counter() - began
+                    print(f"plain {cell}: {accuracy:.3f}, {seconds:.0f} s", flush=True)
+            outcomes.append(np.array([finished[f"{name}, fold {number}, seed {seed}"] for seed in range(seeds)]))
             subjects += [json.loads(text)["subject"] for text in tested.subjects]
-        joined = np.concatenate(outcomes)
-        found[name] = {"value": float(joined.mean()), "interval": paired_interval(joined, subjects), "by_fold": by_fold}
-    path.write_text(json.dumps(found, indent=1) + "\n")
+        joined = np.concatenate(outcomes, axis=1)
+        found[name] = {
+            "value": float(joined.mean()),
+            "interval": paired_interval(joined.mean(axis=0), subjects),
+            "by_fold": [float(each.mean()) for each in outcomes],
+            "by_seed": joined.mean(axis=1).tolist(),
+        }
     return found
 
 
@@ -81,6 +93,7 @@ def main() -> None:
     parser.add_argument("--protocol", choices=("held_out", "transductive"), default="held_out")
     parser.add_argument("--light", choices=("own", "same"), default="own", help="of each domain, or of both alike")
     parser.add_argument("--seed", type=int, default=0, help="of the faces")
+    parser.add_argument("--seeds", type=int, default=1, help="number of seeds of the training")
     parser.add_argument("overrides", nargs="*", help="key.sub=value")
     args = parser.parse_args()
     torch.set_num_threads(1)
@@ -94,8 +107,8 @@ def main() -> None:
         "lr": config.optimizer.lr,
         "bottleneck": config.model.bottleneck,
     }
-    results = ours(args.config, shards, output, args.protocol, args.overrides)
-    plain_results = theirs(shards, output, args.protocol, settings)
+    results = ours(args.config, shards, output, args.protocol, args.seeds, args.overrides)
+    plain_results = theirs(shards, output, args.protocol, args.seeds, settings)
     rows: list[tuple[str, ...]] = [("target accuracy", "95 %, by subject", "folds")]
     table = {f"plain script, {name}": row for name, row in plain_results.items()}
     for name in METHODS:
@@ -110,7 +123,7 @@ def main() -> None:
     gain = results["differences"][METHODS[1]]
     low, high = gain["interval"]
     print(f"{METHODS[1]} minus {METHODS[0]}: {gain['value']:+.3f} ({low:+.3f} to {high:+.3f})")
-    content = {"protocol": args.protocol, "light": args.light, "table": table, "gain": gain}
+    content = {"protocol": args.protocol, "light": args.light, "seeds": args.seeds, "table": table, "gain": gain}
     content |= {"classes": {name: results["methods"][name]["target"]["classes"] for name in METHODS}}
     content |= {"configuration": config.model_dump(mode="json"), "plain": settings}
     write_result(args.out, "small_faces", content, where)

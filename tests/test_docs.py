@@ -9,10 +9,11 @@ import pytest
 import torch
 
 from job.__main__ import main
-from job.config import objectives
+from job.config import objectives, terms
 from job.config.load import known_keys, load_config
 from job.config.objectives import SETTINGS
-from job.methods import METHODS
+from job.methods import METHODS, TERMS, one_term
+from job.methods import term as term_module
 from tests.support.layers import LAYERS
 from tests.support.networks import tiny_batch, tiny_network
 from tests.support.pages import PAGES, PICTURES, anchors, command_lines, inline_commands, links
@@ -66,6 +67,7 @@ def check_overrides(line: str) -> None:
     config = re.search(r"configs/[\w/]+\.yaml", line)
     words = [word for word in shlex.split(line.partition(config[0])[2]) if OVERRIDE.fullmatch(word)] if config else []
     words = [re.sub(r"%a|\$\{?\w+\}?", "1", word) for word in words]
+    words = [word.replace("objective.name=minent", "objective.name=mcc") for word in words]  # the reader's method
     if config:
         load_config(REPO / config[0], words)
 
@@ -147,7 +149,7 @@ def test_the_settings_in_the_page_of_methods_exist():
 def test_the_example_of_a_new_method_computes_a_loss(monkeypatch):
     """The settings and the method of docs/development.md, as they stand there."""
     page = (REPO / "docs" / "development.md").read_text()
-    settings, method = re.findall(r"^```python\n(.*?)^```", page, re.M | re.S)
+    settings, method, _ = re.findall(r"^```python\n(.*?)^```", page, re.M | re.S)
     defined = dict(vars(objectives))
     exec(settings, defined)
     monkeypatch.setattr(objectives, "MinEntSettings", defined["MinEntSettings"], raising=False)
@@ -159,6 +161,34 @@ def test_the_example_of_a_new_method_computes_a_loss(monkeypatch):
     assert set(losses.terms) == {"train/class_loss", "train/entropy"}
     assert all(parameter.grad.abs().sum() > 0 for parameter in built.parameters())
     assert "train/source_accuracy" in built.measure({name: rows[None] for name, rows in losses.seen.items()})
+
+
+def test_the_example_of_a_new_term_computes_the_loss_of_the_method(monkeypatch):
+    page = (REPO / "docs" / "development.md").read_text()
+    settings, method, term = re.findall(r"^```python\n(.*?)^```", page, re.M | re.S)
+    from_files: dict = {}
+    for module in (objectives, terms, one_term, term_module):
+        from_files |= vars(module)
+    defined = dict(from_files)
+    exec(settings, defined)
+    monkeypatch.setattr(objectives, "MinEntSettings", defined["MinEntSettings"], raising=False)
+    exec(method, defined)
+    losses = {}
+    for form in ("method", "term"):
+        if form == "term":
+            exec(term, defined)
+        given = {"weight": 0.1, "rises": False} if form == "term" else {"entropy_weight": 0.1}
+        torch.manual_seed(0)
+        built = defined["MinEnt"](tiny_network(), defined["MinEntSettings"](**given)).double()
+        losses[form] = built(tiny_batch(built), torch.tensor(0.5))
+    assert losses["term"].terms.keys() == losses["method"].terms.keys()
+    torch.testing.assert_close(losses["term"].total, losses["method"].total)
+
+
+def test_every_term_has_a_row():
+    page = (REPO / "docs" / "methods.md").read_text()
+    section = page.partition("## Combining losses")[2].partition("\n## ")[0]
+    assert set(re.findall(r"^\| `(\w+)` \|", section, re.M)) == set(TERMS)
 
 
 def test_the_speeds_in_the_readme_are_the_measured_ones():

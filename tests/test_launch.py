@@ -214,7 +214,7 @@ def ranks_of(config, tmp_path, rank: bytes = b"") -> list[int]:
     for process in Path("/proc").glob("[0-9]*"):
         with contextlib.suppress(OSError):
             own = str(tmp_path / f"{config.name}.yaml").encode() in (process / "cmdline").read_bytes()
-            if own and re.fullmatch(rb"job rank %s\d*\n" % rank, (process / "comm").read_bytes()):
+            if own and re.fullmatch(rb"job-rank-%s\d*\n" % rank, (process / "comm").read_bytes()):
                 found.append(int(process.name))
     return found
 

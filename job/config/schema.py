@@ -14,10 +14,11 @@ import yaml
 from pydantic import BaseModel, Field, field_validator, model_validator
 
 from job.config.data import Augment, Data
+from job.config.method_settings import MethodSettings
 from job.config.model import Model
 from job.config.monitoring import Evaluation, Wandb
 from job.config.normalisation import with_normalisation
-from job.config.objectives import SETTINGS, DANNSettings, MethodSettings, Objective, complete
+from job.config.objectives import SETTINGS, DANNSettings, Objective, complete
 from job.config.section import Harmless, New, Section, harmless_keys, new_at_default
 from job.config.training import Optimizer, Selection, Train
 from job.system.secrets import scrub_all

@@ -3,7 +3,7 @@
 Their settings are in job/config/objectives.py and job/config/terms.py.
 """
 
-from job.config.objectives import MethodSettings
+from job.config.method_settings import MethodSettings
 from job.methods.adabn import AdaBN
 from job.methods.afn import AFN, AFNTerm
 from job.methods.base import Method

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
-from job.config.objectives import AdversarialSettings
+from job.config.method_settings import AdversarialSettings
 from job.methods.batch import TrainingBatch
 from job.methods.losses import Losses
 from job.methods.terms import in_full_precision, rise

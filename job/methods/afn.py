@@ -3,14 +3,13 @@
 import torch
 from torch import Tensor
 
-from job.config.objectives import AFNSettings
 from job.config.terms import AFNTermSettings
 from job.methods.batch import TrainingBatch
 from job.methods.losses import Losses
 from job.methods.one_term import OneTerm
 from job.methods.term import Term
 from job.methods.terms import in_full_precision
-from job.models.classifier import Classifier, Output
+from job.models.classifier import Output
 from job.vocabulary import SOURCE, TARGET
 
 SHORTEST = 1e-6  # norms below it are no unit
@@ -50,5 +49,4 @@ class AFNTerm(Term):
 class AFN(OneTerm):
     """Class loss on the source + `weight` * growth of the feature norms."""
 
-    def __init__(self, network: Classifier, settings: AFNSettings) -> None:
-        super().__init__(network, settings, AFNTerm(network, settings))
+    term_type = AFNTerm

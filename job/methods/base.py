@@ -7,7 +7,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor, nn
 
-from job.config.objectives import MethodSettings
+from job.config.method_settings import MethodSettings
 from job.methods.adversary import Adversary
 from job.methods.batch import SECOND_VIEW, STRONG_VIEW, TrainingBatch
 from job.methods.label_shift import EstimatedShares, LabelShift
@@ -25,8 +25,9 @@ class Method(nn.Module):
 
     A subclass defines `losses`, the loss of a batch; everything else has a default. Accelerate wraps this
     module, the optimiser updates it and checkpoints store it, so ranks, devices, precision and exact resume need no
-    code here. State belongs in parameters and buffers, randomness comes from torch's global generator (seeded at every
-    step), and schedules are functions of progress: a counter would restart on resume.
+    code here. State belongs in parameters and buffers, and schedules are functions of progress: a counter would restart
+    on resume. Torch's global generator is seeded with (seed, step, rank) before every step: good for dropout. What all
+    ranks must draw alike comes from `shared_generator` in job/methods/ranks.py.
     """
 
     reads: ClassVar[tuple[str, ...]] = MethodSettings.reads
@@ -42,6 +43,7 @@ class Method(nn.Module):
 
     def __init__(self, network: Classifier, settings: MethodSettings) -> None:
         super().__init__()
+        self.seed = torch.initial_seed()  # the run's: `build_method` has seeded torch with it
         self.network = network
         self.settings = settings
         self.adversary: Adversary | None = None

@@ -11,7 +11,7 @@ from job.methods.one_term import OneTerm
 from job.methods.ranks import gather_rows
 from job.methods.term import Term
 from job.methods.terms import in_full_precision
-from job.models.classifier import Classifier, Output
+from job.models.classifier import Output
 from job.vocabulary import SOURCE, TARGET
 
 
@@ -41,8 +41,8 @@ class CORALTerm(Term):
 class CORAL(OneTerm):
     """Class loss on the source + `coral_weight` * CORAL loss."""
 
-    couples_rows = True
+    settings: CORALSettings
+    term_type = CORALTerm
 
-    def __init__(self, network: Classifier, settings: CORALSettings) -> None:
-        term = CORALTermSettings(weight=settings.coral_weight, rises=settings.rises)
-        super().__init__(network, settings, CORALTerm(network, term))
+    def term_settings(self) -> CORALTermSettings:
+        return CORALTermSettings(weight=self.settings.coral_weight, rises=self.settings.rises)

@@ -5,7 +5,6 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from job.config.objectives import DANSettings
 from job.config.terms import DANTermSettings
 from job.methods.batch import TrainingBatch
 from job.methods.losses import Losses
@@ -13,7 +12,7 @@ from job.methods.one_term import OneTerm
 from job.methods.ranks import gather_rows
 from job.methods.term import Term
 from job.methods.terms import in_full_precision, squared_distances
-from job.models.classifier import Classifier, Output
+from job.models.classifier import Output
 from job.vocabulary import SOURCE, TARGET
 
 
@@ -65,7 +64,4 @@ class DANTerm(Term):
 class DAN(OneTerm):
     """Class loss on the source + `weight` * maximum mean discrepancy."""
 
-    couples_rows = True
-
-    def __init__(self, network: Classifier, settings: DANSettings) -> None:
-        super().__init__(network, settings, DANTerm(network, settings))
+    term_type = DANTerm

@@ -5,7 +5,6 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from job.config.objectives import DeepJDOTSettings
 from job.config.terms import DeepJDOTTermSettings
 from job.methods.batch import TrainingBatch
 from job.methods.losses import Losses
@@ -13,7 +12,7 @@ from job.methods.one_term import OneTerm
 from job.methods.ranks import from_first_rank, gather_rows
 from job.methods.term import Term
 from job.methods.terms import in_full_precision, squared_distances
-from job.models.classifier import Classifier, Output
+from job.models.classifier import Output
 from job.vocabulary import SOURCE, TARGET
 
 ITERATIONS = 10_000_000  # 2,048 rows need more than the 100,000 that POT makes by default
@@ -82,7 +81,4 @@ class DeepJDOTTerm(Term):
 class DeepJDOT(OneTerm):
     """Class loss on the source + `weight` * transport cost."""
 
-    couples_rows = True
-
-    def __init__(self, network: Classifier, settings: DeepJDOTSettings) -> None:
-        super().__init__(network, settings, DeepJDOTTerm(network, settings))
+    term_type = DeepJDOTTerm

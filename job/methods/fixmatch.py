@@ -6,7 +6,6 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from job.config.objectives import FixMatchSettings
 from job.config.terms import FixMatchTermSettings
 from job.methods.batch import STRONG_VIEW, TrainingBatch
 from job.methods.class_status import ClassStatus
@@ -72,5 +71,4 @@ class FixMatchTerm(Term):
 class FixMatch(OneTerm):
     """Class loss on the source + `weight` * FixMatch on the target."""
 
-    def __init__(self, network: Classifier, settings: FixMatchSettings) -> None:
-        super().__init__(network, settings, FixMatchTerm(network, settings))
+    term_type = FixMatchTerm

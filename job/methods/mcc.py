@@ -2,7 +2,6 @@
 
 from torch import Tensor
 
-from job.config.objectives import MCCSettings
 from job.config.terms import MCCTermSettings
 from job.methods.batch import TrainingBatch
 from job.methods.losses import Losses
@@ -10,7 +9,7 @@ from job.methods.one_term import OneTerm
 from job.methods.ranks import gather_rows
 from job.methods.term import Term
 from job.methods.terms import entropy, in_full_precision
-from job.models.classifier import Classifier, Output
+from job.models.classifier import Output
 from job.vocabulary import TARGET
 
 
@@ -45,7 +44,4 @@ class MCCTerm(Term):
 class MCC(OneTerm):
     """Class loss on the source + `weight` * class confusion of the target."""
 
-    couples_rows = True
-
-    def __init__(self, network: Classifier, settings: MCCSettings) -> None:
-        super().__init__(network, settings, MCCTerm(network, settings))
+    term_type = MCCTerm

@@ -6,6 +6,8 @@ import torch
 import torch.distributed as dist
 from torch import Tensor
 
+from job.system.random_numbers import mix
+
 
 class _GatherRows(torch.autograd.Function):
     @staticmethod
@@ -53,3 +55,12 @@ def mean_over_ranks(value: Tensor) -> Tensor:
     value = value.clone()
     dist.all_reduce(value)
     return value / dist.get_world_size()
+
+
+def shared_generator(seed: int, use: str, progress: float = 0.0) -> torch.Generator:
+    """Return a generator on the CPU that draws the same on every rank, on any number of ranks and after a resume.
+
+    `seed` is that of the method or term, `use` names what is drawn. Call it in `__init__` and in `after_step`, and keep
+    what is drawn in a buffer; in `forward` the draw would wait for the GPU and could not be compiled.
+    """
+    return torch.Generator().manual_seed(mix(seed, use, progress.hex()) >> 1)

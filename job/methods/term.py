@@ -2,6 +2,7 @@
 
 from typing import ClassVar
 
+import torch
 from torch import Tensor, nn
 
 from job.config.terms import TermSettings
@@ -24,6 +25,7 @@ class Term(nn.Module):
 
     def __init__(self, network: Classifier, settings: TermSettings) -> None:
         super().__init__()
+        self.seed = torch.initial_seed()  # the run's: `build_method` has seeded torch with it
         self.settings = settings
 
     def forward(self, batch: TrainingBatch, output: Output, progress: Tensor) -> Losses:

@@ -93,8 +93,9 @@ def _become(rank: int, local_rank: int | None, module: str, arguments: list[str]
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
     prctl = getattr(ctypes.CDLL(None), "prctl", None)
     if prctl is not None:
-        prctl(_PR_SET_NAME, f"job rank {rank}".encode(), 0, 0, 0)  # the name in ps and top
-        prctl(_PR_SET_PDEATHSIG, signal.SIGTERM, 0, 0, 0)  # when the launcher is killed, save and end
+        # The name in ps and top, without a blank: Slurm's linuxproc could not read the process's parent and kill it.
+        prctl(_PR_SET_NAME, f"job-rank-{rank}".encode(), 0, 0, 0)
+        prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)  # end with a launcher that is killed: a crash, not a stop
     if local_rank is not None:
         os.environ.update(RANK=str(rank), LOCAL_RANK=str(local_rank))
     sys.argv[1:] = arguments

@@ -9,12 +9,14 @@ import torch.nn.functional as F
 
 from job.config.load import build_config
 from job.evaluation.label_shift.estimate import Estimate
+from job.methods import METHODS
 from job.methods.dan import multi_kernel_mmd
 from job.methods.deepjdot import transport_plan
 from job.methods.label_shift import EstimatedShares
 from job.methods.terms import squared_distances
 from job.system.errors import JobError
 from job.train import train
+from job.vocabulary import SOURCE
 from tests.support.networks import CLASSES, tiny_batch, tiny_method
 from tests.support.preloaded import call_on_ranks
 from tests.support.running import assert_same_weights, finish, rows, start, weights
@@ -173,7 +175,7 @@ def test_pseudo_labels_are_aligned_with_the_target_s_shares():
     assert torch.equal(tiny_method("dann").align(logits), logits)
 
 
-@pytest.mark.parametrize("name", ["source_only", "mcd", "coral", "cdan", "mcc", "dan", "deepjdot", "afn"])
+@pytest.mark.parametrize("name", [name for name, method in METHODS.items() if method.labelled == SOURCE])
 def test_every_method_that_reads_source_labels_weights_the_class_loss(name):
     method = corrected(name)
     batch = tiny_batch(method)

@@ -4,7 +4,9 @@ import pytest
 import torch
 import torch.distributed as dist
 
-from job.methods import TERMS
+from job.methods import METHODS, TERMS
+from job.methods.one_term import OneTerm
+from job.methods.ranks import shared_generator
 from tests.support.networks import tiny_batch, tiny_method
 from tests.support.preloaded import call_on_ranks
 
@@ -16,7 +18,9 @@ PLAIN = "mcd"  # a method on both domains that shares no term's name and gathers
 def loss_and_gradients(term: str, share: int, shares: int) -> dict[str, torch.Tensor]:
     """The loss of a share of the rows and its gradients by parameter."""
     method = tiny_method(PLAIN, also=[{"name": term, "weight": 2.0}])
-    losses = method(tiny_batch(method).share(share, shares), HALF)
+    batch = tiny_batch(method).share(share, shares)
+    torch.manual_seed(share)  # as each step begins: a term that draws from it computes another loss on each rank
+    losses = method(batch, HALF)
     losses.total.backward()
     gradients = {name: parameter.grad for name, parameter in method.named_parameters()}
     return {"loss": losses.total.detach()} | losses.terms | gradients
@@ -51,3 +55,21 @@ def test_a_loss_that_couples_rows_is_the_same_on_both_ranks(shares, term):
     assert logged
     for name in logged:
         assert torch.equal(shares[0][term][name], shares[1][term][name])
+
+
+@pytest.mark.parametrize("name", [name for name, method in METHODS.items() if issubclass(method, OneTerm)])
+def test_a_method_of_one_term_couples_rows_if_the_term_does(name):
+    """Otherwise `train.accumulate` would be accepted and change the loss."""
+    assert METHODS[name].couples_rows == TERMS[name].couples_rows
+
+
+def test_what_all_ranks_draw_depends_on_seed_use_and_progress_and_on_nothing_else():
+    def draw(*arguments):
+        return torch.randn(3, generator=shared_generator(*arguments)).tolist()
+
+    torch.manual_seed(0)
+    first = draw(5, "directions", 0.25)
+    torch.manual_seed(1)
+    assert draw(5, "directions", 0.25) == first
+    others = [draw(6, "directions", 0.25), draw(5, "noise", 0.25), draw(5, "directions", 0.5), draw(5, "directions")]
+    assert len({tuple(each) for each in (first, *others)}) == 5

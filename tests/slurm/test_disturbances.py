@@ -125,7 +125,7 @@ def test_one_worker_is_killed(cluster, run):
 
 
 def test_the_launcher_of_one_node_is_killed(cluster, run):
-    """Its rank is left alone, and may hold the lock of the run folder or the port for a while."""
+    """Its rank ends with it; the other node's may hold the lock of the run folder for a while."""
     with run.restart_in_place():
         (pid,) = cluster.ranks("node1")
         launcher = int(cluster.call("ps", "-o", "ppid=", "-p", pid).stdout)

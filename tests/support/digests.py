@@ -61,8 +61,9 @@ def run_case(name: str, ranks: int, folder: Path) -> dict:
     environment = {**os.environ, "ACCELERATE_USE_CPU": "true", "OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""}
     launcher = [sys.executable]
     if ranks > 1:
-        launcher += ["-m", "accelerate.commands.launch", "--config_file=launch/accelerate/node.yaml", "--multi_gpu"]
-        launcher += [f"--num_processes={ranks}", "--main_process_port=0"]
+        launcher += ["-m", "job.system.launch", "--preload", "job.commands.preload"]
+        environment |= {"JOB_EXPECTED_RANKS": str(ranks), "WORLD_SIZE": str(ranks), "LOCAL_WORLD_SIZE": str(ranks)}
+        environment |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": "0"}
     words = [f"name={run}", f"output={folder / 'runs'}", f"data.shards={folder / 'faces'}", *CASES[name]]
     command = [*launcher, "-m", "job", "train", "--config", str(folder / "base.yaml"), *words]
     subprocess.run(command, cwd=REPO, env=environment, check=True, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)

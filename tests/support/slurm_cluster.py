@@ -128,7 +128,7 @@ class Cluster:
             with contextlib.suppress(OSError):
                 process = Path("/proc") / pid
                 ended = not (process / "cmdline").read_bytes()  # and not waited for yet
-                if not ended and (process / "comm").read_text().startswith("job rank "):
+                if not ended and (process / "comm").read_text().startswith("job-rank-"):
                     found.append(int(pid))
         return sorted(found)
 

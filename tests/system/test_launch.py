@@ -62,6 +62,13 @@ def pids_of(launcher: int) -> list[int]:
     return [int(pid) for pid in Path(f"/proc/{launcher}/task/{launcher}/children").read_text().split()]
 
 
+def is_running(pid: int) -> bool:
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except OSError:
+        return False
+
+
 def eventually(condition, seconds: float = 30) -> None:
     deadline = time.monotonic() + seconds
     while not condition():
@@ -80,7 +87,7 @@ def test_each_rank_has_its_number_and_what_the_launcher_has_imported(tmp_path):
         assert found["ACCELERATE_MIXED_PRECISION"] == found["ACCELERATE_DYNAMO_BACKEND"] == "no"
         assert found["preloaded"]
         assert found["argv"] == ["train", "--config", "x.yaml"]
-        assert found["name"] == f"job rank {rank}"
+        assert found["name"] == f"job-rank-{rank}"
         assert found["term"], "SIGTERM before the rank has a handler ends it"
 
 
@@ -154,13 +161,15 @@ def test_sigterm_to_all_lets_ranks_end_by_themselves(tmp_path):
     assert node.end() == (0, "", "")
 
 
-def test_ranks_of_a_launcher_that_is_killed_save_and_end(tmp_path):
-    body = "signal.signal(signal.SIGTERM, lambda *_: (here / f'saved{rank}').touch() or sys.exit(0))\n"
-    node = Node(tmp_path, body + "(here / f'up{rank}').touch()\ntime.sleep(60)\n")
+def test_ranks_of_a_launcher_that_is_killed_end_too(tmp_path):
+    """Otherwise they would hold the run folder, the port and the GPUs, with nobody to report how they end."""
+    node = Node(tmp_path, "(here / f'up{rank}').touch()\ntime.sleep(600)\n")
     eventually(lambda: (tmp_path / "up0").exists() and (tmp_path / "up1").exists())
+    ranks = pids_of(node.process.pid)
+    assert len(ranks) == 2
     node.process.kill()
-    eventually(lambda: (tmp_path / "saved0").exists() and (tmp_path / "saved1").exists())
     node.process.wait()
+    eventually(lambda: not any(is_running(pid) for pid in ranks))
 
 
 @pytest.mark.slow
