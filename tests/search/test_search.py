@@ -92,6 +92,7 @@ def test_run_again_with_all_trials_done_it_prints_the_table_and_starts_nothing(s
     assert [path.read_text() for path in study.glob("*/starts")] == ["x"] * 3
 
 
+@pytest.mark.slow
 def test_trials_with_low_scores_are_stopped_and_recorded_as_pruned(search, trials, study):
     slow_down(study, 1)  # so that a run has not ended before it is looked at
     code, _, errors = search("--trials", 8)
@@ -127,6 +128,7 @@ def test_a_mistake_in_every_run_ends_the_search_and_loses_no_trial(search, trial
     assert [trial["state"] for trial in trials()] == ["finished"] * 3
 
 
+@pytest.mark.slow
 def test_trials_are_compared_by_the_score_or_the_sum_that_is_named(search, trials, study):
     methods = "objective.name: {choices: [dann, coral]}\noptimizer.lr: {low: 0.0001, high: 1, log: true}\n"
     # the sum, of half of one parabola over log lr and another, is highest a third of the way from the second's best

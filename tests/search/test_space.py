@@ -15,6 +15,7 @@ objective.name: {choices: [dann, coral, source_only]}
 """
 
 
+@pytest.mark.slow
 def test_a_trial_has_only_the_keys_that_its_method_has(search, trials):
     code, _, errors = search("--trials", 12, "--pruner", "none", space=METHODS)
     assert code == 0, errors
@@ -32,6 +33,7 @@ def test_a_word_fixes_a_key_and_the_others_are_searched(search, trials):
     assert all(set(trial["values"]) == {"objective.coral_weight"} for trial in trials())
 
 
+@pytest.mark.slow
 def test_terms_are_choices_that_are_lists_and_their_weight_is_a_range(search, trials, job, study):
     space = """
 objective.also: {choices: [[], [{name: coral}], [{name: entropy}]]}

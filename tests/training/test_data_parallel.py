@@ -66,6 +66,7 @@ def steps_of_ranks(rank: int, name: str, compiled: bool, port: int, out: str) ->
     dist.destroy_process_group()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("name", "compiled"), [("fixmatch", False), ("mcd", False), ("coral", True)])
 def test_two_ranks_compute_what_one_computes_and_have_the_same_buffers(name, compiled, tmp_path):
     """Also if rows are exchanged within a compiled forward pass."""
