@@ -13,12 +13,15 @@ from job.search.comparison import check_comparison
 from job.search.figure import draw_search
 from job.search.results import table, write_results
 from job.search.search import Search
-from job.search.space import load_space
+from job.search.space import Space, load_space
 from job.search.study import Study
 from job.system.echo import echo
 from job.system.errors import EXIT_OK, JobError
 from job.training.inputs import open_manifest
 from job.vocabulary import TARGET
+
+# Least regret between methods in the study of docs/methods.md; infomax prefers balanced predictions, right or wrong.
+AMONG_METHODS = "transfer_score"
 
 
 def search(
@@ -39,8 +42,9 @@ def search(
 ) -> int:
     """Run or resume the search that the arguments describe. Returns the exit code: 0 finished, 75 stopped.
 
-    `compare_by` is the score that compares the trials, at the checkpoints that selection.score chose; None:
-    selection.score, too. With `report`, only show the results so far.
+    `compare_by` is the score that compares the trials, at the checkpoints that selection.score chose. By default it is
+    selection.score, too; if the trials differ in the method, and selection.score is not set, it is AMONG_METHODS.
+    With `report`, only show the results so far.
     `launcher` starts the runs; by default each is a new process with a share of this machine. Raises JobError for every
     mistake that the user can correct.
     """
@@ -66,7 +70,7 @@ def search(
         "shards": manifest.hash,
     }
     settings |= {"score": config.score, "seed": seed, "seeds": seeds, "pruner": pruner}
-    compare_by = compare_by or config.score
+    compare_by = compare_by or _comparison(config, space, folder)
     check_comparison(compare_by)
     if compare_by != config.score:
         settings["compare_by"] = compare_by
@@ -79,6 +83,13 @@ def search(
     draw_search(study, compare_by, folder / "search.png")
     echo(table(study, compare_by))
     return exit_code
+
+
+def _comparison(config: Config, space: Space, folder: Path) -> str:
+    """Return the default of `compare_by`. A study that exists keeps the one that it began with."""
+    if (folder / "study.json").exists():
+        return str(read_object(folder / "study.json").get("compare_by") or config.score)
+    return AMONG_METHODS if space.compares_methods and config.selection.score is None else config.score
 
 
 def _as_begun(config: Config, folder: Path) -> Config:

@@ -29,6 +29,7 @@ from job.system.text import shortened
 from job.vocabulary import TARGET
 
 _RANGE, _CHOICES = {"low", "high", "log", "step", "when"}, {"choices", "when"}
+TERMS = "objective.also"
 _EXAMPLE = "{low: 0.1, high: 1, log: true} or {choices: [1, 2, 4]}"
 # scores on other data cannot be compared
 _OTHER_DATA = ("seed", "protocol", "data.shards", "data.fold", "data.source", "data.target")
@@ -84,6 +85,11 @@ class Space:
     keys: dict[str, Range | Choices]
     when: dict[str, dict[str, list[Any]]]
     content: dict[str, Any]
+
+    @property
+    def compares_methods(self) -> bool:
+        """Whether trials differ in the method, or in the terms that are added to it."""
+        return not self.keys.keys().isdisjoint((METHOD, TERMS))
 
     def sample(self, trial: Trial, base: Mapping[str, Any]) -> dict[str, Any]:
         """Return key -> value for a trial of the configuration `base`, without the keys that do not apply."""

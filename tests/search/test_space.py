@@ -1,5 +1,7 @@
 """Search spaces: keys that do not apply to a trial, and mistakes, each reported in one line before the first trial."""
 
+import json
+
 import optuna
 import pytest
 
@@ -25,6 +27,30 @@ def test_a_trial_has_only_the_keys_that_its_method_has(search, trials):
         "coral": {"objective.coral_weight"},
         "source_only": set(),
     }
+
+
+@pytest.mark.parametrize(
+    ("words", "compared_by"),
+    [
+        ((), "transfer_score"),
+        (("objective.name=coral",), None),  # by that which also chooses the checkpoints
+        (("selection.score=bnm",), None),
+        (("--compare-by", "class_ami"), "class_ami"),
+    ],
+)
+def test_methods_are_compared_by_the_score_that_errs_least_between_them(search, study, words, compared_by):
+    for _ in range(2):  # the second continues the first
+        code, _, errors = search("--trials", 1, *words, space=METHODS)
+        assert code == 0, errors
+        assert json.loads((study / "study.json").read_text()).get("compare_by") == compared_by
+
+
+def test_a_search_over_methods_that_began_with_infomax_keeps_it(search, study):
+    """As those of earlier versions did."""
+    assert search("--trials", 1, "--compare-by", "infomax", space=METHODS)[0] == 0
+    assert "compare_by" not in json.loads((study / "study.json").read_text())
+    code, _, errors = search("--trials", 1, space=METHODS)
+    assert code == 0, errors
 
 
 def test_a_word_fixes_a_key_and_the_others_are_searched(search, trials):

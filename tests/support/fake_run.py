@@ -48,6 +48,7 @@ def train(run: Path, config: dict) -> int:
                 return 75
         row = {"trainer/step": step, name: score - 1 / number, "oracle/target_accuracy": -score}
         row.setdefault("selection/class_ami", other)
+        row.setdefault("selection/transfer_score", score - 1 / number)
         with open(metrics, "a") as file:
             file.write(json.dumps(row) + "\n")
     (run / "summary.json").write_text(json.dumps({"selection/chosen_step": STEPS[-1], "test/source_accuracy": 0.5}))
