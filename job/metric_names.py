@@ -66,7 +66,8 @@ PANELS = {
             "train/domain_loss",
             "dotted: 2 ln 2, the loss of a domain classifier that guesses",
         ),
-        Panel("Model selection", OVERVIEW),
+        Panel("Model selection", OVERVIEW, note="scores that read no target label, except target_accuracy"),
+        Panel("Scores in nats", OVERVIEW, note="scores that read no target label"),
         Panel("Domains", ADAPTATION, (0, None)),
         Panel(
             "Domain errors",
@@ -171,7 +172,7 @@ METRICS = (
            "labels; for `train_on_target`", labels=True),
     Metric("selection/infomax", "infomax", "Model selection", UP, "source accuracy + mutual information of the target "
            "predictions over ln C"),
-    Metric("selection/entropy", "entropy", "Model selection", UP, "minus the mean entropy of the target predictions",
+    Metric("selection/entropy", "entropy", "Scores in nats", UP, "minus the mean entropy of the target predictions",
            "nats"),
     Metric("selection/mixval", "mixval", "Model selection", UP, "share of mixed target images predicted as the image "
            "that dominates the mix"),
@@ -179,9 +180,9 @@ METRICS = (
     Metric("selection/class_ami", "class_ami", "Model selection", UP, "adjusted mutual information of predicted "
            "classes and clusters of the target features"),
     Metric("selection/source_accuracy", "source_accuracy", "Model selection", UP, "accuracy on the source"),
-    Metric("selection/dev", "dev", "Model selection", UP, "minus the source loss, weighted to count as on the target",
+    Metric("selection/dev", "dev", "Scores in nats", UP, "minus the source loss, weighted to count as on the target",
            "nats"),
-    Metric("selection/snd", "snd", "Model selection", UP, "entropy of the similarities of target predictions", "nats"),
+    Metric("selection/snd", "snd", "Scores in nats", UP, "entropy of the similarities of target predictions", "nats"),
     Metric("selection/transfer_score", "transfer_score", "Model selection", UP, "clusters of the target features + "
            "mutual information - unevenness of the classifier's weights"),
     Metric("selection/*", "*", "Model selection", UP, "other scores that choose the checkpoint"),
