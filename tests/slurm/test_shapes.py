@@ -79,7 +79,7 @@ def test_two_nodes_of_two_ranks_with_the_software_on_a_disk_of_each(cluster, on_
 
 
 def test_one_node_of_four_ranks_each_started_by_srun(cluster, on_slurm, one_rank):
-    """The second way: --ntasks-per-node ranks without `accelerate launch`."""
+    """The second way: --ntasks-per-node ranks, without a launcher of ours."""
     config, path = on_slurm(name="1x4", train={"steps": STEPS})
     job = cluster.submit("--ntasks-per-node=4", "--cpus-per-task=1", TRAIN, path, "name=1x4")
     assert job.wait() == 0, job.output()
