@@ -22,7 +22,7 @@ fi
 config=$1
 shift
 
-# `accelerate launch` turns every failure into a traceback and exit code 1, so check the configuration before it starts.
+# Check the configuration once, before any rank starts.
 plan=$(python -m job train --check --config "$config" "$@")
 read -r JOB_RANKS JOB_GPUS JOB_RUN_FOLDER <<<"${plan##*$'\n'}"
 export JOB_RANKS JOB_GPUS JOB_RUN_FOLDER JOB_HOSTS=localhost

@@ -93,7 +93,7 @@ class Cluster:
     def fake_ranks(self, name: str, scenario: str) -> dict[str, str]:
         """Environment of a job whose scripts are real and whose ranks are `scenario`, some lines of bash.
 
-        The scenario runs on each node in place of `accelerate launch`, with what launch/node.sh exported, and tells how
+        The scenario runs on each node in place of the launcher, with what launch/node.sh exported, and tells how
         it ended with `tell CODE REASON`.
         """
         folder = self.scratch / name
