@@ -36,8 +36,8 @@ _SIGNS_OF_A_LOST_RANK = (  # in the messages of Gloo, NCCL and the store of torc
 def report_exit(exit_code: int, message: str = "") -> None:
     """Write the exit code and, on a second line, the reason to the file that the launch script reads.
 
-    A launcher of several ranks passes on neither, and srun returns the code of the node that it killed last. A crash does not
-    replace the message of another rank, unless that rank only lost others.
+    A launcher of several ranks passes on neither, and srun returns the code of the node that it killed last. A crash
+    does not replace the message of another rank, unless that rank only lost others.
     """
     if STATUS_FILE not in os.environ:
         return
