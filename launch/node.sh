@@ -147,7 +147,10 @@ if [[ -n $own ]]; then
   rm -f "$own"
   hang=${JOB_RUN_FOLDER:-/nowhere}/hang/reason.txt
   [[ $reported != 1 || ! -s $hang ]] || message=$(head -n 1 "$hang")
-  [[ $reported != 1 ]] || echo "error: crashed: ${message:-see above}; the same command resumes from the last checkpoint" >&2
+  if [[ $reported == 1 ]]; then
+    [[ ! -d ${JOB_RUN_FOLDER:-} ]] || echo "$(date '+%F %T') crashed: ${message:-see the output}" >>"$JOB_RUN_FOLDER/restarts.log" || true
+    echo "error: crashed: ${message:-see above}; the same command resumes from the last checkpoint" >&2
+  fi
   [[ $reported != 130 ]] || echo "ended at once: the same command resumes from the last checkpoint" >&2
   [[ $reported != 2 || $JOB_EXPECTED_RANKS -eq 1 ]] || echo "error: $message" >&2
 elif [[ $reported == 75 ]] && $served; then

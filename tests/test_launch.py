@@ -203,7 +203,9 @@ def test_one_killed_rank_of_two_is_named_in_the_last_line(small, tmp_path):
     _, errors = process.communicate(timeout=100)
     assert process.returncode == 1, errors
     assert errors.splitlines()[-1].startswith("error: crashed: rank 1 on ")
-    assert " was killed by SIGKILL: out of memory? request more (sbatch --mem=...)" in errors.splitlines()[-1]
+    assert " was killed by SIGKILL: out of memory? end other programs, or set " in errors.splitlines()[-1]
+    assert errors.count("was killed by") == 1
+    assert " crashed: rank 1 on " in (config.run_folder / "restarts.log").read_text()
     assert len([line for line in errors.splitlines() if " step " not in line]) <= 6, errors
     assert "Traceback" not in errors
 

@@ -170,6 +170,18 @@ def test_a_photo_of_12_megapixels_turned_by_exif_has_a_row_for_each_of_its_faces
     assert Image.open(tmp_path / "sheet.png").size[0] > 500
 
 
+def test_the_python_code_of_the_page(tmp_path, monkeypatch, run, capsys):
+    monkeypatch.chdir(tmp_path)
+    Image.fromarray(photo([(3, 200, 260, 190, 25), (5, 440, 200, 130, -40)])).save("photo.jpg", quality=95)
+    imports, faces = re.findall(r"^```python\n(.*?)^```", (REPO / "docs" / "predict.md").read_text(), re.M | re.S)
+    page: dict = {}
+    exec(imports, page)
+    page["model"] = page["load_model"](run / "checkpoints" / "best")
+    exec(faces, page)
+    assert len(page["faces"]) == 2
+    assert re.fullmatch(r"\[\d \d\]\n", capsys.readouterr().out)
+
+
 def test_the_other_options(job, tmp_path, monkeypatch, photos, run):
     best = run / "checkpoints" / "best"
     listed = b"\n".join(bytes(path) for path in sorted(photos.rglob("*.png")))

@@ -205,6 +205,11 @@ def switch_method(objective: dict[str, Any], name: str) -> None:
         objective["also"] = [settings.get(term, {"name": term}) for term in terms]
 
 
+def settings_of(label: str) -> type[MethodSettings] | None:
+    """Return the settings class of a method's name or label, such as ``dann+mcc``; None if there is no such method."""
+    return SETTINGS.get(label.partition("+")[0])
+
+
 def method_label(objective: Mapping[str, Any]) -> str:
     """Return the name of a stored section's method with those of its terms, such as ``dann+mcc``."""
     return "+".join([objective["name"], *(term["name"] for term in objective.get("also") or ())])

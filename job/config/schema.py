@@ -50,7 +50,7 @@ class Config(Section):
     """The whole configuration."""
 
     name: Harmless[Annotated[str, Field(min_length=1)]] = "run"
-    """The run folder is OUTPUT/NAME."""
+    """The run folder is OUTPUT/NAME. Without it, `train` takes the name of the configuration file without `.yaml`."""
     seed: int = Field(0, ge=0, lt=2**31)
     """Seed of initial weights, data order, augmentation and dropout."""
     output: Harmless[str] = "runs"

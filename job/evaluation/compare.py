@@ -11,6 +11,7 @@ import yaml
 
 from job.config.objectives import method_label
 from job.config.schema import decisive_data, score_of
+from job.evaluation.compare_scores import mean_scores
 from job.evaluation.curves import Curve, mean_curve
 from job.evaluation.doubts import adapts, against_baseline
 from job.evaluation.intervals import difference, mean_interval, ratio_interval, seed_noise
@@ -117,6 +118,8 @@ def compare(folders: Sequence[Path]) -> dict:
         noise = seed_noise(list(values.values()))
         for name in names:
             by_objective[name][role] = _spread(values[name], _images(members[name], role), noise)
+    for name in names:
+        by_objective[name]["scores"] = mean_scores([_chosen_row(run) for run in members[name]])
     comparison = {"objectives": by_objective, "runs": runs, "protocol": runs[0]["protocol"]}
     comparison["doubts"] = _doubts(runs)
     if LOWER in by_objective and UPPER in by_objective and by_objective[LOWER]["target"] is not None:
@@ -130,7 +133,7 @@ def _doubts(runs: Sequence[dict]) -> list[dict[str, Any]]:
     found = []
     for run in runs:
         baseline = baselines.get(run["seed"])
-        if baseline is None or baseline is run or not adapts({"name": run["objective"]}):
+        if baseline is None or baseline is run or not adapts(run["objective"]):
             continue
         doubts = against_baseline(_chosen_row(run), _chosen_row(baseline))
         if doubts:

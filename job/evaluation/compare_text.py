@@ -2,6 +2,7 @@
 
 from typing import Any
 
+from job.evaluation.compare_scores import preference, score_table
 from job.evaluation.doubts import REMEDY
 from job.evaluation.metrics import UNMEASURED
 from job.evaluation.protocol import note, protocol_of
@@ -17,7 +18,8 @@ def table(comparison: dict) -> str:
         source, target = (spread_text(row[role], len(row["seeds"]), "+-") for role in DOMAINS)
         closed = gap_text(row) if "gap" in comparison else "-"
         lines.append(f"{objective:<17} {len(row['seeds']):>5}  {source:>32}  {target:>32}  {closed:>22}")
-    return "\n".join([*lines, *remarks(comparison)])
+    scores = [f"{name:<17} " + "  ".join(f"{cell:>14}" for cell in cells) for name, *cells in score_table(comparison)]
+    return "\n".join([*lines, *remarks(comparison), *([""] if scores else []), *scores, *preference(comparison)])
 
 
 def spread_text(spread: dict[str, Any] | None, seeds: int, sign: str = "\u00b1") -> str:

@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
-from job.config.objectives import SETTINGS
+from job.config.objectives import settings_of
 from job.evaluation.agreement import SELECTION
 from job.metric_names import STEP, find
 from job.vocabulary import TARGET
@@ -34,9 +34,9 @@ class Doubt(NamedTuple):
     where: str  # of the better value
 
 
-def adapts(objective: Mapping[str, Any]) -> bool:
-    """Return whether the method of a run reads target images but no target labels."""
-    method = SETTINGS.get(str(objective.get("name", "")))
+def adapts(label: str) -> bool:
+    """Return whether a method, by its name or a label such as `dann+mcc`, reads target images but no target labels."""
+    method = settings_of(label)
     return method is not None and TARGET in method.reads and method.labelled != TARGET
 
 

@@ -38,7 +38,8 @@ def verdict(estimate: Mapping[str, Any]) -> str:
         )
     return (
         f"{100 * estimate['distance']:.0f} % of the target would change class to have the source's shares (95 %: "
-        f"{low} to {high} %); wrong predictions, an estimated {error} % of the target, {explain} explain that"
+        f"{low} to {high} %); wrong predictions, an estimated {error} % of the target, {explain} explain that (the "
+        "estimate is often too low when the network is confident)"
     )
 
 

@@ -141,7 +141,7 @@ class Recorder:
             parts.append(f"{bad.title}: {bad.text}")
             if self._watch.has_begun:
                 self.alert(bad)
-        if adapts(self._config.objective.model_dump()):
+        if adapts(self._config.objective.name):
             step, doubts = within_run(read_metrics(self._folder / "metrics.jsonl"), self._config.score)
             if doubts:
                 self.alert(alerts.may_have_hurt(step, self._config.score, doubts))

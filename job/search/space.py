@@ -19,7 +19,7 @@ import yaml
 from optuna.trial import Trial
 
 from job.config.load import build_config
-from job.config.objectives import SETTINGS, method_label
+from job.config.objectives import method_label, settings_of
 from job.config.schema import Config
 from job.config.section import takes
 from job.config.yaml_text import LARGEST_FILE, annotation_of, parse_yaml
@@ -228,7 +228,7 @@ def _check_values(where: str, key: str, values: Range | Choices, contents: Seque
         names = ", ".join(dict.fromkeys(each["objective"]["name"] for each in contents))
         raise JobError(f"{where} is not a setting of {names}: remove it, or add a method that has it to {METHOD}")
     for value in values.examples():
-        settings = SETTINGS.get(str(value).partition("+")[0]) if key == METHOD else None
+        settings = settings_of(str(value)) if key == METHOD else None
         if settings is not None and settings.labelled == TARGET:
             raise JobError(
                 f"{where}: {value} learns from target labels: a search chooses without them; leave {value} out"

@@ -22,14 +22,14 @@ import warnings
 from collections.abc import Iterator
 
 from job.system.errors import EXIT_CRASH, EXIT_OK, first_line
-from job.system.launch_protocol import report_exit
+from job.system.launch_protocol import STATUS_FILE, report_exit
 from job.system.open_files import raise_limit
 
 GRACE = 30.0  # seconds between SIGTERM and SIGKILL for the other ranks of one that has failed
 LOCAL = "127.0.0.1"
 # As `accelerate launch` sets them: the configuration decides.
 ACCELERATE = {"ACCELERATE_MIXED_PRECISION": "no", "ACCELERATE_DYNAMO_BACKEND": "no"}
-MEMORY_ADVICE = "out of memory? request more (sbatch --mem=...), or set data.decoded_gib=0"
+MEMORY_ADVICE = "out of memory? {}, or set data.decoded_gib=0"
 _PR_SET_PDEATHSIG, _PR_SET_NAME = 1, 15  # of prctl(2)
 
 
@@ -136,12 +136,15 @@ def _failed(rank: int, exit_code: int) -> int:
     if exit_code >= 0 or -exit_code == signal.SIGTERM:  # the rank has said why, or node.sh has stopped it
         return EXIT_CRASH
     name = signal.Signals(-exit_code).name
-    advice = f": {MEMORY_ADVICE}" if -exit_code == signal.SIGKILL else ""
+    more = "request more (sbatch --mem=...)" if "SLURM_JOB_ID" in os.environ else "end other programs"
+    advice = f": {MEMORY_ADVICE.format(more)}" if -exit_code == signal.SIGKILL else ""
     return _say(f"rank {rank} on {socket.gethostname()} was killed by {name}{advice}")
 
 
 def _say(reason: str) -> int:
-    print(reason, file=sys.stderr, flush=True)
+    """Report why the ranks failed. On one machine launch/node.sh prints it; in a job each node's log should have it."""
+    if "SLURM_JOB_ID" in os.environ or STATUS_FILE not in os.environ:
+        print(reason, file=sys.stderr, flush=True)
     report_exit(EXIT_CRASH, reason)
     return EXIT_CRASH
 

@@ -72,8 +72,10 @@ def test_a_checkpoint_chosen_at_the_best_of_the_others_is_not_doubted():
 
 
 def test_methods_that_read_the_target_without_labels_adapt():
-    assert [adapts({"name": name}) for name in ("dann", "source_only", "train_on_target", "unknown")] == [
+    assert [adapts(name) for name in ("dann", "dann+mcc", "source_only", "train_on_target", "unknown", "")] == [
         True,
+        True,
+        False,
         False,
         False,
         False,
@@ -96,10 +98,12 @@ def test_infomax_without_a_source_is_not_compared_with_one_that_has_it():
     assert [one.score for one in against_baseline(alone, {"selection/infomax": 0.9})] == ["infomax"]
 
 
-def run_folder(root, name, method, scores, chosen=500):
+def run_folder(root, name, method, scores, chosen=500, **objective):
     folder = root / name
     (folder / "evaluation").mkdir(parents=True)
-    (folder / "config.yaml").write_text(json.dumps({"name": name, "seed": 3, "objective": {"name": method}}))
+    (folder / "config.yaml").write_text(
+        json.dumps({"name": name, "seed": 3, "objective": {"name": method, **objective}})
+    )
     (folder / "metrics.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows_of(scores)))
     domain = {"samples": 4, "labelled": 4, "confusion": [[2, 0], [0, 2]], "predicted": [2, 2], "mean_entropy": 0.1}
     content = {"class_names": ["a", "b"], "source": domain, "target": domain | {"confusion": None, "labelled": 0}}
@@ -119,6 +123,8 @@ def test_compare_says_which_run_is_below_its_baseline(tmp_path):
     line = next(line for line in remarks(comparison) if "may have hurt" in line)
     assert line.startswith(f"{harmed}: adaptation may have hurt")
     assert "mixval 0.550 against 0.800" in line
+    recipe = run_folder(tmp_path, "recipe", "dann", HARMED, also=[{"name": "mcc"}])
+    assert [each["run"] for each in compare([baseline, recipe])["doubts"]] == [str(recipe)], "also with terms"
     better = run_folder(tmp_path, "better", "mcd", HARMED | {"mixval": (0.9,) * 5, "class_ami": (0.7,) * 5})
     assert compare([baseline, better])["doubts"] == []
 

@@ -123,7 +123,7 @@ def test_a_free_port_is_reserved_until_the_first_rank_listens(tmp_path):
 @pytest.mark.parametrize(
     ("end", "says"),
     [
-        ("os.kill(os.getpid(), signal.SIGKILL)", "rank 1 on HOST was killed by SIGKILL: out of memory?"),
+        ("os.kill(os.getpid(), signal.SIGKILL)", "rank 1 on HOST was killed by SIGKILL: out of memory? end other pro"),
         ("os.kill(os.getpid(), signal.SIGSEGV)", "rank 1 on HOST was killed by SIGSEGV\n"),
         ("sys.exit(3)", ""),
         ("raise ValueError('the reason')", ""),
@@ -140,9 +140,17 @@ def test_a_rank_that_fails_is_named_and_the_others_are_asked_to_end(tmp_path, en
     assert (tmp_path / "asked").exists()
     said = says.replace("HOST", socket.gethostname())
     assert status.startswith(f"1\n{said}" if said else "")
-    assert errors.startswith(said)
+    assert "was killed" not in errors, "launch/node.sh prints it"
     assert ("ValueError: the reason" in errors) == ("ValueError" in end)
     assert errors.count("Traceback") == end.startswith("raise")
+
+
+def test_in_a_job_the_log_of_the_node_says_it_and_how_to_request_memory(tmp_path):
+    body = "if rank == 1: os.kill(os.getpid(), signal.SIGKILL)\n"
+    _, errors, status = Node(tmp_path, body, SLURM_JOB_ID="7").end()
+    said = f"rank 1 on {socket.gethostname()} was killed by SIGKILL: out of memory? request more (sbatch --mem=...)"
+    assert errors.startswith(said)
+    assert status.startswith(f"1\n{said}")
 
 
 def test_a_rank_that_does_not_end_is_killed(tmp_path):

@@ -3,7 +3,7 @@
 Several images of one person resemble each other, so subjects are drawn with replacement, each with all of their
 images (Field & Welsh 2007, "Bootstrapping clustered data", the cluster bootstrap). An image of an unknown subject
 is a separate cluster. Intervals are the percentiles of 2,000 draws, the same at every call. With fewer than about
-ten subjects they are too narrow.
+ten subjects they are too narrow. Where no draw differs, `describe` uses another interval.
 """
 
 from collections.abc import Callable, Sequence

@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 
+from job.evaluation.intervals import wilson
 from job.evaluation.results import measures
 from job.evaluation.results.bootstrap import Clusters, ends, interval, one_interval
 from job.evaluation.results.measures import Sums
@@ -22,6 +23,7 @@ def describe_domain(clusters: Clusters, class_names: Sequence[str]) -> dict[str,
         "macro_f1": measures.macro_f1,
         "expected_calibration_error": measures.expected_calibration_error,
     }
+    count = clusters.subjects + clusters.single
     content: dict[str, Any] = {
         "images": round(float(total.images.sum())),
         "clusters": {"subjects": clusters.subjects, "images": clusters.single},
@@ -30,7 +32,9 @@ def describe_domain(clusters: Clusters, class_names: Sequence[str]) -> dict[str,
         name: {"value": _number(measure(total)), "interval": list(map(_number, one_interval(measure, draws)))}
         for name, measure in named.items()
     }
-    content["classes"] = _classes(total, draws, class_names)
+    for name in ("accuracy", "macro_f1"):
+        content[name]["interval"] = _never_certain(content[name]["interval"], count)
+    content["classes"] = _classes(total, draws, class_names, count)
     content["reliability"] = {
         name: [_number(value) for value in values]
         for name, values in (
@@ -50,14 +54,29 @@ def describe_gap(source: Clusters, target: Clusters) -> dict[str, Any]:
     return {"value": _number(value), "interval": [_number(low), _number(high)]}
 
 
-def _classes(total: Sums, draws: Sums, class_names: Sequence[str]) -> dict[str, dict[str, Any]]:
+def _never_certain(ends: list[float | None], clusters: int) -> list[float | None]:
+    """Return the interval of a share, or Wilson's for as many images as there are clusters where no draw differs.
+
+    If all images of four people are right, so are those of every draw; a fifth person may still be mistaken.
+    """
+    low, high = ends
+    return list(wilson(low * clusters, clusters)) if low is not None and low == high else ends
+
+
+def _classes(total: Sums, draws: Sums, class_names: Sequence[str], clusters: int) -> dict[str, dict[str, Any]]:
+    """Return the measures of each class. At most as many of the clusters as a class has images contain it."""
     named = {"precision": measures.precision, "recall": measures.recall, "f1": measures.f1}
     values = {name: measure(total) for name, measure in named.items()}
     edges = {name: interval(measure, draws) for name, measure in named.items()}
     return {
         label: {"images": round(float(total.images[number]))}
         | {name: _number(values[name][number]) for name in named}
-        | {f"{name}_interval": [_number(edge) for edge in edges[name][:, number]] for name in named}
+        | {
+            f"{name}_interval": _never_certain(
+                [_number(edge) for edge in edges[name][:, number]], min(clusters, round(float(total.images[number])))
+            )
+            for name in named
+        }
         for number, label in enumerate(class_names)
     }
 

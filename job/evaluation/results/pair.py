@@ -8,6 +8,7 @@ import numpy as np
 from accelerate import Accelerator
 from scipy.stats import binomtest
 
+from job.evaluation.intervals import wilson
 from job.evaluation.predictions import predict_rows
 from job.evaluation.protocol import note
 from job.evaluation.results.bootstrap import DRAWS, ends
@@ -66,12 +67,19 @@ def compare_pair(one: Rows, other: Rows, subjects: Sequence[str | None]) -> dict
 
 
 def paired_interval(differences: np.ndarray, clusters: Sequence[str]) -> list[float]:
-    """Return the 95 % interval of the mean of differences [n] over the images, drawn by cluster."""
+    """Return the 95 % interval of the mean of differences [n] in [-1, 1] over the images, drawn by cluster.
+
+    Where no draw differs, another cluster still could: the interval then has the width of Wilson's for none of so many.
+    """
     _, numbers = np.unique(np.array(clusters), return_inverse=True)
     count = int(numbers.max()) + 1
     sums, images = np.bincount(numbers, differences, count), np.bincount(numbers, minlength=count)
     weights = np.random.default_rng(0).multinomial(count, np.full(count, 1 / count), size=DRAWS)
-    return [float(edge) for edge in ends((weights @ sums) / (weights @ images))]
+    low, high = (float(edge) for edge in ends((weights @ sums) / (weights @ images)))
+    if low == high:
+        room = wilson(0, count).high
+        low, high = max(low - room, -1.0), min(high + room, 1.0)
+    return [low, high]
 
 
 def pair_text(result: dict[str, Any]) -> str:

@@ -17,11 +17,12 @@ def draw_by_domain(run: RunView) -> Figure | None:
     if positions is None:
         return None
     figure, axes = _axes(run, "features by domain")
-    points = np.concatenate([*positions.values()])
-    colours = np.repeat([ROLE[role] for role in positions], [len(part) for part in positions.values()])
-    order = np.random.default_rng(0).permutation(len(points))  # random order, so that no domain covers the other
-    axes.scatter(*points[order].T, c=colours[order], s=12, alpha=0.7, linewidths=0)
-    _legend(figure, positions, [ROLE[role] for role in positions], "o")
+    generator, parts = np.random.default_rng(0), 8
+    shuffled = {role: np.array_split(generator.permutation(points), parts) for role, points in positions.items()}
+    for part in range(parts):  # in turns, so that no domain covers the other
+        for role, points in shuffled.items():
+            axes.scatter(*points[part].T, color=ROLE[role], s=12, alpha=0.7, linewidths=0, marker=MARKER[role])
+    _legend(figure, positions, [ROLE[role] for role in positions], [MARKER[role] for role in positions])
     return figure
 
 
@@ -43,8 +44,8 @@ def _by_class(run: RunView, target_classes: str, title: str) -> Figure | None:
         indices = run.sample[target_classes if role == TARGET else "source_labels"]
         known = indices >= 0  # -1: no label
         axes.scatter(*points[known].T, c=colours[indices[known]], s=14, alpha=0.75, linewidths=0, marker=MARKER[role])
-    _legend(figure, run.class_names, colours, "s")
-    axes.set_xlabel(axes.get_xlabel() + "      o source   \u25b2 target", color=FAINT)
+    _legend(figure, run.class_names, colours, ["s"] * len(colours))
+    axes.set_xlabel(axes.get_xlabel() + "      \u25cf source   \u25b2 target", color=FAINT)
     return figure
 
 
@@ -60,6 +61,6 @@ def _axes(run: RunView, title: str):
     return figure, axes
 
 
-def _legend(figure: Figure, names, colours, marker: str) -> None:
-    handles = [Line2D([], [], color=colour, marker=marker, linestyle="") for colour in colours]
+def _legend(figure: Figure, names, colours, markers) -> None:
+    handles = [Line2D([], [], color=c, marker=m, linestyle="") for c, m in zip(colours, markers, strict=True)]
     figure.legend(handles, names, loc="outside right upper")

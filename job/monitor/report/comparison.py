@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from job.evaluation.compare import LOWER, UPPER
+from job.evaluation.compare_scores import preference, score_table
 from job.evaluation.compare_text import gap_text, remarks, spread_text
 from job.evaluation.curves import Curve
 from job.metric_names import TEST_SOURCE, TEST_TARGET, find, title
@@ -33,6 +34,9 @@ def write_comparison(comparison: dict[str, Any], curves: dict[str, dict[str, Cur
         card("Accuracy", _table(comparison), gap, oracle=measured, wide=True),
         card("Accuracy and recall" if measured else "Accuracy", image(figure), oracle=measured, wide=True),
     )
+    if scores := score_table(comparison):
+        note = "; ".join(["means at the chosen checkpoints; higher is better", *preference(comparison)])
+        body += cards("Without target labels", card("Scores", table(scores[0], scores[1:]), note, wide=True))
     colours = objective_colours(list(objectives))
     charts = (
         card(f"{find(name).panel}: {title(name)}", _curves(lines, colours), oracle=find(name).labels)

@@ -85,13 +85,15 @@ def selection(run: RunView) -> str:
         f"The scores disagree: they would choose {len(steps)} different checkpoints."
     )  # fmt: skip
     evaluations = f"{len(run.evaluations)} evaluations"
+    if len(run.evaluations) == 1:
+        verdict, evaluations = "There was one evaluation, so no checkpoint to choose.", "1 evaluation"
     note = f"{evaluations}; rank correlation 1: the same ranking, 0: unrelated. The scores need no target labels"
     return cards("Choice of the checkpoint", card(verdict, _doubts(run) + table(heads, rows), note, wide=True))
 
 
 def _doubts(run: RunView) -> str:
     """Return a paragraph on the scores that vote against the chosen checkpoint, or ""."""
-    step, doubts = within_run(run.rows, run.score) if adapts(run.config["objective"]) else (0, [])
+    step, doubts = within_run(run.rows, run.score) if adapts(str(run.config["objective"].get("name", ""))) else (0, [])
     if not doubts:
         return ""
     return f"<p>{escape(f'Adaptation may have hurt: at step {step:,}, {listed(doubts)}; {ADVICE}.')}</p>"

@@ -10,7 +10,7 @@ from job.evaluation.results import measures
 from job.evaluation.results.bootstrap import clusters_of, one_interval
 from job.evaluation.results.describe import describe_domain, describe_gap
 from job.evaluation.results.measures import Sums
-from job.evaluation.results.pair import compare_pair
+from job.evaluation.results.pair import compare_pair, paired_interval
 from job.evaluation.rows import RowCollector, Rows
 from job.system.errors import JobError
 
@@ -65,6 +65,28 @@ def test_subjects_are_drawn_whole():
     assert narrow.high - narrow.low == pytest.approx(2 * 1.96 * np.sqrt(0.25 / 100), rel=0.1)
     assert (by_subject.subjects, by_subject.single) == (10, 0)
     assert (by_image.subjects, by_image.single) == (0, 100)
+
+
+@pytest.mark.parametrize(("predicted", "end"), [(0, (0.510, 1.0)), (1, (0.0, 0.490))])
+def test_four_people_of_whom_all_are_right_or_wrong_leave_room_for_a_fifth(predicted, end):
+    """Every draw is the same, which is no certainty: Wilson's interval of four observations."""
+    found = clusters_of([(rows([predicted] * 40, [0] * 40), [f"s{i // 10}" for i in range(40)])])
+    described = describe_domain(found, "abc")
+    assert described["accuracy"]["interval"] == pytest.approx(end, abs=0.001)
+    assert described["classes"]["a"]["recall_interval"] == pytest.approx(end, abs=0.001)
+    assert described["classes"]["b"]["recall_interval"] == [None, None]
+
+
+def test_two_networks_that_never_differ_may_differ_on_another_person():
+    names = [f"s{i // 10}" for i in range(40)]
+    assert paired_interval(np.zeros(40), names) == pytest.approx((-0.490, 0.490), abs=0.001)
+    assert paired_interval(np.ones(40), names) == pytest.approx((0.510, 1.0), abs=0.001)
+
+
+def test_a_class_of_two_images_is_less_certain_than_the_whole():
+    described = describe_domain(clusters_of([(rows([0] * 38 + [1] * 2, [0] * 38 + [1] * 2), [None] * 40)]), "abc")
+    (low, _), (rare, _) = described["accuracy"]["interval"], described["classes"]["b"]["recall_interval"]
+    assert (low, rare) == (pytest.approx(0.912, abs=0.001), pytest.approx(0.342, abs=0.001))
 
 
 def test_a_million_images_are_few_kinds_with_the_same_sums(drawn):

@@ -1,0 +1,74 @@
+"""The scores of compared runs that need no target labels, and which objective they prefer."""
+
+import statistics
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from job.config.objectives import settings_of
+from job.evaluation.agreement import SELECTION
+from job.evaluation.doubts import SOURCE_ACCURACY
+from job.vocabulary import TARGET
+
+# Which errs least is measured in docs/training.md: between methods the first, within a run the second. The third does
+# not follow the confidence of the predictions.
+SCORES = ("transfer_score", "infomax", "mixval")
+
+
+def mean_scores(rows: Sequence[Mapping[str, Any]]) -> dict[str, float | None]:
+    """Return the mean of each score over the chosen checkpoints of an objective; None if one of them lacks it.
+
+    `rows` are the metrics at the chosen steps. Without a source, infomax lacks a part and cannot be compared.
+    """
+    found: dict[str, float | None] = {}
+    for name in SCORES:
+        whole = name != "infomax" or all(SOURCE_ACCURACY in row for row in rows)
+        values = [row[SELECTION + name] for row in rows if SELECTION + name in row]
+        found[name] = statistics.mean(values) if whole and values and len(values) == len(rows) else None
+    return found
+
+
+def preferred(objectives: Mapping[str, Mapping[str, Any]]) -> dict[str, str]:
+    """Return score -> the objective with its highest mean, among objectives that read no target labels.
+
+    Scores that one of these lacks are left out. With fewer than two of them there is nothing to choose, and the result
+    is empty.
+    """
+    able = {name: row["scores"] for name, row in objectives.items() if not reads_target_labels(name)}
+    if len(able) < 2:
+        return {}
+    return {
+        score: max(able, key=lambda name: able[name][score])
+        for score in SCORES
+        if all(scores.get(score) is not None for scores in able.values())
+    }
+
+
+def reads_target_labels(objective: str) -> bool:
+    """Return whether the method of a label such as `dann+mcc` is trained with labels of the target."""
+    method = settings_of(objective)
+    return method is not None and method.labelled == TARGET
+
+
+def score_table(comparison: Mapping[str, Any]) -> list[list[str]]:
+    """Return the table of scores, headings first; empty where no objective has any."""
+    objectives = comparison["objectives"]
+    shown = [score for score in SCORES if any(row["scores"].get(score) is not None for row in objectives.values())]
+    rows = [
+        [name, *("-" if row["scores"].get(score) is None else f"{row['scores'][score]:.3f}" for score in shown)]
+        for name, row in objectives.items()
+    ]
+    return [["objective", *shown], *rows] if shown else []
+
+
+def preference(comparison: Mapping[str, Any]) -> list[str]:
+    """Return one sentence that says which objective the scores prefer; nothing where there is no choice."""
+    chosen = preferred(comparison["objectives"])
+    if not chosen:
+        return []
+    by_objective: dict[str, list[str]] = {}
+    for score, name in chosen.items():
+        by_objective.setdefault(name, []).append(score)
+    parts = [f"{' and '.join(scores)} prefer{'s' * (len(scores) == 1)} {name}" for name, scores in by_objective.items()]
+    first = next(iter(chosen))
+    advice = "" if len(by_objective) == 1 else f"; between methods {first} errs least (docs/training.md)"
+    return [f"without target labels: {', '.join(parts)}{advice}"]

@@ -1,0 +1,58 @@
+"""What a comparison says where no target label exists: the scores of each objective, and which they prefer."""
+
+from job.evaluation.compare_scores import mean_scores, preference, preferred, score_table
+
+
+def row(infomax: float, transfer_score: float, mixval: float) -> dict[str, float]:
+    named = {"infomax": infomax, "transfer_score": transfer_score, "mixval": mixval}
+    return {"val/source_accuracy": 0.9} | {f"selection/{name}": value for name, value in named.items()}
+
+
+def comparison(**rows: list[dict[str, float]]) -> dict:
+    return {"objectives": {name.replace("_plus_", "+"): {"scores": mean_scores(each)} for name, each in rows.items()}}
+
+
+def test_the_mean_over_seeds_of_each_score():
+    found = mean_scores([row(1.0, 1.5, 0.25), row(2.0, 1.75, 0.75)])
+    assert found == {"transfer_score": 1.625, "infomax": 1.5, "mixval": 0.5}
+
+
+def test_a_score_that_one_run_lacks_is_not_averaged():
+    """Runs of an earlier version lack some; without a source infomax lacks a part."""
+    old = {name: value for name, value in row(1.0, 1.5, 0.25).items() if name != "selection/transfer_score"}
+    assert mean_scores([row(1.0, 1.5, 0.25), old])["transfer_score"] is None
+    alone = {name: value for name, value in row(1.0, 1.5, 0.25).items() if not name.startswith("val/")}
+    assert mean_scores([alone]) == {"transfer_score": 1.5, "infomax": None, "mixval": 0.25}
+    assert set(mean_scores([{}]).values()) == {None}
+
+
+def test_the_preferred_objective_is_never_the_one_that_reads_target_labels():
+    found = comparison(
+        source_only=[row(1.6, 1.4, 0.5)], dann_plus_mcc=[row(1.9, 1.7, 0.4)], train_on_target=[row(1.99, 1.9, 0.9)]
+    )
+    assert preferred(found["objectives"]) == {
+        "transfer_score": "dann+mcc",
+        "infomax": "dann+mcc",
+        "mixval": "source_only",
+    }
+    assert preference(found) == [
+        "without target labels: transfer_score and infomax prefer dann+mcc, mixval prefers source_only; "
+        "between methods transfer_score errs least (docs/training.md)"
+    ]
+    assert score_table(found)[:2] == [
+        ["objective", "transfer_score", "infomax", "mixval"],
+        ["source_only", "1.400", "1.600", "0.500"],
+    ]
+
+
+def test_scores_that_agree_are_one_part():
+    found = comparison(source_only=[row(1.6, 1.4, 0.3)], dann=[row(1.9, 1.7, 0.4)])
+    assert preference(found) == ["without target labels: transfer_score and infomax and mixval prefer dann"]
+
+
+def test_one_objective_leaves_no_choice():
+    assert preference(comparison(dann=[row(1.9, 1.7, 0.4)], train_on_target=[row(1.99, 1.9, 0.9)])) == []
+    assert score_table(comparison(dann=[{}])) == []
+    mixed = comparison(source_only=[row(1.6, 1.4, 0.3)], shot=[{"selection/mixval": 0.5}])
+    assert preferred(mixed["objectives"]) == {"mixval": "shot"}
+    assert score_table(mixed)[2] == ["shot", "-", "-", "0.500"]
