@@ -78,16 +78,8 @@ def test_two_nodes_of_two_ranks_with_the_software_on_a_disk_of_each(cluster, on_
         assert imports.read_text().splitlines().count(code) >= 4
 
 
-def test_one_node_of_four_ranks_each_started_by_srun(cluster, on_slurm, one_rank):
-    """The second way: --ntasks-per-node ranks, without a launcher of ours."""
-    config, path = on_slurm(name="1x4", train={"steps": STEPS})
-    job = cluster.submit("--ntasks-per-node=4", "--cpus-per-task=1", TRAIN, path, "name=1x4")
-    assert job.wait() == 0, job.output()
-    assert "on 4 rank(s)" in job.output()
-    assert_same_training(config, one_rank)
-
-
-def test_begun_on_two_nodes_cancelled_and_finished_on_four_ranks_of_one(cluster, on_slurm, one_rank):
+def test_begun_on_two_nodes_cancelled_and_finished_on_four_ranks_that_srun_starts(cluster, on_slurm, one_rank):
+    """The second job uses the second way: a task for each rank, without a launcher of ours."""
     config, path = on_slurm(name="reshaped", train={"steps": STEPS})
     job = cluster.submit("--nodes=2", TRAIN, path, "name=reshaped", JOB_RANKS="1")
     eventually(lambda: "on 2 rank(s)" in job.output(), job.output)
@@ -99,9 +91,10 @@ def test_begun_on_two_nodes_cancelled_and_finished_on_four_ranks_of_one(cluster,
     job.wait()
     assert job.state == "CANCELLED"
     assert rows(config)[-1]["trainer/step"] < STEPS, "the job was over before it was cancelled"
-    job = cluster.submit("--nodes=1", TRAIN, path, "name=reshaped", JOB_RANKS="4")
+    job = cluster.submit("--nodes=1", "--ntasks-per-node=4", "--cpus-per-task=1", TRAIN, path, "name=reshaped")
     assert job.wait() == 0, job.output()
     assert "resuming from step" in job.output()
+    assert len(list((config.run_folder / "keys").glob("rank_*.jsonl"))) == 4
     assert_same_training(config, one_rank)
 
 
