@@ -31,7 +31,7 @@ def test_a_node_with_a_full_disk_is_excluded_and_the_job_runs_on_another(cluster
     with full_disk(cluster, "node1", cache):
         job = cluster.submit("--nodes=1", "--cpus-per-task=1", TRAIN, path, **environment)
         eventually(lambda: job.restarts == 1, job.output, seconds=60)
-        assert job.show()["ExcNodeList"] == "node1"
+        eventually(lambda: job.show()["ExcNodeList"] == "node1", job.output)  # a job takes it only while it waits
         assert job.wait() == 0, job.output()
     assert "== excluded after the pre-flight: node1: cache folder: cannot write to " in job.output()
     assert "No space left on device; queued again" in job.output()
