@@ -68,7 +68,12 @@ def preference(comparison: Mapping[str, Any]) -> list[str]:
     by_objective: dict[str, list[str]] = {}
     for score, name in chosen.items():
         by_objective.setdefault(name, []).append(score)
-    parts = [f"{' and '.join(scores)} prefer{'s' * (len(scores) == 1)} {name}" for name, scores in by_objective.items()]
+    parts = [f"{_listed(scores)} prefer{'s' * (len(scores) == 1)} {name}" for name, scores in by_objective.items()]
     first = next(iter(chosen))
     advice = "" if len(by_objective) == 1 else f"; between methods {first} errs least (docs/training.md)"
     return [f"without target labels: {', '.join(parts)}{advice}"]
+
+
+def _listed(names: Sequence[str]) -> str:
+    """Return `a`, `a and b`, `a, b and c`."""
+    return " and ".join(filter(None, [", ".join(names[:-1]), names[-1]]))

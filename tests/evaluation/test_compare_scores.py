@@ -47,7 +47,7 @@ def test_the_preferred_objective_is_never_the_one_that_reads_target_labels():
 
 def test_scores_that_agree_are_one_part():
     found = comparison(source_only=[row(1.6, 1.4, 0.3)], dann=[row(1.9, 1.7, 0.4)])
-    assert preference(found) == ["without target labels: transfer_score and infomax and mixval prefer dann"]
+    assert preference(found) == ["without target labels: transfer_score, infomax and mixval prefer dann"]
 
 
 def test_one_objective_leaves_no_choice():
