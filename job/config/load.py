@@ -3,6 +3,7 @@
 Every mistake is reported in one line that names the file, the key and, for an unknown key, the nearest known one.
 """
 
+import copy
 import difflib
 import re
 from collections.abc import Iterable, Sequence
@@ -32,9 +33,24 @@ def load_config(path: str | Path, overrides: Sequence[str] = ()) -> Config:
     if (path.parent / "checkpoints").is_dir() and isinstance(content.get("data"), dict):
         content["data"].pop("allow_pipe", None)  # the file of a run folder cannot give permission; an override can
     content.setdefault("name", path.stem)
-    for override in sorted(overrides, key=lambda word: not word.startswith("objective.name=")):
-        _apply(content, override)
-    config = build_config(content, shortened(str(path)), overrides)
+    return _overridden(content, shortened(str(path)), overrides)
+
+
+def default_config(overrides: Sequence[str] = ()) -> Config:
+    """Return the defaults with overrides applied. Raises JobError as `load_config` does."""
+    return _overridden({}, "defaults", overrides)
+
+
+def _overridden(content: dict[str, Any], where: str, overrides: Sequence[str]) -> Config:
+    """Apply overrides to the content of a file and validate the result. A mistake names the override that made it."""
+    words = sorted(overrides, key=lambda word: not word.startswith("objective.name="))
+    applied = _applied(content, words)
+    try:
+        config = Config.model_validate(applied)
+    except ValidationError as error:
+        if blamed := _blamed(error.errors()[0], content, words):
+            where = f"override {shortened(blamed)!r}"
+        raise JobError(f"{where}: {_describe(error)}") from None
     _refuse_secrets(config.model_dump(mode="json"))
     return config
 
@@ -89,17 +105,45 @@ _ADVICE = (
 )
 
 
-def build_config(content: dict[str, Any], where: str, overrides: Sequence[str] = ()) -> Config:
-    """Validate a configuration of nested dictionaries. Raises JobError that names `where`, or the override."""
+def build_config(content: dict[str, Any], where: str) -> Config:
+    """Validate a configuration of nested dictionaries. Raises JobError that names `where`."""
     try:
         return Config.model_validate(content)
     except ValidationError as error:
-        raise JobError(_describe(error, where, overrides)) from None
+        raise JobError(f"{where}: {_describe(error)}") from None
+
+
+def _applied(content: dict[str, Any], overrides: Iterable[str]) -> dict[str, Any]:
+    """Return a copy of the content to which overrides were applied in order."""
+    made = copy.deepcopy(content)
+    for override in overrides:
+        _apply(made, override)
+    return made
+
+
+def _blamed(problem: Any, content: dict[str, Any], overrides: Sequence[str]) -> str | None:
+    """Return the override that causes a problem: it sets the key, or is the first after which the problem is there.
+
+    None if the content has the problem without any override.
+    """
+    key = _place(problem["loc"])[0]
+    for override in reversed(overrides):
+        if f"{key}.".startswith(f"{override.partition('=')[0]}."):
+            return override
+    for count in range(len(overrides)):
+        try:
+            Config.model_validate(_applied(content, overrides[:count]))
+        except ValidationError as error:
+            if any(all(one[part] == problem[part] for part in ("type", "loc", "msg")) for one in error.errors()):
+                return overrides[count - 1] if count else None
+    return overrides[-1] if overrides else None
 
 
 def _apply(content: dict[str, Any], override: str) -> None:
     key, equals, value = override.partition("=")
     shown = shortened(override)
+    if key.startswith("-"):
+        raise JobError(_with_dashes(override))
     if not equals or not key:
         raise JobError(f"override {shown!r} is not of the form key.sub=value, for instance optimizer.lr=0.01")
     try:
@@ -118,6 +162,15 @@ def _apply(content: dict[str, Any], override: str) -> None:
         node[leaf] = parsed
 
 
+def _with_dashes(override: str) -> str:
+    """Explain that an override has no dashes, or that there is no such option."""
+    key, _, value = override.lstrip("-").partition("=")
+    if key in known_keys() or "." in key:
+        written = shortened(f"{key}={value or 'VALUE'}")
+        return f"override {shortened(override)!r}: leave out the dashes, {written}"
+    return f"unknown option {shortened(override)}: see --help; keys are set without dashes, for instance train.steps=50"
+
+
 def known_keys(method: str | None = None, model: type[BaseModel] = Config, prefix: str = "") -> Iterable[str]:
     """Yield every dotted key of the configuration, sections included; of `objective` those of `method`, or of all."""
     for name, field in model.model_fields.items():
@@ -127,16 +180,21 @@ def known_keys(method: str | None = None, model: type[BaseModel] = Config, prefi
             yield from dict.fromkeys(known_keys(method, section, f"{prefix}{name}."))
 
 
-def _describe(error: ValidationError, where: str, overrides: Sequence[str]) -> str:
-    problems = error.errors()
-    first = problems[0]
-    loc: tuple[int | str, ...] = first["loc"]
+def _place(loc: tuple[int | str, ...]) -> tuple[str, str | None]:
+    """Return the key at which pydantic found a problem, and the method if the key is one of its settings."""
     method: str | None = None
     if loc[:1] == ("objective",) and len(loc) > 1 and loc[1] in SETTINGS:  # drop the tag of the union
         loc, method = (loc[0], *loc[2:]), str(loc[1])
     if loc[:2] == ("objective", "also") and len(loc) > 3:  # drop the tag of the entry
         loc = (*loc[:3], *loc[4:])
-    key = shortened(".".join(str(part) for part in loc))
+    return ".".join(str(part) for part in loc), method
+
+
+def _describe(error: ValidationError) -> str:
+    problems = error.errors()
+    first = problems[0]
+    key, method = _place(first["loc"])
+    key = shortened(key)
     if first["type"] == "extra_forbidden":
         text = f"unknown key {key}{_nearest(key, method)}"
         if method and key in known_keys():
@@ -155,11 +213,7 @@ def _describe(error: ValidationError, where: str, overrides: Sequence[str]) -> s
         text = f"{key} = {shortened(repr(first['input']), 80)}: {message[0].lower()}{message[1:]}{_hint(first)}"
     else:
         text = first["msg"].removeprefix("Value error, ")
-    more = f" (and {len(problems) - 1} more)" if len(problems) > 1 else ""
-    for override in overrides:
-        if f"{key}.".startswith(f"{override.partition('=')[0]}."):
-            where = f"override {shortened(override)!r}"
-    return f"{where}: {text}{more}"
+    return f"{text} (and {len(problems) - 1} more)" if len(problems) > 1 else text
 
 
 def _hint(error: Any) -> str:

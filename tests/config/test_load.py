@@ -52,6 +52,23 @@ def test_the_resolved_configuration_loads_again(tmp_path):
         ("{}\n", ["data.augment=3"], "data.augment is a section: set its keys, such as data.augment.flip"),
         ("seed: 1\n", ["optimizer.lr=0.1", "train.steps=0"], "override 'train.steps=0': train.steps = 0"),
         ("train: {steps: 0}\n", ["optimizer.lr=0.1"], "mine.yaml: train.steps = 0"),
+        (
+            "seed: 1\n",
+            ["optimiser.lr=0.1", "seed=2"],
+            "override 'optimiser.lr=0.1': unknown key optimiser: did you mean",
+        ),
+        ("optimiser: {lr: 1}\n", ["seed=2", "train.steps=9"], "mine.yaml: unknown key optimiser"),
+        ("seed: 1\n", ["--train.steps=50"], "override '--train.steps=50': leave out the dashes, train.steps=50"),
+        ("seed: 1\n", ["--name"], "override '--name': leave out the dashes, name=VALUE"),
+        ("seed: 1\n", ["--trials=5"], "unknown option --trials=5: see --help"),
+        ("seed: 1\n", ["seed=2", "objective.name=dann+mc"], "override 'objective.name=dann+mc': objective.also.0.name"),
+        (
+            "seed: 1\n",
+            ["objective.name=dan_", "seed=2"],
+            "override 'objective.name=dan_': objective.name = 'dan_' is not",
+        ),
+        ("objective: {name: dan_}\n", ["seed=2"], "mine.yaml: objective.name = 'dan_' is not a method"),
+        ("seed: 1\n", ["selection.score=target_accuracy", "seed=3"], "override 'selection.score=target_accuracy': "),
     ],
 )
 def test_a_mistake_is_reported_in_one_line(tmp_path, text, overrides, says):
