@@ -28,14 +28,14 @@ from job.training.batches import TrainingBatches
 from job.training.cpu_binding import bind_cpus
 from job.training.distributed import build_accelerator, limit_waiting
 from job.training.due import Due, due_after, evaluation_is_due
-from job.training.inputs import check_data, domain_names, missing_classes
+from job.training.inputs import domain_names, missing_classes
 from job.training.learner import Learner, all_finite, build_learner
 from job.training.profile import StepProfile
 from job.training.shared_checkpoint import shared_checkpoint
 from job.training.shared_manifest import load_shared_manifest
 from job.training.step_clock import StepClock
 from job.training.stop import Stop
-from job.training.streams import share_streams
+from job.training.streams import check_settled, share_streams
 from job.training.watchdog import watch
 from job.vocabulary import SOURCE
 
@@ -64,8 +64,8 @@ def train(config: Config) -> int:
     hosts = rank_hosts(accelerator)
     manifest = load_shared_manifest(config, accelerator, hosts)
     restore(config, manifest, accelerator)
-    config = share_streams(config, manifest, accelerator)
-    check_data(config, manifest, accelerator.num_processes)
+    given, config = config, share_streams(config, manifest, accelerator)
+    check_settled(given, config, manifest, accelerator.num_processes)
     with RunFolder(config, manifest, accelerator) as folder:
         exit_code = _train(config, manifest, accelerator, hosts, folder)
         folder.end(exit_code)

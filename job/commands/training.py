@@ -2,16 +2,24 @@
 
 import os
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
 from job.system.echo import echo
 from job.system.errors import EXIT_BAD_INPUT, EXIT_OK
 
+if TYPE_CHECKING:  # pydantic takes a while to import
+    from job.config.schema import Config
+
 
 @click.command(context_settings={"ignore_unknown_options": True})
 @click.option("--config", required=True, type=Path, help="YAML file; see configs/.")
-@click.option("--check", is_flag=True, help="Only check configuration and shards; print ranks and GPUs, run folder.")
+@click.option(
+    "--check",
+    is_flag=True,
+    help="Only check configuration and shards. The last line is for scripts: ranks and GPUs of a node, run folder.",
+)
 @click.option("--nodes", type=click.IntRange(1), default=1, help="With --check: number of nodes; default: one.")
 @click.option(
     "--ranks",
@@ -35,27 +43,41 @@ def train(config: Path, check: bool, nodes: int, ranks: int | None, overrides: t
 
     resolved = load_config(config, overrides)
     if check:
-        from job.training.inputs import check_data, open_manifest, stream_count
+        from job.training.inputs import open_manifest
 
         manifest = open_manifest(resolved)
         # after it, because torch takes two seconds
         from torch.cuda import device_count
 
         from job.methods.build import build_method
-        from job.training.streams import with_streams
+        from job.training.streams import check_settled, with_streams
 
-        settled = with_streams(resolved, manifest)
-        if settled.data.streams != stream_count(resolved, manifest):
-            resolved = settled  # the number that the run began with; of a new one, a refusal names what limits it
         gpus = device_count()
         ranks = ranks or gpus or 1
-        check_data(resolved, manifest, nodes * ranks)
+        settled = with_streams(resolved, manifest, nodes * ranks)
+        check_settled(resolved, settled, manifest, nodes * ranks)
         build_method(resolved, manifest.size, len(manifest.class_names))
-        echo(f"{ranks} {gpus} {resolved.run_folder}")
+        echo(_fits(settled, nodes, ranks))
+        echo(f"{ranks} {gpus} {resolved.run_folder}")  # launch scripts read the last line
         return 0
     from job.train import train as run
 
     return run(resolved)
+
+
+def _fits(config: "Config", nodes: int, ranks: int) -> str:
+    """Describe how the ranks share the data of a configuration that was checked."""
+    total = nodes * ranks
+    images = config.data.global_batch_size // total
+    return (
+        f"{_count(total, 'rank')} on {_count(nodes, 'node')} can share the data: "
+        f"{_count(config.data.streams or 1, 'stream')}, {_count(images, 'image')} per domain, rank and step; "
+        f"run folder {config.run_folder}"
+    )
+
+
+def _count(number: int, what: str) -> str:
+    return f"{number} {what}" if number == 1 else f"{number} {what}s"
 
 
 @click.command()
@@ -84,21 +106,22 @@ def doctor(config: Path | None, ranks: int | None, preflight: bool, overrides: t
       srun --nodes=2 --ntasks-per-node=1 python -m job doctor --config configs/faces.yaml
     """
     os.environ.setdefault("TORCH_CPP_LOG_LEVEL", "ERROR")  # torch's warnings about host names without a reverse entry
-    from job.config.load import build_config, load_config
+    from job.config.load import default_config, load_config
 
-    settings = load_config(config, overrides) if config else build_config({}, "defaults")
+    settings = load_config(config, overrides) if config else default_config(overrides)
+    needs_shards = config is not None or any(word.startswith("data.shards=") for word in overrides)
     if preflight:
         from job.doctor.preflight import lines
         from job.doctor.preflight import preflight as examine_node
 
-        faults = examine_node(settings)
+        faults = examine_node(settings, needs_shards=needs_shards)
         echo(lines(faults))
         return EXIT_BAD_INPUT if faults else EXIT_OK
     from job.doctor.command import doctor as examine
     from job.doctor.nodes import find_nodes
 
     nodes = find_nodes()
-    table, exit_code = examine(settings, nodes, ranks=ranks)
+    table, exit_code = examine(settings, nodes, ranks=ranks, needs_shards=needs_shards)
     if table:
         echo(table)
     return exit_code

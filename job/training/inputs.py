@@ -61,10 +61,10 @@ def stream_count(config: Config, manifest: Manifest) -> int:
     """
     if config.data.streams is not None:
         return config.data.streams
-    return largest_streams(_fewest_shards(config, manifest)[0], config.data.global_batch_size) or 1
+    return largest_streams(fewest_shards(config, manifest)[0], config.data.global_batch_size) or 1
 
 
-def _fewest_shards(config: Config, manifest: Manifest) -> tuple[int, str]:
+def fewest_shards(config: Config, manifest: Manifest) -> tuple[int, str]:
     """Return the smallest number of training shards of the domains that the method reads, and that domain."""
     domains = [domain_names(config)[role] for role in config.objective.reads]
     return min((len(manifest.shards(domain, "train")), domain) for domain in domains)
@@ -76,7 +76,7 @@ def _check_ranks(config: Config, manifest: Manifest, ranks: int) -> None:
     if data.streams is not None or streams % ranks == 0:
         rank_streams(streams, 0, ranks)
         return
-    shards, domain = _fewest_shards(config, manifest)
+    shards, domain = fewest_shards(config, manifest)
     advice = []
     if shards < ranks:
         advice.append(f"write the shards again with --shards {ranks} or more")

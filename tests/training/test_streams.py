@@ -1,6 +1,7 @@
 """The number of streams: chosen once from batch and shards, kept by the run, shared by as many ranks as divide it."""
 
 import json
+from types import SimpleNamespace
 
 import pytest
 
@@ -9,8 +10,9 @@ from job.run_folder.finished import is_finished
 from job.shards.manifest import load_manifest
 from job.system.errors import JobError
 from job.train import train
+from job.training import streams
 from job.training.inputs import check_data
-from job.training.streams import with_streams
+from job.training.streams import check_settled, with_streams
 from tests.support.manifests import manifest_alone
 from tests.support.running import REPO, rows
 
@@ -27,7 +29,11 @@ def test_512_ranks_train_with_the_recipe_of_the_documentation(job, tmp_path, sha
     command = ("train", "--check", "--config", REPO / "configs" / "faces.yaml", "--nodes", 64, "--ranks", 8, *words)
     code, output, errors = job(*command, f"output={tmp_path}")
     assert code == 0, errors
-    assert output.split()[0] == "8"
+    said, for_scripts = output.splitlines()
+    assert for_scripts.startswith("8 ")
+    assert for_scripts.endswith(f" {tmp_path}/large")
+    assert said.startswith("512 ranks on 64 nodes can share the data: ")
+    assert said.endswith(f" streams, 8 images per domain, rank and step; run folder {tmp_path}/large")
 
 
 def recipes() -> list[list[float]]:
@@ -49,7 +55,7 @@ def test_the_recipes_for_8_to_512_ranks_can_share_their_data(job, tmp_path, row)
     words = [f"data.shards={url}", f"data.global_batch_size={batch:g}", f"optimizer.lr={root}", f"output={tmp_path}"]
     code, output, errors = job("train", "--check", "--config", config, "--nodes", int(nodes), "--ranks", 8, *words)
     assert code == 0, errors
-    assert int(output.split()[0]) * nodes == ranks
+    assert int(output.splitlines()[-1].split()[0]) * nodes == ranks
     made = load_config(config, words)
     assert chosen(made) == streams
     base = load_config(config)
@@ -99,3 +105,36 @@ def test_a_run_keeps_the_number_that_it_began_with(small):
     assert [row["trainer/step"] for row in rows(config)][-1] == 2
     with pytest.raises(JobError, match=r"data\.streams 4 -> 8"):
         train(config.with_streams(8))
+
+
+def test_a_number_that_was_derived_is_not_blamed_on_the_user(tmp_path, small):
+    manifest = load_manifest(manifest_alone(tmp_path / "shards", 48))
+    config = small(data={"shards": f"{tmp_path}/shards", "streams": None, "global_batch_size": 64})
+    settled = with_streams(config, manifest, ranks=64)
+    with pytest.raises(JobError, match=r"48 training shards of source allow 32 streams"):
+        check_settled(config, settled, manifest, 64)
+    check_settled(config, settled, manifest, 32)
+
+
+def test_a_folder_that_was_begun_with_other_streams_is_named(job, small, tmp_path, monkeypatch):
+    """The user has set neither data.streams nor a name: the folder of an earlier run has both."""
+    began = SimpleNamespace(meta={"config": {"data": {"streams": 64}}})
+    monkeypatch.setattr(streams, "find_checkpoint", lambda folder: began)
+    url = manifest_alone(tmp_path / "shards", 64)
+    words = (f"data.shards={url}", f"output={tmp_path}")
+    check = ("train", "--check", "--config", REPO / "configs" / "faces.yaml", *words)
+    begun = f"error: the run folder {tmp_path}/faces was begun with 64 streams, and "
+    code, _, errors = job(*check, "--ranks", 8, "data.global_batch_size=16")
+    assert code == 2
+    assert errors.startswith(f"{begun}data.global_batch_size=16 cannot be shared equally among so many: choose another")
+    assert "data.streams" not in errors
+    check += ("data.global_batch_size=128",)
+    errors = job(*check, "--ranks", 24)[2]
+    assert errors.startswith(f"{begun}24 ranks cannot share so many equally: choose another `name` for a new run, or ")
+    assert "start one of 1, 2, 4, 8, 16, 32, 64 ranks" in errors
+    fewer = manifest_alone(tmp_path / "fewer", 32)
+    errors = job(*check, f"data.shards={fewer}")[2]
+    assert errors.startswith(f"{begun}source has 32 training shards for so many: choose another `name`")
+    code, output, errors = job(*check, "--ranks", 32)
+    assert code == 0, errors
+    assert output.startswith("32 ranks on 1 node can share the data: 64 streams, 4 images per domain, rank and step; ")
