@@ -49,7 +49,8 @@ run() {
   local code=0
   "$@" &
   running=$!
-  while kill -0 "$running" 2>/dev/null; do wait "$running" 2>/dev/null && code=0 || code=$?; done
+  while kill -0 "$running" 2>/dev/null; do wait "$running" 2>/dev/null || true; done # a signal ends wait, not the command
+  wait "$running" 2>/dev/null || code=$?
   running=
   if $stopping && [[ $code -ne 0 ]]; then
     [[ $code -eq 130 ]] || code=75
@@ -58,11 +59,13 @@ run() {
   fi
   return "$code"
 }
-check() { python -m job train --check --config "$config" "${words[@]}" "objective.name=$1" "name=$name"; }
+# The name is that of the comparison: X itself may be the folder of another run.
+check() { python -m job train --check --config "$config" "${words[@]}" "objective.name=$1" "name=$name-comparison"; }
 
 plan=
 for method in "${methods[@]}"; do plan=$(check "$method"); done # report a mistake before the first run
 read -r _ _ folder <<<"${plan##*$'\n'}"
+folder=${folder%-comparison}
 if $bounds; then
   labels=true
   check train_on_target >/dev/null 2>&1 || labels=false
@@ -79,7 +82,10 @@ for seed in "${seeds[@]}"; do
     else
       run "$here/local.sh" "$config" "${one[@]}" || code=$?
     fi
-    ! $stopping || [[ $code -ne 0 ]] || code=75
+    if $stopping && [[ $code -eq 0 ]]; then
+      echo "stopped after $name-$method-$seed, which is finished: run the same command again to go on" >&2
+      exit 75
+    fi
     [[ $code -eq 0 || $code -eq 2 ]] || echo "$name-$method-$seed ended with $code: run the same command again to resume" >&2
     [[ $code -eq 0 ]] || exit "$code"
   done

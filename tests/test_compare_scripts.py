@@ -27,7 +27,8 @@ case "$*" in
   *"job train --check"*)
     [[ $method != dnan ]] || { echo "error: dnan is not a method: did you mean dann?" >&2; exit 2; }
     [[ $method != train_on_target || -z ${NO_LABELS:-} ]] || { echo "error: needs labels" >&2; exit 2; }
-    echo "1 0 runs/$name" ;;
+    [[ ! -e runs/$name/checkpoints ]] || { echo "error: runs/$name was begun with 64 streams" >&2; exit 2; }
+    printf 'a line for people\\n1 0 runs/%s\\n' "$name" ;;
   *job.system.launch*)
     run=runs/$name code=0
     mkdir -p "$run"
@@ -36,6 +37,11 @@ case "$*" in
       touch "$run/waits"
       while [[ ! -e $run/stop ]]; do sleep 0.02; done
       code=75
+    fi
+    if [[ $code == late ]]; then # a request to stop comes after the last figures
+      touch "$run/waits"
+      while [[ ! -e $run/stop ]]; do sleep 0.02; done
+      code=0
     fi
     [[ $code != 0 ]] || echo "{}" >"$run/summary.json"
     printf '%s\\n\\n' "$code" >"$JOB_STATUS_FILE"
@@ -145,9 +151,16 @@ def test_a_comparison_that_stopped_resumes_at_the_run_that_stopped(scripts):
     assert scripts.runs() == []
 
 
-def test_a_signal_stops_the_run_and_the_comparison(scripts):
+@pytest.mark.parametrize(
+    ("then", "says"),
+    [
+        ("wait", "stopped: run the same command again to resume"),
+        ("late", f"stopped after {ALL[1]}, which is finished: run the same command again to go on"),
+    ],
+)
+def test_a_signal_stops_the_run_and_the_comparison(scripts, then, says):
     (scripts.folder / "runs").mkdir()
-    (scripts.folder / "runs" / f"{ALL[1]}.then").write_text("wait")
+    (scripts.folder / "runs" / f"{ALL[1]}.then").write_text(then)
     process = scripts.start(*LOCAL)
     deadline = time.monotonic() + 60
     while not (scripts.folder / "runs" / ALL[1] / "waits").exists():
@@ -157,8 +170,17 @@ def test_a_signal_stops_the_run_and_the_comparison(scripts):
     process.send_signal(signal.SIGTERM)
     _, errors = process.communicate(timeout=60)
     assert process.returncode == 75, errors
-    assert errors.splitlines()[-1] == "stopped: run the same command again to resume"
+    assert errors.splitlines()[-1] == says
+    assert "ended with" not in errors
     assert scripts.runs() == ALL[:2]
+
+
+def test_another_run_with_the_name_of_the_comparison_does_not_matter(scripts):
+    (scripts.folder / "runs" / "toy" / "checkpoints").mkdir(parents=True)
+    code, out, errors = scripts.run(*LOCAL)
+    assert code == 0, errors
+    assert out.splitlines()[-1] == "comparison: runs/toy-comparison"
+    assert scripts.runs() == ALL
 
 
 def test_bounds_that_the_shards_cannot_give_or_nobody_wants_are_left_out(scripts):
