@@ -20,20 +20,23 @@ from job.system.errors import EXIT_BAD_INPUT, EXIT_OK, JobError, first_line
 from job.system.network_interface import interface_towards
 
 
-def doctor(config: Config, nodes: Nodes, timeout: float = 60.0, ranks: int | None = None) -> tuple[str, int]:
+def doctor(
+    config: Config, nodes: Nodes, timeout: float = 60.0, ranks: int | None = None, *, needs_shards: bool = True
+) -> tuple[str, int]:
     """Check every node for a run of `ranks` ranks in all, by default as many as the nodes would start.
 
-    Return the table (empty except on the head) and the exit code: 2 when a check failed.
+    Return the table (empty except on the head) and the exit code: 2 when a check failed. Without `needs_shards`, which
+    is for the shards of the defaults, it is no failure that there are none.
 
     Raises JobError when the nodes cannot connect within `timeout` seconds.
     """
     own = examine(config, ranks or nodes.count * ranks_of_node())
     if nodes.count == 1:
-        own += read_shards(config)[0]
+        own += read_shards(config, needed=needs_shards)[0]
         return _report(own, 1)
     store = _join(nodes, timeout)
     offset = clock_offset(store, nodes.rank, nodes.count)
-    of_shards, manifest = read_shards(config, nodes.rank)
+    of_shards, manifest = read_shards(config, nodes.rank, needed=needs_shards)
     own += [*of_shards, clock(offset), _shared_folder(config, store, nodes)]
     own = [Finding(f.check, f.level, f.result, f.advice, nodes.hosts[nodes.rank]) for f in own]
     gpus = min(gather(store, "gpus", nodes.rank, nodes.count, torch.cuda.device_count()))

@@ -19,13 +19,20 @@ WORD = "preflight"  # begins every line
 SECONDS = 1.0  # of reading shards
 
 
-def preflight(config: Config, environment: Mapping[str, str] = os.environ) -> list[Finding]:
-    """Return the failed checks of this node, without those that JOB_PREFLIGHT_SKIP names (separated by commas)."""
+def preflight(
+    config: Config, environment: Mapping[str, str] = os.environ, *, needs_shards: bool = True
+) -> list[Finding]:
+    """Return the failed checks of this node, without those that JOB_PREFLIGHT_SKIP names (separated by commas).
+
+    Without `needs_shards` it is no failure that there are none.
+    """
     skipped = {name.strip() for name in environment.get("JOB_PREFLIGHT_SKIP", "").split(",")}
-    return [one for one in _findings(config, environment) if one.level == FAIL and one.check not in skipped]
+    return [
+        one for one in _findings(config, environment, needs_shards) if one.level == FAIL and one.check not in skipped
+    ]
 
 
-def _findings(config: Config, environment: Mapping[str, str]) -> Iterator[Finding]:
+def _findings(config: Config, environment: Mapping[str, str], needs_shards: bool) -> Iterator[Finding]:
     run_folder = file_system(config)
     yield Finding("run folder", run_folder.level, run_folder.result, run_folder.advice)
     data = config.data
@@ -33,7 +40,7 @@ def _findings(config: Config, environment: Mapping[str, str]) -> Iterator[Findin
         yield node_folder("cache folder", Path(data.cache_dir).expanduser())
     if stage := environment.get("JOB_STAGE"):
         yield node_folder("stage folder", Path(stage))
-    yield from read_shards(config, int(environment.get("SLURM_NODEID", 0)), SECONDS)[0]
+    yield from read_shards(config, int(environment.get("SLURM_NODEID", 0)), SECONDS, needed=needs_shards)[0]
     visible = environment.get("CUDA_VISIBLE_DEVICES")
     work: Callable[[int], list[Finding]] = all_reduce_within
     if "MIG" in (visible or ""):  # NCCL knows one of them for each process only

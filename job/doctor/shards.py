@@ -1,14 +1,17 @@
 """Check that this machine can read the shards, and how fast."""
 
+import os
 import time
 
 from job.config.schema import Config
-from job.doctor.findings import FAIL, Finding, below
-from job.shards.manifest import Manifest
+from job.doctor.findings import FAIL, WARN, Finding, below
+from job.shards.manifest import Manifest, is_remote
 from job.system.errors import JobError
 from job.training.inputs import domain_names, open_manifest, open_store
 
 MEGABYTE = 1_000_000
+_ADVICE = "write them (docs/data.md), mount them on every node, or correct data.shards"
+_NONE = "write them (docs/data.md), and give --config to check the shards of a run"
 
 
 def _read_in_training(config: Config, manifest: Manifest) -> list[str]:
@@ -21,8 +24,16 @@ def _read_in_training(config: Config, manifest: Manifest) -> list[str]:
     ]
 
 
-def read_shards(config: Config, rank: int = 0, seconds: float = 3.0) -> tuple[list[Finding], str]:
-    """Read training shards for `seconds`, different ones on each rank. Return findings and the manifest's hash."""
+def read_shards(
+    config: Config, rank: int = 0, seconds: float = 3.0, *, needed: bool = True
+) -> tuple[list[Finding], str]:
+    """Read training shards for `seconds`, different ones on each rank. Return findings and the manifest's hash.
+
+    Unless they are `needed`, a folder that does not exist is a warning.
+    """
+    place = config.data.shards
+    if not needed and not is_remote(place) and not os.path.exists(place):
+        return [Finding("shards", WARN, f"none at {place}: not checked", _NONE)], ""
     try:
         manifest = open_manifest(config)
         names = _read_in_training(config, manifest)
@@ -38,7 +49,7 @@ def read_shards(config: Config, rank: int = 0, seconds: float = 3.0) -> tuple[li
                 break
         speed = read / (time.perf_counter() - began)
     except (JobError, OSError) as error:
-        return [Finding("shards", FAIL, str(error), "mount them on every node, or correct data.shards")], ""
+        return [Finding("shards", FAIL, str(error), _ADVICE)], ""
     samples = sum(manifest.samples(name, "train") for name in names)
     size = sum(shard.bytes for shard in shards) / samples
     result = f"{len(shards)} readable, {speed / MEGABYTE:.0f} MB/s, {speed / size:.0f} images/s of {size / 1000:.1f} kB"

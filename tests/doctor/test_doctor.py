@@ -31,7 +31,20 @@ def test_missing_shards_fail_with_advice(small):
     text, code = doctor(small(data={"shards": "/nowhere"}), ALONE)
     assert code == 2
     assert "fail  shards           no shards at /nowhere: write them" in text
-    assert "-> mount them on every node, or correct data.shards" in text
+    assert "-> write them (docs/data.md), mount them on every node, or correct data.shards" in text
+
+
+def test_without_a_configuration_missing_shards_do_not_fail_the_machine(job, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    code, text, errors = job("doctor")
+    assert "warn  shards           none at shards/faces: not checked" in text, errors
+    assert "-> write them (docs/data.md), and give --config to check the shards of a run" in text
+    assert code == 0
+    assert "fail" not in text
+    assert job("doctor", "--preflight")[:2] == (0, "\n")
+    code, text, _ = job("doctor", "data.shards=/nowhere")
+    assert "fail  shards           no shards at /nowhere: write them" in text
+    assert code == 2
 
 
 def test_little_disk_space_warns_or_fails(small, monkeypatch):
