@@ -8,7 +8,7 @@ from typing import Any
 from job.config.load import build_config, load_config
 from job.config.objectives import method_label
 from job.config.schema import Config, mirror_below
-from job.many_runs.together import with_run_defaults
+from job.many_runs.together import ANOTHER_NAME, with_run_defaults
 from job.shards.folds import arrange, count_folds
 from job.shards.manifest import Manifest, load_manifest
 from job.system.errors import JobError
@@ -71,7 +71,7 @@ def make_plan(
     name = name or (config.name if "name" in fixed else f"{path.stem}-crossval")
     folder = Path(config.output) / name
     if (folder / "checkpoints").exists():
-        raise JobError(f"{folder} is the folder of a run: choose another --name")
+        raise JobError(f"{folder} is the folder of a run: {ANOTHER_NAME}")
     manifest = load_manifest(config.data.shards, allow_pipe=config.data.allow_pipe)
     count = _count(manifest, config.data.shards, folds)
     labels = list(dict.fromkeys(methods)) or [method_label(config.model_dump()["objective"])]

@@ -10,6 +10,7 @@ from accelerate import Accelerator
 from job.crossval.plan import Cell
 from job.evaluation.predictions import Predictions, predict_rows
 from job.evaluation.rows import Rows
+from job.many_runs.together import ANOTHER_NAME
 from job.run_folder.stored_files import read_arrays, read_object
 from job.system.errors import JobError
 from job.system.files import write_atomically
@@ -25,9 +26,7 @@ def predictions_of(cell: Cell) -> dict[str, Predictions]:
     """
     trained = read_object(cell.folder / "facts.json").get("manifest")
     if trained is not None and trained != cell.manifest:
-        raise JobError(
-            f"{cell.folder} was trained on other shards than {cell.config.data.shards}: choose another --name"
-        )
+        raise JobError(f"{cell.folder} was trained on other shards than {cell.config.data.shards}: {ANOTHER_NAME}")
     path = cell.folder / "evaluation" / NAME
     step = int(read_object(cell.folder / "summary.json").get("selection/chosen_step", -1))
     arrays = read_arrays(path) if path.exists() else {}

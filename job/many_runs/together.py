@@ -14,6 +14,8 @@ QUIET = 120  # seconds without an update after which the owner of a lock on anot
 SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1, signal.SIGHUP)
 STOP_FILE = "JOB_STOP_FILE"  # a file that stops this process alone; FOLDER/stop stops all processes of a folder
 
+ANOTHER_NAME = "choose another name (--name NAME or name=NAME)"  # advice
+
 
 def try_lock(path: Path) -> TextIO | None:
     """Lock a file, whose folder exists; None while the lock is taken, or may be taken on another node."""

@@ -59,15 +59,18 @@ def search(
     space = load_space(space_path, base, fixed)
     folder = Path(config.output) / name
     if report and not (folder / "study.json").exists():
-        raise JobError(f"no search at {folder}: give the same --name, or leave --report out to begin it")
-    manifest = open_manifest(config)
+        raise JobError(f"no search at {folder}: give its name (--name or name=), or leave --report out to begin it")
     launcher = launcher or Launcher(jobs, 0 if report else count_gpus())
-    if not report:
+    if report:  # the table needs no shards
+        shards = read_object(folder / "study.json").get("shards")
+    else:
+        manifest = open_manifest(config)
         _check(config, manifest, launcher)
+        shards = manifest.hash
     settings: dict[str, Any] = {
         "config": _for_trials(config, name, fixed).decisive(),
         "space": space.content,
-        "shards": manifest.hash,
+        "shards": shards,
     }
     settings |= {"score": config.score, "seed": seed, "seeds": seeds, "pruner": pruner}
     compare_by = compare_by or _comparison(config, space, folder)

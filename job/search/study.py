@@ -20,7 +20,7 @@ import optuna
 from optuna.storages.journal import JournalFileBackend, JournalFileOpenLock, JournalStorage
 from optuna.trial import FrozenTrial, Trial, TrialState
 
-from job.many_runs.together import release, try_lock
+from job.many_runs.together import ANOTHER_NAME, release, try_lock
 from job.run_folder.differences import changes, flat
 from job.search.space import Space
 from job.system.errors import JobError
@@ -70,7 +70,7 @@ class Study:
         self.original = original
         self.settings = settings
         if (folder / "checkpoints").exists():
-            raise JobError(f"{folder} is the folder of a run: choose another --name")
+            raise JobError(f"{folder} is the folder of a run: {ANOTHER_NAME}")
         with writing(folder, _ADVICE):
             folder.mkdir(parents=True, exist_ok=True)
             with self._alone():
@@ -100,7 +100,7 @@ class Study:
             trial = self.optuna.ask()
             claimed = self._lock(trial.number)
             if claimed is None:
-                raise JobError(f"{self.trial_folder(trial.number)} is in use: choose another --name")
+                raise JobError(f"{self.trial_folder(trial.number)} is in use: {ANOTHER_NAME}")
             return self._claim(trial, claimed)
 
     def trial_folder(self, number: int) -> Path:
@@ -126,12 +126,12 @@ class Study:
         try:
             before = flat(json.loads(path.read_text(encoding="utf-8")))
         except (ValueError, AttributeError):
-            raise JobError(f"{path} is damaged: restore it, or choose another --name") from None
+            raise JobError(f"{path} is damaged: restore it, or {ANOTHER_NAME}") from None
         now = flat(self.settings)
         changed = changes(before, now, {**before, **now})
         if changed:
             raise JobError(
-                f"{self.folder} was started with another search ({'; '.join(changed)}): choose another --name, "
+                f"{self.folder} was started with another search ({'; '.join(changed)}): {ANOTHER_NAME}, "
                 "or put the values back to resume it"
             )
 

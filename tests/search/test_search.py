@@ -89,6 +89,10 @@ def test_run_again_with_all_trials_done_it_prints_the_table_and_starts_nothing(s
     assert "trial 1:" not in again
     assert again.splitlines() == first.splitlines()[-len(again.splitlines()) :]
     assert search("--report")[1] == again
+    assert search("--report", "data.shards=/nowhere")[1] == again
+    code, _, errors = search("--report", "data.shards=/nowhere", "train.steps=7")
+    assert code == 2
+    assert "choose another name (--name NAME or name=NAME), or put the values back" in errors
     assert [path.read_text() for path in study.glob("*/starts")] == ["x"] * 3
 
 
@@ -174,7 +178,10 @@ def test_another_search_under_the_same_name_is_refused(search, words, says):
 def test_a_run_s_folder_is_refused(search, study):
     (study / "checkpoints").mkdir(parents=True)
     code, _, errors = search("--trials", 1)
-    assert (code, errors) == (2, f"error: {study} is the folder of a run: choose another --name\n")
+    assert (code, errors) == (
+        2,
+        f"error: {study} is the folder of a run: choose another name (--name NAME or name=NAME)\n",
+    )
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGUSR1])
