@@ -8,10 +8,9 @@ from typing import NamedTuple, Protocol
 
 import numpy as np
 
-from job.datasets.file_kinds import ENDINGS
 from job.datasets.image_search import Notes, walk
 from job.datasets.parquet_files import count_rows, read_columns, read_images
-from job.shards.manifest import NAME, Manifest, is_remote, load_manifest
+from job.shards.manifest import NAME, Manifest, is_remote, load_manifest, part_of_shards
 from job.shards.reading.shard_cache import ShardStore
 from job.shards.reading.whole_split import read_split
 from job.shards.writing.left_out import count_lines
@@ -136,9 +135,8 @@ def open_images(inputs: Iterable[str | Path], size: int, skipped: list[str], *, 
 
 def no_images(inputs: Iterable[str | Path]) -> str:
     """Explain that there is nothing to predict."""
-    endings = ", ".join(ENDINGS)
     return (
-        f"no image under {', '.join(map(str, inputs))}: expected files that end in {endings}, "
+        f"no image under {', '.join(map(str, inputs))}: expected files that end in .jpg, .png, .webp, .tif, ..., "
         "or image files without an ending"
     )
 
@@ -150,14 +148,21 @@ def find_images(inputs: Iterable[Path], skipped: list[str]) -> Iterator[Path]:
     """
     for path in map(Path, inputs):
         if os.path.isdir(path):
-            notes = Notes()
+            notes, found = Notes(), False
             try:
-                yield from (Path(file) for file, _ in walk(path, notes))
+                for file, _ in walk(path, notes):
+                    found = True
+                    yield Path(file)
             except JobError as error:  # the folder itself cannot be listed
                 skipped.append(str(error))
             skipped += [f"{path / below}: {reason}" for below, reason in notes.skipped]
+            if not found and (part := part_of_shards(path)):
+                skipped.append(part)
+                continue
             for line in count_lines(notes.left_out):
                 echo(f"left out below {path}: {line}", err=True)
+        elif path.suffix == ".tar" and (part := part_of_shards(path)):
+            skipped.append(part)
         elif os.path.exists(path):
             yield path
         else:

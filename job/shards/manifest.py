@@ -184,15 +184,17 @@ def load_manifest(place: str | Path, *, allow_pipe: bool = False, check_files: b
     folder = Path(base)
     if not os.path.isdir(folder):  # False also for a name that is too long
         raise JobError(
-            f"no shards at {folder}: write them, `python -m job shards LAYOUT --root DIR --out {folder}` "
-            "(docs/data.md has the LAYOUT of each data set)"
+            part_of_shards(folder)
+            or f"no shards at {folder}: write them with the command in the first lines of the recipe (configs/*.yaml), "
+            f"or `python -m job shards LAYOUT --root DIR --out {folder}` (docs/data.md has the LAYOUT of each data set)"
         )
     try:
         manifest = _parse(read_regular(folder / NAME, MOST_BYTES), folder / NAME)
     except FileNotFoundError:
         if not any(folder.glob("*/*/*.tar")) and not (folder / ".unfinished").exists():
             raise JobError(
-                f"{folder} contains no shards (it has no {NAME}): give the --out of a shards command"
+                part_of_shards(folder)
+                or f"{folder} contains no shards (it has no {NAME}): give the --out of a shards command"
             ) from None
         raise JobError(f"{folder} has no {NAME}, so it is unfinished: run the shards command again") from None
     except OSError as error:
@@ -201,6 +203,20 @@ def load_manifest(place: str | Path, *, allow_pipe: bool = False, check_files: b
         for shard in manifest.all_shards():
             check_size(f"{folder}/{shard.path}", shard)
     return manifest
+
+
+def part_of_shards(place: str | Path) -> str | None:
+    """Return a message that a domain, a split or a tar is only a part of shards and which folder to give, or None."""
+    path = Path(place)
+    try:
+        if path.suffix == ".tar" or any(path.glob("*.tar")) or any(path.glob("*/*.tar")):
+            for steps in range(1, 4):
+                whole = Path(os.path.normpath(path.joinpath(*[".."] * steps)))
+                if (whole / NAME).is_file() and any(whole.glob("*/*/*.tar")):
+                    return f"{path} is a part of the shards at {whole}: give {whole}"
+    except (OSError, ValueError):  # a name that cannot be one
+        pass
+    return None
 
 
 def check_size(path: str | Path, shard: ShardInfo) -> None:

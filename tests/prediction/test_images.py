@@ -7,7 +7,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from job.prediction.images import Picture, open_images
+from job.prediction.images import Picture, no_images, open_images
 from job.prediction.prepare import read
 from job.shards.manifest import load_manifest
 from job.shards.writing.crop import CropSettings
@@ -47,6 +47,22 @@ def test_shards_are_read_as_they_are_stored(faces):
         open_images([faces], 32, [])
     with pytest.raises(JobError, match=r"is in colour, and the model was trained without"):
         open_images([faces], 48, [], gray=True)
+
+
+def test_a_part_of_shards_is_refused_with_the_folder_to_give(faces, tmp_path):
+    (photos := tmp_path / "photos").mkdir()
+    trees.put(photos / "a.jpg", 1)
+    parts = [faces / "target" / "test", next((faces / "source" / "train").glob("*.tar"))]
+    skipped: list[str] = []
+    (part,) = open_images([*parts, photos], 48, skipped)
+    assert names_of([part]) == [str(photos / "a.jpg")]
+    assert skipped == [f"{part} is a part of the shards at {faces}: give {faces}" for part in parts]
+
+
+def test_nothing_to_predict_names_a_few_endings():
+    assert no_images(["a"]) == (
+        "no image under a: expected files that end in .jpg, .png, .webp, .tif, ..., or image files without an ending"
+    )
 
 
 def test_the_images_of_a_parquet_file(tmp_path):

@@ -17,7 +17,14 @@ def fails(place, says, **settings):
 
 
 def test_no_folder(tmp_path):
-    fails(tmp_path / "nowhere", r"no shards at .*nowhere: write them")
+    fails(tmp_path / "nowhere", r"no shards at .*nowhere: write them with the command in the first lines of the recipe")
+
+
+def test_a_part_of_shards(shards, tmp_path):
+    for part in ("source", "target/train", next(shards.glob("source/train/*.tar")).relative_to(shards)):
+        fails(shards / part, f"^{shards / part} is a part of the shards at {shards}: give {shards}$")
+    (tmp_path / "other" / "a").mkdir(parents=True)
+    fails(tmp_path / "other", "contains no shards")
 
 
 def test_no_manifest(shards):
