@@ -1,6 +1,8 @@
 """Map the names and numbers that data sets use for the seven emotions: one table of names, one of numbers."""
 
+import difflib
 import re
+from collections.abc import Iterable
 
 from job.vocabulary import EMOTIONS
 
@@ -32,6 +34,7 @@ _BESIDE_WORDS = (
     "face faces facial image images img imgs photo photos pic pics picture pictures emotion expression class"
 )
 _BESIDE = set(_BESIDE_WORDS.split())
+_DIGIT = re.compile("[0-9]")
 _DIGITS = tuple(map(str, range(20)))
 
 
@@ -47,6 +50,26 @@ def label_of(name: str) -> int | None:
             named = {SYNONYMS.get(word) for word in words}
             emotion = named.pop() if len(named) == 1 else None
     return None if emotion is None else EMOTIONS.index(emotion)
+
+
+def misspelt(word: str, names: Iterable[str]) -> str | None:
+    """Return the name that a word may be a misspelling of, or None. Names such as day 1 and day 10 are different."""
+    near = {_plain(name): name for name in names}
+    for key in difflib.get_close_matches(_plain(word), near, n=3, cutoff=0.8):
+        if _DIGIT.sub("", key) != _DIGIT.sub("", _plain(word)):
+            return near[key]
+    return None
+
+
+def misspelt_emotion(word: str) -> str | None:
+    """Return the usual name of an emotion that a data set's word may be a misspelling of: happy for `Hapy_faces`."""
+    words = [word, *(part for part in _WORD.findall(word) if len(part) > 3 and part.casefold() not in _BESIDE)]
+    known = [name for name in SYNONYMS if len(name) > 2]
+    return next(filter(None, (misspelt(part, known) for part in words)), None)
+
+
+def _plain(name: str) -> str:
+    return "".join(filter(str.isalnum, name)).casefold()
 
 
 def name_of(layout: str, number: int | str) -> str:

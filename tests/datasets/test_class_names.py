@@ -151,6 +151,15 @@ def test_a_class_that_one_domain_lacks_is_reported(tmp_path, capsys):
         assert "the target has no labelled image of class Alarm_Clock, Batteries: nothing can be measured" in words
 
 
+def test_a_misspelt_class_is_a_warning_with_the_name_that_is_meant(tmp_path, capsys):
+    root = two(tmp_path / "set", ("Angry", "Happy", "Sad"), each=12)
+    options = {**SIDES, "classes": "Angry,Happpy,Sad"}
+    build("folders", root, tmp_path / "out", options=options, progress=True)
+    for words in (capsys.readouterr().err, inspect_shards(tmp_path / "out")):
+        assert "warning: the source has no labelled image of class Happpy (did you mean Happy?): it cannot" in words
+        assert "warning: left out: 24 class Happy: did you mean Happpy? correct the misspelt one" in words
+
+
 def test_a_class_that_the_source_lacks_is_reported(tmp_path, capsys):
     trees.ckplus(tmp_path / "CK+")
     for path in list((tmp_path / "CK+/Emotion").rglob("*_002_*.txt")):

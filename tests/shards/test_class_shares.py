@@ -9,9 +9,9 @@ NAMES = ("a", "b", "c")
 
 def test_a_class_that_a_domain_lacks():
     assert compare_classes(NAMES, {"source": (50, 50, 0), "target": (50, 50, 0)}) == [
-        "the source has no labelled image of class c: it cannot be learned from there; "
+        "warning: the source has no labelled image of class c: it cannot be learned from there; "
         "--option classes=folders takes only the classes that are there",
-        "the target has no labelled image of class c: nothing can be measured of it there",
+        "warning: the target has no labelled image of class c: nothing can be measured of it there",
     ]
 
 
@@ -37,3 +37,9 @@ def test_a_difference_within_chance_is_not_reported():
         counts = {domain: rng.multinomial(35, [1 / 7] * 7) for domain in ("source", "target")}
         alarms += any("shares differ" in line for line in compare_classes(names, counts))
     assert alarms < 10
+
+
+def test_a_class_without_images_may_be_a_misspelling_of_one_that_was_left_out():
+    left_out = ("class Happy", "class Fear", "emotion contempt")
+    (line,) = compare_classes(("Angry", "Happpy"), {"source": (50, 0)}, left_out)
+    assert line.startswith("warning: the source has no labelled image of class Happpy (did you mean Happy?): ")

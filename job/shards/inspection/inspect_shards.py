@@ -4,7 +4,7 @@ from pathlib import Path
 
 import numpy as np
 
-from job.shards.class_shares import compare_classes
+from job.shards.class_shares import compare_classes, misspelt_kinds
 from job.shards.inspection.statistics import Contents, read_contents
 from job.shards.manifest import Manifest, load_manifest
 from job.shards.reading.decode import decode_or_fail
@@ -31,7 +31,11 @@ def inspect_shards(path: str | Path, *, verify: bool = False, allow_pipe: bool =
         + ", large JPEGs decoded at a reduced size" * bool(manifest.jpeg_scaling)
     )
     lines = [f"{path}: {header}", "", *_table(manifest)]
-    lines += [f"left out: {count} {what}" for what, count in manifest.left_out.items()]
+    hints = misspelt_kinds(manifest.left_out, manifest.class_names)
+    lines += [
+        f"warning: left out: {count} {what}: {hints[what]}" if what in hints else f"left out: {count} {what}"
+        for what, count in manifest.left_out.items()
+    ]
     lines += _notes(manifest)
     lines += ["", *_priors(manifest)]
     if verify:
@@ -93,7 +97,7 @@ def _notes(manifest: Manifest) -> list[str]:
     for domain, count in manifest.subjects_unknown.items():
         lines.append(f"{domain}: {count} images of unknown subject are split by image")
     counts = {domain: _known_counts(manifest, domain) for domain in DOMAINS if domain in manifest.domains}
-    return lines + compare_classes(manifest.class_names, counts)
+    return lines + compare_classes(manifest.class_names, counts, manifest.left_out)
 
 
 def _known_counts(manifest: Manifest, domain: str) -> list[int] | None:

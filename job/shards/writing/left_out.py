@@ -9,6 +9,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from job.shards.class_shares import misspelt_kinds
 from job.system.echo import echo
 from job.system.errors import JobError
 from job.system.files import write_atomically, writing
@@ -63,7 +64,10 @@ def write_lists(out: Path, record_set: "RecordSet", budget: Budget, crop: str) -
 
 def report(out: Path, record_set: "RecordSet", budget: Budget) -> None:
     """Print which images are not in the shards on stderr."""
-    lines = [f"left out: {line}" for line in count_lines(record_set.left_out)]
+    left_out = record_set.left_out
+    hints = misspelt_kinds(left_out, record_set.class_names)
+    lines = [f"warning: left out: {left_out[what]} {what}: {hint}" for what, hint in hints.items()]
+    lines += [f"left out: {line}" for line in count_lines({w: n for w, n in left_out.items() if w not in hints})]
     if budget.skipped:
         lines.append(f"skipped: {len(budget.skipped)} unreadable images, listed in {out / SKIPPED}")
     if record_set.copies:
@@ -74,11 +78,20 @@ def report(out: Path, record_set: "RecordSet", budget: Budget) -> None:
     if conflicts:
         lines.append(f"{conflicts} of the different contents have more than one label")
     if record_set.no_face:
-        dropped = "images without a face" in record_set.left_out
-        fate = "they are left out" if dropped else "their central squares are kept"
-        lines.append(f"no face found in {len(record_set.no_face)} images, listed in {out / NO_FACE}: {fate}")
+        lines.append(_without_face(out, record_set))
     for line in lines:
         echo(line, err=True)
+
+
+def _without_face(out: Path, record_set: "RecordSet") -> str:
+    """Describe the images without a face: a warning when they are half of all or more."""
+    dropped = record_set.left_out.get("images without a face", 0)
+    found, total = len(record_set.no_face), len(record_set.records) + dropped
+    fate = "they are left out" if dropped else "their central squares are kept"
+    listed = f"listed in {out / NO_FACE}: {fate}"
+    if 2 * found < total:
+        return f"no face found in {found} images, {listed}"
+    return f"warning: no face found in {found} of {total} images, {listed}; look at some, or use --crop center"
 
 
 def count_lines(left_out: dict[str, int]) -> list[str]:

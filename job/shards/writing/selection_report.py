@@ -30,7 +30,7 @@ def describe(record_set: RecordSet, settings: dict[str, Any]) -> list[str]:
             f"{sum(record_set.unnamed.values())} images of the target have no label, because these names are not "
             f"classes: {_some(sorted(record_set.unnamed))}"
         )
-    return lines + compare_classes(names, counts)
+    return lines + compare_classes(names, counts, record_set.left_out)
 
 
 def unlabelled(records: Sequence[Record]) -> dict[str, dict[str, int]]:
