@@ -59,6 +59,7 @@ def test_onnx_file_agrees_with_the_network(tmp_path, backbone, size, model):
     assert [path.name for path in tmp_path.glob("*.onnx*")] == ["model.onnx"], "the weights are inside the file"
 
 
+@pytest.mark.slow
 def test_metadata_describes_the_model(tmp_path):
     path = checkpoint(tmp_path / "checkpoints", "mnist", 28)
     export(path, tmp_path / "folder" / "model.onnx")

@@ -29,6 +29,7 @@ IN_TEST_TRAIN = ("dann", "source_only", "train_on_target")  # tests/test_train.p
 NEW = tuple(name for name in METHODS if name not in IN_TEST_TRAIN)
 # Stopping and resuming is tested for all. These stand for what a method can add: phases, coupled rows, state, no source
 KILLED = ("mcd", "coral", "fixmatch", "shot")
+QUICK = ("coral", "shot", "adabn")  # of these three also in `make check`
 # These stand for what is shown: metrics of their own, two predictors, no source, statistics of the target
 SHOWN = ("mcd", "coral", "shot", "adabn")
 EXTRA = {  # what a method logs beside the metrics that all have
@@ -102,7 +103,7 @@ def test_only_dann_s_relatives_have_metrics_of_a_domain_classifier(name):
     assert (method.predict(tiny_batch(method).images).domain_logits is not None) == (method.adversary is not None)
 
 
-@pytest.mark.parametrize("name", [pytest.param("mcd", marks=pytest.mark.slow), *[n for n in NEW if n != "mcd"]])
+@pytest.mark.parametrize("name", [n if n in QUICK else pytest.param(n, marks=pytest.mark.slow) for n in NEW])
 def test_stopped_and_resumed_a_run_ends_with_the_same_weights(small, settings_of, name):
     keys = settings_of(name)
     whole, stopped = small(name="whole", **keys), small(name="stopped", **keys)

@@ -213,6 +213,7 @@ def test_two_ranks_have_the_loss_and_gradient_of_one(tmp_path):
 RUN = {"objective": {"name": "dann", "label_shift": "correct"}}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("changes", [{}, {"train": {"ema": 0.9}}], ids=["plain", "ema"])
 def test_a_stopped_and_resumed_run_ends_with_the_same_weights_and_shares(small, monkeypatch, changes):
     """The estimate of step 8 is in the checkpoint of step 10, from which the run resumes."""

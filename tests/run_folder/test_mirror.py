@@ -78,7 +78,10 @@ def test_the_copy_is_a_run_folder_with_the_same_checkpoints(pretend, mirrored, t
     assert (copy / "metrics.jsonl").read_text() == (mirrored.run_folder / "metrics.jsonl").read_text()
 
 
-@pytest.mark.parametrize("file", ["model.safetensors", "trainer.pt", "meta.json"])
+SLOW = [pytest.param(name, marks=pytest.mark.slow) for name in ("model.safetensors", "trainer.pt")]
+
+
+@pytest.mark.parametrize("file", [*SLOW, "meta.json"])
 def test_half_a_checkpoint_is_never_resumed_from(pretend, mirrored, s3, whole, file):
     pretend(mirrored, stop_after=2)
     s3.fault = failing("PUT", f"step_00000004/{file}", "error")

@@ -58,6 +58,7 @@ def test_it_finds_the_best_value_and_writes_a_configuration_that_train_takes(sea
     assert (config["wandb"]["group"], config["name"]) == ("study", "trial-0003")
 
 
+@pytest.mark.slow
 def test_the_score_is_that_of_the_source_labels_and_unlabelled_target_alone(search, trials):
     """The oracle of the fake runs prefers the opposite."""
     search("--trials", 6, "--pruner", "none")
@@ -108,6 +109,7 @@ def test_trials_with_low_scores_are_stopped_and_recorded_as_pruned(search, trial
     assert not list(study.glob("trial-*/twice"))
 
 
+@pytest.mark.slow
 def test_a_run_that_diverges_or_crashes_is_a_failed_trial_and_the_search_continues(search, trials, study):
     study.mkdir(parents=True)
     (study / "trial-0001.then").write_text("not finite")

@@ -55,12 +55,15 @@ def describe_gap(source: Clusters, target: Clusters) -> dict[str, Any]:
 
 
 def _never_certain(ends: list[float | None], clusters: int) -> list[float | None]:
-    """Return the interval of a share, or Wilson's for as many images as there are clusters where no draw differs.
+    """Return the interval of a share, or Wilson's for as many images as there are clusters where the draws say nothing.
 
-    If all images of four people are right, so are those of every draw; a fifth person may still be mistaken.
+    If all images of four people are right, so are those of every draw; a fifth person may still be mistaken. With a
+    single person all draws are the same.
     """
     low, high = ends
-    return list(wilson(low * clusters, clusters)) if low is not None and low == high else ends
+    if low is None or low != high or (0 < low < 1 and clusters > 1):
+        return ends
+    return list(wilson(low * clusters, clusters))
 
 
 def _classes(total: Sums, draws: Sums, class_names: Sequence[str], clusters: int) -> dict[str, dict[str, Any]]:

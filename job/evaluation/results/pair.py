@@ -69,14 +69,15 @@ def compare_pair(one: Rows, other: Rows, subjects: Sequence[str | None]) -> dict
 def paired_interval(differences: np.ndarray, clusters: Sequence[str]) -> list[float]:
     """Return the 95 % interval of the mean of differences [n] in [-1, 1] over the images, drawn by cluster.
 
-    Where no draw differs, another cluster still could: the interval then has the width of Wilson's for none of so many.
+    Where no image of any cluster differs, or there is one cluster, all draws are the same, and another cluster could
+    still differ: the interval then has the width of Wilson's for none of so many.
     """
     _, numbers = np.unique(np.array(clusters), return_inverse=True)
     count = int(numbers.max()) + 1
     sums, images = np.bincount(numbers, differences, count), np.bincount(numbers, minlength=count)
     weights = np.random.default_rng(0).multinomial(count, np.full(count, 1 / count), size=DRAWS)
     low, high = (float(edge) for edge in ends((weights @ sums) / (weights @ images)))
-    if low == high:
+    if low == high and (low in (-1, 0, 1) or count == 1):
         room = wilson(0, count).high
         low, high = max(low - room, -1.0), min(high + room, 1.0)
     return [low, high]

@@ -77,6 +77,13 @@ def test_four_people_of_whom_all_are_right_or_wrong_leave_room_for_a_fifth(predi
     assert described["classes"]["b"]["recall_interval"] == [None, None]
 
 
+def test_people_who_are_all_alike_leave_the_interval_of_the_draws():
+    half = clusters_of([(rows([0, 1] * 20, [0] * 40), [f"s{i // 10}" for i in range(40)])])
+    assert describe_domain(half, "abc")["accuracy"]["interval"] == [0.5, 0.5]
+    one = clusters_of([(rows([0, 1] * 20, [0] * 40), ["s"] * 40)])
+    assert describe_domain(one, "abc")["accuracy"]["interval"] == pytest.approx((0.055, 0.945), abs=0.001)
+
+
 def test_two_networks_that_never_differ_may_differ_on_another_person():
     names = [f"s{i // 10}" for i in range(40)]
     assert paired_interval(np.zeros(40), names) == pytest.approx((-0.490, 0.490), abs=0.001)
