@@ -79,6 +79,8 @@ class DeepJDOTTermSettings(TermSettings):
 
     name: Literal["deepjdot"] = "deepjdot"
     """The term: docs/methods.md."""
+    weight: Weight = 0.1
+    """Factor of the term."""
     distance_weight: Weight = 0.01
     """Factor of the squared distance of the features in the cost of a pair: alpha of the paper."""
     label_weight: Weight = 0.5
