@@ -32,9 +32,11 @@ def until(condition, seconds: float = 120) -> None:
         time.sleep(0.02)
 
 
-def slow_down(study: Path, seconds: float) -> None:
+def slow_down(study: Path, *seconds: float) -> None:
+    """Let the fake runs pause before their first, second, ... evaluation (the last: before all others, too)."""
     study.mkdir(parents=True, exist_ok=True)
-    (study / "pause").write_text(str(seconds))
+    (study / "pause.new").write_text(" ".join(map(str, seconds)))
+    (study / "pause.new").rename(study / "pause")  # runs may be reading it
 
 
 @pytest.mark.slow
@@ -189,17 +191,17 @@ def test_a_run_s_folder_is_refused(search, study):
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGUSR1])
 @pytest.mark.slow
 def test_a_signal_stops_the_trials_in_75_and_the_search_resumes(files, study, number):
-    slow_down(study, 1)
+    slow_down(study, 0.02, math.inf)  # until the signal
     words = [*files(), "--trials", 2, "--pruner", "none", "--jobs", 2]
     process = start(words)
     until(lambda: len(list(study.glob("trial-*/metrics.jsonl"))) == 2)
     process.send_signal(number)
-    _, errors = process.communicate(timeout=60)
+    _, errors = process.communicate(timeout=120)
     assert process.returncode == 75, errors
     assert errors.splitlines()[-1] == f"stopped: run the same command again to resume the search in {study}"
     slow_down(study, 0.02)
     process = start(words)
-    output, errors = process.communicate(timeout=60)
+    output, errors = process.communicate(timeout=120)
     assert process.returncode == 0, errors
     assert "2 trials: 2 finished" in output
     assert [path.read_text() for path in study.glob("*/starts")] == ["xx"] * 2
@@ -208,11 +210,10 @@ def test_a_signal_stops_the_trials_in_75_and_the_search_resumes(files, study, nu
 @pytest.mark.slow
 def test_killed_and_started_again_it_resumes_the_trial_without_running_it_twice(files, study):
     """The run of a killed search continues and keeps its lock: the next search waits for it, then uses its result."""
-    slow_down(study, 2)
+    slow_down(study, 0.02, math.inf)  # until the next search has found the run
     words = [*files(), "--trials", 1]
     process = start(words)
     until((study / "trial-0000" / "metrics.jsonl").exists)
-    slow_down(study, 10)  # the run outlasts the start of the next search on a busy machine, too
     process.kill()
     process.communicate()
     process = start(words)
@@ -222,7 +223,7 @@ def test_killed_and_started_again_it_resumes_the_trial_without_running_it_twice(
         assert line, reported
         reported += line
     slow_down(study, 0.02)
-    output, errors = process.communicate(timeout=60)
+    output, errors = process.communicate(timeout=120)
     assert process.returncode == 0, errors
     assert "1 trials: 1 finished" in output
     assert (study / "trial-0000" / "starts").read_text() == "x"
@@ -245,11 +246,11 @@ def test_several_processes_work_on_one_study(files, study):
 
 @pytest.mark.parametrize("whose", ["study", "process"])
 def test_a_file_stops_all_processes_of_the_study_or_one(files, study, tmp_path, whose):
-    slow_down(study, 1)
+    slow_down(study, math.inf)  # until the stop
     process = start([*files(), "--trials", 3], JOB_STOP_FILE=str(tmp_path / "mine"))
     until(lambda: any(study.glob("trial-*/starts")))
     (study / "stop" if whose == "study" else tmp_path / "mine").touch()
-    _, errors = process.communicate(timeout=60)
+    _, errors = process.communicate(timeout=120)
     assert process.returncode == 75, errors
 
 

@@ -41,7 +41,8 @@ def train(run: Path, config: dict) -> int:
     rate, name = config["optimizer"]["lr"], f"selection/{config['selection']['score']}"
     score, other = (-(math.log10(rate / best) ** 2) for best in (0.01, 0.1))
     for number, step in list(enumerate(STEPS, 1))[done:]:
-        for _ in range(int(pause(run) / 0.02)):
+        begun = time.monotonic()
+        while time.monotonic() - begun < min(pause(run, number), 300):  # nobody may be left to end this process
             time.sleep(0.02)
             if (run / "stop").exists():
                 (run / "stop").unlink()
@@ -55,10 +56,15 @@ def train(run: Path, config: dict) -> int:
     return 0
 
 
-def pause(run: Path) -> float:
-    """Return seconds between evaluations: those in a file `pause` of the study, or next to nothing."""
+def pause(run: Path, number: int) -> float:
+    """Return seconds before evaluation `number`: those in a file `pause` of the study, or next to nothing.
+
+    The file has a pause for each evaluation, separated by blanks; the last holds for all that follow, too. It is read
+    again and again, so a test can end a pause that has begun.
+    """
     path = next((parent / "pause" for parent in run.parents if (parent / "pause").exists()), None)
-    return float(path.read_text()) if path else 0.02
+    pauses = path.read_text().split() if path else ["0.02"]
+    return float(pauses[min(number, len(pauses)) - 1])
 
 
 def fail(run: Path, how: str) -> int:
