@@ -206,8 +206,11 @@ def switch_method(objective: dict[str, Any], name: str) -> None:
 
 
 def settings_of(label: str) -> type[MethodSettings] | None:
-    """Return the settings class of a method's name or label, such as ``dann+mcc``; None if there is no such method."""
-    return SETTINGS.get(label.partition("+")[0])
+    """Return the settings class of a method's name or label; None if there is no such method.
+
+    A label has terms, as in ``dann+mcc``, or settings behind the name, as in ``dann (optimizer.lr=0.01)``.
+    """
+    return SETTINGS.get(label.partition(" ")[0].partition("+")[0])
 
 
 def method_label(objective: Mapping[str, Any]) -> str:

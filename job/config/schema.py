@@ -19,19 +19,28 @@ from job.config.model import Model
 from job.config.monitoring import Evaluation, Wandb
 from job.config.normalisation import with_normalisation
 from job.config.objectives import SETTINGS, DANNSettings, Objective, complete
-from job.config.section import Harmless, New, Section, harmless_keys, new_at_default
+from job.config.section import Harmless, New, Section, harmless_keys, new_at_default, stored_decisive
 from job.config.training import Optimizer, Selection, Train
 from job.system.secrets import scrub_all
 from job.vocabulary import TARGET
 
 __all__ = ["Augment", "Config", "Data", "Evaluation", "Model", "Objective", "Optimizer", "Section", "Selection"]
-__all__ += ["Train", "Wandb", "decisive_data", "mirror_below", "score_of"]
+__all__ += ["Train", "Wandb", "mirror_below", "score_of", "stored_recipe"]
 LONGEST_NAME = 200  # bytes; file systems allow 255, and temporary names are a little longer
 
 
-def decisive_data(data: dict[str, Any]) -> dict[str, Any]:
-    """Return the keys of the section `data` that decide the weights; the manifest's hash represents the shards."""
-    return {key: value for key, value in data.items() if key not in harmless_keys(Data)}
+def stored_recipe(config: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the keys of a stored configuration that decide the result of a run, beside seed and shards.
+
+    They are those that decide the weights, and when and by which score a checkpoint is chosen. The configuration may
+    be one of an older version: keys that are newer than version 0.1 are left out while they have their default.
+    """
+    objective = complete(config["objective"])
+    sections: dict[str, type[Section]] = {"model": Model, "optimizer": Optimizer, "train": Train, "data": Data}
+    recipe = {name: stored_decisive(section, config.get(name) or {}) for name, section in sections.items()}
+    recipe["objective"] = stored_decisive(SETTINGS.get(objective["name"], MethodSettings), objective)
+    recipe["train"] |= {key: value for key, value in (config.get("train") or {}).items() if key == "eval_every"}
+    return recipe | {"selection": {"score": score_of(config)}}
 
 
 def score_of(config: Mapping[str, Any]) -> str:

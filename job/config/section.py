@@ -1,7 +1,7 @@
 """Base class of the sections: strict validation, limits, and the mark of keys that no weight depends on."""
 
 import types
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Annotated, Any, TypeVar, Union, get_args, get_origin
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, field_validator
@@ -93,6 +93,25 @@ def new_at_default(section: BaseModel) -> set[str]:
     """Return the keys of a section that are newer than version 0.1 and have their default."""
     fields = type(section).model_fields
     return {name for name, field in fields.items() if NEW in field.metadata and getattr(section, name) == field.default}
+
+
+def stored_decisive(section: type[BaseModel], stored: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the keys of a stored section that decide the weights, without new ones at their default."""
+    found = {}
+    for key, value in stored.items():
+        field = section.model_fields.get(key)
+        marks = field.metadata if field is not None else []
+        if HARMLESS in marks or (field is not None and NEW in marks and value == _as_stored(field.default)):
+            continue
+        nested = list(models_in(field.annotation)) if field is not None and isinstance(value, Mapping) else []
+        found[key] = stored_decisive(nested[0], value) if len(nested) == 1 else value
+    return found
+
+
+def _as_stored(value: Any) -> Any:
+    if isinstance(value, BaseModel):
+        return value.model_dump(mode="json")
+    return list(value) if isinstance(value, tuple) else value
 
 
 def _leaves(value: Any) -> Iterator[Any]:

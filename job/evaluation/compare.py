@@ -10,8 +10,8 @@ from typing import Any
 import yaml
 
 from job.config.objectives import method_label
-from job.config.schema import decisive_data, score_of
 from job.evaluation.compare_scores import mean_scores
+from job.evaluation.compare_settings import differing, name_rows, settings_of_run
 from job.evaluation.curves import Curve, mean_curve
 from job.evaluation.doubts import adapts, against_baseline
 from job.evaluation.intervals import difference, mean_interval, ratio_interval, seed_noise
@@ -27,7 +27,7 @@ CHOSEN = "selection/chosen_step"
 
 
 def read_runs(folders: Sequence[Path]) -> list[dict]:
-    """Read objective, seed, summary and test counts of each run. Raise JobError for a run that is not finished."""
+    """Read method, seed, settings, summary and test counts of each run. Raise JobError if one is not finished."""
     runs = []
     for folder in map(Path, folders):
         if (folder / "comparison.json").exists():  # output of an earlier comparison beside the runs, not a run
@@ -36,10 +36,9 @@ def read_runs(folders: Sequence[Path]) -> list[dict]:
         runs.append(
             {
                 "run": str(folder),
-                "objective": method_label(config["objective"]),
+                "method": method_label(config["objective"]),
                 "seed": config["seed"],
-                "recipe": {key: config.get(key) for key in ("model", "objective", "optimizer", "train")}
-                | {"data": decisive_data(config.get("data") or {}), "selection": {"score": score_of(config)}},
+                "settings": settings_of_run(config),
                 "shards": _shards(folder),
                 "images": _test_counts(folder),
                 **summary,
@@ -102,6 +101,8 @@ def _shards(folder: Path) -> str | None:
 def compare(folders: Sequence[Path]) -> dict:
     """Compare finished runs: mean, standard deviation and 95 % interval of each objective, and the gap that it closes.
 
+    Runs of one method whose settings differ are objectives of their own, named by what differs.
+
     The gap is the gain from training with target labels: the accuracy of train_on_target minus that of source_only on
     the target test split. It is within noise if its 95 % interval, from the number of test images and the variation
     over seeds, contains 0; then `gap_closed` is None. Without target labels `target` is None.
@@ -110,9 +111,12 @@ def compare(folders: Sequence[Path]) -> dict:
     if not runs:
         raise JobError(f"{folders[0]} is a comparison and not a run: give finished runs, such as runs/faces-*")
     _check_comparable(runs)
-    names = sorted({run["objective"] for run in runs}, key=lambda name: (name == UPPER, name != LOWER, name))
-    members = {name: [run for run in runs if run["objective"] == name] for name in names}
+    rows = name_rows(runs)
+    members = {name: [run for run in runs if run["objective"] == name] for name in rows}
+    names = sorted(rows, key=lambda name: _place(members[name][0]["method"]))
     by_objective: dict[str, dict] = {name: {"seeds": sorted(r["seed"] for r in members[name])} for name in names}
+    for name in names:
+        by_objective[name] |= {"settings": rows[name]} if rows[name] else {}
     for role, metric in zip(DOMAINS, (SOURCE, TARGET), strict=True):
         values = {name: [run[metric] for run in members[name] if metric in run] for name in names}
         noise = seed_noise(list(values.values()))
@@ -122,19 +126,29 @@ def compare(folders: Sequence[Path]) -> dict:
         by_objective[name]["scores"] = mean_scores([_chosen_row(run) for run in members[name]])
     comparison = {"objectives": by_objective, "runs": runs, "protocol": runs[0]["protocol"]}
     comparison["doubts"] = _doubts(runs)
+    for run in runs:
+        del run["method"], run["settings"], run["shards"]
     if LOWER in by_objective and UPPER in by_objective and by_objective[LOWER]["target"] is not None:
         comparison["gap"] = _gap(by_objective)
     return comparison
 
 
+def _place(method: str) -> tuple[bool, bool, str]:
+    """Return a key that sorts methods between the two bounds."""
+    return (method == UPPER, method != LOWER, method)
+
+
 def _doubts(runs: Sequence[dict]) -> list[dict[str, Any]]:
-    """Return the adapted runs whose scores without target labels are below those of source_only with the same seed."""
-    baselines = {run["seed"]: run for run in runs if run["objective"] == LOWER}
+    """Return the adapted runs whose scores without target labels are below those of source_only with the same seed.
+
+    Where several are source_only with this seed, the baseline is the one whose settings are most alike.
+    """
     found = []
     for run in runs:
-        baseline = baselines.get(run["seed"])
-        if baseline is None or baseline is run or not adapts(run["objective"]):
+        same_seed = [each for each in runs if each["method"] == LOWER and each["seed"] == run["seed"]]
+        if not same_seed or not adapts(run["method"]):
             continue
+        baseline = min(same_seed, key=lambda each: len(differing(each["settings"], run["settings"])))
         doubts = against_baseline(_chosen_row(run), _chosen_row(baseline))
         if doubts:
             scores = {one.score: [one.value, one.other] for one in doubts}
@@ -184,23 +198,7 @@ def _gap(by_objective: dict[str, dict]) -> dict[str, Any]:
 
 
 def _check_comparable(runs: list[dict]) -> None:
-    """Raise JobError unless runs of one objective differ only in the seed, and all runs have the same data."""
-    first: dict[str, dict] = {}
-    seeds: dict[tuple[str, int], str] = {}
-    for run in runs:
-        name = (run["objective"], run["seed"])
-        if name in seeds:
-            raise JobError(f"{run['run']} and {seeds[name]} are both {name[0]} with seed {name[1]}: remove one")
-        seeds[name] = run["run"]
-        other = first.setdefault(run["objective"], run)
-        for section, recipe in run["recipe"].items():
-            if recipe != other["recipe"][section]:
-                one, two = recipe or {}, other["recipe"][section] or {}
-                keys = ", ".join(f"{section}.{key}" for key in one | two if one.get(key) != two.get(key))
-                raise JobError(
-                    f"{run['run']} and {other['run']} differ in {keys or section}: their mean would be "
-                    "meaningless; compare runs that differ only in seed and objective"
-                )
+    """Raise JobError unless all runs have the same data and protocol, and the same target labels."""
     for run in runs:
         _check_same_data(run, runs[0])
     with_labels = {TARGET in run: run["run"] for run in runs}
@@ -209,8 +207,6 @@ def _check_comparable(runs: list[dict]) -> None:
             f"{with_labels[False]} has no {TARGET} and {with_labels[True]} has one: compare runs on shards "
             "with the same target labels"
         )
-    for run in runs:
-        del run["recipe"], run["shards"]
 
 
 def _check_same_data(run: dict, other: dict) -> None:
@@ -224,7 +220,7 @@ def _check_same_data(run: dict, other: dict) -> None:
             f"{run['run']} and {other['run']} were trained on different shards: compare runs on the same shards"
         )
     for key in ("source", "target"):
-        one, two = (each["recipe"]["data"].get(key) for each in (run, other))
+        one, two = (each["settings"].get(f"data.{key}") for each in (run, other))
         if one != two:
             raise JobError(
                 f"{run['run']} has data.{key}={one} and {other['run']} has {two}: compare runs on the same domains"

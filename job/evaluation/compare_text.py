@@ -1,7 +1,9 @@
 """A comparison as text: the table that `python -m job compare` prints, and its remarks."""
 
+from collections.abc import Mapping
 from typing import Any
 
+from job.evaluation.compare import LOWER, UPPER
 from job.evaluation.compare_scores import preference, score_table
 from job.evaluation.doubts import REMEDY
 from job.evaluation.metrics import UNMEASURED
@@ -11,14 +13,18 @@ from job.vocabulary import DOMAINS
 
 def table(comparison: dict) -> str:
     """Return the comparison as a table with its remarks."""
+    width = max(17, *map(len, comparison["objectives"]))
     lines = [
-        f"{'objective':<17} {'seeds':>5}  {'source test (95 %)':>32}  {'target test (95 %)':>32}  {'gap closed':>22}"
+        f"{'objective':<{width}} {'seeds':>5}  {'source test (95 %)':>32}  {'target test (95 %)':>32}  "
+        f"{'gap closed':>22}"
     ]
     for objective, row in comparison["objectives"].items():
         source, target = (spread_text(row[role], len(row["seeds"]), "+-") for role in DOMAINS)
         closed = gap_text(row) if "gap" in comparison else "-"
-        lines.append(f"{objective:<17} {len(row['seeds']):>5}  {source:>32}  {target:>32}  {closed:>22}")
-    scores = [f"{name:<17} " + "  ".join(f"{cell:>14}" for cell in cells) for name, *cells in score_table(comparison)]
+        lines.append(f"{objective:<{width}} {len(row['seeds']):>5}  {source:>32}  {target:>32}  {closed:>22}")
+    scores = [
+        f"{name:<{width}} " + "  ".join(f"{cell:>14}" for cell in cells) for name, *cells in score_table(comparison)
+    ]
     return "\n".join([*lines, *remarks(comparison), *([""] if scores else []), *scores, *preference(comparison)])
 
 
@@ -52,12 +58,22 @@ def remarks(comparison: dict) -> list[str]:
         around = f" (95 %: {gap['interval'][0]:+.4f} to {gap['interval'][1]:+.4f})" if gap["interval"] else ""
         count = f" of {gap['images']} test images" if gap["images"] else ""
         lines.append(f"the gap, {gap['value']:+.4f}{around}, is within noise{count}: shares of it are not reported")
+    lines += _no_single_gap(comparison["objectives"])
     images = {row["target"]["images"] for row in rows}
     sources = [f"{images.pop()} labelled target test images"] if len(images) == 1 and None not in images else []
     sources += ["the variation over seeds"] if any(len(row["seeds"]) > 1 for row in rows) else []
     if sources:
         lines.append(f"95 % intervals, from {' and '.join(sources)}; images are treated as independent")
     return lines
+
+
+def _no_single_gap(objectives: Mapping[str, Mapping[str, Any]]) -> list[str]:
+    """Say which bound of the gap has several settings, if any, and the other has a row at all."""
+    bounds = [(name.partition(" ")[0], row) for name, row in objectives.items()]
+    several = sorted({name for name, row in bounds if name in (LOWER, UPPER) and "settings" in row})
+    if not several or {LOWER, UPPER} - {name for name, _ in bounds}:
+        return []
+    return [f"{' and '.join(several)} with several settings: no gap is computed; leave out all but one of them"]
 
 
 def _doubt(doubt: dict[str, Any]) -> str:

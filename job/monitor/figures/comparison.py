@@ -26,7 +26,8 @@ def draw_comparison(comparison: dict[str, Any], path: Path) -> None:
         return
     recalls = _recalls(comparison) if role == "target" else {}
     objectives = list(comparison["objectives"])
-    width = max(4.2, 1.25 * len(objectives) + 1)
+    longest = max(len(line) for objective in objectives for line in _lines(objective))
+    width = max(4.2, max(1.25, 0.075 * longest) * len(objectives) + 1)
     figure = new_figure(width + (6 if recalls else 0), 3.8)
     if recalls:
         accuracy, classes = figure.subplots(1, 2, width_ratios=(width, 6))
@@ -43,6 +44,11 @@ def measured(comparison: dict[str, Any], role: str) -> bool:
     return all(row[role] is not None for row in comparison["objectives"].values())
 
 
+def _lines(objective: str) -> list[str]:
+    """Return the name of an objective as lines: settings in which it differs stand below the method."""
+    return objective.replace(" (", "\n(").replace(", ", ",\n").split("\n")
+
+
 def _draw_accuracy(axes: Axes, comparison: dict[str, Any], role: str, metric: str) -> None:
     colours, labels = objective_colours(list(comparison["objectives"])), []
     for position, (objective, row) in enumerate(comparison["objectives"].items()):
@@ -54,7 +60,9 @@ def _draw_accuracy(axes: Axes, comparison: dict[str, Any], role: str, metric: st
         spread = (np.arange(len(seeds)) - (len(seeds) - 1) / 2) * min(0.1, 0.4 / len(seeds))
         axes.plot(position + spread, seeds, "o", color=INK, markersize=3, alpha=0.8, clip_on=False)
         closes = role == "target" and row.get("gap_closed_interval")
-        labels.append(f"{objective}\n{mean:.3f}" + (f"\n{gap_text(row)}\nof the gap" if closes else ""))
+        labels.append(
+            "\n".join([*_lines(objective), f"{mean:.3f}"]) + (f"\n{gap_text(row)}\nof the gap" if closes else "")
+        )
     axes.set_xticks(range(len(labels)), labels, fontsize=8, color=INK)
     title = "target, test split (oracle)" if role == "target" else f"source, test split\n({UNMEASURED})"
     axes.set(title=title, ylabel="accuracy", ylim=(0, 1))
