@@ -2,7 +2,7 @@
 
 The progress line, the curves of the report, the W&B dashboard, the comparison and the table in docs/monitoring.md are
 all made from this table, so a metric that is added here appears in all of them. The title, panel and short name of an
-unlisted metric, such as a term of a new method's loss (`train/coral_loss`), are derived from its name.
+unlisted metric, such as a term of a new method's loss (`train/centroid_loss`), are derived from its name.
 """
 
 import re
@@ -125,6 +125,23 @@ METRICS = (
            short="class"),
     Metric("train/domain_loss", "domain", "Losses", NONE, "loss of the domain classifier, source mean + target mean; "
            "1.386 (2 ln 2) when it guesses. A lower loss means worse alignment", "nats", short="domain"),
+    Metric("train/class_confusion", "class confusion", "Losses", NONE, "of `mcc`: how far the predictions on the "
+           "target waver between classes; 1 - 1/C when none is certain, 0 when all are and each class is predicted",
+           short="class confusion"),
+    Metric("train/coral_loss", "coral", "Losses", NONE, "squared distance of the feature covariances of both domains, "
+           "over 4 times the squared width", short="coral"),
+    Metric("train/discrepancy", "discrepancy", "Losses", NONE, "of `mcd`: mean difference of the probabilities that "
+           "its two classifiers give to a class of a target image", short="discrepancy"),
+    Metric("train/diversity", "diversity", "Losses", NONE, "of `shot`: entropy of the mean prediction on the target; "
+           "ln C when the classes are predicted equally often", "nats", short="diversity"),
+    Metric("train/entropy", "entropy", "Losses", NONE, "mean entropy of the predictions on the target; 0 when each is "
+           "certain, ln C when none is", "nats", short="entropy"),
+    Metric("train/mmd_loss", "mmd", "Losses", NONE, "of `dan`: squared maximum mean discrepancy of the domains' "
+           "features; near 0 when they are distributed alike", short="mmd"),
+    Metric("train/pseudo_label_loss", "pseudo label", "Losses", NONE, "cross-entropy of target predictions with the "
+           "labels that the network itself gives", "nats", short="pseudo label"),
+    Metric("train/transport_cost", "transport cost", "Losses", NONE, "of `deepjdot`: mean cost of the pairs of source "
+           "and target images; 0 when features and labels of each pair agree", short="transport cost"),
     Metric("train/gradient_penalty", "gradient penalty", "Losses", NONE, "of the domain classifier, without its "
            "weight: the mean squared gradient at its input, relative to the size of the input", short="penalty"),
     Metric("train/source_accuracy", "source, training", "Accuracy", UP, "on labelled training samples, augmented",
@@ -133,13 +150,14 @@ METRICS = (
            short="target", labels=True),
     Metric("train/pseudo_label_share", "share of target images", "Pseudo-labels", NONE, "share of the target images "
            "whose prediction is confident enough to be a label", short="pseudo-labels"),
-    Metric("domain/accuracy", "accuracy of the domain classifier", "Domains", NONE, "0.5 when it guesses"),
+    Metric("domain/accuracy", "accuracy of the domain classifier", "Domains", NONE, "share of the training images "
+           "whose domain the method's domain classifier tells; 0.5 when it guesses"),
     Metric("domain/confusion", "confusion", "Domains", UP, "mean binary entropy of the domain predictions over ln 2; 1 "
            "when it guesses", short="confusion"),
-    Metric("domain/a_distance", "proxy A-distance", "Domains", DOWN, "of a linear probe on validation features: 0 "
-           "indistinguishable, 2 separable"),
-    Metric("domain/probe_error", "error of a new probe", "Domain errors", UP, "of the linear probe, on validation "
-           "features; 0.5 when the domains are indistinguishable"),
+    Metric("domain/a_distance", "proxy A-distance", "Domains", DOWN, "2 - 4 times `domain/probe_error`, at least 0: "
+           "0 when the domains are indistinguishable, 2 when they are separable"),
+    Metric("domain/probe_error", "error of a new probe", "Domain errors", UP, "of a linear classifier that is fitted "
+           "at each evaluation to tell the domains apart by validation features; 0.5 when they are indistinguishable"),
     Metric("domain/classifier_error", "error of the domain classifier", "Domain errors", NONE, "of the method's domain "
            "classifier on the same images; far above the probe's when it is behind"),
     Metric("domain/reversed_gradient_norm", "norm", "Reversed gradient at the encoder", NONE, "norm of the reversed "
@@ -153,7 +171,8 @@ METRICS = (
            short="val source"),
     Metric("oracle/target_accuracy", "target, validation (oracle)", "Accuracy", UP, "on the target validation split",
            short="oracle target", labels=True),
-    Metric("val/source_macro_f1", "source, validation", "Macro-F1", UP, "mean F1 over the classes"),
+    Metric("val/source_macro_f1", "source, validation", "Macro-F1", UP, "mean over the classes of F1, the harmonic "
+           "mean of precision and recall"),
     Metric("oracle/target_macro_f1", "target, validation (oracle)", "Macro-F1", UP, "likewise on the target",
            labels=True),
     Metric("val/source_recall/*", "*", "Recall, source", UP, "share of each class that was predicted correctly"),
@@ -208,12 +227,7 @@ METRICS = (
     Metric("oracle/test_target_recall/*", "recall of *, target, test (oracle)", "", UP, "likewise on the target",
            labels=True),
 )  # fmt: skip
-COMPARED = (
-    "oracle/target_accuracy",
-    "val/source_accuracy",
-    "domain/a_distance",
-    "domain/confusion",
-)  # as mean curves
+COMPARED = ("oracle/target_accuracy", "val/source_accuracy", "domain/a_distance", "domain/confusion")  # as mean curves
 
 
 def is_evaluation(row: Collection[str]) -> bool:
@@ -230,7 +244,7 @@ def find(name: str) -> Metric:
 
 
 def _unlisted(name: str) -> Metric:
-    """Derive an entry from the name alone: `train/coral_loss` becomes `coral` in the panel Losses."""
+    """Derive an entry from the name alone: `train/centroid_loss` becomes `centroid` in the panel Losses."""
     first, _, rest = name.partition("/")
     last = rest.removesuffix("_loss").replace("_", " ").replace("/", ", ") or name
     labels = name.startswith(ORACLE)

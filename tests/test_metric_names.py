@@ -1,5 +1,7 @@
 """The table of metrics, and metrics that it does not list."""
 
+import re
+
 import pytest
 
 from job import metric_names
@@ -30,7 +32,17 @@ def test_a_run_logs_only_listed_metrics(small):
     assert [name for name in logged if not any(metric.matches(name) for metric in METRICS)] == []
 
 
-@pytest.mark.parametrize(("name", "expected"), [("train/coral_loss", "coral"), ("train/discrepancy", "discrepancy")])
+def test_the_terms_of_every_method_are_explained():
+    """A title made from the name, such as `class confusion`, says nothing to a reader of the log."""
+    files = (REPO / "job" / "methods").glob("*.py")
+    logged = {name for path in files for name in re.findall(r'"((?:train|domain)/\w+)"', path.read_text())}
+    assert "train/class_confusion" in logged
+    assert [name for name in sorted(logged) if not any(metric.matches(name) for metric in METRICS)] == []
+
+
+@pytest.mark.parametrize(
+    ("name", "expected"), [("train/centroid_loss", "centroid"), ("train/centroid_distance", "centroid distance")]
+)
 def test_unlisted_loss_term_is_in_the_losses_panel_and_the_progress_line(name, expected):
     assert title(name) == expected
     assert find(name).panel == "Losses"
