@@ -79,7 +79,7 @@ class Case(NamedTuple):
 CASES = {
     "dann": Case(moons, 300, (15,), nn.Sigmoid, SGD),
     "cdan": Case(shifted_blobs, 150, (15,), nn.Tanh, ADAM),
-    "mcd": Case(moons, 500, (30, 30), nn.ReLU, ADAM),
+    "mcd": Case(stretched_blobs, 100, (30, 30), nn.ReLU, {**ADAM, "lr": 0.03}),
     "coral": Case(misleading_blobs, 150, (8,), nn.Identity, ADAM, {"coral_weight": 10.0}),
     "shot": Case(shifted_blobs, 150, (15,), nn.Tanh, ADAM),
     "fixmatch": Case(moons, 120, (30, 30), nn.ReLU, ADAM),
