@@ -7,6 +7,7 @@ import re
 import shutil
 import subprocess
 import time
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -18,6 +19,7 @@ from job.config.load import build_config
 from job.evaluation.samples import Faces, Sample, Sampler
 from job.models.classifier import Output
 from job.monitor.figures.draw import FIGURES, draw_figures, figure_path
+from job.monitor.figures.faces import draw_target_faces, draw_target_mistakes
 from job.monitor.report.write import write_report
 from job.run_folder.feature_layout import lay_out
 from job.run_folder.run_view import read_run
@@ -285,6 +287,20 @@ def test_sample_has_the_first_samples_and_the_most_confident_mistakes():
 def test_the_first_samples_of_the_split_are_kept_whichever_rank_evaluates_them(first, kept):
     sampler, _, _ = sampler_of(40, first=first)
     assert len(sampler.gather().features) == kept
+
+
+@pytest.mark.parametrize(("which", "number", "height"), [("target_faces", 16, 48), ("target_mistakes", 9, 24)])
+def test_sample_images_have_no_empty_bands(tmp_path, which, number, height):
+    parts = {"images": np.zeros((number, height, 48, 3), np.uint8), "confidence": np.full(number, 0.5)}
+    parts |= {name: np.zeros(number, int) for name in ("labels", "predicted")}
+    run = SimpleNamespace(sample={f"{which}_{name}": part for name, part in parts.items()}, class_names=["joy"])
+    figure = {"target_faces": draw_target_faces, "target_mistakes": draw_target_mistakes}[which](run)
+    figure.savefig(tmp_path / "figure.png")
+    with Image.open(tmp_path / "figure.png") as image:
+        empty = (np.asarray(image.convert("L")) > 250).all(1)
+    edges = np.flatnonzero(np.diff(np.r_[0, empty, 0]))
+    widest = (edges[1::2] - edges[::2]).max()
+    assert widest < 0.25 * figure.dpi, f"{widest} rows of pixels are empty"
 
 
 def test_feature_map_is_deterministic():

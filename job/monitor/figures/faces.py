@@ -7,6 +7,9 @@ from job.monitor.figures.style import FAINT, INK, new_figure
 from job.run_folder.run_view import RunView
 
 COLUMNS = 8
+WIDTH = 1.05  # inches of a column, of which the image has IMAGE
+IMAGE = 0.97
+LINE, GAP = 0.15, 0.13  # inches of a line of text, and below an image
 RIGHT, WRONG = "#2e8b46", "#d03b30"
 
 
@@ -27,7 +30,9 @@ def _draw(run: RunView, which: str, title: str, truth: bool) -> Figure | None:
     if not len(images):
         return None
     rows = -(-len(images) // COLUMNS)
-    figure = new_figure(1.05 * COLUMNS, 1.5 * rows + 0.4)
+    height, width = images.shape[1:3]
+    row = IMAGE * height / width + (2 if truth else 1) * LINE + GAP  # as high as its content: no empty bands
+    figure = new_figure(WIDTH * COLUMNS, row * rows + 0.25)
     figure.suptitle(title, x=0.01, ha="left", fontsize=10, fontweight="bold")
     grid = figure.subplots(rows, COLUMNS, squeeze=False).flat
     names = run.class_names
