@@ -5,6 +5,7 @@ import os
 import re
 import shutil
 import signal
+from concurrent.futures import Future
 
 import pytest
 
@@ -28,15 +29,16 @@ def test_killed_during_an_upload_and_resumed_without_its_folder(small, stored, s
     assert train(local) == 0
     data = {"shards": stored, "cache_dir": str(tmp_path / "cache")}
     config = small(name="remote", data=data, mirror=f"{s3.bucket}/runs", train={"steps": 12})
-    process = start(config, tmp_path)
+    begun = Future()
 
     def kill(environ):
         if environ["REQUEST_METHOD"] == "PUT" and environ["PATH_INFO"].endswith("step_00000010/trainer.pt"):
-            os.killpg(process.pid, signal.SIGKILL)
+            os.killpg(begun.result(timeout=120).pid, signal.SIGKILL)
         return None
 
     s3.fault = kill
-    assert process.wait(timeout=200) == -signal.SIGKILL
+    begun.set_result(start(config, tmp_path))
+    assert begun.result().wait(timeout=300) == -signal.SIGKILL
     s3.fault = lambda environ: None
     names = ObjectStore(config.mirrored).names()
     assert "checkpoints/step_00000010/model.safetensors" in names  # half a checkpoint
@@ -60,7 +62,7 @@ def test_killed_during_an_upload_and_resumed_without_its_folder(small, stored, s
 def test_a_store_that_fails_raises_an_alert_and_no_error(small, s3, monkeypatch, capfd):
     monkeypatch.setattr(transfer, "RETRY_SECONDS", 0.0)
     update = Mirror.update
-    monkeypatch.setattr(Mirror, "update", lambda mirror: update(mirror) or mirror.wait(20))
+    monkeypatch.setattr(Mirror, "update", lambda mirror: update(mirror) or mirror.wait(240))
     s3.fault = failing("PUT", "", "error")
     config = small(name="alerts", mirror=f"{s3.bucket}/alerts", train={"steps": 4, "eval_every": 4})
     assert train(config) == 0

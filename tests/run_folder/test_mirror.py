@@ -4,6 +4,7 @@ import json
 import os
 import shutil
 import signal
+import threading
 import time
 
 import pytest
@@ -21,14 +22,23 @@ from tests.support.s3_server import failing
 
 
 @pytest.fixture(autouse=True)
-def impatient(monkeypatch):
+def patience(monkeypatch):
+    """Repeat what fails at once, and wait for what is only slow."""
     monkeypatch.setattr(transfer, "RETRY_SECONDS", 0.0)
+    monkeypatch.setattr(run_folder, "_LAST_SECONDS", 240.0)
 
 
 @pytest.fixture
 def mirrored(small, s3, tmp_path):
     """Six steps, a checkpoint every second one, two kept; the copy is at an address of the test's own."""
     return small(name="mirrored", mirror=f"{s3.bucket}/{tmp_path.name}", train={"steps": 6, "keep_last": 2})
+
+
+def until(condition) -> None:
+    end = time.monotonic() + 240
+    while not condition():
+        assert time.monotonic() < end
+        time.sleep(0.01)
 
 
 def names_in(config) -> set[str]:
@@ -155,10 +165,8 @@ def test_the_end_of_a_run_does_not_wait_forever(pretend, mirrored, s3, monkeypat
     monkeypatch.setattr(run_folder, "_MIRROR_SECONDS", 0.3)
     monkeypatch.setattr(run_folder, "_SLICE_SECONDS", 0.1)
     monkeypatch.setattr(run_folder, "_LAST_SECONDS", 0.1)
-    s3.fault, s3.seconds = failing("PUT", "model.safetensors", "slow"), 2.0
-    began = time.monotonic()
+    s3.fault = failing("PUT", "model.safetensors", "held")  # until the run has ended
     pretend(mirrored)
-    assert time.monotonic() - began < 15
     assert "is not complete" in (mirrored.run_folder / "log.txt").read_text()
     assert not checkpoints(mirrored)
 
@@ -166,11 +174,13 @@ def test_the_end_of_a_run_does_not_wait_forever(pretend, mirrored, s3, monkeypat
 def test_a_checkpoint_that_is_deleted_during_its_upload_arrives(checkpoint_of, s3, tmp_path):
     path = checkpoint_of()
     mirror = Mirror(f"{s3.bucket}/deleted", path.parents[1])
-    s3.fault, s3.seconds = failing("PUT", "", "slow", times=1), 0.3
+    s3.fault = failing("PUT", "", "held", times=1)
     expected = {name: (path / name).read_bytes() for name in ("model.safetensors", "trainer.pt", "meta.json")}
     mirror.update()
+    until(lambda: any(request.startswith("PUT") for request in s3.requests))
     shutil.rmtree(path)
-    assert mirror.wait(20)
+    s3.released.set()
+    assert mirror.wait(240)
     store = ObjectStore(f"{s3.bucket}/deleted/checkpoints/{path.name}")
     assert {name: store.read(name, 1 << 30) for name in expected} == expected
     mirror.close(5)
@@ -203,28 +213,32 @@ def ended_by_a_launcher(s3, monkeypatch):
     def die(*_) -> None:
         raise SystemExit("killed by SIGTERM")
 
-    def at(file: str, seconds: float) -> None:
-        slow = failing("PUT", file, "slow", times=1)
-        s3.seconds = seconds
+    ended = threading.Event()
+
+    def at(file: str, held: bool) -> None:
+        chosen = failing("PUT", file, "held" if held else "whole", times=1)
 
         def fault(environ):
-            found, give_up = slow(environ), time.monotonic() + 1
+            found = chosen(environ)
             if found:
-                while signal.getsignal(signal.SIGTERM) is die and time.monotonic() < give_up:
+                while signal.getsignal(signal.SIGTERM) is die and not ended.is_set():
                     time.sleep(0.01)  # until the run waits for its end
-                os.kill(os.getpid(), signal.SIGTERM)
+                if not ended.is_set():
+                    os.kill(os.getpid(), signal.SIGTERM)
+                    time.sleep(0.1)  # the signal comes before the answer
             return found
 
         s3.fault = fault
 
     previous = signal.signal(signal.SIGTERM, die)
     yield at
+    ended.set()
     signal.signal(signal.SIGTERM, previous)
 
 
 def test_after_an_error_the_copy_is_completed_though_the_launcher_ends_the_rank(pretend, mirrored, ended_by_a_launcher):
     """The other ranks end at once after an error, and torch's launcher sends SIGTERM to the one that copies."""
-    ended_by_a_launcher("step_00000004/model.safetensors", 0.3)
+    ended_by_a_launcher("step_00000004/model.safetensors", held=False)
     with pytest.raises(JobError, match="not a number"):
         pretend(mirrored, stop_after=4, error=JobError("not a number"))
     assert "step_00000004" in checkpoints(mirrored)
@@ -237,7 +251,7 @@ def test_a_request_to_stop_ends_the_wait_for_the_mirror_and_not_the_rank(
 ):
     monkeypatch.setattr(run_folder, "_SLICE_SECONDS", 0.1)
     monkeypatch.setattr(run_folder, "_LAST_SECONDS", 0.1)
-    ended_by_a_launcher("step_00000004/model.safetensors", 3.0)
+    ended_by_a_launcher("step_00000004/model.safetensors", held=True)  # until the run has ended
     pretend(mirrored, stop_after=4)
     assert "is not complete" in (mirrored.run_folder / "log.txt").read_text()
     assert json.loads((mirrored.run_folder / "status.json").read_text()) == {"status": "stopped", "exit_code": 75}

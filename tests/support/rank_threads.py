@@ -48,7 +48,7 @@ class RankThreads:
         for thread in threads:
             thread.start()
         for thread in threads:
-            thread.join(20)
+            thread.join(240)
         return [results[rank] for rank in range(WORLD)]
 
     def _broadcast(self, values: list) -> None:
@@ -56,7 +56,7 @@ class RankThreads:
 
     def _gather(self, value: list) -> list:
         self._values[self.rank] = value[0]
-        self._barrier.wait(10)
+        self._barrier.wait(120)
         found = list(self._values)
-        self._barrier.wait(10)
+        self._barrier.wait(120)
         return found

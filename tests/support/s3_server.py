@@ -2,7 +2,6 @@
 
 import os
 import threading
-import time
 from collections.abc import Callable, Iterator
 
 import pytest
@@ -11,11 +10,19 @@ from job.system import object_store
 from job.system.object_store import ObjectStore
 
 SECRET = "a-secret-of-the-object-store"
-Fault = Callable[[dict], str | None]  # of a request's WSGI environment: "error", "slow", "cut", "wrong" or None
+Fault = Callable[[dict], str | None]  # of a request's WSGI environment: "error", "held", "cut", "wrong" or None
+HELD_SECONDS = 300  # at most: nobody may be left to release the answers
 
 
 class S3Server:
-    """`bucket`, the address of an empty one; `fault`, which is asked at every request; `requests`: method and path."""
+    """A server of one bucket.
+
+    Attributes:
+        bucket: its address; the bucket is empty at first.
+        requests: method and path of each request.
+        fault: it is asked at every request.
+        released: answers with the fault "held" wait for it.
+    """
 
     def __init__(self) -> None:
         from moto.moto_server.werkzeug_app import DomainDispatcherApplication, create_backend_app
@@ -28,7 +35,7 @@ class S3Server:
         self._app = DomainDispatcherApplication(create_backend_app)
         self.fault: Fault = lambda environ: None
         self.requests: list[str] = []
-        self.seconds = 30.0  # that a slow answer takes
+        self.released = threading.Event()
         self._server = make_server("127.0.0.1", 0, self._answer, threaded=True, request_handler=Silent)
         self._server.daemon_threads = True
         threading.Thread(target=self._server.serve_forever, daemon=True).start()
@@ -46,8 +53,8 @@ class S3Server:
             start_response("500 Internal Server Error", [("Content-Type", "application/xml")])
             yield b"<Error><Code>InternalError</Code><Message>out of order</Message></Error>"
             return
-        if fault == "slow":
-            time.sleep(self.seconds)
+        if fault == "held":
+            self.released.wait(HELD_SECONDS)
         body = b"".join(self._app(environ, start_response))
         if fault == "wrong":
             body = bytes([body[0] ^ 1]) + body[1:]
@@ -85,8 +92,10 @@ def s3_server():
 def s3(s3_server) -> Iterator[S3Server]:
     """The server, without faults and without a record of earlier requests."""
     s3_server.requests.clear()
+    s3_server.released.clear()
     yield s3_server
     s3_server.fault = lambda environ: None
+    s3_server.released.set()
 
 
 def failing(method: str, end: str, fault: str, times: int = 10**9) -> Fault:

@@ -10,7 +10,7 @@ from torch.distributed import HashStore
 
 from job.training.agreement import Agreement
 
-SOON = timedelta(seconds=10)
+SOON = timedelta(seconds=120)
 
 
 class Ranks:
@@ -53,7 +53,7 @@ def test_all_ranks_stop_at_the_same_boundary(ranks, together):
         while True:
             time.sleep(draws.uniform(0, 0.004))
             if together:
-                step.wait(10)
+                step.wait(120)
             boundary += 1
             if boundary == 10 and rank == 3:
                 group.ask(rank)
@@ -65,7 +65,7 @@ def test_all_ranks_stop_at_the_same_boundary(ranks, together):
     for thread in threads:
         thread.start()
     for thread in threads:
-        thread.join(20)
+        thread.join(240)
     assert len(set(stopped)) == 1
     assert stopped[0] >= 10
     assert group.each[0].reached()  # and so it is at every later boundary
@@ -82,6 +82,6 @@ def test_a_rank_that_does_not_answer_is_named(ranks):
     group = ranks(2, timedelta(seconds=0.3))
     group.each[1].close()
     group.ask(0)
-    group.each[0]._thread.join(10)
+    group.each[0]._thread.join(120)
     with pytest.raises(RuntimeError, match="timed out waiting for the last boundary of rank 1"):
         group.each[0].reached()
