@@ -1,7 +1,9 @@
 """A hang is reported, with the stacks of all ranks and the one that is missing. Ranks are threads here."""
 
 import sys
+import threading
 import time
+from types import SimpleNamespace
 
 import pytest
 from torch.distributed import HashStore
@@ -10,42 +12,74 @@ from job.training import watchdog
 from job.training.watchdog import Watchdog, describe, location
 
 
-@pytest.fixture(autouse=True)
-def _hosts(monkeypatch):
+class Clock:
+    """The clock of the watchdogs, which goes on only where the test says so."""
+
+    def __init__(self) -> None:
+        self.now = 1000.0
+        self.looks = {}  # at the clock by each watchdog's thread, or a moment before
+
+    def looked(self) -> None:
+        thread = threading.current_thread()
+        self.looks[thread] = self.looks.get(thread, 0) + 1
+
+    def go_on(self, seconds: float, dogs: list[Watchdog]) -> None:
+        """Let time pass, and each of the watchdogs look at the clock then."""
+        self.now += seconds
+        for dog in dogs:
+            before = self.looks.get(dog._thread, 0)
+            until(lambda dog=dog, before=before: self.looks.get(dog._thread, 0) >= before + 2)
+
+
+@pytest.fixture
+def clock(monkeypatch):
+    clock = Clock()
     monkeypatch.setattr(watchdog.socket, "gethostname", lambda: "node7")
-    monkeypatch.setattr(watchdog, "_arm", lambda seconds: None)  # one for the whole process: pytest's own
+    # one for the whole process, pytest's own; called before each look at the clock
+    monkeypatch.setattr(watchdog, "_arm", lambda seconds: clock.looked())
+    monkeypatch.setattr(watchdog, "time", SimpleNamespace(monotonic=lambda: clock.now, time=lambda: clock.now))
+    return clock
 
 
-def wait_for(path) -> str:
-    deadline = time.monotonic() + 10
-    while not (path.exists() and path.read_text().endswith("\n")):
+def until(condition) -> None:
+    deadline = time.monotonic() + 120
+    while not condition():
         assert time.monotonic() < deadline
-        time.sleep(0.01)
+        time.sleep(0.002)
+
+
+def wait_for(path, clock: Clock, seconds: float) -> str:
+    clock.now += seconds
+    until(lambda: path.exists() and path.read_text().endswith("\n"))
     return path.read_text()
 
 
-def test_the_rank_that_does_not_answer_is_named_and_the_others_leave_their_stacks(tmp_path):
+def test_the_rank_that_does_not_answer_is_named_and_the_others_leave_their_stacks(tmp_path, clock, monkeypatch):
+    both, entries = threading.Barrier(2, timeout=120), Watchdog._entries
+
+    def entries_of_both(dog, since):
+        both.wait()  # the grace, on a machine as slow as may be
+        return entries(dog, since)
+
+    monkeypatch.setattr(Watchdog, "_entries", entries_of_both)
     store, folder = HashStore(), tmp_path / "hang"
-    dogs = [Watchdog(folder, 0.5, store, rank, 3) for rank in range(3)]
+    dogs = [Watchdog(folder, 0.1, store, rank, 3) for rank in range(3)]
     dogs[1].close()  # as if its process were stopped
     try:
         for _ in range(20):  # while there are steps, nothing happens
             for dog in dogs:
                 dog.beat()
-            time.sleep(0.02)
+            clock.go_on(0.05, [dogs[0], dogs[2]])
         assert not folder.exists()
-        reason = wait_for(folder / "reason.txt")
-        assert reason.startswith("rank 1 on node7 does not answer; no step for 0 s; stacks of all threads are in ")
+        reason = wait_for(folder / "reason.txt", clock, 7)
+        assert reason.startswith("rank 1 on node7 does not answer; no step for 7 s; stacks of all threads are in ")
         for rank in (0, 2):
             stacks = (folder / f"rank_{rank:05d}.txt").read_text()
             assert stacks.startswith(f"rank {rank} on node7, after 20 boundaries")
             assert "wait_for" in stacks  # of the main thread
         assert not (folder / "rank_00001.txt").exists()
         dogs[0].beat()  # it was only slow
-        deadline = time.monotonic() + 10
-        while (folder / "reason.txt").exists():
-            assert time.monotonic() < deadline
-            time.sleep(0.01)
+        until(lambda: not (folder / "reason.txt").exists())
     finally:
         for dog in dogs:
             dog.close()
