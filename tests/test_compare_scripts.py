@@ -74,7 +74,7 @@ class Scripts:
     def run(self, script: str, *words: str, **environment: str) -> tuple[int, str, str]:
         """Return exit code, stdout and stderr."""
         process = self.start(script, *words, **environment)
-        out, errors = process.communicate(timeout=60)
+        out, errors = process.communicate(timeout=200)
         return process.returncode, out, errors
 
     def calls(self, what: str) -> list[list[str]]:
@@ -162,13 +162,13 @@ def test_a_signal_stops_the_run_and_the_comparison(scripts, then, says):
     (scripts.folder / "runs").mkdir()
     (scripts.folder / "runs" / f"{ALL[1]}.then").write_text(then)
     process = scripts.start(*LOCAL)
-    deadline = time.monotonic() + 60
+    deadline = time.monotonic() + 200
     while not (scripts.folder / "runs" / ALL[1] / "waits").exists():
         assert process.poll() is None, process.stderr.read()
         assert time.monotonic() < deadline
         time.sleep(0.01)
     process.send_signal(signal.SIGTERM)
-    _, errors = process.communicate(timeout=60)
+    _, errors = process.communicate(timeout=200)
     assert process.returncode == 75, errors
     assert errors.splitlines()[-1] == says
     assert "ended with" not in errors

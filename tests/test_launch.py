@@ -10,6 +10,7 @@ import subprocess
 import sys
 import tarfile
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -19,7 +20,7 @@ from job.shards.manifest import load_manifest
 from job.shards.reading.domain_stream import DomainStream
 from job.shards.reading.shard_cache import ShardStore
 from tests.support.manifests import accept_changes
-from tests.support.running import REPO, assert_same_weights, finish, rows, start, weights
+from tests.support.running import REPO, assert_same_weights, finish, start, weights
 
 pytestmark = pytest.mark.slow
 
@@ -40,17 +41,16 @@ def local(config, tmp_path, *overrides, ranks=1, **options) -> subprocess.Popen:
 
 
 def test_two_ranks_stop_on_a_signal_with_75_and_resume_to_0(small, tmp_path):
-    # the stop file is looked for once a second
     train = {"steps": 150, "eval_every": 75, "checkpoint_every": 50, "log_every": 5}
     whole, config = small(name="whole", train=train), small(name="stopped", train=train)
     finish(start(whole, tmp_path, ranks=2))
-    process = local(config, tmp_path, ranks=2)
-    while not rows_so_far(config):
-        assert process.poll() is None, process.stderr.read()
-        time.sleep(0.02)
+    held = {"PYTHONPATH": str(REPO / "tests" / "support" / "held"), "TEST_GO_ON": str(tmp_path / "go-on")}
+    process = local(config, tmp_path, ranks=2, env=held)
+    wait_for_a_row(process, config)
     for pid in [process.pid, *ranks_of(config, tmp_path)]:  # as Slurm does, launcher included
         os.kill(pid, signal.SIGTERM)
-    _, errors = process.communicate(timeout=120)
+    (tmp_path / "go-on").touch()
+    _, errors = process.communicate(timeout=300)
     assert process.returncode == 75, errors
     assert "Traceback" not in errors
     assert len([line for line in errors.splitlines() if " step " not in line]) <= 6, errors
@@ -64,8 +64,17 @@ def test_two_ranks_stop_on_a_signal_with_75_and_resume_to_0(small, tmp_path):
     assert_same_weights(weights(config), weights(whole))
 
 
-def rows_so_far(config) -> list:
-    return rows(config) if (config.run_folder / "metrics.jsonl").exists() else []
+def wait_for_a_row(process: subprocess.Popen, config) -> None:
+    path = config.run_folder / "metrics.jsonl"
+    until(process, lambda: path.exists() and "\n" in path.read_text())
+
+
+def until(process: subprocess.Popen, condition: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + 300
+    while not condition():
+        assert process.poll() is None, process.stderr.read()
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
 
 
 @pytest.mark.parametrize(
@@ -80,7 +89,7 @@ def rows_so_far(config) -> list:
 )
 def test_a_mistake_is_one_line_and_exit_code_2(small, tmp_path, override, ranks, says):
     process = local(small(name="wrong"), tmp_path, override, ranks=ranks)
-    _, errors = process.communicate(timeout=120)
+    _, errors = process.communicate(timeout=300)
     assert process.returncode == 2, errors
     assert says in errors
     assert len(errors.strip().splitlines()) == 1
@@ -90,9 +99,7 @@ def test_a_mistake_is_one_line_and_exit_code_2(small, tmp_path, override, ranks,
 def test_a_second_interruption_ends_at_once_and_says_so(small, tmp_path):
     config = small(name="twice", train={"steps": 100_000, "eval_every": 100_000, "checkpoint_every": 100_000})
     process = local(config, tmp_path)
-    while not rows_so_far(config):
-        assert process.poll() is None, process.stderr.read()
-        time.sleep(0.02)
+    wait_for_a_row(process, config)
     for rank in Path("/proc").glob("[0-9]*"):  # it cannot serve the first one any more
         with contextlib.suppress(OSError):
             if (
@@ -101,10 +108,9 @@ def test_a_second_interruption_ends_at_once_and_says_so(small, tmp_path):
             ):
                 os.kill(int(rank.name), signal.SIGSTOP)
     process.send_signal(signal.SIGINT)
-    while not (config.run_folder / "stop").exists():  # bash merges two signals that wait for it
-        time.sleep(0.02)
+    until(process, (config.run_folder / "stop").exists)  # bash merges two signals that wait for it
     process.send_signal(signal.SIGINT)
-    _, errors = process.communicate(timeout=60)
+    _, errors = process.communicate(timeout=300)
     assert process.returncode == 130, errors
     assert errors.splitlines()[-1] == "ended at once: the same command resumes from the last checkpoint"
     assert "Killed" not in errors
@@ -121,7 +127,7 @@ def test_in_another_folder_it_says_where_to_start_it(tmp_path):
 @pytest.mark.parametrize("ranks", ["x", "0", "1.5"])
 def test_an_invalid_number_of_ranks(small, tmp_path, ranks):
     process = local(small(name="wrong"), tmp_path, ranks=ranks)
-    errors = process.communicate(timeout=60)[1]
+    errors = process.communicate(timeout=300)[1]
     assert process.returncode == 2
     assert errors.startswith("error: Invalid value for '--ranks' (env var: 'JOB_RANKS'): ")
     assert errors.count("\n") == 1
@@ -156,7 +162,7 @@ def test_bad_input_found_by_one_rank_only_is_the_last_line(small, faces, tmp_pat
     path.write_bytes(content)
     accept_changes(broken)
     process = local(config, tmp_path, ranks=2)
-    _, errors = process.communicate(timeout=200)
+    _, errors = process.communicate(timeout=300)
     assert process.returncode == 2, errors
     assert errors.splitlines()[-1].startswith("error: shard ")
     assert key in errors.splitlines()[-1]
@@ -196,12 +202,10 @@ def test_one_killed_rank_of_two_is_named_in_the_last_line(small, tmp_path):
     stale = {"RANK": "1", "LOCAL_RANK": "1", "WORLD_SIZE": "7", "MASTER_ADDR": "gone", "MASTER_PORT": "1"}
     stale |= {"PET_NNODES": "3", "PET_NODE_RANK": "2", "PET_RDZV_ENDPOINT": "gone:1"}
     process = local(config, tmp_path, ranks=2, env=stale | {"OMP_NUM_THREADS": "1,2"})
-    while not rows_so_far(config):
-        assert process.poll() is None, process.stderr.read()
-        time.sleep(0.02)
+    wait_for_a_row(process, config)
     (pid,) = ranks_of(config, tmp_path, b"1")
     os.kill(pid, signal.SIGKILL)
-    _, errors = process.communicate(timeout=100)
+    _, errors = process.communicate(timeout=300)
     assert process.returncode == 1, errors
     assert errors.splitlines()[-1].startswith("error: crashed: rank 1 on ")
     assert " was killed by SIGKILL: out of memory? end other programs, or set " in errors.splitlines()[-1]

@@ -131,12 +131,12 @@ def bomb() -> str:
 def test_a_hostile_file_is_refused_at_once(tmp_path, text, says):
     path = tmp_path / "mine.yaml"
     path.write_text(text)
-    began = time.monotonic()
+    began = time.process_time()
     with pytest.raises(JobError) as error:
         load_config(path)
     assert says in str(error.value)
     assert len(str(error.value)) < 700
-    assert time.monotonic() - began < 60  # some would take for ever
+    assert time.process_time() - began < 60  # some would take for ever
 
 
 def test_an_endless_file_and_a_long_name_are_refused(tmp_path):

@@ -34,10 +34,14 @@ def test_a_cache_that_the_run_does_not_use_may_be_bad(small, tmp_path):
     assert checks(small(data={"cache_dir": str(tmp_path / "file" / "cache")})) == {}
 
 
-def script(*command, check: str = "") -> str:
+def script(*command, check: str = "", seconds: int = 200) -> str:
     environment = {"PATH": "/usr/bin:/bin", "SLURMD_NODENAME": "node3", "JOB_SITE_CHECK": check}
     return subprocess.run(
-        [REPO / "slurm" / "preflight.sh", "1", *command], env=environment, capture_output=True, text=True, check=True
+        [REPO / "slurm" / "preflight.sh", str(seconds), *command],
+        env=environment,
+        capture_output=True,
+        text=True,
+        check=True,
     ).stdout
 
 
@@ -49,5 +53,5 @@ def test_the_script_on_a_node_has_a_line_for_every_end():
     assert script("bash", "-c", f"echo a line of a prolog; {fault}") == "preflight\tnode3\tshards\tgone\n"
     assert script("bash", "-c", "echo No such file >&2; exit 127") == "preflight\tnode3\tsoftware\tNo such file\n"
     assert script("bash", "-c", "exit 9") == "preflight\tnode3\tsoftware\texit code 9\n"
-    assert script("sleep", "30") == "preflight\tnode3\tsoftware\tno result within 1 s\n"
+    assert script("sleep", "1000", seconds=1) == "preflight\tnode3\tsoftware\tno result within 1 s\n"
     assert script("true", check="echo fan 3; echo; exit 1") == "preflight\tnode3\tsite check\tfan 3\n"

@@ -66,14 +66,14 @@ class Browser:
         with contextlib.suppress(OSError, EOFError, RuntimeError):
             self.call("Browser.close")
         try:
-            self._process.wait(10)
+            self._process.wait(60)
         except subprocess.TimeoutExpired:
             self._process.kill()
             self._process.wait()
         os.close(self._write)
         os.close(self._read)
 
-    def call(self, method: str, timeout: float = 60, **parameters: Any) -> dict[str, Any]:
+    def call(self, method: str, timeout: float = 200, **parameters: Any) -> dict[str, Any]:
         """Send a command and return its result; events that come first are kept."""
         self._number += 1
         number = self._number
@@ -117,7 +117,7 @@ class Browser:
     def text(self) -> str:
         return self.evaluate("document.body ? document.body.innerText : ''") or ""
 
-    def wait_for(self, expression: str, seconds: float = 120) -> Any:
+    def wait_for(self, expression: str, seconds: float = 240) -> Any:
         """Wait until a JavaScript expression is true; return its value."""
         end = time.monotonic() + seconds
         while time.monotonic() < end:

@@ -77,10 +77,10 @@ def test_scrub_keeps_other_text(text):
 
 
 def test_scrub_of_long_text_is_fast():
-    began = time.monotonic()
+    began = time.process_time()
     for piece in ("a-", "a.", "https://a:", "token", "-H a", "x=", "bearer "):
         scrub(piece * 20_000)
-    assert time.monotonic() - began < 60  # some patterns would take hours
+    assert time.process_time() - began < 60  # some patterns would take hours
 
 
 @pytest.mark.parametrize(

@@ -204,9 +204,9 @@ def test_a_closed_store_cancels_its_downloads(shards, tmp_path, monkeypatch):
     infos = load_manifest(shards).shards("source", "train")
     store.prefetch(infos)
     futures = list(store._fetching.values())
-    assert going.wait(10)
+    assert going.wait(120)
     store.close()
     for future in futures:
         with pytest.raises((JobError, CancelledError)):
-            future.result(timeout=10)
+            future.result(timeout=120)
     assert list((tmp_path / "cache").iterdir()) == []

@@ -308,7 +308,7 @@ def test_threads_that_need_the_same_shards_open_different_ones(made, monkeypatch
     """A resumed run has to hash a block for every stream: that must not take one thread while the others wait."""
     manifest = load_manifest(made)
     one = OpenShards(manifest, "source", "train", ShardStore(made), labelled=True, capacity=12)
-    at_once = threading.Barrier(3, timeout=30)
+    at_once = threading.Barrier(3, timeout=120)
     begun = []
 
     def read_index(file, info, *args, real=open_shards.read_index, **settings):
