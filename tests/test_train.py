@@ -7,13 +7,13 @@ import random
 import shutil
 import signal
 import subprocess
-import threading
 import time
 
 import pytest
 
 from job.config.load import build_config
 from job.evaluation.evaluator import Evaluator
+from job.monitor.recorder import Recorder
 from job.shards.manifest import Manifest
 from job.system.errors import EXIT_STOPPED, JobError
 from job.train import train
@@ -82,7 +82,7 @@ def test_a_finished_run_started_again_changes_nothing(undisturbed):
 @pytest.mark.slow
 def test_killed_at_a_random_step_and_started_again_it_ends_with_the_same_weights(small, tmp_path, undisturbed):
     config = small(name="killed")
-    kill_at(start(config, tmp_path), config, random.randint(6, 20))
+    kill_at(config, tmp_path, random.randint(6, 20))
     assert train(config) == 0
     assert_same_weights(weights(config), weights(undisturbed))
     assert [row["trainer/step"] for row in rows(config)] == list(range(1, 25))
@@ -103,19 +103,11 @@ def test_the_stop_file_ends_a_run_with_75_and_the_same_command_resumes(small, un
     assert_same_weights(weights(config), weights(undisturbed))
 
 
-def test_sigterm_ends_a_run_with_75_after_a_checkpoint(small, undisturbed):
+def test_sigterm_ends_a_run_with_75_after_a_checkpoint(small, undisturbed, monkeypatch):
     config = small(name="terminated")
-
-    def terminate():
-        while not (config.run_folder / "metrics.jsonl").exists() or not rows(config):
-            time.sleep(0.01)
-        os.kill(os.getpid(), signal.SIGTERM)
-
-    thread = threading.Thread(target=terminate, daemon=True)
-    thread.start()
-    code = train(config)
-    thread.join(10)
-    assert code == EXIT_STOPPED
+    with monkeypatch.context() as patched:
+        stop_at_step(patched, random.randint(1, 20))
+        assert train(config) == EXIT_STOPPED
     assert (config.run_folder / "checkpoints" / "latest").exists()
     assert train(config) == 0
     assert_same_weights(weights(config), weights(undisturbed))
@@ -155,7 +147,7 @@ def test_two_ranks_log_which_is_the_slower(undisturbed, on_two_ranks):
 @pytest.mark.slow
 def test_killed_and_started_again_on_two_ranks(small, tmp_path, on_two_ranks):
     config = small(name="killed-two")
-    kill_at(start(config, tmp_path, ranks=2), config, random.randint(6, 20))
+    kill_at(config, tmp_path, random.randint(6, 20), ranks=2)
     finish(start(config, tmp_path, ranks=2))
     assert_same_weights(weights(config), weights(on_two_ranks))
 
@@ -366,6 +358,18 @@ def test_a_kill_before_best_has_moved_does_not_change_what_is_chosen(undisturbed
     assert (checkpoints / "best").resolve().name == chosen
     summaries = [json.loads((c.run_folder / "summary.json").read_text()) for c in (config, undisturbed)]
     assert summaries[0] == summaries[1]
+
+
+def stop_at_step(monkeypatch, step: int):
+    """Ask this process to stop when it has logged a step."""
+    log = Recorder.log
+
+    def log_and_ask(self, number, metrics):
+        log(self, number, metrics)
+        if number == step:
+            os.kill(os.getpid(), signal.SIGTERM)
+
+    monkeypatch.setattr(Recorder, "log", log_and_ask)
 
 
 def stop_at(monkeypatch, method: str, after: bool, calls: int = 1):

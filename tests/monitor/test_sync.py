@@ -4,8 +4,8 @@ import json
 import os
 import subprocess
 import sys
-import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -35,12 +35,19 @@ def record(folder: Path, first: int) -> subprocess.Popen:
 
 def sync(server: FakeWandb, *arguments) -> subprocess.CompletedProcess:
     environment = {name: value for name, value in os.environ.items() if not name.startswith("WANDB_")}
-    environment |= {"WANDB_BASE_URL": server.url, "WANDB_API_KEY": KEY}
+    environment |= {"WANDB_BASE_URL": server.url, "WANDB_API_KEY": KEY, "WANDB__FILE_STREAM_TRANSMIT_INTERVAL": "0.5"}
     environment["PATH"] = f"{Path(sys.executable).parent}{os.pathsep}{environment['PATH']}"
     command = [str(REPO / "launch" / "sync.sh"), *map(str, arguments)]
     return subprocess.run(
-        command, env=environment, capture_output=True, text=True, timeout=120, cwd=arguments[-1].parent
+        command, env=environment, capture_output=True, text=True, timeout=300, cwd=arguments[-1].parent
     )
+
+
+def until(condition) -> None:
+    end = time.monotonic() + 240
+    while not condition():
+        assert time.monotonic() < end
+        time.sleep(0.1)
 
 
 def steps(server: FakeWandb) -> list[int]:
@@ -55,8 +62,8 @@ def run(tmp_path) -> Path:
     for first in (1, 6):
         process = record(folder, first)
         process.stdin.close()
-        assert process.wait(120) == 0
-        time.sleep(1.1)  # names of segments differ by the second
+        assert process.wait(300) == 0
+        time.sleep(1.01 - time.time() % 1)  # names of segments differ by the second
     (folder / "status.json").write_text(json.dumps({"status": "finished"}))
     return folder
 
@@ -76,9 +83,7 @@ def test_unfinished_segment_is_skipped_or_followed_with_live(run):
     (run / "status.json").write_text(json.dumps({"status": "running"}))
     process = record(run, 11)
     try:
-        deadline = time.monotonic() + 60
-        while len(list((run / "wandb").glob("offline-run-*/*.wandb"))) < 3 and time.monotonic() < deadline:
-            time.sleep(0.2)
+        until(lambda: len(list((run / "wandb").glob("offline-run-*/*.wandb"))) == 3)
         with FakeWandb() as server:
             first = sync(server, run)
             assert (
@@ -86,8 +91,11 @@ def test_unfinished_segment_is_skipped_or_followed_with_live(run):
             )
             assert steps(server) == list(range(1, 11))
             assert process.poll() is None
-            threading.Timer(5, process.stdin.close).start()
-            live = sync(server, "--live", run)
+            with ThreadPoolExecutor(1) as pool:
+                following = pool.submit(sync, server, "--live", run)
+                until(lambda: 15 in steps(server) or following.done())
+                process.stdin.close()
+                live = following.result()
             assert live.returncode == 0, live.stderr
             assert steps(server) == list(range(1, 16))
             assert sync(server, run).returncode == 0

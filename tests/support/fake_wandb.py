@@ -11,14 +11,14 @@ class FakeWandb:
     def __init__(self, refuse: bool = False) -> None:
         self.operations: list[str] = []
         self.history: list[dict] = []
-        self.text = ""  # everything that was sent, for looking for secrets in it
+        self._texts: list[str] = []
         self._refuse = refuse
         fake = self
 
         class Handler(BaseHTTPRequestHandler):
             def do_POST(self) -> None:
                 body = self.rfile.read(int(self.headers.get("Content-Length", 0))).decode(errors="replace")
-                fake.text += body
+                fake._texts.append(body)
                 self._answer(fake._post(self.path, body))
 
             do_PUT = do_POST
@@ -39,6 +39,11 @@ class FakeWandb:
 
         self._server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
         self.url = f"http://127.0.0.1:{self._server.server_address[1]}"
+
+    @property
+    def text(self) -> str:
+        """Everything that was sent."""
+        return "".join(self._texts)
 
     def _post(self, path: str, body: str) -> dict:
         if "graphql" not in path:

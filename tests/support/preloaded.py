@@ -3,6 +3,7 @@
 tests/test_launch.py and tests/slurm start it as its users do.
 """
 
+import contextlib
 import importlib
 import json
 import os
@@ -24,6 +25,7 @@ MODULES = (
     *("sklearn.cluster", "sklearn.linear_model", "sklearn.neighbors", "scipy.optimize", "scipy.special"),
     "tests.support.running",
 )
+HOLD_AFTER = "TEST_HOLD_AFTER_STEP"  # in the environment of a run: it waits there to be killed
 GRACE = 30.0  # seconds between SIGTERM and SIGKILL for the other ranks of one that failed, as torch's launcher has it
 
 
@@ -33,14 +35,10 @@ class Processes:
     def __init__(self, task: dict, environments: list[dict[str, str]]) -> None:
         self._output = tempfile.TemporaryFile("w+")  # noqa: SIM115
         self._server = _server()
-        self._codes: dict[int, int | None] = {}
+        pids = self._server.fork({**task, "environments": environments}, self._output.fileno())
+        self._codes: dict[int, int | None] = dict.fromkeys(pids)
         self._failed_at: float | None = None
-        self.pid = 0
-        for environment in environments:
-            request = {**task, "environment": environment, "group": self.pid}
-            pid = self._server.fork(request, self._output.fileno())
-            self.pid = self.pid or pid
-            self._codes[pid] = None
+        self.pid = pids[0]
 
     @property
     def returncode(self) -> int | None:
@@ -52,10 +50,12 @@ class Processes:
         self._codes |= {pid: self._server.code(pid) for pid, code in self._codes.items() if code is None}
         if self.returncode is None and any(self._codes.values()):  # as a launcher does
             now = time.monotonic()
-            os.killpg(self.pid, signal.SIGTERM if self._failed_at is None else 0)
+            with contextlib.suppress(ProcessLookupError):  # they have ended meanwhile
+                if self._failed_at is None:
+                    os.killpg(self.pid, signal.SIGTERM)
+                elif now > self._failed_at + GRACE:
+                    os.killpg(self.pid, signal.SIGKILL)
             self._failed_at = self._failed_at or now
-            if now > self._failed_at + GRACE:
-                os.killpg(self.pid, signal.SIGKILL)
         return self.returncode
 
     def wait(self, timeout: float | None = None) -> int:
@@ -98,7 +98,7 @@ class Server:
         theirs.close()
         self._connection, self._codes = ours, {}
 
-    def fork(self, request: dict, output: int) -> int:
+    def fork(self, request: dict, output: int) -> list[int]:
         socket.send_fds(self._connection, [json.dumps(request).encode()], [output])
         while "forked" not in (message := self._receive()):
             pass
@@ -128,9 +128,19 @@ def _server() -> Server:
     return _SERVERS[os.getpid()]
 
 
+_RESERVED: list[socket.socket] = []
+
+
 def free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as server:
-        return server.getsockname()[1]
+    """Return a port that nobody else is given while this process runs, and that a rank can listen on.
+
+    A socket that is bound and does not listen reserves it: torch, which listens on it, sets SO_REUSEADDR, too.
+    """
+    reserved = socket.socket()
+    reserved.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    reserved.bind(("127.0.0.1", 0))
+    _RESERVED.append(reserved)
+    return reserved.getsockname()[1]
 
 
 def serve(connection: socket.socket) -> None:
@@ -144,14 +154,17 @@ def serve(connection: socket.socket) -> None:
             if not content:
                 return
             request = json.loads(content)
-            pid = os.fork()
-            if pid == 0:
-                connection.close()
-                become(request, files[0])
-            os.setpgid(pid, request["group"] or pid)
+            pids: list[int] = []
+            for environment in request["environments"]:
+                pid = os.fork()
+                if pid == 0:
+                    connection.close()
+                    become(request, environment, files[0])
+                pids.append(pid)
+                os.setpgid(pid, pids[0])  # which exists: nobody has waited for it yet
             os.close(files[0])
-            children.add(pid)
-            connection.send(json.dumps({"forked": pid}).encode())
+            children.update(pids)
+            connection.send(json.dumps({"forked": pids}).encode())
         for pid in list(children):
             ended, status = os.waitpid(pid, os.WNOHANG)
             if ended:
@@ -159,13 +172,13 @@ def serve(connection: socket.socket) -> None:
                 connection.send(json.dumps({"ended": pid, "code": os.waitstatus_to_exitcode(status)}).encode())
 
 
-def become(request: dict, output: int) -> None:
+def become(request: dict, environment: dict[str, str], output: int) -> None:
     """Run the command line in this process, and exit as `python -m job` would; or call a function with its rank."""
     os.dup2(output, 1)
     os.dup2(output, 2)
     os.close(output)
     os.environ.clear()
-    os.environ.update(request["environment"])
+    os.environ.update(environment)
     random.seed()
     try:
         if "call" in request:
@@ -173,12 +186,28 @@ def become(request: dict, output: int) -> None:
             getattr(importlib.import_module(module), name)(int(os.environ["RANK"]), *request["arguments"])
             sys.exit(0)
         sys.argv[:] = request["argv"]
+        if HOLD_AFTER in os.environ:
+            hold_after(int(os.environ[HOLD_AFTER]))
         from job.__main__ import run
 
         sys.exit(run())
     except Exception:
         traceback.print_exc()
         sys.exit(1)
+
+
+def hold_after(step: int) -> None:
+    """Let the main rank of a run wait to be killed once it has logged a step; nobody may be left to do it."""
+    from job.run_folder.metrics_file import MetricsFile
+
+    write = MetricsFile.write
+
+    def write_and_wait(file: MetricsFile, metrics: dict) -> None:
+        write(file, metrics)
+        if metrics["trainer/step"] >= step:
+            time.sleep(600)
+
+    MetricsFile.write = write_and_wait
 
 
 if __name__ == "__main__":

@@ -5,6 +5,7 @@ import os
 import shutil
 import signal
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -13,7 +14,7 @@ from safetensors.torch import load_file
 
 from job.evaluation.label_shift import estimate
 from job.train import train
-from tests.support.preloaded import Processes, free_port
+from tests.support.preloaded import HOLD_AFTER, Processes, free_port
 
 REPO = Path(__file__).parents[2]
 SMALL = {
@@ -71,7 +72,7 @@ def assert_stopped_and_resumed_equals(stopped, whole) -> None:
 
 def assert_killed_and_resumed_equals(killed, whole, tmp_path, step: int) -> None:
     """Train `killed`, with SIGKILL after a step, in two processes and `whole` here; their weights must be equal."""
-    kill_at(start(killed, tmp_path), killed, step)
+    kill_at(killed, tmp_path, step)
     finish(start(killed, tmp_path))
     assert train(whole) == 0
     assert_same_weights(weights(killed), weights(whole))
@@ -81,11 +82,16 @@ def rows(config) -> list[dict]:
     return [json.loads(line) for line in (config.run_folder / "metrics.jsonl").read_text().splitlines()]
 
 
-def start(config, tmp_path, ranks: int = 1) -> Processes:
-    """The job in processes of its own, with the environment that a launcher gives to ranks."""
+def start(config, tmp_path, ranks: int = 1, hold_after: int | None = None) -> Processes:
+    """The job in processes of its own, with the environment that a launcher gives to ranks.
+
+    It waits to be killed once it has logged the step `hold_after`.
+    """
     path = tmp_path / f"{config.name}.yaml"
     path.write_text(config.to_yaml())
     shared = {**os.environ, "ACCELERATE_USE_CPU": "true", "OMP_NUM_THREADS": "1", "JOB_EXPECTED_RANKS": str(ranks)}
+    if hold_after is not None:
+        shared[HOLD_AFTER] = str(hold_after)
     environments = [shared]
     if ranks > 1:
         shared |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(free_port())}
@@ -100,11 +106,12 @@ def finish(process: Processes) -> str:
     return output
 
 
-def kill_at(process: Processes, config, step: int) -> None:
-    """SIGKILL all ranks as soon as the run has logged `step`."""
+def kill_at(config, tmp_path, step: int, ranks: int = 1, when: Callable[[], bool] = lambda: True) -> None:
+    """Start the job; SIGKILL all ranks as soon as it has logged `step` and `when` says so, and soon after that step."""
+    process = start(config, tmp_path, ranks, hold_after=step + 3)
     path = config.run_folder / "metrics.jsonl"
     deadline = time.monotonic() + 200
-    while not (path.exists() and f'"trainer/step": {step},' in path.read_text()):
+    while not (path.exists() and f'"trainer/step": {step},' in path.read_text() and when()):
         assert process.poll() is None, process.communicate()[0]
         assert time.monotonic() < deadline, "the run has not come to the step"
         time.sleep(0.01)
