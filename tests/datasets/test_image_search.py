@@ -300,17 +300,22 @@ def test_killed_at_random_moments_and_run_again_gives_the_same_bytes(tmp_path):
     command = [sys.executable, "-m", "job", "shards", "folders", "--root", root, "--out", out, "--size", "64"]
     command += ["--shards", "40", "--workers", "2", "--keep-target-labels"]
     rng, kills, more = np.random.default_rng(), 0, 1
-    for _ in range(12):
+    for _ in range(40):
         process = subprocess.Popen(command, start_new_session=True)
         written = len(glob.glob(f"{out}/*/*/*.tar"))
         while process.poll() is None and len(glob.glob(f"{out}/*/*/*.tar")) < written + more:
             time.sleep(0.001)
         time.sleep(rng.uniform(0, 0.02 if more else 2))  # also during conversion
         if process.poll() is not None:
-            break
+            if kills:
+                break
+            shutil.rmtree(out)  # too fast: from the beginning
+            continue
         os.killpg(process.pid, signal.SIGKILL)
         process.wait()
         kills += 1
+        if kills == 12:
+            break
         more = int(rng.integers(0, 12))
     subprocess.run(command, check=True)  # a finished folder is not changed
     assert kills

@@ -15,6 +15,7 @@ import yaml
 
 from job.config.load import build_config
 from job.search.search import Search
+from job.search.trial_run import TrialRun
 from tests.support.running import REPO
 
 
@@ -100,8 +101,16 @@ def test_run_again_with_all_trials_done_it_prints_the_table_and_starts_nothing(s
 
 
 @pytest.mark.slow
-def test_trials_with_low_scores_are_stopped_and_recorded_as_pruned(search, trials, study):
-    slow_down(study, 1)  # so that a run has not ended before it is looked at
+def test_trials_with_low_scores_are_stopped_and_recorded_as_pruned(search, trials, study, monkeypatch):
+    slow_down(study, 0.02, math.inf)  # until the search has looked at the first score
+    follow = TrialRun._follow
+
+    def follow_and_release(run):
+        follow(run)
+        if run._reported and not run._pruning:
+            slow_down(run._config.run_folder, 0.02)
+
+    monkeypatch.setattr(TrialRun, "_follow", follow_and_release)
     code, _, errors = search("--trials", 8)
     assert code == 0, errors
     pruned = [trial for trial in trials() if trial["state"] == "pruned"]

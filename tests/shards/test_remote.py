@@ -5,7 +5,9 @@ import os
 import socket
 import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from types import SimpleNamespace
 
 import psutil
 import pytest
@@ -22,9 +24,22 @@ from job.system.transfer import RemoteError
 
 
 @pytest.fixture(autouse=True)
-def impatient(monkeypatch):
-    monkeypatch.setattr(remote, "PERIOD_SECONDS", 0.5)
+def patience(monkeypatch):
+    """Repeat what fails at once, and wait for what is only slow."""
+    monkeypatch.setattr(remote, "PERIOD_SECONDS", 240)
     monkeypatch.setattr(transfer, "RETRY_SECONDS", 0.0)
+
+
+@pytest.fixture
+def impatient(patience, monkeypatch):
+    monkeypatch.setattr(remote, "PERIOD_SECONDS", 0.5)
+
+
+def until(condition) -> None:
+    end = time.monotonic() + 120
+    while not condition():
+        assert time.monotonic() < end
+        time.sleep(0.01)
 
 
 def send(handler, pieces):
@@ -76,8 +91,17 @@ def server():
 @pytest.fixture(autouse=True)
 def _no_program_is_left():
     yield
-    time.sleep(0.05)
-    assert not [child.name() for child in psutil.Process().children() if child.name() in ("curl", "sleep", "sh", "cat")]
+    until(lambda: not programs())
+
+
+def programs() -> list[list[str]]:
+    """The command lines of programs that this process has started to read with."""
+    found = []
+    for child in psutil.Process().children(recursive=True):
+        with contextlib.suppress(psutil.Error):
+            if child.name() in ("curl", "sleep", "sh", "cat"):
+                found.append(child.cmdline())
+    return found
 
 
 @pytest.fixture
@@ -87,11 +111,13 @@ def silent():
         yield f"http://127.0.0.1:{listening.getsockname()[1]}"
 
 
+@pytest.mark.usefixtures("impatient")
 def test_a_silent_server_is_an_error_in_time(silent):
     with pytest.raises(JobError, match=r"cannot read http://.*it stalled: 0 bytes came in \d+ s, at least 65536 are"):
         load_manifest(silent)
 
 
+@pytest.mark.usefixtures("impatient")
 def test_a_server_that_drips_is_given_up(server):
     with pytest.raises(JobError, match=r"it stalled: \d+ bytes came in \d+ s"):
         load_manifest(server(lambda handler: send(handler, drip())))
@@ -104,8 +130,10 @@ def test_an_endless_manifest_is_given_up(server, monkeypatch):
 
 
 @pytest.mark.parametrize("answer", [pour, drip])
-def test_a_shard_that_arrives_too_slowly_is_an_error(made, server, tmp_path, answer):
+def test_a_shard_that_arrives_too_slowly_is_an_error(made, server, tmp_path, answer, request):
     """A body of 262 MB for 0.1 MB; a byte now and then."""
+    if answer is drip:
+        request.getfixturevalue("impatient")
     info = load_manifest(made).shards("source", "val")[0]
     store = ShardStore(server(lambda handler: send(handler, answer())), tmp_path / "cache", attempts=2)
     says = rf"larger than the {info.bytes} bytes" if answer is pour else "it stalled"
@@ -120,10 +148,10 @@ def test_closing_does_not_wait_for_a_silent_server(made, silent, tmp_path, monke
     store = ShardStore(silent, tmp_path / "cache")
     store.prefetch([load_manifest(made).shards("source", "val")[0]])
     (future,) = store._fetching.values()
-    time.sleep(0.1)
+    until(programs)
     store.close()
     with pytest.raises(JobError, match="the reader was closed"):
-        future.result(timeout=20)
+        future.result(timeout=120)
 
 
 @pytest.mark.parametrize(
@@ -135,7 +163,6 @@ def test_closing_does_not_wait_for_a_silent_server(made, silent, tmp_path, monke
     ],
 )
 def test_the_reason_is_reported_in_words(address, says, monkeypatch):
-    monkeypatch.setattr(remote, "PERIOD_SECONDS", 20)
     monkeypatch.delenv("http_proxy", raising=False)
     monkeypatch.setenv("no_proxy", "*")
     with pytest.raises(JobError, match=says) as caught:
@@ -148,27 +175,31 @@ def test_an_error_of_the_server_is_reported_in_words(server):
         load_manifest(server(lambda handler: handler.send_error(404)))
 
 
-def test_a_silent_command_is_killed_with_what_it_has_started(tmp_path):
+def test_a_silent_command_is_killed_with_what_it_has_started(monkeypatch):
     """A shell waits for its own child, which would outlive it and hold the pipe open."""
-    with pytest.raises(RemoteError, match="it stalled"):
-        list(read_remote(f"pipe:touch {tmp_path}/begun; sleep 1000; true ", 100))
-    assert (tmp_path / "begun").exists()
-    sleeping = [p for p in psutil.process_iter(["cmdline"]) if p.info["cmdline"] == ["sleep", "1000"]]
-    assert not sleeping
+    sleep = ["sleep", f"1000.{os.getpid()}"]
+    with ThreadPoolExecutor(1) as pool:
+        reading = pool.submit(list, read_remote(f"pipe:{' '.join(sleep)}; true ", 100))
+        until(lambda: sleep in programs())
+        monkeypatch.setattr(remote, "PERIOD_SECONDS", 0.0)
+        with pytest.raises(RemoteError, match="it stalled"):
+            reading.result(timeout=120)
+    until(lambda: sleep not in [process.info["cmdline"] for process in psutil.process_iter(["cmdline"])])
 
 
-def test_a_command_that_takes_its_time_is_waited_for(monkeypatch):
-    monkeypatch.setattr(remote, "PERIOD_SECONDS", 30)
+def test_a_command_that_takes_its_time_is_waited_for():
     assert b"".join(read_remote("pipe:sleep 0.5; echo whole ", 100)) == b"whole\n"
 
 
-def test_time_that_the_reader_takes_does_not_count(server):
+def test_time_that_the_reader_takes_does_not_count(server, monkeypatch):
     """A slow disk below the cache is no slow server."""
+    taken = [0.0]
+    monkeypatch.setattr(remote, "time", SimpleNamespace(monotonic=lambda: time.monotonic() + taken[0]))
     pieces = read_remote(server(lambda handler: send(handler, [bytes(1000)] * 40)), 1 << 20)
     total = 0
     for piece in pieces:
         total += len(piece)
-        time.sleep(0.7 if total == len(piece) else 0)
+        taken[0] += 1000
     assert total == 40_000
 
 
@@ -193,7 +224,6 @@ def test_a_full_disk_is_not_called_a_wrong_address(shards, tmp_path, monkeypatch
 
 def test_addresses_are_printed_without_their_secrets(monkeypatch, tmp_path, made):
     monkeypatch.setenv("STORE_TOKEN", "topsecretvalue123")
-    monkeypatch.setattr(remote, "PERIOD_SECONDS", 20)
     base = "pipe:false topsecretvalue123 "
     with pytest.raises(JobError, match="cannot read pipe:false") as caught:
         load_manifest(base, allow_pipe=True)

@@ -57,12 +57,12 @@ def train(run: Path, config: dict) -> int:
 
 
 def pause(run: Path, number: int) -> float:
-    """Return seconds before evaluation `number`: those in a file `pause` of the study, or next to nothing.
+    """Return seconds before evaluation `number`: those in a file `pause` of run or study, or next to nothing.
 
     The file has a pause for each evaluation, separated by blanks; the last holds for all that follow, too. It is read
     again and again, so a test can end a pause that has begun.
     """
-    path = next((parent / "pause" for parent in run.parents if (parent / "pause").exists()), None)
+    path = next((parent / "pause" for parent in (run, *run.parents) if (parent / "pause").exists()), None)
     pauses = path.read_text().split() if path else ["0.02"]
     return float(pauses[min(number, len(pauses)) - 1])
 
