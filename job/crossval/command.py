@@ -4,7 +4,7 @@ import json
 from collections.abc import Sequence
 from pathlib import Path
 
-from job.crossval.plan import Plan, make_plan
+from job.crossval.plan import RESULTS, Plan, make_plan
 from job.crossval.predictions import predictions_of
 from job.crossval.results import results_of
 from job.crossval.text import as_markdown, as_text
@@ -30,9 +30,10 @@ def crossval(
 ) -> int:
     """Train the unfinished runs, and write crossval.json and crossval.md. Returns the exit code: 0, or 75 stopped.
 
-    With `report`, only show the results of finished runs. Raises JobError for every mistake that the user can correct.
+    With `report`, only show the results of finished runs, without shards where they have been shown before. Raises
+    JobError for every mistake that the user can correct.
     """
-    plan = make_plan(path, overrides, folds=folds, seeds=seeds, methods=methods, name=name)
+    plan = make_plan(path, overrides, folds=folds, seeds=seeds, methods=methods, name=name, report=report)
     launcher = Launcher(jobs, 0 if report else count_gpus())
     work = Work(plan, launcher, jobs, waits)
     if not report:
@@ -49,10 +50,10 @@ def crossval(
         return EXIT_OK
     results = results_of(plan, [(cell, predictions_of(cell)) for cell in plan.cells])
     with writing(plan.folder, "make room, then run the same command again"):
-        write_atomically(plan.folder / "crossval.json", json.dumps(results, indent=1) + "\n")
+        write_atomically(plan.folder / RESULTS, json.dumps(results, indent=1) + "\n")
         write_atomically(plan.folder / "crossval.md", as_markdown(results, plan.folder.name))
     echo(as_text(results))
-    echo(f"\n{plan.folder / 'crossval.json'}")
+    echo(f"\n{plan.folder / RESULTS}")
     return EXIT_OK
 
 

@@ -9,20 +9,23 @@ from job.config.load import build_config, load_config
 from job.config.objectives import method_label
 from job.config.schema import Config, mirror_below
 from job.many_runs.together import ANOTHER_NAME, with_run_defaults
+from job.run_folder.stored_files import read_object
 from job.shards.folds import arrange, count_folds
-from job.shards.manifest import Manifest, load_manifest
+from job.shards.manifest import load_manifest
 from job.system.errors import JobError
+
+RESULTS = "crossval.json"
 
 
 @dataclass(frozen=True)
 class Cell:
-    """One run. `manifest` is the hash of the shards in the arrangement of its fold."""
+    """One run. `manifest` is the hash of the shards in the arrangement of its fold; None if they were not read."""
 
     method: str
     fold: int
     seed: int
     config: Config
-    manifest: str
+    manifest: str | None
 
     @property
     def folder(self) -> Path:
@@ -49,12 +52,14 @@ def make_plan(
     seeds: Sequence[int] = (),
     methods: Sequence[str] = (),
     name: str | None = None,
+    report: bool = False,
 ) -> Plan:
     """Return the runs that a configuration and its overrides describe.
 
     `folds` is the number that the shards must have; None: any. `seeds` and `methods` are by default those of the
-    configuration. Runs are in OUTPUT/NAME. Raises JobError when the shards are not in so many folds, or the
-    configuration sets what the cross-validation varies.
+    configuration. Runs are in OUTPUT/NAME. For a `report` of a cross-validation that was finished before, the shards
+    are not read: their number of folds is in its crossval.json. Raises JobError when the shards are not in so many
+    folds, or the configuration sets what the cross-validation varies.
     """
     for word in overrides:
         if "=" not in word:
@@ -72,12 +77,18 @@ def make_plan(
     folder = Path(config.output) / name
     if (folder / "checkpoints").exists():
         raise JobError(f"{folder} is the folder of a run: {ANOTHER_NAME}")
-    manifest = load_manifest(config.data.shards, allow_pipe=config.data.allow_pipe)
-    count = _count(manifest, config.data.shards, folds)
+    data = config.data
+    count: int = read_object(folder / RESULTS).get("folds", 0) if report else 0
+    manifest = None
+    if not count:
+        manifest = load_manifest(data.shards, allow_pipe=data.allow_pipe)
+        count = count_folds(manifest)
+    _check_count(count, data.shards, folds)
     labels = list(dict.fromkeys(methods)) or [method_label(config.model_dump()["objective"])]
     seeds = list(seeds) or [config.seed]
-    data = config.data
-    hashes = [arrange(manifest, fold, config.protocol, data.source, data.target).hash for fold in range(count)]
+    hashes: list[str | None] = [None] * count
+    if manifest is not None:
+        hashes = [arrange(manifest, fold, config.protocol, data.source, data.target).hash for fold in range(count)]
     cells = []
     for seed in seeds:
         for fold in range(count):
@@ -90,9 +101,8 @@ def make_plan(
     return Plan(folder, cells, labels, count, seeds, config.protocol)
 
 
-def _count(manifest: Manifest, place: str, folds: int | None) -> int:
-    """Return the number of folds of the shards. Raises JobError when it is not `folds`, or there are none."""
-    count = count_folds(manifest)
+def _check_count(count: int, place: str, folds: int | None) -> None:
+    """Raise JobError when the number of folds of the shards is not `folds`, or there are none."""
     if not count:
         raise JobError(
             f"{place} is not in folds: write the shards again with --option folds={folds or 5}, which divides them by "
@@ -100,7 +110,6 @@ def _count(manifest: Manifest, place: str, folds: int | None) -> int:
         )
     if folds is not None and folds != count:
         raise JobError(f"{place} has {count} folds: give --folds {count}, or write other shards with folds={folds}")
-    return count
 
 
 def _for_runs(config: Config, folder: Path, group: str, name: str, fixed: set[str]) -> dict[str, Any]:

@@ -25,7 +25,7 @@ def predictions_of(cell: Cell) -> dict[str, Predictions]:
     Raises JobError when the run was trained on other shards than the present ones.
     """
     trained = read_object(cell.folder / "facts.json").get("manifest")
-    if trained is not None and trained != cell.manifest:
+    if None not in (trained, cell.manifest) and trained != cell.manifest:
         raise JobError(f"{cell.folder} was trained on other shards than {cell.config.data.shards}: {ANOTHER_NAME}")
     path = cell.folder / "evaluation" / NAME
     step = int(read_object(cell.folder / "summary.json").get("selection/chosen_step", -1))

@@ -75,6 +75,9 @@ def test_stopped_and_started_again_it_trains_the_rest_and_measures_all(job, path
     assert code == 0
     assert output.endswith(again), "finished runs are not trained again, and their predictions are kept"
     assert len(trained.started) == 7
+    code, shown, errors = job(*words, "--report", "data.shards=/nowhere")
+    assert code == 0, errors
+    assert shown == again, "on a machine without the shards"
     (folder / "dann-fold-2-seed-5" / "summary.json").unlink()
     code, _, errors = job(*words, "--report")
     assert code == 2
@@ -86,6 +89,22 @@ def test_a_run_that_fails_ends_it_with_the_reason(job, path, trained):
     code, _, errors = job("crossval", path)
     assert code == 2
     assert "dann-fold-0-seed-5 ended with exit code 2" in errors
+
+
+def test_a_report_reads_no_shards(path, tmp_path):
+    """The number of folds is in the results; before the first results only the shards have it."""
+    words = ["data.shards=/nowhere"]
+    with pytest.raises(JobError, match="no shards at /nowhere"):
+        make_plan(path, words, report=True)
+    folder = tmp_path / "runs" / "short-crossval"
+    folder.mkdir(parents=True)
+    (folder / "crossval.json").write_text('{"folds": 3}')
+    plan = make_plan(path, words, report=True)
+    assert [cell.fold for cell in plan.cells] == [0, 1, 2]
+    with pytest.raises(JobError, match="has 3 folds"):
+        make_plan(path, words, folds=5, report=True)
+    with pytest.raises(JobError, match="no shards at /nowhere"):
+        make_plan(path, words)
 
 
 def test_the_plan_has_every_method_fold_and_seed(path):
