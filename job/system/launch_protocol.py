@@ -2,6 +2,7 @@
 
 import contextlib
 import os
+import re
 import socket
 from pathlib import Path
 
@@ -30,6 +31,14 @@ _SIGNS_OF_A_LOST_RANK = (  # in the messages of Gloo, NCCL and the store of torc
     "failed to recv",
     "wait timeout",
     "watchdog",
+)
+# Places in torch's C++ source, such as `[/pytorch/third_party/gloo/gloo/transport/tcp/pair.cc:561] `: they tell a user
+# nothing. The traceback of a rank that failed by itself has them.
+_SOURCE = re.compile(r"( in: )?\[?/[\w./+-]+\.(?:cc|cpp|cu|h|hpp):\d+[\],:]*\s*")
+_PEER = re.compile(r" \[?([\w.:]+?)\]?:\d+$")  # the address of the rank that is gone, with its port
+_LOOK = (
+    "the message of the lost rank, above or in the log of its node, says why; if there is none it was killed (for want "
+    "of memory, say), or its node or the network failed"
 )
 
 
@@ -67,13 +76,24 @@ def report_crash(error: Exception) -> str | None:
     """
     if STATUS_FILE not in os.environ:
         return None
-    first = _one_line(first_line(error)).partition(". ")[0]
+    first = _SOURCE.sub(lambda place: ": " if place[1] else "", _one_line(first_line(error))).partition(". ")[0]
     if int(os.environ.get(EXPECTED_RANKS, 1)) > 1 and any(sign in str(error).lower() for sign in _SIGNS_OF_A_LOST_RANK):
-        reason = f"{LOST} ({this_rank()}: {first})"
+        reason = f"{LOST} ({this_rank()}: {_PEER.sub(_named, first)}{_other_rank()}): {_LOOK}"
         report_exit(EXIT_CRASH, reason)
         return reason
     report_exit(EXIT_CRASH, f"{this_rank()}: {type(error).__name__}: {first}")
     return None
+
+
+def _named(peer: re.Match[str]) -> str:
+    """Return the address of the lost rank without its port; nothing for one of this machine, which says nothing."""
+    return "" if peer[1].startswith("127.") or peer[1] == "::1" else f" {peer[1]}"
+
+
+def _other_rank() -> str:
+    """Return which rank is lost where that is known: of two, the other one."""
+    two = os.environ.get(EXPECTED_RANKS) == "2"
+    return f"; rank {1 - int(os.environ.get('RANK', 0))} is lost" if two else ""
 
 
 def this_rank() -> str:
