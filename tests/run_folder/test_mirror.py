@@ -166,7 +166,10 @@ def test_the_end_of_a_run_does_not_wait_forever(pretend, mirrored, s3, monkeypat
     monkeypatch.setattr(run_folder, "_SLICE_SECONDS", 0.1)
     monkeypatch.setattr(run_folder, "_LAST_SECONDS", 0.1)
     s3.fault = failing("PUT", "model.safetensors", "held")  # until the run has ended
+    waits, wait = [], Mirror.wait
+    monkeypatch.setattr(Mirror, "wait", lambda mirror, seconds: waits.append(seconds) or wait(mirror, seconds))
     pretend(mirrored)
+    assert len(waits) <= 6, "each takes 0.1 s"
     assert "is not complete" in (mirrored.run_folder / "log.txt").read_text()
     assert not checkpoints(mirrored)
 
@@ -213,26 +216,23 @@ def ended_by_a_launcher(s3, monkeypatch):
     def die(*_) -> None:
         raise SystemExit("killed by SIGTERM")
 
-    ended = threading.Event()
+    waiting, wait = threading.Event(), Mirror.wait
+    monkeypatch.setattr(Mirror, "wait", lambda mirror, seconds: waiting.set() or wait(mirror, seconds))
 
     def at(file: str, held: bool) -> None:
         chosen = failing("PUT", file, "held" if held else "whole", times=1)
 
         def fault(environ):
             found = chosen(environ)
-            if found:
-                while signal.getsignal(signal.SIGTERM) is die and not ended.is_set():
-                    time.sleep(0.01)  # until the run waits for its end
-                if not ended.is_set():
-                    os.kill(os.getpid(), signal.SIGTERM)
-                    time.sleep(0.1)  # the signal comes before the answer
+            if found and waiting.wait(240):
+                os.kill(os.getpid(), signal.SIGTERM)
+                time.sleep(0.1)  # the signal comes before the answer
             return found
 
         s3.fault = fault
 
     previous = signal.signal(signal.SIGTERM, die)
     yield at
-    ended.set()
     signal.signal(signal.SIGTERM, previous)
 
 
