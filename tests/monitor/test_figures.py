@@ -344,7 +344,7 @@ def screenshot(page, out, tmp_path, scheme: str, width: int = 1280) -> np.ndarra
     flags += ["--disable-background-networking", "--disable-component-update", "--disable-sync"]
     command = [browser(), *flags, f"--user-data-dir={tmp_path / 'profile'}", f"--window-size={width},2400"]
     command += [f"--blink-settings=preferredColorScheme={0 if scheme == 'dark' else 1}", "--enable-logging=stderr"]
-    done = subprocess.run([*command, f"--screenshot={out}", page.as_uri()], capture_output=True, text=True, timeout=120)
+    done = subprocess.run([*command, f"--screenshot={out}", page.as_uri()], capture_output=True, text=True, timeout=300)
     errors = [line for line in done.stderr.splitlines() if "CONSOLE" in line]
     assert not errors
     with Image.open(out) as image:
