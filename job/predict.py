@@ -28,6 +28,7 @@ from job.system.files import atomic_path, check_output, writing
 from job.system.memory import keep_freed_memory
 from job.system.processes import cores
 from job.system.progress import follow
+from job.system.text import printable
 from job.vocabulary import EMOTIONS
 
 LARGE = 4  # times the edge of the network's input: such an image is a photo rather than a face
@@ -122,6 +123,8 @@ def predict(
         if options.adapt is not None:
             adapt(loaded, options.adapt, _sampled(session, images, total), device)
         rows = _write(session, images, total, out, kind, skipped)
+    if options.calibrated and loaded.confidence is not None:
+        echo(printable(f"notice: {loaded.confidence.correction}", keep=""), err=True)
     return Predicted(rows, skipped, total / max(time.monotonic() - began, 1e-9))
 
 

@@ -182,12 +182,14 @@ def test_the_python_code_of_the_page(tmp_path, monkeypatch, run, capsys):
     assert re.fullmatch(r"\[\d \d\]\n", capsys.readouterr().out)
 
 
-def test_the_other_options(job, tmp_path, monkeypatch, photos, run):
+def test_the_other_options(job, tmp_path, monkeypatch, photos, run, capfd):
     best = run / "checkpoints" / "best"
     listed = b"\n".join(bytes(path) for path in sorted(photos.rglob("*.png")))
     monkeypatch.setattr(sys, "stdin", SimpleNamespace(buffer=io.BytesIO(listed)))
     assert predict(best, ["-"], tmp_path / "plain.csv").rows == 96
+    assert "for class shares" not in capfd.readouterr().err
     predict(best, [photos], tmp_path / "calibrated.csv", Options(calibrated=True))
+    assert re.search(r"notice: (not )?corrected for class shares", capfd.readouterr().err)
     plain, calibrated = ({row["path"]: row for row in table(tmp_path / f"{n}.csv")} for n in ("plain", "calibrated"))
     assert set(plain) == set(calibrated)
     assert "calibrated_confidence" not in next(iter(calibrated.values()))

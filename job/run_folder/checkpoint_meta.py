@@ -33,6 +33,7 @@ class _Confidence(BaseModel):
     bias: list[float]
     source_shares: list[_Share] | None = None
     target_shares: list[_Share] | None = None
+    objection: Annotated[str, Field(max_length=200)] | None = None
 
 
 class _Description(BaseModel):
@@ -63,7 +64,9 @@ class _Description(BaseModel):
 
     @model_validator(mode="after")
     def _confidence_fits(self) -> "_Description":
-        numbers = [] if self.confidence is None else self.confidence.model_dump(exclude={"temperature"}).values()
+        numbers = (
+            [] if self.confidence is None else self.confidence.model_dump(exclude={"temperature", "objection"}).values()
+        )
         if any(value is not None and len(value) != len(self.class_names) for value in numbers):
             raise ValueError("confidence: it needs a number for each class")
         return self

@@ -14,6 +14,8 @@ PREFIX = "label_shift/"  # of the metrics
 _WORK = 20_000_000  # rows x classes x resamples of the bootstrap
 _RESAMPLES = (20, 100)
 _QUANTILES = (0.025, 0.975)
+_MOST_EXCESS = 2.0  # standard errors
+_MOST_DISAGREEMENT = 0.3  # of the distance from the source's shares
 
 
 @dataclass(frozen=True)
@@ -44,6 +46,7 @@ class Estimate:
     calibration: Calibration  # of the source's validation split
     target_error: float  # estimated share of wrong predictions on the target
     sampling_error: float = 0.0  # mean total variation distance of the resamples' shares from `likely`
+    excess: float = 0.0  # standard errors by which the target's predictions are less certain than label shift explains
 
     @property
     def disagreement(self) -> float:
@@ -70,6 +73,22 @@ class Estimate:
         """The shares float64 [C] that a correction may use: `likely`, moved towards the source's by `trust`."""
         return self.source + self.trust * (self.likely.share - self.source)
 
+    @property
+    def objection(self) -> str | None:
+        """Why predictions should not be corrected by the shares; None if nothing speaks against it.
+
+        If classes look alike in both domains, as the estimators assume, the predictions on the target are as certain as
+        those on the source, weighted to the target's shares, and both estimates agree. If not, the correction moves
+        predictions to the classes onto which the shift of the images has moved them already.
+        """
+        if self.trust == 0.0:
+            return "wrong predictions or chance explain the estimated class shares"
+        if self.excess > _MOST_EXCESS:
+            return "the predictions on the target are less certain than other class shares alone would make them"
+        if self.disagreement > _MOST_DISAGREEMENT * self.distance:
+            return "two estimates of the class shares differ (MLLS and BBSE)"
+        return None
+
     def metrics(self, class_names: Sequence[str]) -> dict[str, float]:
         """Return the metrics of an evaluation."""
         values = {"distance": self.distance, "target_error": self.target_error}
@@ -90,6 +109,7 @@ class Estimate:
             "temperature": self.calibration.temperature,
             "target_error": self.target_error,
             "sampling_error": self.sampling_error,
+            "excess": self.excess,
             "disagreement": self.disagreement,
             "trust": self.trust,
         }
@@ -136,6 +156,7 @@ def estimate_shares(
         calibration=calibration,
         target_error=_target_error(calibration, logits, labels, target),
         sampling_error=float(distance(np.array(likely[1:]), likely[0]).mean()),
+        excess=_excess(calibration, logits, labels, target, likely[0]),
     )
 
 
@@ -170,6 +191,25 @@ def _target_error(calibration: Calibration, source: np.ndarray, labels: np.ndarr
     wrong = np.mean(source.argmax(1) != labels)
     certainty = [_negative_entropy(calibration.probabilities(logits)) for logits in (source, target)]
     return float(np.mean(certainty[1] < np.quantile(certainty[0], wrong)))
+
+
+def _excess(
+    calibration: Calibration, source: np.ndarray, labels: np.ndarray, target: np.ndarray, shares: np.ndarray
+) -> float:
+    """Return how much less certain the predictions on the target are than on the source, in standard errors.
+
+    Certainty is the mean negative entropy, after the predictions of both domains were corrected to the class `shares`
+    and the labelled rows of the source weighted to them. Under label shift both means are equal, up to chance.
+    """
+    predictions = [calibration.probabilities(logits) for logits in (source, target)]
+    ratio = shares / np.maximum(predictions[0].mean(0), 1e-6)
+    corrected = (each * ratio for each in predictions)
+    certainty = [_negative_entropy(each / np.maximum(each.sum(1, keepdims=True), 1e-300)) for each in corrected]
+    weights = (shares / np.maximum(np.bincount(labels, minlength=len(shares)), 1))[labels]
+    weights = weights / max(weights.sum(), 1e-300)
+    mean = weights @ certainty[0]
+    variance = weights**2 @ (certainty[0] - mean) ** 2 + certainty[1].var() / len(target)
+    return float((mean - certainty[1].mean()) / np.sqrt(variance + 1e-12))
 
 
 def _negative_entropy(probabilities: np.ndarray) -> np.ndarray:
