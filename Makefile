@@ -33,7 +33,7 @@ train: $(FACES)/manifest.json
 # The tests on Slurm run one at a time and take longest, so the others, in parallel, only get the time that they leave.
 # The output of the tests on Slurm follows at the end.
 test: setup
-	@log=$$(mktemp) && { python -m pytest -m slurm >$$log 2>&1 & } && slurm=$$!; \
+	@log=$$(mktemp) && { python -m pytest -m slurm tests/slurm >$$log 2>&1 & } && slurm=$$!; \
 	trap 'kill $$slurm; exit 130' INT TERM; \
 	code=0; nice -n 15 $(PYTEST) -m "not slurm" || code=$$?; \
 	wait $$slurm || code=$$?; cat $$log; rm $$log; exit $$code

@@ -11,7 +11,7 @@ pytestmark = [pytest.mark.slurm, pytest.mark.slow]
 
 def test_an_array_shares_the_folds_and_a_job_near_its_limit_is_requeued(cluster, on_slurm, folded):
     """Two tasks, three folds, each run once; USR1 to one task is passed on to its run, which resumes."""
-    train = {"steps": 300, "eval_every": 100, "checkpoint_every": 300}
+    train = {"steps": 300, "eval_every": 300, "checkpoint_every": 300}
     config, path = on_slurm(name="folds", train=train, data={"shards": str(folded), "record_keys": False})
     words = (path, "--folds", "3", "--methods", "dann", "--name", "folds")
     job = cluster.submit("--array=0-1", "--cpus-per-task=2", "slurm/crossval.sbatch", *words)

@@ -13,7 +13,7 @@ import time
 
 import pytest
 
-from tests.support.running import assert_same_weights, rows, weights
+from tests.support.running import assert_same_weights, finish, rows, start, weights
 from tests.support.slurm_cluster import Job, eventually, signal_all
 
 pytestmark = [pytest.mark.slurm, pytest.mark.slow]
@@ -86,10 +86,10 @@ class Run:
 
 
 @pytest.fixture(scope="module")
-def undisturbed(cluster, on_slurm):
-    config, path = on_slurm(name="undisturbed", train=TRAIN)
-    job = cluster.submit("--nodes=2", "slurm/train.sbatch", path, "name=undisturbed", JOB_RANKS="1")
-    assert job.wait() == 0, job.output()
+def undisturbed(on_slurm, tmp_path_factory):
+    """The same run on two ranks without Slurm."""
+    config, _ = on_slurm(name="undisturbed", train=TRAIN)
+    finish(start(config, tmp_path_factory.mktemp("undisturbed"), ranks=2))
     return config
 
 

@@ -63,15 +63,15 @@ def test_shards_are_written_and_a_checkpoint_is_evaluated_on_two_nodes(cluster, 
 
 def test_a_comparison_is_an_array_and_a_job_that_waits_for_it(cluster, on_slurm):
     config, path = on_slurm(name="compared", train={"steps": 2}, data={"record_keys": False})
-    settings = {"OBJECTIVES": "source_only dann", "SEEDS": "3 4", "SBATCH_OUTPUT": f"{cluster.scratch}/%x-%j.out"}
+    settings = {"OBJECTIVES": "source_only dann", "SEEDS": "3", "SBATCH_OUTPUT": f"{cluster.scratch}/%x-%j.out"}
     done = cluster.call("slurm/compare.sbatch", "--cpus-per-task=2", path, "optimizer.lr=0.002", **settings)
-    assert "4 runs" in done.stdout
+    assert "2 runs" in done.stdout
     result = config.run_folder.with_name("compared-comparison") / "comparison.json"
     eventually(result.exists, lambda: cluster.call("squeue").stdout, seconds=400)
     comparison = json.loads(result.read_text())
     assert {name: row["seeds"] for name, row in comparison["objectives"].items()} == {
-        "source_only": [3, 4],
-        "dann": [3, 4],
+        "source_only": [3],
+        "dann": [3],
     }
 
 
@@ -96,14 +96,6 @@ def test_an_array_in_a_container_by_the_site_file(cluster, on_slurm):
     assert {"0: python 1", "0: launch/node.sh 1", "1: launch/node.sh 1"} <= set(
         (cluster.scratch / "inside").read_text().splitlines()
     )
-
-
-def test_a_job_that_is_given_little_of_the_shell_s_environment(cluster, on_slurm):
-    """Its steps would be given as little, and lack what the script has found for them."""
-    _, path = on_slurm(name="little", train={"steps": 3})
-    given = "--export=PATH,SLURM_CONF,JOB_SITE,JOB_RANKS,TMPDIR"
-    job = cluster.submit(given, "--nodes=2", "slurm/train.sbatch", path, "name=little", JOB_RANKS="1")
-    assert job.wait() == 0, job.output()
 
 
 def only_python(cluster) -> str:
@@ -142,7 +134,7 @@ def left(folder: Path) -> list[str]:
 
 def test_an_array_searches_together_and_a_job_near_its_limit_is_requeued(cluster, on_slurm):
     """Two tasks, three trials, each once; USR1 to one task is passed on to its trial, which the other one resumes."""
-    train = {"steps": 400, "eval_every": 200, "checkpoint_every": 400, "log_every": 5}
+    train = {"steps": 400, "eval_every": 400, "checkpoint_every": 400, "log_every": 5}
     config, path = on_slurm(name="searched", train=train, data={"record_keys": False})
     space = cluster.scratch / "space.yaml"
     space.write_text("optimizer.lr: {low: 0.001, high: 0.01, log: true}\n")

@@ -79,9 +79,14 @@ def test_two_nodes_of_two_ranks_with_the_software_on_a_disk_of_each(cluster, on_
 
 
 def test_begun_on_two_nodes_cancelled_and_finished_on_four_ranks_that_srun_starts(cluster, on_slurm, one_rank):
-    """The second job uses the second way: a task for each rank, without a launcher of ours."""
+    """The second job uses the second way: a task for each rank, without a launcher of ours.
+
+    The first job gets little of the shell's environment, so its steps would get as little if the script did not pass on
+    what it has found for them.
+    """
     config, path = on_slurm(name="reshaped", train={"steps": STEPS})
-    job = cluster.submit("--nodes=2", TRAIN, path, "name=reshaped", JOB_RANKS="1")
+    little = "--export=PATH,SLURM_CONF,JOB_SITE,JOB_RANKS,TMPDIR"
+    job = cluster.submit(little, "--nodes=2", TRAIN, path, "name=reshaped", JOB_RANKS="1")
     eventually(lambda: "on 2 rank(s)" in job.output(), job.output)
     ranks = [*cluster.ranks("node1"), *cluster.ranks("node2")]
     eventually(lambda: (config.run_folder / "checkpoints" / "latest").exists(), job.output)
