@@ -36,8 +36,6 @@ def calibrate(
     2n``, a normal prior of one row's weight: few rows, or rows that are all classified correctly, have a finite optimum
     too. Biases sum to 0. `start` is where the search, by Newton's method with the expected curvature, begins.
     """
-    from scipy.linalg import cho_factor, cho_solve
-
     rows, classes = logits.shape
     logits, weights = np.asarray(logits, np.float64), np.full(rows, 1 / rows)
     if counts is not None:
@@ -66,7 +64,7 @@ def calibrate(
         gradient, curvature = _derivatives(scaled, p, weights, scaled[at_label], frequency)
         gradient += x / rows
         curvature[np.diag_indices(classes + 1)] += 1 / rows
-        step = -cho_solve(cho_factor(curvature), gradient)
+        step = -np.linalg.solve(curvature, gradient)
         fall = -(gradient @ step)
         if fall < _TOLERANCE:
             break

@@ -13,6 +13,7 @@ from job.evaluation.samples import FEWEST
 PREFIX = "label_shift/"  # of the metrics
 _WORK = 20_000_000  # rows x classes x resamples of the bootstrap
 _RESAMPLES = (20, 100)
+_AT_ONCE = 1_000_000  # rows x classes x resamples whose shares are found together
 _QUANTILES = (0.025, 0.975)
 _MOST_EXCESS = 2.0  # standard errors
 _MOST_DISAGREEMENT = 0.3  # of the distance from the source's shares
@@ -137,17 +138,14 @@ def estimate_shares(
     source_times = _resample(rng, len(logits), resamples)
     target_times = _resample(rng, len(target), resamples)
     calibration = calibrate(logits, labels)
-    likely = [_likely(calibration, logits, target, None, None)]
-    for own, other in zip(source_times, target_times):
-        again = calibrate(logits, labels, own, start=calibration)
-        likely.append(_likely(again, logits, target, own, other))
+    likely = _likely(calibration, logits, labels, target, source_times, target_times)
     boxes = _black_boxes(logits, labels, target, source_times, target_times)
     source = source_counts / source_counts.sum()
-    apart = distance(np.array(likely), source)
+    apart = distance(likely, source)
     low, high = np.quantile(apart[1:], _QUANTILES)
     return Estimate(
         source=source,
-        likely=_interval(np.array(likely)),
+        likely=_interval(likely),
         black_box=_interval(boxes),
         distance=float(apart[0]),
         distance_low=float(min(low, apart[0])),
@@ -155,7 +153,7 @@ def estimate_shares(
         black_box_distance=float(distance(boxes[0], source)),
         calibration=calibration,
         target_error=_target_error(calibration, logits, labels, target),
-        sampling_error=float(distance(np.array(likely[1:]), likely[0]).mean()),
+        sampling_error=float(distance(likely[1:], likely[0]).mean()),
         excess=_excess(calibration, logits, labels, target, likely[0]),
     )
 
@@ -168,18 +166,26 @@ def _resample(rng: np.random.Generator, rows: int, resamples: int) -> np.ndarray
 def _likely(
     calibration: Calibration,
     source: np.ndarray,
+    labels: np.ndarray,
     target: np.ndarray,
-    source_times: np.ndarray | None,
-    target_times: np.ndarray | None,
+    source_times: np.ndarray,
+    target_times: np.ndarray,
 ) -> np.ndarray:
-    """Return the shares [C] of maximum likelihood.
+    """Return the shares [1 + resamples, C] of maximum likelihood: of all rows, then of resamples, each calibrated anew.
 
     The shares that the calibrated predictions refer to are their own mean on the source (Alexandari et al. 2020,
     sec. 4), so it does not matter whether the network was trained with other shares or with class weights.
     """
-    reference = np.average(calibration.probabilities(source), axis=0, weights=source_times)
-    counts = None if target_times is None else target_times[None]
-    return maximum_likelihood(calibration.probabilities(target), reference, counts)[0]
+    resamples = [(calibrate(source, labels, own, start=calibration), own) for own in source_times]
+    fits = [(calibration, np.ones(len(source))), *resamples]
+    counts = np.concatenate([np.ones((1, len(target))), target_times])
+    shares, size = [], max(_AT_ONCE // target.size, 1)
+    for first in range(0, len(fits), size):
+        some = fits[first : first + size]
+        references = [np.average(fit.probabilities(source), axis=0, weights=times) for fit, times in some]
+        predictions = np.array([fit.probabilities(target) for fit, _ in some])
+        shares.append(maximum_likelihood(predictions, np.array(references), counts[first : first + size]))
+    return np.concatenate(shares)
 
 
 def _target_error(calibration: Calibration, source: np.ndarray, labels: np.ndarray, target: np.ndarray) -> float:
