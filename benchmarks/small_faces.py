@@ -37,10 +37,12 @@ def make_shards(folder: Path, light: str | None, seed: int, subjects: int = SUBJ
     return folder
 
 
-def ours(config: Path, shards: Path, output: Path, protocol: str, seeds: int, words: list[str]) -> dict[str, Any]:
+def ours(
+    config: Path, methods: list[str], shards: Path, output: Path, protocol: str, seeds: int, words: list[str]
+) -> dict[str, Any]:
     """Run the cross-validation as a user does, and return crossval.json."""
     name = f"crossval-{protocol}"
-    command = [sys.executable, "-m", "job", "crossval", config, "--methods", ",".join(METHODS), "--name", name]
+    command = [sys.executable, "-m", "job", "crossval", config, "--methods", ",".join(methods), "--name", name]
     command += ["--seeds", ",".join(map(str, range(seeds))), "--folds", FOLDS]
     command += [f"data.shards={shards}", f"output={output}", f"protocol={protocol}", "wandb.mode=disabled", *words]
     if code := subprocess.run([str(word) for word in command]).returncode:
@@ -49,7 +51,7 @@ def ours(config: Path, shards: Path, output: Path, protocol: str, seeds: int, wo
 
 
 def theirs(
-    shards: Path, output: Path, protocol: str, seeds: int, settings: dict[str, Any]
+    methods: list[str], shards: Path, output: Path, protocol: str, seeds: int, settings: dict[str, Any]
 ) -> dict[str, dict[str, Any]]:
     """Train the plain script on the same folds, and return the accuracy of each method on the target.
 
@@ -57,7 +59,7 @@ def theirs(
     """
     path, folds, found = output / f"plain-{protocol}.json", fold_names(FOLDS), {}
     finished: dict[str, list[float]] = json.loads(path.read_text()) if path.exists() else {}
-    for name in ("source_only", "dann"):
+    for name in methods:
         outcomes, subjects = [], []
         for number, fold in enumerate(folds):
             others = [other for other in folds if other != fold]
@@ -92,6 +94,7 @@ def main() -> None:
     parser.add_argument("--output", type=Path, default=Path("runs/small_faces"))
     parser.add_argument("--protocol", choices=("held_out", "transductive"), default="held_out")
     parser.add_argument("--light", choices=("own", "same"), default="own", help="of each domain, or of both alike")
+    parser.add_argument("--methods", nargs="+", choices=METHODS, default=list(METHODS))
     parser.add_argument("--seed", type=int, default=0, help="of the faces")
     parser.add_argument("--seeds", type=int, default=1, help="number of seeds of the training")
     parser.add_argument("overrides", nargs="*", help="key.sub=value")
@@ -107,11 +110,12 @@ def main() -> None:
         "lr": config.optimizer.lr,
         "bottleneck": config.model.bottleneck,
     }
-    results = ours(args.config, shards, output, args.protocol, args.seeds, args.overrides)
-    plain_results = theirs(shards, output, args.protocol, args.seeds, settings)
+    results = ours(args.config, args.methods, shards, output, args.protocol, args.seeds, args.overrides)
+    of_script = [name.partition("+")[0] for name in args.methods]  # it has no terms
+    plain_results = theirs(of_script, shards, output, args.protocol, args.seeds, settings)
     rows: list[tuple[str, ...]] = [("target accuracy", "95 %, by subject", "folds")]
     table = {f"plain script, {name}": row for name, row in plain_results.items()}
-    for name in METHODS:
+    for name in args.methods:
         target = results["methods"][name]["target"]
         by_fold = [fold["accuracy"] for fold in target["by_fold"]]
         table[f"job crossval, {name}"] = target["accuracy"] | {"by_fold": by_fold}
@@ -120,11 +124,12 @@ def main() -> None:
         by_fold = " ".join(f"{value:.2f}" for value in row["by_fold"])
         rows.append((name, f"{row['value']:.3f} ({low:.3f} to {high:.3f})", by_fold))
     print_table(rows)
-    gain = results["differences"][METHODS[1]]
-    low, high = gain["interval"]
-    print(f"{METHODS[1]} minus {METHODS[0]}: {gain['value']:+.3f} ({low:+.3f} to {high:+.3f})")
-    content = {"protocol": args.protocol, "light": args.light, "seeds": args.seeds, "table": table, "gain": gain}
-    content |= {"classes": {name: results["methods"][name]["target"]["classes"] for name in METHODS}}
+    content = {"protocol": args.protocol, "light": args.light, "seeds": args.seeds, "table": table}
+    if len(args.methods) > 1:
+        content["gain"] = gain = results["differences"][METHODS[1]]
+        low, high = gain["interval"]
+        print(f"{METHODS[1]} minus {METHODS[0]}: {gain['value']:+.3f} ({low:+.3f} to {high:+.3f})")
+    content |= {"classes": {name: results["methods"][name]["target"]["classes"] for name in args.methods}}
     content |= {"configuration": config.model_dump(mode="json"), "plain": settings}
     write_result(args.out, "small_faces", content, where)
 
