@@ -1,5 +1,8 @@
 """The class shares of a target are recovered without its labels, from synthetic classifiers with known shares."""
 
+import tracemalloc
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from scipy.special import log_softmax, softmax
@@ -70,6 +73,15 @@ def test_em_of_uncertain_predictions_ends_at_the_maximum():
         gradient = np.average(ratio / (ratio @ shares)[:, None], axis=0, weights=own)
         np.testing.assert_allclose(gradient[shares > 1e-3], 1, atol=1e-4)
         assert gradient.max() < 1 + 1e-4
+
+
+def test_em_of_a_network_that_has_learned_nothing_overflows_nowhere():
+    """Its shares move so little in an iteration that the change of the movement rounds to 0."""
+    for size in (1e-6, 1e-5, 1e-4):
+        ratio = 1 + np.random.default_rng(0).uniform(-size, size, (200, 4))
+        with np.errstate(over="raise", invalid="raise", divide="raise"):
+            (shares,) = maximum_likelihood(ratio / ratio.sum(1, keepdims=True), np.full(4, 0.25))
+        assert shares.sum() == pytest.approx(1)
 
 
 def test_em_counts_rows_by_their_weights():
@@ -185,6 +197,24 @@ def test_two_estimates_that_disagree_are_not_trusted(seed):
     assert one.disagreement >= one.distance
     assert one.trust == 0
     np.testing.assert_array_equal(one.trusted, SOURCE)
+    sure = replace(one, target_error=0.0, sampling_error=0.0, excess=0.0)
+    assert (sure.trust, sure.objection) == (0, "two estimates of the class shares differ (MLLS and BBSE)")
+    assert "less certain" in replace(sure, excess=9.0).objection
+    assert "or chance" in replace(sure, target_error=one.distance).objection
+    assert "or chance" in replace(sure, distance=0.0).objection, "no difference"
+
+
+def test_the_certainty_of_many_rows_is_compared_in_little_memory():
+    """One domain after the other, in place; at most four arrays of a domain's size at once, in the softmax."""
+    rows = np.random.default_rng(0).normal(size=(2000, 100))
+    calibration = Calibration(1.0, np.zeros(100))
+    tracemalloc.start()
+    try:
+        estimate._excess(calibration, rows, np.arange(2000) % 100, rows, np.full(100, 0.01))
+        peak = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert peak < 4.2 * rows.nbytes
 
 
 def test_too_few_rows_and_broken_logits_give_no_estimate():

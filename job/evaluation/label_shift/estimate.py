@@ -82,7 +82,7 @@ class Estimate:
         those on the source, weighted to the target's shares, and both estimates agree. If not, the correction moves
         predictions to the classes onto which the shift of the images has moved them already.
         """
-        if self.trust == 0.0:
+        if np.hypot(self.target_error, self.sampling_error) >= self.distance:
             return "wrong predictions or chance explain the estimated class shares"
         if self.excess > _MOST_EXCESS:
             return "the predictions on the target are less certain than other class shares alone would make them"
@@ -207,10 +207,11 @@ def _excess(
     Certainty is the mean negative entropy, after the predictions of both domains were corrected to the class `shares`
     and the labelled rows of the source weighted to them. Under label shift both means are equal, up to chance.
     """
-    predictions = [calibration.probabilities(logits) for logits in (source, target)]
-    ratio = shares / np.maximum(predictions[0].mean(0), 1e-6)
-    corrected = (each * ratio for each in predictions)
-    certainty = [_negative_entropy(each / np.maximum(each.sum(1, keepdims=True), 1e-300)) for each in corrected]
+    predictions = calibration.probabilities(source)
+    ratio = shares / np.maximum(predictions.mean(0), 1e-6)
+    certainty = [_corrected_certainty(predictions, ratio)]
+    del predictions  # those of a domain need gigabytes for many rows and classes
+    certainty.append(_corrected_certainty(calibration.probabilities(target), ratio))
     weights = (shares / np.maximum(np.bincount(labels, minlength=len(shares)), 1))[labels]
     weights = weights / max(weights.sum(), 1e-300)
     mean = weights @ certainty[0]
@@ -218,8 +219,18 @@ def _excess(
     return float((mean - certainty[1].mean()) / np.sqrt(variance + 1e-12))
 
 
+def _corrected_certainty(predictions: np.ndarray, ratio: np.ndarray) -> np.ndarray:
+    """Correct predictions [n, C] in place by the `ratio` [C] of class shares, and return their negative entropy [n]."""
+    predictions *= ratio
+    predictions /= np.maximum(predictions.sum(1, keepdims=True), 1e-300)
+    return _negative_entropy(predictions)
+
+
 def _negative_entropy(probabilities: np.ndarray) -> np.ndarray:
-    return (probabilities * np.log(np.maximum(probabilities, 1e-12))).sum(1)
+    terms = np.maximum(probabilities, 1e-12)
+    np.log(terms, out=terms)
+    terms *= probabilities
+    return terms.sum(1)
 
 
 def _black_boxes(

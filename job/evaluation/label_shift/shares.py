@@ -50,7 +50,7 @@ def _extrapolate(
     """Return the shares [B, C] after a third iteration, from the extrapolation of two if that is more likely."""
     first, second = once - shares, twice - 2 * once + shares
     length, bend = (np.linalg.norm(each, axis=1, keepdims=True) for each in (first, second))
-    factor = np.maximum(length / np.maximum(bend, 1e-300), 1.0)
+    factor = np.clip(length / np.maximum(bend, 1e-300), 1.0, 1e8)  # a bend may round to 0, and the square overflow
     far = np.maximum(shares + 2 * factor * first + factor**2 * second, twice / 10)  # a share of 0 would stay 0
     from_far, likelihood = _improve(far / far.sum(1, keepdims=True), scaled, weights)
     from_twice, before = _improve(twice, scaled, weights)
