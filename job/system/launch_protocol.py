@@ -23,12 +23,14 @@ _SIGNS_OF_A_LOST_RANK = (  # in the messages of Gloo, NCCL and the store of torc
     "connection refused",
     "broken pipe",
     "socket closed",
-    "timed out waiting",
-    "timeout caused pair closure",
     "remote process exited",
     "connection was likely closed",
     "recvvalue failed",
     "failed to recv",
+)
+_SIGNS_OF_A_TIMEOUT = (  # the other rank may be lost, or slow
+    "timed out waiting",
+    "timeout caused pair closure",
     "wait timeout",
     "watchdog",
 )
@@ -77,8 +79,10 @@ def report_crash(error: Exception) -> str | None:
     if STATUS_FILE not in os.environ:
         return None
     first = _SOURCE.sub(lambda place: ": " if place[1] else "", _one_line(first_line(error))).partition(". ")[0]
-    if int(os.environ.get(EXPECTED_RANKS, 1)) > 1 and any(sign in str(error).lower() for sign in _SIGNS_OF_A_LOST_RANK):
-        reason = f"{LOST} ({this_rank()}: {_PEER.sub(_named, first)}{_other_rank()}): {_LOOK}"
+    text = str(error).lower()
+    late = any(sign in text for sign in _SIGNS_OF_A_TIMEOUT)
+    if int(os.environ.get(EXPECTED_RANKS, 1)) > 1 and (late or any(sign in text for sign in _SIGNS_OF_A_LOST_RANK)):
+        reason = f"{LOST} ({this_rank()}: {_PEER.sub(_named, first)}{_other_rank(late)}): {_LOOK}"
         report_exit(EXIT_CRASH, reason)
         return reason
     report_exit(EXIT_CRASH, f"{this_rank()}: {type(error).__name__}: {first}")
@@ -87,13 +91,14 @@ def report_crash(error: Exception) -> str | None:
 
 def _named(peer: re.Match[str]) -> str:
     """Return the address of the lost rank without its port; nothing for one of this machine, which says nothing."""
-    return "" if peer[1].startswith("127.") or peer[1] == "::1" else f" {peer[1]}"
+    address = peer[1].removeprefix("::ffff:")  # of an IPv4 address in a socket of IPv6
+    return "" if address.startswith("127.") or address == "::1" else f" {address}"
 
 
-def _other_rank() -> str:
-    """Return which rank is lost where that is known: of two, the other one."""
+def _other_rank(late: bool) -> str:
+    """Return which rank is lost, or `late`, where that is known: of two, the other one."""
     two = os.environ.get(EXPECTED_RANKS) == "2"
-    return f"; rank {1 - int(os.environ.get('RANK', 0))} is lost" if two else ""
+    return f"; rank {1 - int(os.environ.get('RANK', 0))} {'does not answer' if late else 'is lost'}" if two else ""
 
 
 def this_rank() -> str:

@@ -32,6 +32,8 @@ def test_a_loss_of_another_rank_gives_way_to_the_cause(status):
     [
         (f"[{SOURCE}] Connection closed by peer [10.1.0.7]:46303", "Connection closed by peer 10.1.0.7"),
         (f"[{SOURCE}] Connection closed by peer [fe80::5:1]:46303", "Connection closed by peer fe80::5:1"),
+        (f"[{SOURCE}] Connection closed by peer [::ffff:127.0.0.1]:46303", "Connection closed by peer"),
+        (f"[{SOURCE}] Connection closed by peer [::ffff:10.1.0.7]:46303", "Connection closed by peer 10.1.0.7"),
         (f"[{SOURCE}] Timed out waiting 60000ms for recv operation", "Timed out waiting 60000ms for recv operation"),
         (
             "NCCL error in: /pytorch/torch/csrc/distributed/c10d/ProcessGroupNCCL.cpp:3690, remote process exited or "
@@ -53,6 +55,13 @@ def test_a_crash_replaces_nothing_else(status, first):
     report_crash(GONE)
     assert report_crash(ValueError("later")) is None
     assert status.read_text() == before
+
+
+@pytest.mark.parametrize("message", ["Timed out waiting 60000ms for recv", "wait timeout after 60000ms"])
+def test_after_a_timeout_the_other_rank_may_be_slow(status, message):
+    assert report_crash(RuntimeError(f"[{SOURCE}] {message}")).startswith(
+        f"lost another rank (rank 1 on node2: {message}; rank 0 does not answer): the message of the lost rank"
+    )
 
 
 def test_bad_input_replaces_a_crash(status):
