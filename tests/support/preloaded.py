@@ -99,7 +99,10 @@ class Server:
         self._connection, self._codes = ours, {}
 
     def fork(self, request: dict, output: int) -> list[int]:
-        socket.send_fds(self._connection, [json.dumps(request).encode()], [output])
+        with tempfile.TemporaryFile() as file:  # a message is limited to 208 KB, less than the environments of 4 ranks
+            file.write(json.dumps(request).encode())
+            file.seek(0)
+            socket.send_fds(self._connection, [b"fork"], [output, file.fileno()])
         while "forked" not in (message := self._receive()):
             pass
         return message["forked"]
@@ -150,10 +153,11 @@ def serve(connection: socket.socket) -> None:
     children: set[int] = set()
     while True:
         if select.select([connection], [], [], 0.05 if children else None)[0]:
-            content, files, _, _ = socket.recv_fds(connection, 1 << 20, 1)
+            content, files, _, _ = socket.recv_fds(connection, 16, 2)
             if not content:
                 return
-            request = json.loads(content)
+            with open(files[1], "rb") as file:
+                request = json.load(file)
             pids: list[int] = []
             for environment in request["environments"]:
                 pid = os.fork()
