@@ -77,10 +77,10 @@ def test_em_of_uncertain_predictions_ends_at_the_maximum():
 
 def test_em_of_a_network_that_has_learned_nothing_overflows_nowhere():
     """Its shares move so little in an iteration that the change of the movement rounds to 0."""
-    for size in (1e-6, 1e-5, 1e-4):
-        ratio = 1 + np.random.default_rng(0).uniform(-size, size, (200, 4))
+    for seed in range(20):
+        ratio = 1 + np.random.default_rng(seed).uniform(-1e-6, 1e-6, (20, 2))
         with np.errstate(over="raise", invalid="raise", divide="raise"):
-            (shares,) = maximum_likelihood(ratio / ratio.sum(1, keepdims=True), np.full(4, 0.25))
+            (shares,) = maximum_likelihood(ratio / 2, np.full(2, 0.5))
         assert shares.sum() == pytest.approx(1)
 
 
