@@ -32,15 +32,17 @@ LONGEST_NAME = 200  # bytes; file systems allow 255, and temporary names are a l
 def stored_recipe(config: Mapping[str, Any]) -> dict[str, Any]:
     """Return the keys of a stored configuration that decide the result of a run, beside seed and shards.
 
-    They are those that decide the weights, and when and by which score a checkpoint is chosen. The configuration may
-    be one of an older version: keys that are newer than version 0.1 are left out while they have their default.
+    They are those that decide the weights, and when, by which score and on how many samples a checkpoint is chosen. The
+    configuration may be one of an older version: keys that are newer than version 0.1 are left out while they have
+    their default.
     """
     objective = complete(config["objective"])
     sections: dict[str, type[Section]] = {"model": Model, "optimizer": Optimizer, "train": Train, "data": Data}
     recipe = {name: stored_decisive(section, config.get(name) or {}) for name, section in sections.items()}
     recipe["objective"] = stored_decisive(SETTINGS.get(objective["name"], MethodSettings), objective)
     recipe["train"] |= {key: value for key, value in (config.get("train") or {}).items() if key == "eval_every"}
-    return recipe | {"selection": {"score": score_of(config)}}
+    evaluation = {key: value for key, value in (config.get("evaluation") or {}).items() if key == "probe_samples"}
+    return recipe | {"evaluation": evaluation, "selection": {"score": score_of(config)}}
 
 
 def score_of(config: Mapping[str, Any]) -> str:

@@ -11,7 +11,7 @@ import yaml
 
 from job.config.objectives import method_label
 from job.evaluation.compare_scores import mean_scores
-from job.evaluation.compare_settings import differing, name_rows, settings_of_run
+from job.evaluation.compare_settings import name_rows, network_of, settings_of_run, unlikeness
 from job.evaluation.curves import Curve, mean_curve
 from job.evaluation.doubts import adapts, against_baseline
 from job.evaluation.intervals import difference, mean_interval, ratio_interval, seed_noise
@@ -124,6 +124,7 @@ def compare(folders: Sequence[Path]) -> dict:
             by_objective[name][role] = _spread(values[name], _images(members[name], role), noise)
     for name in names:
         by_objective[name]["scores"] = mean_scores([_chosen_row(run) for run in members[name]])
+        by_objective[name]["network"] = network_of(members[name][0]["settings"])
     comparison = {"objectives": by_objective, "runs": runs, "protocol": runs[0]["protocol"]}
     comparison["doubts"] = _doubts(runs)
     for run in runs:
@@ -141,14 +142,17 @@ def _place(method: str) -> tuple[bool, bool, str]:
 def _doubts(runs: Sequence[dict]) -> list[dict[str, Any]]:
     """Return the adapted runs whose scores without target labels are below those of source_only with the same seed.
 
-    Where several are source_only with this seed, the baseline is the one whose settings are most alike.
+    Where several are source_only with this seed, the baseline is the one whose settings are most alike. Runs of
+    another network are none.
     """
     found = []
     for run in runs:
+        network = network_of(run["settings"])
         same_seed = [each for each in runs if each["method"] == LOWER and each["seed"] == run["seed"]]
-        if not same_seed or not adapts(run["method"]):
+        baselines = [each for each in same_seed if network_of(each["settings"]) == network]
+        if not baselines or not adapts(run["method"]):
             continue
-        baseline = min(same_seed, key=lambda each: len(differing(each["settings"], run["settings"])))
+        baseline = min(baselines, key=lambda each: unlikeness(each["settings"], run["settings"]))
         doubts = against_baseline(_chosen_row(run), _chosen_row(baseline))
         if doubts:
             scores = {one.score: [one.value, one.other] for one in doubts}

@@ -9,9 +9,10 @@ from job.evaluation.agreement import SELECTION
 from job.evaluation.doubts import SOURCE_ACCURACY
 from job.vocabulary import TARGET
 
-# Which errs least is measured in docs/training.md: between methods the first, within a run the second. The third does
-# not follow the confidence of the predictions.
+# Which errs least is measured in docs/training.md: between methods the first, among the settings of a method and within
+# a run the second. The third does not follow the confidence of the predictions.
 SCORES = ("transfer_score", "infomax", "mixval")
+OF_ONE_NETWORK = "transfer_score"  # measures the features: those of different networks do not compare
 
 
 def mean_scores(rows: Sequence[Mapping[str, Any]]) -> dict[str, float | None]:
@@ -30,17 +31,24 @@ def mean_scores(rows: Sequence[Mapping[str, Any]]) -> dict[str, float | None]:
 def preferred(objectives: Mapping[str, Mapping[str, Any]]) -> dict[str, str]:
     """Return score -> the objective with its highest mean, among objectives that read no target labels.
 
-    Scores that one of these lacks are left out. With fewer than two of them there is nothing to choose, and the result
-    is empty.
+    Scores that one of these lacks are left out, and so is transfer_score where their networks differ. With fewer than
+    two of them there is nothing to choose, and the result is empty.
     """
     able = {name: row["scores"] for name, row in objectives.items() if not reads_target_labels(name)}
     if len(able) < 2:
         return {}
+    several = _several_networks(objectives)
     return {
         score: max(able, key=lambda name: able[name][score])
         for score in SCORES
-        if all(scores.get(score) is not None for scores in able.values())
+        if all(scores.get(score) is not None for scores in able.values()) and not (several and score == OF_ONE_NETWORK)
     }
+
+
+def _several_networks(objectives: Mapping[str, Mapping[str, Any]]) -> bool:
+    """Return whether the networks of objectives that read no target labels differ."""
+    networks = [row.get("network") for name, row in objectives.items() if not reads_target_labels(name)]
+    return any(network != networks[0] for network in networks)
 
 
 def reads_target_labels(objective: str) -> bool:
@@ -62,15 +70,20 @@ def score_table(comparison: Mapping[str, Any]) -> list[list[str]]:
 
 def preference(comparison: Mapping[str, Any]) -> list[str]:
     """Return one sentence that says which objective the scores prefer; nothing where there is no choice."""
-    chosen = preferred(comparison["objectives"])
+    objectives = comparison["objectives"]
+    chosen = preferred(objectives)
     if not chosen:
         return []
     by_objective: dict[str, list[str]] = {}
     for score, name in chosen.items():
         by_objective.setdefault(name, []).append(score)
     parts = [f"{_listed(scores)} prefer{'s' * (len(scores) == 1)} {name}" for name, scores in by_objective.items()]
-    first = next(iter(chosen))
-    advice = "" if len(by_objective) == 1 else f"; between methods {first} errs least (docs/training.md)"
+    best, among = next(iter(chosen)), "between methods"
+    if len({name.partition(" ")[0] for name in objectives if not reads_target_labels(name)}) == 1:
+        best, among = "infomax" if "infomax" in chosen else best, "among the settings of a method"
+    advice = "" if len(by_objective) == 1 else f"; {among} {best} errs least (docs/training.md)"
+    if _several_networks(objectives):
+        advice += f"; {OF_ONE_NETWORK} does not compare different networks"
     return [f"without target labels: {', '.join(parts)}{advice}"]
 
 

@@ -9,7 +9,10 @@ from job.run_folder.differences import flat
 from job.system.errors import JobError
 
 MOST_KEYS = 3  # in the name of a row; with more, the row has the name of its first run
+LONGEST_TEXT = 80  # characters of these keys and values; likewise
 ABSENT = "default"
+# Keys of another network: with another number or kind of features, scores of runs do not compare.
+NETWORK = ("model.backbone", "model.bottleneck", "model.label_hidden")
 
 
 def settings_of_run(config: Mapping[str, Any]) -> dict[str, Any]:
@@ -20,6 +23,17 @@ def settings_of_run(config: Mapping[str, Any]) -> dict[str, Any]:
 def differing(one: Mapping[str, Any], other: Mapping[str, Any]) -> list[str]:
     """Return the keys in which two settings differ."""
     return [key for key in {**one, **other} if one.get(key, ABSENT) != other.get(key, ABSENT)]
+
+
+def network_of(settings: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the settings that say which network a run trains, whatever its weights."""
+    return {key: settings.get(key) for key in NETWORK}
+
+
+def unlikeness(one: Mapping[str, Any], other: Mapping[str, Any]) -> tuple[int, int]:
+    """Return a key that sorts settings by how much they differ: those of network and images first, then all."""
+    keys = differing(one, other)
+    return sum(key.startswith(("model.", "data.")) for key in keys), len(keys)
 
 
 def name_rows(runs: Sequence[dict[str, Any]]) -> dict[str, dict[str, Any]]:
@@ -59,9 +73,8 @@ def name_rows(runs: Sequence[dict[str, Any]]) -> dict[str, dict[str, Any]]:
 def _name(method: str, values: Mapping[str, Any], run: Path) -> str:
     if not values:
         return method
-    if len(values) > MOST_KEYS:
-        return f"{method} ({run.name})"
-    return f"{method} ({', '.join(f'{key}={value}' for key, value in values.items())})"
+    text = ", ".join(f"{key}={value}" for key, value in values.items())
+    return f"{method} ({run.name if len(values) > MOST_KEYS or len(text) > LONGEST_TEXT else text})"
 
 
 def _order(value: Any) -> tuple[bool, float, str]:

@@ -6,6 +6,7 @@ from typing import Any
 
 from job.config.load import build_config, load_config
 from job.config.schema import Config
+from job.evaluation.compare_settings import NETWORK
 from job.many_runs.launcher import Launcher, count_gpus
 from job.many_runs.together import with_run_defaults
 from job.run_folder.stored_files import read_object
@@ -43,8 +44,8 @@ def search(
     """Run or resume the search that the arguments describe. Returns the exit code: 0 finished, 75 stopped.
 
     `compare_by` is the score that compares the trials, at the checkpoints that selection.score chose. By default it is
-    selection.score, too; if the trials differ in the method, and selection.score is not set, it is AMONG_METHODS.
-    With `report`, only show the results so far.
+    selection.score, too; if the trials differ in the method, but not in the network, and selection.score is not set, it
+    is AMONG_METHODS. With `report`, only show the results so far.
     `launcher` starts the runs; by default each is a new process with a share of this machine. Raises JobError for every
     mistake that the user can correct.
     """
@@ -89,10 +90,14 @@ def search(
 
 
 def _comparison(config: Config, space: Space, folder: Path) -> str:
-    """Return the default of `compare_by`. A study that exists keeps the one that it began with."""
+    """Return the default of `compare_by`. A study that exists keeps the one that it began with.
+
+    AMONG_METHODS does not compare the features of different networks.
+    """
     if (folder / "study.json").exists():
         return str(read_object(folder / "study.json").get("compare_by") or config.score)
-    return AMONG_METHODS if space.compares_methods and config.selection.score is None else config.score
+    able = space.compares_methods and not space.keys.keys() & set(NETWORK)
+    return AMONG_METHODS if able and config.selection.score is None else config.score
 
 
 def _as_begun(config: Config, folder: Path) -> Config:

@@ -50,6 +50,31 @@ def test_scores_that_agree_are_one_part():
     assert preference(found) == ["without target labels: transfer_score, infomax and mixval prefer dann"]
 
 
+def test_among_the_settings_of_a_method_another_score_errs_least():
+    one, other = "dann (optimizer.lr=0.01)", "dann (optimizer.lr=0.1)"
+    found = comparison(**{one: [row(1.6, 1.7, 0.3)], other: [row(1.9, 1.4, 0.4)]}, train_on_target=[row(2, 2, 1)])
+    assert preference(found) == [
+        f"without target labels: transfer_score prefers {one}, infomax and mixval prefer {other}; "
+        "among the settings of a method infomax errs least (docs/training.md)"
+    ]
+    del found["objectives"][one]["scores"]["infomax"]
+    assert "among the settings of a method transfer_score errs least" in preference(found)[0]
+    found = comparison(**{one: [row(1.6, 1.7, 0.3)], other: [row(1.9, 1.4, 0.4)]}, source_only=[row(1, 1, 0.1)])
+    assert "between methods transfer_score errs least" in preference(found)[0]
+
+
+def test_features_of_different_networks_are_not_compared():
+    found = comparison(source_only=[row(1.6, 1.7, 0.3)], dann=[row(1.9, 1.4, 0.4)], train_on_target=[row(2, 2, 1)])
+    for name, backbone in (("source_only", "compact"), ("dann", "compact"), ("train_on_target", "resnet18")):
+        found["objectives"][name]["network"] = {"model.backbone": backbone}
+    assert "transfer_score" in preferred(found["objectives"]), "that of train_on_target is not compared"
+    found["objectives"]["dann"]["network"] = {"model.backbone": "resnet18"}
+    assert preferred(found["objectives"]) == {"infomax": "dann", "mixval": "dann"}
+    assert preference(found) == [
+        "without target labels: infomax and mixval prefer dann; transfer_score does not compare different networks"
+    ]
+
+
 def test_one_objective_leaves_no_choice():
     assert preference(comparison(dann=[row(1.9, 1.7, 0.4)], train_on_target=[row(1.99, 1.9, 0.9)])) == []
     assert score_table(comparison(dann=[{}])) == []

@@ -14,6 +14,9 @@ from job.evaluation.compare import compare
 from job.evaluation.compare_scores import reads_target_labels
 from job.evaluation.compare_text import remarks, table
 from job.evaluation.doubts import adapts
+from job.monitor.figures import comparison as figure
+from job.monitor.figures import style
+from job.monitor.figures.comparison import LONGEST_LINE, _lines
 from job.system.errors import JobError
 from tests.support.finished_runs import run_folder
 
@@ -71,6 +74,32 @@ def test_the_row_is_named_by_every_key_that_differs_or_by_its_first_run(run):
     assert rows(comparison)[second] == [0, 1]
 
 
+def test_a_name_is_not_longer_than_its_table_and_figure_can_show(run):
+    """The shares of 65 classes, or a long path."""
+    long, short = {"weights": f"runs/{'x' * 80}/checkpoints/best"}, {"weights": "none"}
+    assert list(rows(compare([run("one", model=long), run("two", model=short)]))) == [
+        "dann (model.weights=none)",
+        "dann (one)",
+    ]
+    assert max(map(len, _lines(f"dann (data.class_shares=[{', '.join(['0.01'] * 65)}])"))) <= LONGEST_LINE
+    assert max(map(len, _lines(f"dann ({'x' * 200})"))) <= LONGEST_LINE
+    assert _lines("dann (optimizer.lr=0.1, train.steps=5)") == ["dann", "(optimizer.lr=0.1,", "train.steps=5)"]
+
+
+def test_the_legend_has_settings_below_the_method(run, tmp_path, monkeypatch):
+    figures = []
+
+    def new_figure(*size):
+        figures.append(style.new_figure(*size))
+        return figures[-1]
+
+    monkeypatch.setattr(figure, "new_figure", new_figure)
+    runs = [run(f"{value}", optimizer={"lr": value}) for value in (1, 2)]
+    figure.draw_comparison(compare(runs), tmp_path / "comparison.png")
+    texts = [text.get_text() for text in figures[0].legends[0].get_texts()]
+    assert texts == ["dann\n(optimizer.lr=1)", "dann\n(optimizer.lr=2)"]
+
+
 def test_a_term_a_score_and_a_key_that_one_run_leaves_at_its_default(run):
     terms = [run(f"term-{weight}", also=[{"name": "mcc", "weight": weight}]) for weight in (0.5, 1.0)]
     assert list(rows(compare(terms))) == [
@@ -101,6 +130,14 @@ def test_keys_that_decide_nothing_make_no_row(run):
     assert len(rows(compare([run("c"), run("d", seed=1, train={"eval_every": 9})]))) == 2
 
 
+def test_the_number_of_samples_of_the_scores_decides_which_checkpoint_is_chosen(run):
+    runs = [run(f"{samples}", evaluation={"probe_samples": samples, "figures": False}) for samples in (100, 1000)]
+    assert list(rows(compare(runs))) == [
+        "dann (evaluation.probe_samples=100)",
+        "dann (evaluation.probe_samples=1000)",
+    ]
+
+
 def test_runs_of_an_earlier_version_are_grouped_with_new_ones():
     content = {"name": "r", "model": {"backbone": "resnet18"}, "data": {"augment": {"flip": False}}}
     new = build_config(content, "test").stored()
@@ -125,6 +162,20 @@ def test_the_baseline_of_a_run_is_the_one_with_its_settings(run):
     for order in ([good, poor], [poor, good]):
         doubts = compare([*order, *runs])["doubts"]
         assert [(each["run"], each["baseline"]) for each in doubts] == [(str(runs[0]), str(good))]
+
+
+def test_a_run_of_another_network_is_no_baseline(run):
+    """Even where fewer keys differ; of the others, one on the same images is nearer than one with other steps."""
+    wide = run("wide", "source_only", score=0.9, model={"backbone": "resnet18"})
+    flipped = run("flipped", "source_only", score=0.9, model={"backbone": "compact"}, data={"augment": {"flip": True}})
+    mine = {"optimizer": {"lr": 0.1}, "train": {"steps": 9}, "model": {"backbone": "compact"}}
+    longer = run("longer", "source_only", score=0.8, optimizer={"lr": 0.2}, model={"backbone": "compact"})
+    adapted = run("mine", score=0.5, **mine)
+    assert compare([wide, adapted])["doubts"] == []
+    (doubt,) = compare([wide, flipped, longer, adapted])["doubts"]
+    assert doubt["baseline"] == str(longer)
+    found = compare([wide, adapted])["objectives"]
+    assert [row["network"]["model.backbone"] for row in found.values()] == ["resnet18", "compact"]
 
 
 def test_the_name_of_a_row_tells_its_method():

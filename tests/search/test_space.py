@@ -45,6 +45,13 @@ def test_methods_are_compared_by_the_score_that_errs_least_between_them(search, 
         assert json.loads((study / "study.json").read_text()).get("compare_by") == compared_by
 
 
+def test_methods_with_different_networks_are_not_compared_by_a_score_of_features(search, study):
+    space = METHODS + "model.bottleneck: {choices: [16, 32]}\n"
+    code, _, errors = search("--trials", 1, space=space)
+    assert code == 0, errors
+    assert "compare_by" not in json.loads((study / "study.json").read_text())
+
+
 def test_a_search_over_methods_that_began_with_infomax_keeps_it(search, study):
     """As those of earlier versions did."""
     assert search("--trials", 1, "--compare-by", "infomax", space=METHODS)[0] == 0

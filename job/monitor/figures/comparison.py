@@ -1,6 +1,7 @@
 """Figure of a comparison: accuracy on the target test split by objective, and the recall of each class."""
 
 from pathlib import Path
+from textwrap import wrap
 from typing import Any
 
 import numpy as np
@@ -13,6 +14,7 @@ from job.monitor.colours import objective_colours
 from job.monitor.figures.style import INK, new_figure
 
 MOST_CLASSES = 20  # with more classes the bars are too thin
+LONGEST_LINE = 40  # characters of a label
 
 
 def draw_comparison(comparison: dict[str, Any], path: Path) -> None:
@@ -45,8 +47,9 @@ def measured(comparison: dict[str, Any], role: str) -> bool:
 
 
 def _lines(objective: str) -> list[str]:
-    """Return the name of an objective as lines: settings in which it differs stand below the method."""
-    return objective.replace(" (", "\n(").replace(", ", ",\n").split("\n")
+    """Return the name of an objective as lines of limited length: settings in which it differs are below the method."""
+    lines = objective.replace(" (", "\n(").replace(", ", ",\n").split("\n")
+    return [part for line in lines for part in wrap(line, LONGEST_LINE)]
 
 
 def _draw_accuracy(axes: Axes, comparison: dict[str, Any], role: str, metric: str) -> None:
@@ -89,7 +92,7 @@ def _draw_recalls(axes: Axes, recalls: dict[str, dict[str, float]], objectives: 
     for number, objective in enumerate(objectives):
         positions = np.arange(len(recalls)) + (number + 0.5) * width - 0.4
         heights = [means[objective] for means in recalls.values()]
-        axes.bar(positions, heights, 0.92 * width, color=colours[objective], label=objective)
+        axes.bar(positions, heights, 0.92 * width, color=colours[objective], label="\n".join(_lines(objective)))
     axes.set_xticks(range(len(recalls)), list(recalls), rotation=40, ha="right")
     axes.tick_params(axis="x", colors=INK)
     axes.set(title="recall of each class, target, test split (oracle)", ylim=(0, 1))
