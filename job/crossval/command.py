@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from job.crossval.plan import RESULTS, Plan, make_plan
-from job.crossval.predictions import predictions_of
+from job.crossval.predictions import check_shards, predictions_of
 from job.crossval.results import results_of
 from job.crossval.text import as_markdown, as_text
 from job.crossval.work import Work
@@ -48,6 +48,7 @@ def crossval(
             raise JobError(f"{left} of {total} runs in {plan.folder} are not finished: run it without --report")
         echo(f"{left} of {total} runs are left to other processes: --report shows the results when they are finished")
         return EXIT_OK
+    check_shards(plan.cells)
     results = results_of(plan, [(cell, predictions_of(cell)) for cell in plan.cells])
     with writing(plan.folder, "make room, then run the same command again"):
         write_atomically(plan.folder / RESULTS, json.dumps(results, indent=1) + "\n")

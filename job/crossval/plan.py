@@ -78,7 +78,8 @@ def make_plan(
     if (folder / "checkpoints").exists():
         raise JobError(f"{folder} is the folder of a run: {ANOTHER_NAME}")
     data = config.data
-    count: int = read_object(folder / RESULTS).get("folds", 0) if report else 0
+    stored = read_object(folder / RESULTS).get("folds") if report else None
+    count = stored if type(stored) is int and stored > 0 else 0
     manifest = None
     if not count:
         manifest = load_manifest(data.shards, allow_pipe=data.allow_pipe)

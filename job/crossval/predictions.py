@@ -1,6 +1,7 @@
 """The test predictions of a finished run, computed once and stored in its folder."""
 
 import io
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -19,12 +20,30 @@ from job.vocabulary import DOMAINS
 NAME = "test_rows.npz"  # in evaluation/ of the run folder
 
 
+def check_shards(cells: Sequence[Cell]) -> None:
+    """Raise JobError when two runs of a fold were trained on different shards."""
+    first: dict[int, tuple[Path, str]] = {}
+    for cell in cells:
+        trained = _trained_on(cell)
+        if trained is None:
+            continue
+        folder, shards = first.setdefault(cell.fold, (cell.folder, trained))
+        if trained != shards:
+            raise JobError(f"{cell.folder} was trained on other shards than {folder}: {ANOTHER_NAME}")
+
+
+def _trained_on(cell: Cell) -> str | None:
+    """Return the hash of the shards that a run was trained on, None where it is not known."""
+    trained: str | None = read_object(cell.folder / "facts.json").get("manifest")
+    return trained
+
+
 def predictions_of(cell: Cell) -> dict[str, Predictions]:
     """Return the predictions of a run's chosen checkpoint for the test splits of both domains, by role.
 
     Raises JobError when the run was trained on other shards than the present ones.
     """
-    trained = read_object(cell.folder / "facts.json").get("manifest")
+    trained = _trained_on(cell)
     if None not in (trained, cell.manifest) and trained != cell.manifest:
         raise JobError(f"{cell.folder} was trained on other shards than {cell.config.data.shards}: {ANOTHER_NAME}")
     path = cell.folder / "evaluation" / NAME
@@ -33,7 +52,9 @@ def predictions_of(cell: Cell) -> dict[str, Predictions]:
     if arrays and int(arrays["step"]) == step:
         roles = [role for role in DOMAINS if f"{role}_keys" in arrays]
         return {role: _read(arrays, role, cell.config.protocol) for role in roles}
-    found = predict_rows(cell.folder, Accelerator(), DOMAINS, allow_pipe=cell.config.data.allow_pipe)
+    found = predict_rows(
+        cell.folder, Accelerator(), DOMAINS, allow_pipe=cell.config.data.allow_pipe, trained_on=trained
+    )
     _write(path, step, found)
     return found
 

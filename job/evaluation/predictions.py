@@ -38,16 +38,20 @@ def predict_rows(
     split: str = "test",
     shards: str | None = None,
     allow_pipe: bool = False,
+    trained_on: str | None = None,
 ) -> dict[str, Predictions]:
     """Return the predictions of a checkpoint, or of a run's best one, by role (source, target), if the shards have it.
 
-    `shards` replaces the shards of the training. Raises JobError when the checkpoint or the shards cannot be used.
+    `shards` replaces the shards of the training. `trained_on` is the hash that the present ones must have; None: any.
+    Raises JobError when the checkpoint or the shards cannot be used.
     """
     best = path / "checkpoints" / "best"
     path = best if best.exists() else path
     loaded = load_model(path)
     config = loaded.config.with_pipe(allow_pipe)
     manifest, protocol = open_shards_of(loaded, path, shards, allow_pipe, accelerator, rank_hosts(accelerator))
+    if trained_on not in (None, manifest.hash):
+        raise JobError(f"{path} was trained on other shards than {shards or config.data.shards}: restore those")
     model = loaded.model.to(accelerator.device)
     store, names, data, found = open_store(config, shards), domain_names(config), config.data, {}
     try:

@@ -10,6 +10,7 @@ import yaml
 from job.config.load import load_config
 from job.crossval.command import _check
 from job.crossval.plan import Cell, Plan, make_plan
+from job.crossval.predictions import check_shards
 from job.crossval.results import results_of
 from job.crossval.text import as_markdown, as_text
 from job.evaluation.predictions import Predictions
@@ -78,6 +79,19 @@ def test_stopped_and_started_again_it_trains_the_rest_and_measures_all(job, path
     code, shown, errors = job(*words, "--report", "data.shards=/nowhere")
     assert code == 0, errors
     assert shown == again, "on a machine without the shards"
+    facts = [folder / f"{method}-fold-1-seed-5" / "facts.json" for method in ("dann", "source_only")]
+    kept = facts[0].read_text()
+    facts[0].write_text('{"manifest": "another"}')
+    code, _, errors = job(*words, "--report")
+    assert code == 2
+    assert "dann-fold-1-seed-5 was trained on other shards than" in errors, "than source_only on this fold"
+    facts[1].write_text('{"manifest": "another"}')
+    (facts[0].parent / "evaluation" / "test_rows.npz").unlink()
+    code, _, errors = job(*words, "--report")
+    assert code == 2
+    assert "restore those" in errors, "its predictions cannot be computed again"
+    for each in facts:
+        each.write_text(kept)
     (folder / "dann-fold-2-seed-5" / "summary.json").unlink()
     code, _, errors = job(*words, "--report")
     assert code == 2
@@ -98,6 +112,10 @@ def test_a_report_reads_no_shards(path, tmp_path):
         make_plan(path, words, report=True)
     folder = tmp_path / "runs" / "short-crossval"
     folder.mkdir(parents=True)
+    for damaged in ('"3"', "[3]", "true", "-3"):
+        (folder / "crossval.json").write_text(f'{{"folds": {damaged}}}')
+        with pytest.raises(JobError, match="no shards at /nowhere"):
+            make_plan(path, words, report=True)
     (folder / "crossval.json").write_text('{"folds": 3}')
     plan = make_plan(path, words, report=True)
     assert [cell.fold for cell in plan.cells] == [0, 1, 2]
@@ -150,6 +168,25 @@ def test_a_target_without_labels_is_reported_before_the_first_run(path, monkeypa
     _check(plan, SimpleNamespace(ranks=1))
     captured = capsys.readouterr()
     assert (captured.out + captured.err).count("warning: the target has no labels") == 1
+
+
+def test_runs_of_a_fold_were_trained_on_the_same_shards(path):
+    plan = make_plan(path, [], methods=["source_only", "dann"])
+    shards = {(cell.method, cell.fold): f"fold-{cell.fold}" for cell in plan.cells}
+
+    def store(changes):
+        for cell in plan.cells:
+            cell.folder.mkdir(parents=True, exist_ok=True)
+            content = {"manifest": (shards | changes)[cell.method, cell.fold]}
+            (cell.folder / "facts.json").write_text(json.dumps(content))
+
+    store({})
+    check_shards(plan.cells)
+    store({("dann", 2): None})  # facts.json of an earlier version
+    check_shards(plan.cells)
+    store({("dann", 2): "rewritten"})
+    with pytest.raises(JobError, match=r"dann-fold-2-seed-5 was trained on other shards than .*source_only-fold-2"):
+        check_shards(plan.cells)
 
 
 def measured(protocol="held_out", labels=(0, 1)):
