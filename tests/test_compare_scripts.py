@@ -8,13 +8,13 @@ import os
 import shutil
 import signal
 import subprocess
-import time
 from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 
 from tests.support.running import REPO
+from tests.support.waiting import while_running
 
 PYTHON = """#!/bin/bash
 # train --check, a run, job.run_folder.finished, compare. runs/NAME.then holds the exit code that a run ends with.
@@ -162,11 +162,7 @@ def test_a_signal_stops_the_run_and_the_comparison(scripts, then, says):
     (scripts.folder / "runs").mkdir()
     (scripts.folder / "runs" / f"{ALL[1]}.then").write_text(then)
     process = scripts.start(*LOCAL)
-    deadline = time.monotonic() + 200
-    while not (scripts.folder / "runs" / ALL[1] / "waits").exists():
-        assert process.poll() is None, process.stderr.read()
-        assert time.monotonic() < deadline
-        time.sleep(0.01)
+    while_running(process, (scripts.folder / "runs" / ALL[1] / "waits").exists, 200)
     process.send_signal(signal.SIGTERM)
     _, errors = process.communicate(timeout=200)
     assert process.returncode == 75, errors

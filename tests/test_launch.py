@@ -9,8 +9,6 @@ import signal
 import subprocess
 import sys
 import tarfile
-import time
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -21,6 +19,7 @@ from job.shards.reading.domain_stream import DomainStream
 from job.shards.reading.shard_cache import ShardStore
 from tests.support.manifests import accept_changes
 from tests.support.running import REPO, assert_same_weights, finish, start, weights
+from tests.support.waiting import while_running
 
 pytestmark = pytest.mark.slow
 
@@ -66,15 +65,7 @@ def test_two_ranks_stop_on_a_signal_with_75_and_resume_to_0(small, tmp_path):
 
 def wait_for_a_row(process: subprocess.Popen, config) -> None:
     path = config.run_folder / "metrics.jsonl"
-    until(process, lambda: path.exists() and "\n" in path.read_text())
-
-
-def until(process: subprocess.Popen, condition: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + 300
-    while not condition():
-        assert process.poll() is None, process.stderr.read()
-        assert time.monotonic() < deadline
-        time.sleep(0.02)
+    while_running(process, lambda: path.exists() and "\n" in path.read_text(), 300)
 
 
 @pytest.mark.parametrize(
@@ -108,7 +99,7 @@ def test_a_second_interruption_ends_at_once_and_says_so(small, tmp_path):
             ):
                 os.kill(int(rank.name), signal.SIGSTOP)
     process.send_signal(signal.SIGINT)
-    until(process, (config.run_folder / "stop").exists)  # bash merges two signals that wait for it
+    while_running(process, (config.run_folder / "stop").exists, 300)  # bash merges two signals that wait for it
     process.send_signal(signal.SIGINT)
     _, errors = process.communicate(timeout=300)
     assert process.returncode == 130, errors

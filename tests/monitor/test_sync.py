@@ -12,6 +12,7 @@ import pytest
 
 from tests.support.fake_wandb import FakeWandb
 from tests.support.running import REPO
+from tests.support.waiting import eventually
 
 pytestmark = pytest.mark.slow
 KEY = "0123456789abcdef0123456789abcdef01234567"
@@ -41,13 +42,6 @@ def sync(server: FakeWandb, *arguments) -> subprocess.CompletedProcess:
     return subprocess.run(
         command, env=environment, capture_output=True, text=True, timeout=300, cwd=arguments[-1].parent
     )
-
-
-def until(condition) -> None:
-    end = time.monotonic() + 240
-    while not condition():
-        assert time.monotonic() < end
-        time.sleep(0.1)
 
 
 def steps(server: FakeWandb) -> list[int]:
@@ -83,7 +77,7 @@ def test_unfinished_segment_is_skipped_or_followed_with_live(run):
     (run / "status.json").write_text(json.dumps({"status": "running"}))
     process = record(run, 11)
     try:
-        until(lambda: len(list((run / "wandb").glob("offline-run-*/*.wandb"))) == 3)
+        eventually(lambda: len(list((run / "wandb").glob("offline-run-*/*.wandb"))) == 3, seconds=240)
         with FakeWandb() as server:
             first = sync(server, run)
             assert (
@@ -93,7 +87,7 @@ def test_unfinished_segment_is_skipped_or_followed_with_live(run):
             assert process.poll() is None
             with ThreadPoolExecutor(1) as pool:
                 following = pool.submit(sync, server, "--live", run)
-                until(lambda: 15 in steps(server) or following.done())
+                eventually(lambda: 15 in steps(server) or following.done(), seconds=240)
                 process.stdin.close()
                 live = following.result()
             assert live.returncode == 0, live.stderr

@@ -22,6 +22,7 @@ from job.system.log import close_log, set_up_log
 from job.train import train
 from tests.support.fake_wandb import FakeWandb
 from tests.support.running import REPO, finish, kill_at, rows, start
+from tests.support.waiting import while_running
 
 KEY = "0123456789abcdef0123456789abcdef01234567"
 SHORT = {"train": {"steps": 8, "eval_every": 4, "timeout_seconds": 1200}}  # figures may take a quarter of the timeout
@@ -330,11 +331,7 @@ def test_each_node_sends_system_metrics_under_its_name(small, monkeypatch, tmp_p
         command = [sys.executable, "-c", program, str(tmp_path / "c.yaml"), recorder.wandb_id]
         environment = {name: value for name, value in os.environ.items() if name != "WANDB_SERVICE"}
         first = subprocess.Popen([*command, "first"], cwd=REPO, env=environment)
-        deadline = time.monotonic() + 240
-        while "/l:second-node" not in server.text:  # the label of the metrics of a node
-            assert first.poll() is None
-            assert time.monotonic() < deadline
-            time.sleep(0.05)
+        while_running(first, lambda: "/l:second-node" in server.text, 240)  # the label of the metrics of a node
         (tmp_path / "seen").touch()
         assert first.wait(240) == 0
         # one task per GPU that sees only this GPU: LOCAL_RANK is 0 in each task

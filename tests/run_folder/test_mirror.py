@@ -19,6 +19,7 @@ from job.system.errors import JobError
 from job.system.object_store import ObjectStore
 from tests.support.rank_threads import WORLD, RankThreads
 from tests.support.s3_server import failing
+from tests.support.waiting import eventually
 
 
 @pytest.fixture(autouse=True)
@@ -32,13 +33,6 @@ def patience(monkeypatch):
 def mirrored(small, s3, tmp_path):
     """Six steps, a checkpoint every second one, two kept; the copy is at an address of the test's own."""
     return small(name="mirrored", mirror=f"{s3.bucket}/{tmp_path.name}", train={"steps": 6, "keep_last": 2})
-
-
-def until(condition) -> None:
-    end = time.monotonic() + 240
-    while not condition():
-        assert time.monotonic() < end
-        time.sleep(0.01)
 
 
 def names_in(config) -> set[str]:
@@ -180,7 +174,7 @@ def test_a_checkpoint_that_is_deleted_during_its_upload_arrives(checkpoint_of, s
     s3.fault = failing("PUT", "", "held", times=1)
     expected = {name: (path / name).read_bytes() for name in ("model.safetensors", "trainer.pt", "meta.json")}
     mirror.update()
-    until(lambda: any(request.startswith("PUT") for request in s3.requests))
+    eventually(lambda: any(request.startswith("PUT") for request in s3.requests), seconds=240)
     shutil.rmtree(path)
     s3.released.set()
     assert mirror.wait(240)

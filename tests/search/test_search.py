@@ -6,7 +6,6 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -17,6 +16,7 @@ from job.config.load import build_config
 from job.search.search import Search
 from job.search.trial_run import TrialRun
 from tests.support.running import REPO
+from tests.support.waiting import eventually
 
 
 def start(words: list, **environment: str) -> subprocess.Popen:
@@ -24,13 +24,6 @@ def start(words: list, **environment: str) -> subprocess.Popen:
     command = [sys.executable, "-m", "tests.support.fake_search", *map(str, words)]
     pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
     return subprocess.Popen(command, cwd=REPO, env=os.environ | environment, **pipes)
-
-
-def until(condition, seconds: float = 120) -> None:
-    end = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < end
-        time.sleep(0.02)
 
 
 def slow_down(study: Path, *seconds: float) -> None:
@@ -203,7 +196,7 @@ def test_a_signal_stops_the_trials_in_75_and_the_search_resumes(files, study, nu
     slow_down(study, 0.02, math.inf)  # until the signal
     words = [*files(), "--trials", 2, "--pruner", "none", "--jobs", 2]
     process = start(words)
-    until(lambda: len(list(study.glob("trial-*/metrics.jsonl"))) == 2)
+    eventually(lambda: len(list(study.glob("trial-*/metrics.jsonl"))) == 2)
     process.send_signal(number)
     _, errors = process.communicate(timeout=120)
     assert process.returncode == 75, errors
@@ -222,7 +215,7 @@ def test_killed_and_started_again_it_resumes_the_trial_without_running_it_twice(
     slow_down(study, 0.02, math.inf)  # until the next search has found the run
     words = [*files(), "--trials", 1]
     process = start(words)
-    until((study / "trial-0000" / "metrics.jsonl").exists)
+    eventually((study / "trial-0000" / "metrics.jsonl").exists)
     process.kill()
     process.communicate()
     process = start(words)
@@ -257,7 +250,7 @@ def test_several_processes_work_on_one_study(files, study):
 def test_a_file_stops_all_processes_of_the_study_or_one(files, study, tmp_path, whose):
     slow_down(study, math.inf)  # until the stop
     process = start([*files(), "--trials", 3], JOB_STOP_FILE=str(tmp_path / "mine"))
-    until(lambda: any(study.glob("trial-*/starts")))
+    eventually(lambda: any(study.glob("trial-*/starts")))
     (study / "stop" if whose == "study" else tmp_path / "mine").touch()
     _, errors = process.communicate(timeout=120)
     assert process.returncode == 75, errors

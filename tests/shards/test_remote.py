@@ -21,6 +21,7 @@ from job.shards.remote import read_remote, url_of
 from job.system import transfer
 from job.system.errors import JobError
 from job.system.transfer import RemoteError
+from tests.support.waiting import eventually
 
 
 @pytest.fixture(autouse=True)
@@ -33,13 +34,6 @@ def patience(monkeypatch):
 @pytest.fixture
 def impatient(patience, monkeypatch):
     monkeypatch.setattr(remote, "PERIOD_SECONDS", 0.5)
-
-
-def until(condition) -> None:
-    end = time.monotonic() + 120
-    while not condition():
-        assert time.monotonic() < end
-        time.sleep(0.01)
 
 
 def send(handler, pieces):
@@ -91,7 +85,7 @@ def server():
 @pytest.fixture(autouse=True)
 def _no_program_is_left():
     yield
-    until(lambda: not programs())
+    eventually(lambda: not programs())
 
 
 def programs() -> list[list[str]]:
@@ -148,7 +142,7 @@ def test_closing_does_not_wait_for_a_silent_server(made, silent, tmp_path, monke
     store = ShardStore(silent, tmp_path / "cache")
     store.prefetch([load_manifest(made).shards("source", "val")[0]])
     (future,) = store._fetching.values()
-    until(programs)
+    eventually(programs)
     store.close()
     with pytest.raises(JobError, match="the reader was closed"):
         future.result(timeout=120)
@@ -180,11 +174,11 @@ def test_a_silent_command_is_killed_with_what_it_has_started(monkeypatch):
     sleep = ["sleep", f"1000.{os.getpid()}"]
     with ThreadPoolExecutor(1) as pool:
         reading = pool.submit(list, read_remote(f"pipe:{' '.join(sleep)}; true ", 100))
-        until(lambda: sleep in programs())
+        eventually(lambda: sleep in programs())
         monkeypatch.setattr(remote, "PERIOD_SECONDS", 0.0)
         with pytest.raises(RemoteError, match="it stalled"):
             reading.result(timeout=120)
-    until(lambda: sleep not in [process.info["cmdline"] for process in psutil.process_iter(["cmdline"])])
+    eventually(lambda: sleep not in [process.info["cmdline"] for process in psutil.process_iter(["cmdline"])])
 
 
 def test_a_command_that_takes_its_time_is_waited_for():

@@ -4,7 +4,7 @@ import contextlib
 
 import pytest
 
-from tests.support.slurm_cluster import eventually
+from tests.support.waiting import eventually
 
 pytestmark = [pytest.mark.slurm, pytest.mark.slow]
 TRAIN = "slurm/train.sbatch"

@@ -14,7 +14,8 @@ import time
 import pytest
 
 from tests.support.running import assert_same_weights, finish, rows, start, weights
-from tests.support.slurm_cluster import Job, eventually, signal_all
+from tests.support.slurm_cluster import Job, signal_all
+from tests.support.waiting import eventually
 
 pytestmark = [pytest.mark.slurm, pytest.mark.slow]
 STEPS = 400

@@ -4,7 +4,8 @@ import signal
 
 import pytest
 
-from tests.support.slurm_cluster import eventually, signal_all
+from tests.support.slurm_cluster import signal_all
+from tests.support.waiting import eventually
 
 pytestmark = [pytest.mark.slurm, pytest.mark.slow]
 

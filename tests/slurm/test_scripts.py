@@ -12,7 +12,8 @@ import pytest
 from job.config.load import build_config
 from job.train import train
 from tests.support.running import REPO, SMALL, merge
-from tests.support.slurm_cluster import SCRIPTS, eventually
+from tests.support.slurm_cluster import SCRIPTS
+from tests.support.waiting import eventually
 
 pytestmark = [pytest.mark.slurm, pytest.mark.slow]
 SHELL = [*REPO.glob("launch/*.sh"), *REPO.glob("slurm/*.sh"), *REPO.glob("slurm/*.sbatch"), *SCRIPTS.iterdir()]

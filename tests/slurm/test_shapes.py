@@ -12,7 +12,8 @@ from job.run_folder.checkpoint import read_checkpoint
 from job.shards.writing.write_shards import write_shards
 from job.train import train
 from tests.support.running import assert_same_weights, rows, weights
-from tests.support.slurm_cluster import eventually, signal_all
+from tests.support.slurm_cluster import signal_all
+from tests.support.waiting import eventually
 
 pytestmark = [pytest.mark.slurm, pytest.mark.slow]
 TRAIN = "slurm/train.sbatch"

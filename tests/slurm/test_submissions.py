@@ -4,7 +4,8 @@ import pytest
 
 from job.config.load import load_config
 from tests.support.running import REPO
-from tests.support.slurm_cluster import Job, eventually
+from tests.support.slurm_cluster import Job
+from tests.support.waiting import eventually
 
 pytestmark = [pytest.mark.slurm, pytest.mark.slow]
 TRAIN = "slurm/train.sbatch"

@@ -7,12 +7,11 @@ import shutil
 import signal
 import subprocess
 import sys
-import time
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
 from tests.support.running import REPO
+from tests.support.waiting import eventually
 
 SCRIPTS = REPO / "slurm" / "cluster"
 
@@ -27,15 +26,6 @@ def what_is_missing() -> str | None:
     if subprocess.run(["unshare", "--net", "--uts", "--mount", "true"], capture_output=True).returncode:
         return "this machine lets root make no network namespace: use a virtual machine or a privileged container"
     return None
-
-
-def eventually(happened: Callable[[], object], what: str, seconds: float = 120):
-    """Wait for something, and return it."""
-    deadline = time.monotonic() + seconds
-    while not (value := happened()):
-        assert time.monotonic() < deadline, f"did not happen within {seconds} s: {what() if callable(what) else what}"
-        time.sleep(0.02)
-    return value
 
 
 @dataclass

@@ -7,12 +7,12 @@ import signal
 import socket
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
 
 from tests.support.running import REPO
+from tests.support.waiting import eventually
 
 RANK = """
 import json, os, signal, socket, sys, threading, time
@@ -70,13 +70,6 @@ def is_running(pid: int) -> bool:
         return False
 
 
-def eventually(condition, seconds: float = 200) -> None:
-    deadline = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < deadline
-        time.sleep(0.02)
-
-
 def test_each_rank_has_its_number_and_what_the_launcher_has_imported(tmp_path):
     node = Node(tmp_path, GROUP_RANK="1", WORLD_SIZE="4", MASTER_ADDR="head", MASTER_PORT="1234")
     assert node.end() == (0, "", "")
@@ -108,7 +101,7 @@ def test_a_free_port_is_reserved_until_the_first_rank_listens(tmp_path):
     for name in ("a", "b"):
         (tmp_path / name).mkdir()
         nodes.append(Node(tmp_path / name, wait + listen))
-    eventually(lambda: all((node.folder / f"{rank}.json").exists() for node in nodes for rank in (0, 1)))
+    eventually(lambda: all((node.folder / f"{rank}.json").exists() for node in nodes for rank in (0, 1)), seconds=200)
     ports = [{node.rank(rank)["MASTER_PORT"] for rank in (0, 1)} for node in nodes]
     assert all(len(each) == 1 for each in ports)
     (one,), (other,) = ports
@@ -163,7 +156,7 @@ def test_a_rank_that_does_not_end_is_killed(tmp_path):
 def test_sigterm_to_all_lets_ranks_end_by_themselves(tmp_path):
     body = "signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))\n(here / f'up{rank}').touch()\ntime.sleep(600)\n"
     node = Node(tmp_path, body)
-    eventually(lambda: (tmp_path / "up0").exists() and (tmp_path / "up1").exists())
+    eventually(lambda: (tmp_path / "up0").exists() and (tmp_path / "up1").exists(), seconds=200)
     for pid in (node.process.pid, *pids_of(node.process.pid)):
         os.kill(pid, signal.SIGTERM)
     assert node.end() == (0, "", "")
@@ -172,12 +165,12 @@ def test_sigterm_to_all_lets_ranks_end_by_themselves(tmp_path):
 def test_ranks_of_a_launcher_that_is_killed_end_too(tmp_path):
     """Otherwise they would hold the run folder, the port and the GPUs, with nobody to report how they end."""
     node = Node(tmp_path, "(here / f'up{rank}').touch()\ntime.sleep(600)\n")
-    eventually(lambda: (tmp_path / "up0").exists() and (tmp_path / "up1").exists())
+    eventually(lambda: (tmp_path / "up0").exists() and (tmp_path / "up1").exists(), seconds=200)
     ranks = pids_of(node.process.pid)
     assert len(ranks) == 2
     node.process.kill()
     node.process.wait()
-    eventually(lambda: not any(is_running(pid) for pid in ranks))
+    eventually(lambda: not any(is_running(pid) for pid in ranks), seconds=200)
 
 
 @pytest.mark.slow

@@ -14,6 +14,7 @@ import pytest
 from job.system import processes as pool
 from job.system.errors import JobError
 from job.system.processes import Pool
+from tests.support.waiting import eventually
 
 START = "; print(_context().get_start_method())"
 
@@ -84,10 +85,7 @@ def test_workers_end_when_their_parent_is_killed(threads):
         workers = set(parent.stdout.readline().split())
         parent.kill()
     assert workers
-    give_up = time.monotonic() + 120
-    while any(is_at_work(pid) for pid in workers):
-        assert time.monotonic() < give_up
-        time.sleep(0.01)
+    eventually(lambda: not any(is_at_work(pid) for pid in workers))
 
 
 def is_at_work(pid: str) -> bool:

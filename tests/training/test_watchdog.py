@@ -2,7 +2,6 @@
 
 import sys
 import threading
-import time
 from types import SimpleNamespace
 
 import pytest
@@ -10,6 +9,7 @@ from torch.distributed import HashStore
 
 from job.training import watchdog
 from job.training.watchdog import Watchdog, describe, location
+from tests.support.waiting import eventually
 
 
 class Clock:
@@ -28,7 +28,7 @@ class Clock:
         self.now += seconds
         for dog in dogs:
             before = self.looks.get(dog._thread, 0)
-            until(lambda dog=dog, before=before: self.looks.get(dog._thread, 0) >= before + 2)
+            eventually(lambda dog=dog, before=before: self.looks.get(dog._thread, 0) >= before + 2, pause=0.002)
 
 
 @pytest.fixture
@@ -41,16 +41,9 @@ def clock(monkeypatch):
     return clock
 
 
-def until(condition) -> None:
-    deadline = time.monotonic() + 120
-    while not condition():
-        assert time.monotonic() < deadline
-        time.sleep(0.002)
-
-
 def wait_for(path, clock: Clock, seconds: float) -> str:
     clock.now += seconds
-    until(lambda: path.exists() and path.read_text().endswith("\n"))
+    eventually(lambda: path.exists() and path.read_text().endswith("\n"), pause=0.002)
     return path.read_text()
 
 
@@ -79,7 +72,7 @@ def test_the_rank_that_does_not_answer_is_named_and_the_others_leave_their_stack
             assert "wait_for" in stacks  # of the main thread
         assert not (folder / "rank_00001.txt").exists()
         dogs[0].beat()  # it was only slow
-        until(lambda: not (folder / "reason.txt").exists())
+        eventually(lambda: not (folder / "reason.txt").exists(), pause=0.002)
     finally:
         for dog in dogs:
             dog.close()
