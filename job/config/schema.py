@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import yaml
-from pydantic import BaseModel, Field, field_validator, model_validator
+from pydantic import Field, field_validator, model_validator
 
 from job.config.data import Augment, Data
 from job.config.method_settings import MethodSettings
@@ -19,7 +19,7 @@ from job.config.model import Model
 from job.config.monitoring import Evaluation, Wandb
 from job.config.normalisation import with_normalisation
 from job.config.objectives import SETTINGS, DANNSettings, Objective, complete
-from job.config.section import Harmless, New, Section, harmless_keys, new_at_default, stored_decisive
+from job.config.section import Harmless, New, Section, stored_decisive
 from job.config.training import Optimizer, Selection, Train
 from job.system.secrets import scrub_all
 from job.vocabulary import TARGET
@@ -182,7 +182,8 @@ class Config(Section):
         With objective.label_shift=correct evaluations decide the weights too: when they
         happen, and on how many samples.
         """
-        content = _decisive(self)
+        content = stored_decisive(Config, self.model_dump(mode="json"))
+        content["objective"] = stored_decisive(type(self.objective), content["objective"])
         if self.objective.label_shift == "correct":
             content["train"]["eval_every"] = self.train.eval_every
             content["evaluation"] = {"probe_samples": self.evaluation.probe_samples}
@@ -206,9 +207,3 @@ class Config(Section):
     def to_yaml(self) -> str:
         """Return `stored` as YAML, which is a valid configuration file."""
         return yaml.safe_dump(self.stored(), sort_keys=False)
-
-
-def _decisive(section: BaseModel) -> dict[str, Any]:
-    content = section.model_dump(mode="json", exclude=harmless_keys(type(section)) | new_at_default(section))
-    nested = {name: getattr(section, name) for name in content}
-    return content | {name: _decisive(value) for name, value in nested.items() if isinstance(value, BaseModel)}

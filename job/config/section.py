@@ -84,27 +84,20 @@ def models_in(annotation: Any) -> Iterator[type[BaseModel]]:
         yield from models_in(each)
 
 
-def harmless_keys(section: type[BaseModel]) -> set[str]:
-    """Return the keys of a section that no weight depends on."""
-    return {name for name, field in section.model_fields.items() if HARMLESS in field.metadata}
-
-
-def new_at_default(section: BaseModel) -> set[str]:
-    """Return the keys of a section that are newer than version 0.1 and have their default."""
-    fields = type(section).model_fields
-    return {name for name, field in fields.items() if NEW in field.metadata and getattr(section, name) == field.default}
-
-
 def stored_decisive(section: type[BaseModel], stored: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the keys of a stored section that decide the weights, without new ones at their default."""
+    """Return the keys of a section, as it is stored, that decide the weights.
+
+    Keys that are newer than version 0.1 are left out while they have their default. Keys that the section does not have
+    are of another version, and are kept.
+    """
     found = {}
     for key, value in stored.items():
         field = section.model_fields.get(key)
-        marks = field.metadata if field is not None else []
-        if HARMLESS in marks or (field is not None and NEW in marks and value == _as_stored(field.default)):
-            continue
-        nested = list(models_in(field.annotation)) if field is not None and isinstance(value, Mapping) else []
-        found[key] = stored_decisive(nested[0], value) if len(nested) == 1 else value
+        if field is None:
+            found[key] = value
+        elif not (HARMLESS in field.metadata or (NEW in field.metadata and value == _as_stored(field.default))):
+            nested = list(models_in(field.annotation)) if isinstance(value, Mapping) else []
+            found[key] = stored_decisive(nested[0], value) if len(nested) == 1 else value
     return found
 
 
