@@ -55,6 +55,11 @@ class Estimate:
         return float(distance(self.likely.share, self.black_box.share))
 
     @property
+    def error(self) -> float:
+        """How far from the source's shares wrong predictions and chance may have moved the estimate."""
+        return float(np.hypot(self.target_error, self.sampling_error))
+
+    @property
     def trust(self) -> float:
         """The part of the difference from the source's shares that counts, in [0, 1].
 
@@ -66,8 +71,7 @@ class Estimate:
         """
         if self.disagreement >= self.distance:
             return 0.0
-        error = np.hypot(self.target_error, self.sampling_error)
-        return max(0.0, float(1 - (error / self.distance) ** 2))
+        return max(0.0, float(1 - (self.error / self.distance) ** 2))
 
     @property
     def trusted(self) -> np.ndarray:
@@ -82,7 +86,7 @@ class Estimate:
         those on the source, weighted to the target's shares, and both estimates agree. If not, the correction moves
         predictions to the classes onto which the shift of the images has moved them already.
         """
-        if np.hypot(self.target_error, self.sampling_error) >= self.distance:
+        if self.error >= self.distance:
             return "wrong predictions or chance explain the estimated class shares"
         if self.excess > _MOST_EXCESS:
             return "the predictions on the target are less certain than other class shares alone would make them"

@@ -26,22 +26,25 @@ def maximum_likelihood(
     shares = source / source.sum(1, keepdims=True)
     left = np.arange(len(shares))  # the problems that are not solved
     for _ in range(_ITERATIONS):
-        once, _ = _improve(shares[left], scaled, weights)
+        start = shares[left]
+        once, _ = _improve(start, scaled, weights)
         twice, _ = _improve(once, scaled, weights)
+        shares[left] = twice
         unsolved = np.abs(twice - once).max(1) >= _TOLERANCE
-        shares[left] = np.where(unsolved[:, None], _extrapolate(shares[left], once, twice, scaled, weights), twice)
+        if not unsolved.any():
+            break
         if not unsolved.all():
             left, scaled, weights = left[unsolved], scaled[unsolved], weights[unsolved]
-        if len(left) == 0:
-            break
+            start, once, twice = start[unsolved], once[unsolved], twice[unsolved]
+        shares[left] = _extrapolate(start, once, twice, scaled, weights)
     return shares
 
 
 def _improve(shares: np.ndarray, scaled: np.ndarray, weights: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Return the shares [B, C] after an iteration, and the mean log-likelihood [B] of those before."""
-    evidence = np.maximum((scaled @ shares[:, :, None])[:, :, 0], 1e-300)  # [B, m]
+    """Return the shares [B, C] after an iteration, and the likelihood [B, m] of each row under those before."""
+    evidence = np.maximum((scaled @ shares[:, :, None])[:, :, 0], 1e-300)
     new = shares * ((weights / evidence)[:, None] @ scaled)[:, 0]
-    return new / new.sum(1, keepdims=True), (weights * np.log(evidence)).sum(1)
+    return new / new.sum(1, keepdims=True), evidence
 
 
 def _extrapolate(
@@ -52,9 +55,10 @@ def _extrapolate(
     length, bend = (np.linalg.norm(each, axis=1, keepdims=True) for each in (first, second))
     factor = np.clip(length / np.maximum(bend, 1e-300), 1.0, 1e8)  # a bend may round to 0, and the square overflow
     far = np.maximum(shares + 2 * factor * first + factor**2 * second, twice / 10)  # a share of 0 would stay 0
-    from_far, likelihood = _improve(far / far.sum(1, keepdims=True), scaled, weights)
-    from_twice, before = _improve(twice, scaled, weights)
-    return np.where((likelihood >= before)[:, None], from_far, from_twice)
+    from_far, of_far = _improve(far / far.sum(1, keepdims=True), scaled, weights)
+    from_twice, of_twice = _improve(twice, scaled, weights)
+    better = (weights * np.log(of_far)).sum(1) >= (weights * np.log(of_twice)).sum(1)
+    return np.where(better[:, None], from_far, from_twice)
 
 
 def black_box(confusion: np.ndarray, predicted: np.ndarray) -> np.ndarray:
