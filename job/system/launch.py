@@ -64,19 +64,24 @@ def main() -> int:
 
 @contextlib.contextmanager
 def _port() -> Iterator[None]:
-    """Set MASTER_PORT to a free one if it is 0, and keep it from other programs until the ranks have ended.
-
-    A socket that is bound and does not listen reserves it: the first rank can still listen, with SO_REUSEADDR as torch
-    does.
-    """
+    """Set MASTER_PORT to a free one if it is 0, and keep it from other programs until the ranks have ended."""
     if os.environ["MASTER_PORT"] != "0":
         yield
         return
-    with socket.socket() as reserved:
-        reserved.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        reserved.bind((LOCAL, 0))
+    with reserve_port() as reserved:
         os.environ["MASTER_PORT"] = str(reserved.getsockname()[1])
         yield
+
+
+def reserve_port() -> socket.socket:
+    """Return a socket that keeps a free port of this machine from other programs while it is open.
+
+    It is bound and does not listen: the first rank can still listen on the port, with SO_REUSEADDR as torch does.
+    """
+    reserved = socket.socket()
+    reserved.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    reserved.bind((LOCAL, 0))
+    return reserved
 
 
 def _fork() -> int:

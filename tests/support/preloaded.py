@@ -19,6 +19,8 @@ import traceback
 from collections.abc import Callable
 from pathlib import Path
 
+from job.system.launch import reserve_port
+
 REPO = Path(__file__).parents[2]
 MODULES = (
     *("job.train", "job.__main__", "torch._dynamo", "torch.nn.parallel.distributed"),
@@ -135,15 +137,9 @@ _RESERVED: list[socket.socket] = []
 
 
 def free_port() -> int:
-    """Return a port that nobody else is given while this process runs, and that a rank can listen on.
-
-    A socket that is bound and does not listen reserves it: torch, which listens on it, sets SO_REUSEADDR, too.
-    """
-    reserved = socket.socket()
-    reserved.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-    reserved.bind(("127.0.0.1", 0))
-    _RESERVED.append(reserved)
-    return reserved.getsockname()[1]
+    """Return a port that nobody else is given while this process runs, and that a rank can listen on."""
+    _RESERVED.append(reserve_port())
+    return _RESERVED[-1].getsockname()[1]
 
 
 def serve(connection: socket.socket) -> None:
