@@ -77,29 +77,40 @@ def make_plan(
     folder = Path(config.output) / name
     if (folder / "checkpoints").exists():
         raise JobError(f"{folder} is the folder of a run: {ANOTHER_NAME}")
-    data = config.data
-    stored = read_object(folder / RESULTS).get("folds") if report else None
-    count = stored if type(stored) is int and stored > 0 else 0
-    manifest = None
-    if not count:
-        manifest = load_manifest(data.shards, allow_pipe=data.allow_pipe)
-        count = count_folds(manifest)
-    _check_count(count, data.shards, folds)
+    hashes = _hashes(config, folds, _stored_count(folder) if report else 0)
     labels = list(dict.fromkeys(methods)) or [method_label(config.model_dump()["objective"])]
     seeds = list(seeds) or [config.seed]
-    hashes: list[str | None] = [None] * count
-    if manifest is not None:
-        hashes = [arrange(manifest, fold, config.protocol, data.source, data.target).hash for fold in range(count)]
     cells = []
     for seed in seeds:
-        for fold in range(count):
+        for fold, manifest in enumerate(hashes):
             for method in labels:
                 own = load_config(path, [*overrides, f"objective.name={method}"]) if methods else config
                 changed = _for_runs(own, folder, name, f"{method}-fold-{fold}-seed-{seed}", fixed)
                 changed |= {"seed": seed, "data": changed["data"] | {"fold": fold}}
-                run = build_config(changed, str(path)).with_pipe(data.allow_pipe)
-                cells.append(Cell(method, fold, seed, run, hashes[fold]))
-    return Plan(folder, cells, labels, count, seeds, config.protocol)
+                run = build_config(changed, str(path)).with_pipe(config.data.allow_pipe)
+                cells.append(Cell(method, fold, seed, run, manifest))
+    return Plan(folder, cells, labels, len(hashes), seeds, config.protocol)
+
+
+def _stored_count(folder: Path) -> int:
+    """Return the number of folds in the results of a cross-validation that was finished before; 0: there are none."""
+    count = read_object(folder / RESULTS).get("folds")
+    return count if type(count) is int and count > 0 else 0
+
+
+def _hashes(config: Config, folds: int | None, stored: int) -> list[str | None]:
+    """Return the hash of the shards in the arrangement of each fold; None for those of a `stored` number of folds.
+
+    Raises JobError when the number is not `folds`, or the shards are not in folds.
+    """
+    data = config.data
+    if stored:
+        _check_count(stored, data.shards, folds)
+        return [None] * stored
+    manifest = load_manifest(data.shards, allow_pipe=data.allow_pipe)
+    count = count_folds(manifest)
+    _check_count(count, data.shards, folds)
+    return [arrange(manifest, fold, config.protocol, data.source, data.target).hash for fold in range(count)]
 
 
 def _check_count(count: int, place: str, folds: int | None) -> None:
