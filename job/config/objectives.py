@@ -210,7 +210,12 @@ def settings_of(label: str) -> type[MethodSettings] | None:
 
     A label has terms, as in ``dann+mcc``, or settings behind the name, as in ``dann (optimizer.lr=0.01)``.
     """
-    return SETTINGS.get(label.partition(" ")[0].partition("+")[0])
+    return SETTINGS.get(without_settings(label).partition("+")[0])
+
+
+def without_settings(label: str) -> str:
+    """Return the method and its terms of a label: ``dann+mcc`` of ``dann+mcc (optimizer.lr=0.01)``."""
+    return label.partition(" ")[0]
 
 
 def method_label(objective: Mapping[str, Any]) -> str:

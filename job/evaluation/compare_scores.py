@@ -4,7 +4,7 @@ import statistics
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from job.config.objectives import settings_of
+from job.config.objectives import settings_of, without_settings
 from job.evaluation.agreement import SELECTION
 from job.evaluation.doubts import SOURCE_ACCURACY
 from job.vocabulary import TARGET
@@ -79,7 +79,7 @@ def preference(comparison: Mapping[str, Any]) -> list[str]:
         by_objective.setdefault(name, []).append(score)
     parts = [f"{_listed(scores)} prefer{'s' * (len(scores) == 1)} {name}" for name, scores in by_objective.items()]
     best, among = next(iter(chosen)), "between methods"
-    if len({name.partition(" ")[0] for name in objectives if not reads_target_labels(name)}) == 1:
+    if len({without_settings(name) for name in objectives if not reads_target_labels(name)}) == 1:
         best, among = "infomax" if "infomax" in chosen else best, "among the settings of a method"
     advice = "" if len(by_objective) == 1 else f"; {among} {best} errs least (docs/training.md)"
     if _several_networks(objectives):

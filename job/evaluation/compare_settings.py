@@ -43,20 +43,8 @@ def name_rows(runs: Sequence[dict[str, Any]]) -> dict[str, dict[str, Any]]:
     has several rows, the name also has their differences, as in `dann (optimizer.lr=0.01)`. Raise JobError for two runs
     with the same settings and seed: one result would count twice.
     """
-    by_method: dict[str, list[list[dict]]] = {}
-    for run in runs:
-        groups = by_method.setdefault(run["method"], [])
-        group = next((group for group in groups if group[0]["settings"] == run["settings"]), None)
-        if group is None:
-            groups.append([run])
-            continue
-        same = next((other for other in group if other["seed"] == run["seed"]), None)
-        if same is not None:
-            what = f"{run['method']} with seed {run['seed']}"
-            raise JobError(f"{run['run']} and {same['run']} are both {what}, with the same settings: remove one")
-        group.append(run)
     rows: dict[str, dict[str, Any]] = {}
-    for method, groups in by_method.items():
+    for method, groups in _grouped(runs).items():
         first = groups[0][0]["settings"]
         keys = list(dict.fromkeys(key for (run, *_) in groups for key in differing(run["settings"], first)))
         values = [{key: group[0]["settings"].get(key, ABSENT) for key in keys} for group in groups]
@@ -68,6 +56,22 @@ def name_rows(runs: Sequence[dict[str, Any]]) -> dict[str, dict[str, Any]]:
             for run in groups[number]:
                 run["objective"] = name
     return rows
+
+
+def _grouped(runs: Sequence[dict[str, Any]]) -> dict[str, list[list[dict[str, Any]]]]:
+    """Return method -> its runs, those with the same settings together. Raise JobError as `name_rows` does."""
+    by_method: dict[str, list[list[dict[str, Any]]]] = {}
+    for run in runs:
+        groups = by_method.setdefault(run["method"], [])
+        group = next((group for group in groups if group[0]["settings"] == run["settings"]), [])
+        for other in group:
+            if other["seed"] == run["seed"]:
+                what = f"{run['method']} with seed {run['seed']}"
+                raise JobError(f"{run['run']} and {other['run']} are both {what}, with the same settings: remove one")
+        if not group:
+            groups.append(group)
+        group.append(run)
+    return by_method
 
 
 def _name(method: str, values: Mapping[str, Any], run: Path) -> str:

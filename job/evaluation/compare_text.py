@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
+from job.config.objectives import without_settings
 from job.evaluation.compare import LOWER, UPPER
 from job.evaluation.compare_scores import preference, score_table
 from job.evaluation.doubts import REMEDY
@@ -69,7 +70,7 @@ def remarks(comparison: dict) -> list[str]:
 
 def _no_single_gap(objectives: Mapping[str, Mapping[str, Any]]) -> list[str]:
     """Say which bound of the gap has several settings, if any, and the other has a row at all."""
-    bounds = [(name.partition(" ")[0], row) for name, row in objectives.items()]
+    bounds = [(without_settings(name), row) for name, row in objectives.items()]
     several = sorted({name for name, row in bounds if name in (LOWER, UPPER) and "settings" in row})
     if not several or {LOWER, UPPER} - {name for name, _ in bounds}:
         return []
