@@ -64,10 +64,10 @@ class _Description(BaseModel):
 
     @model_validator(mode="after")
     def _confidence_fits(self) -> "_Description":
-        numbers = (
-            [] if self.confidence is None else self.confidence.model_dump(exclude={"temperature", "objection"}).values()
-        )
-        if any(value is not None and len(value) != len(self.class_names) for value in numbers):
+        if self.confidence is None:
+            return self
+        lists = (self.confidence.bias, self.confidence.source_shares, self.confidence.target_shares)
+        if any(value is not None and len(value) != len(self.class_names) for value in lists):
             raise ValueError("confidence: it needs a number for each class")
         return self
 
