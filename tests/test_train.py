@@ -13,7 +13,6 @@ import pytest
 
 from job.config.load import build_config
 from job.evaluation.evaluator import Evaluator
-from job.monitor.recorder import Recorder
 from job.shards.manifest import Manifest
 from job.system.errors import EXIT_STOPPED, JobError
 from job.train import train
@@ -27,6 +26,7 @@ from tests.support.running import (
     needs_compiler,
     rows,
     start,
+    stop_at_step,
     weights,
 )
 
@@ -358,18 +358,6 @@ def test_a_kill_before_best_has_moved_does_not_change_what_is_chosen(undisturbed
     assert (checkpoints / "best").resolve().name == chosen
     summaries = [json.loads((c.run_folder / "summary.json").read_text()) for c in (config, undisturbed)]
     assert summaries[0] == summaries[1]
-
-
-def stop_at_step(monkeypatch, step: int):
-    """Ask this process to stop when it has logged a step."""
-    log = Recorder.log
-
-    def log_and_ask(self, number, metrics):
-        log(self, number, metrics)
-        if number == step:
-            os.kill(os.getpid(), signal.SIGTERM)
-
-    monkeypatch.setattr(Recorder, "log", log_and_ask)
 
 
 def stop_at(monkeypatch, method: str, after: bool, calls: int = 1):

@@ -1,8 +1,5 @@
 """objective.label_shift=correct: weighted rows, pseudo-labels with the target's shares, and exact resuming."""
 
-import os
-import signal
-
 import pytest
 import torch
 import torch.distributed as dist
@@ -20,7 +17,7 @@ from job.train import train
 from job.vocabulary import SOURCE
 from tests.support.networks import CLASSES, tiny_batch, tiny_method
 from tests.support.preloaded import call_on_ranks
-from tests.support.running import assert_same_weights, finish, rows, start, weights
+from tests.support.running import assert_same_weights, finish, rows, start, stop_at_step, weights
 from tests.support.steps import assert_same_parameters, descend_adversarially, one_step
 
 HALF = torch.tensor(0.5, dtype=torch.float64)
@@ -222,13 +219,8 @@ def test_a_stopped_and_resumed_run_ends_with_the_same_weights_and_shares(small, 
     whole = small(name="whole", **RUN, **changes)
     assert train(whole) == 0
     resumed = small(name="resumed", **RUN, **changes)
-
-    def log(recorder, step, metrics):
-        if step == 10:
-            os.kill(os.getpid(), signal.SIGTERM)
-
     with monkeypatch.context() as patch:
-        patch.setattr("job.monitor.recorder.Recorder.log", log)
+        stop_at_step(patch, 10)
         assert train(resumed) == 75
     assert train(resumed) == 0
     assert_same_weights(weights(resumed), weights(whole))

@@ -13,6 +13,7 @@ import torch
 from safetensors.torch import load_file
 
 from job.evaluation.label_shift import estimate
+from job.monitor.recorder import Recorder
 from job.train import train
 from tests.support.preloaded import HOLD_AFTER, Processes, free_port
 
@@ -104,6 +105,18 @@ def finish(process: Processes) -> str:
     output, _ = process.communicate(timeout=300)
     assert process.returncode == 0, output
     return output
+
+
+def stop_at_step(monkeypatch, step: int) -> None:
+    """Ask this process to stop when it has logged a step."""
+    log = Recorder.log
+
+    def log_and_ask(self, number, metrics):
+        log(self, number, metrics)
+        if number == step:
+            os.kill(os.getpid(), signal.SIGTERM)
+
+    monkeypatch.setattr(Recorder, "log", log_and_ask)
 
 
 def kill_at(config, tmp_path, step: int, ranks: int = 1, when: Callable[[], bool] = lambda: True) -> None:
