@@ -9,14 +9,13 @@ from typing import Annotated, Any, ClassVar, Literal
 from pydantic import Discriminator, Field, Tag
 
 from job.config.method_settings import AdaptationSettings, AdversarialSettings, MethodSettings
-from job.config.section import BelowOne, Fraction, Weight, Width, models_in
+from job.config.section import BelowOne, Weight, Width, models_in
 from job.config.terms import (
     AFNTermSettings,
     DANTermSettings,
     DeepJDOTTermSettings,
     FixMatchTermSettings,
     MCCTermSettings,
-    TermSettings,
 )
 from job.vocabulary import SOURCE, TARGET
 
@@ -26,12 +25,6 @@ class DANNSettings(AdversarialSettings):
 
     name: Literal["dann"] = "dann"
     """The method: docs/methods.md."""
-    entropy_weight: Weight = 0.0
-    """Weight of the conditional entropy of the target predictions; rises with lambda."""
-    pseudo_label_weight: Weight = 0.0
-    """Weight of the loss with confident target predictions as labels of a second view; rises with lambda."""
-    pseudo_label_threshold: Fraction = 0.9
-    """Lowest confidence of a pseudo-label."""
 
 
 class SourceOnlySettings(MethodSettings):
@@ -186,17 +179,18 @@ def complete(objective: Any) -> Any:
 
 
 def switch_method(objective: dict[str, Any], name: str) -> None:
-    """Replace a configuration's method by the method `name`, in place, and drop the keys that only the old one has.
+    """Replace a configuration's method by the method `name`, in place, and drop the keys that belong to the old one.
 
-    One file then serves all methods: ``configs/faces.yaml objective.name=mcd``. The weight of a term is dropped too,
-    because weights of different losses are not comparable. ``dann+mcc`` is the method dann with the term mcc. A term
-    that the file lists in ``objective.also`` keeps its settings; one that `name` does not mention is dropped, so that
-    ``dann`` is plain DANN.
+    One file then serves all methods: ``configs/faces.yaml objective.name=mcd``. Keys are kept that both methods have
+    from a common base class: ``weight`` of `mcc` and of `fixmatch` are factors of different losses. ``dann+mcc`` is the
+    method dann with the term mcc. A term that the file lists in ``objective.also`` keeps its settings; one that `name`
+    does not mention is dropped, so that ``dann`` is plain DANN.
     """
     name, *terms = name.split("+")
     before, after = SETTINGS.get(objective.get("name", DEFAULT)), SETTINGS.get(name)
     if before is not None and after is not None and before is not after:
-        for key in before.model_fields.keys() - (after.model_fields.keys() - TermSettings.model_fields.keys()):
+        bases = (base for base in before.__mro__ if issubclass(base, MethodSettings) and issubclass(after, base))
+        for key in before.model_fields.keys() - next(bases).model_fields.keys():
             objective.pop(key, None)
     objective["name"] = name
     listed = objective.pop("also", None)

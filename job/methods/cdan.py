@@ -4,16 +4,15 @@ import torch
 from torch import Tensor
 
 from job.config.objectives import CDANSettings
-from job.methods.adversary import Adversary
-from job.methods.base import Losses, Method
 from job.methods.batch import TrainingBatch
+from job.methods.dann import DANN
 from job.methods.ranks import mean_over_ranks
-from job.methods.terms import domain_loss, entropy
+from job.methods.terms import entropy
 from job.models.classifier import Classifier, Output
 from job.vocabulary import SOURCE, TARGET
 
 
-class CDAN(Method):
+class CDAN(DANN):
     """DANN whose domain classifier sees the outer product of features and predictions (eq. 4-5).
 
     With `entropy_conditioning` a row weighs 1 + exp(-entropy of its prediction), scaled so that the weights of a
@@ -21,18 +20,17 @@ class CDAN(Method):
     """
 
     settings: CDANSettings
-    adversary: Adversary
     of_features: Tensor  # [width, randomized]
     of_classes: Tensor  # [classes, randomized]
 
     def __init__(self, network: Classifier, settings: CDANSettings) -> None:
-        super().__init__(network, settings)
-        width = network.width * network.classes
-        if settings.randomized is not None:  # eq. 6: the product of two random projections
-            width = settings.randomized
-            self.register_buffer("of_features", torch.randn(network.width, width))
-            self.register_buffer("of_classes", torch.randn(network.classes, width))
-        self.adversary = Adversary(width, network.domain_hidden, settings)
+        if settings.randomized is None:
+            super().__init__(network, settings, network.width * network.classes)
+            return
+        projections = [torch.randn(rows, settings.randomized) for rows in (network.width, network.classes)]
+        super().__init__(network, settings, settings.randomized)
+        for name, projection in zip(("of_features", "of_classes"), projections):  # eq. 6
+            self.register_buffer(name, projection)
 
     def domain_input(self, output: Output) -> Tensor:
         features, predictions = output.features, output.class_logits.detach().softmax(1)
@@ -42,21 +40,12 @@ class CDAN(Method):
             return projected / scale
         return torch.einsum("nc,nf->ncf", predictions, features).flatten(1)
 
-    def losses(self, batch: TrainingBatch, output: Output, progress: Tensor, phase: str) -> Losses:
-        classes = batch.split(output.class_logits)
-        inputs = self.domain_input(output)
-        domains = batch.split(self.adversary(inputs, self.adversary.lambda_at(progress)))
-        on_classes = self.class_loss(classes[SOURCE], batch.labels)
-        weights = {domain: self._weights(classes[domain]) for domain in (SOURCE, TARGET)}
-        weights[SOURCE] = product(weights[SOURCE], batch.source_weights)
-        on_domains = domain_loss(domains[SOURCE], domains[TARGET], weights[SOURCE], weights[TARGET])
-        total = on_classes + self.settings.domain_weight * on_domains
-        terms = {"train/class_loss": on_classes, "train/domain_loss": on_domains}
-        losses = Losses(total, terms, self.seen(batch.labels, classes, domains))
-        return self.adversary.smooth(losses, batch, inputs)
+    def domain_weights(self, batch: TrainingBatch, classes: dict[str, Tensor]) -> tuple[Tensor | None, Tensor | None]:
+        source, target = (self._certainty(classes[domain]) for domain in (SOURCE, TARGET))
+        return product(source, batch.source_weights), target
 
     @torch.no_grad()
-    def _weights(self, logits: Tensor) -> Tensor | None:
+    def _certainty(self, logits: Tensor) -> Tensor | None:
         """Compute the weights [n] of a block's rows from its [n, classes] logits; None: all rows weigh the same."""
         if not self.settings.entropy_conditioning:
             return None

@@ -2,7 +2,7 @@
 
 from torch import Tensor
 
-from job.config.objectives import DANNSettings
+from job.config.method_settings import AdversarialSettings
 from job.methods.adversary import Adversary
 from job.methods.base import Losses, Method
 from job.methods.batch import SECOND_VIEW, TrainingBatch
@@ -19,21 +19,23 @@ class DANN(Method):
     paper; they rise from 0 to their full weight as lambda rises to lambda_max.
     """
 
-    settings: DANNSettings
+    settings: AdversarialSettings
     adversary: Adversary
 
-    def __init__(self, network: Classifier, settings: DANNSettings) -> None:
+    def __init__(self, network: Classifier, settings: AdversarialSettings, width: int | None = None) -> None:
+        """Add a domain classifier on inputs of `width`, by default the width of the features."""
         super().__init__(network, settings)
         self.views = 2 if settings.pseudo_label_weight else 1
-        self.adversary = Adversary(network.width, network.domain_hidden, settings)
+        self.adversary = Adversary(width or network.width, network.domain_hidden, settings)
 
     def losses(self, batch: TrainingBatch, output: Output, progress: Tensor, phase: str) -> Losses:
         settings = self.settings
         lambda_ = self.adversary.lambda_at(progress)
         classes = batch.split(output.class_logits)
-        domains = batch.split(self.adversary(output.features, lambda_))
+        inputs = self.domain_input(output)
+        domains = batch.split(self.adversary(inputs, lambda_))
         on_classes = self.class_loss(classes[SOURCE], batch.labels)
-        on_domains = domain_loss(domains[SOURCE], domains[TARGET], batch.source_weights)
+        on_domains = domain_loss(domains[SOURCE], domains[TARGET], *self.domain_weights(batch, classes))
         total = on_classes + settings.domain_weight * on_domains
         rise = self.adversary.rise(lambda_)
         terms = {"train/class_loss": on_classes, "train/domain_loss": on_domains}
@@ -45,4 +47,8 @@ class DANN(Method):
             )
             total = total + settings.pseudo_label_weight * rise * agreement
         losses = Losses(total, terms, self.seen(batch.labels, classes, domains))
-        return self.adversary.smooth(losses, batch, output.features)
+        return self.adversary.smooth(losses, batch, inputs)
+
+    def domain_weights(self, batch: TrainingBatch, classes: dict[str, Tensor]) -> tuple[Tensor | None, Tensor | None]:
+        """Return the weights [n] of source and target rows in the domain loss; None: all rows weigh the same."""
+        return batch.source_weights, None

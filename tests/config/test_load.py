@@ -5,6 +5,7 @@ import pytest
 import yaml
 
 from job.config.load import build_config, load_config
+from job.config.objectives import SHOTSettings
 from job.config.schema import Config
 from job.system.errors import JobError
 
@@ -149,6 +150,18 @@ def test_a_method_on_the_command_line_replaces_the_terms_of_the_file(tmp_path, n
     objective = load_config(path, [f"objective.name={name}"]).objective
     assert objective.name == name.partition("+")[0]
     assert [(term.name, term.weight) for term in objective.terms] == also
+
+
+def test_a_method_on_the_command_line_keeps_the_settings_that_both_methods_share(tmp_path):
+    """The same name in another method can mean another quantity: `shot` has its own weight of pseudo-labels."""
+    path = tmp_path / "x.yaml"
+    path.write_text("objective: {name: dann, lambda_max: 0.3, pseudo_label_weight: 0.7, label_smoothing: 0.1}\n")
+    cdan, shot = (load_config(path, [f"objective.name={name}"]).objective for name in ("cdan", "shot"))
+    assert (cdan.lambda_max, cdan.pseudo_label_weight, cdan.label_smoothing) == (0.3, 0.7, 0.1)
+    assert (shot.pseudo_label_weight, shot.label_smoothing) == (SHOTSettings().pseudo_label_weight, 0.1)
+    path.write_text("objective: {name: mcc, weight: 0.2, rises: false}\n")
+    fixmatch = load_config(path, ["objective.name=fixmatch"]).objective
+    assert (fixmatch.weight, fixmatch.rises) == (1.0, True)
 
 
 def test_terms_on_the_command_line_hold_wherever_they_stand(tmp_path):

@@ -4,8 +4,12 @@ import pytest
 import torch
 import torch.nn.functional as F
 
+from job.methods.batch import TrainingBatch
+from job.methods.terms import conditional_entropy, pseudo_label_loss
 from tests.support.networks import CLASSES, WIDTH, tiny_batch, tiny_method
 from tests.support.steps import assert_same_parameters, descend_adversarially, one_step
+
+HALF = torch.tensor(0.5, dtype=torch.float64)
 
 
 def weights_by_hand(logits):
@@ -59,3 +63,17 @@ def test_a_random_projection_keeps_inner_products_on_average():
     one, other = method.domain_input(output)
     scale = (output.features[0].norm() * output.features[1].norm() * p[0].norm() * p[1].norm()).item()
     assert (one @ other).item() == pytest.approx(exact.item(), abs=0.05 * scale)
+
+
+def test_terms_on_the_target_are_those_of_dann():
+    """Second views of the target get pseudo-labels, and are not rows of the domain loss."""
+    weights = {"entropy_weight": 0.3, "pseudo_label_weight": 0.7, "pseudo_label_threshold": 0.2}
+    plain, method = tiny_method("cdan"), tiny_method("cdan", **weights)
+    batch = tiny_batch(method)
+    only = TrainingBatch(plain.reads, batch.images[: 2 * len(batch.labels)], batch.labels)
+    without, losses = plain(only, HALF), method(batch, HALF)
+    target, second = method.network(batch.images).class_logits.chunk(3)[1:]
+    rise = method.adversary.strength(0.5)
+    terms = 0.3 * conditional_entropy(target) + 0.7 * pseudo_label_loss(target, second, 0.2)
+    torch.testing.assert_close(losses.total - without.total, rise * terms)
+    torch.testing.assert_close(losses.terms["train/domain_loss"], without.terms["train/domain_loss"])
