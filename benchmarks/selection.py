@@ -2,7 +2,8 @@
 
 For each score, within a run: the checkpoint that it picks. Across runs: the checkpoint that it picks among all
 checkpoints of all runs on the same shards, domains and seed, of one method (its configurations) or of all methods.
-Among chosen checkpoints: likewise, but among those that each run's own score chose, as a search does. Regret is the
+Among chosen checkpoints: likewise, but among those that each run's own score chose, as a search does; `ensemble`, the
+agreement with the mean prediction of all (job/evaluation/ensemble.py), is measured among these only. Regret is the
 best accuracy on the target's validation split of all checkpoints minus that of the pick, in [0, 1]. Runs that train
 with target labels are excluded. The target labels are read only here, after training, and choose nothing.
 """
@@ -22,6 +23,7 @@ from job.config.load import build_config
 from job.config.method_settings import MethodSettings
 from job.config.objectives import SETTINGS, method_label
 from job.evaluation.agreement import SELECTION, rank_correlation
+from job.evaluation.ensemble import ENSEMBLE, agreement, read_predictions
 from job.metric_names import STEP, find
 from job.run_folder.metrics_file import read_metrics
 from job.run_folder.stored_files import read_config, read_object
@@ -77,7 +79,8 @@ def _score(config: dict[str, Any]) -> str:
 
 def label_free(rows: Sequence[dict[str, Any]]) -> list[str]:
     """Return the names of the logged scores that need no target labels, without their prefix."""
-    names = {name for row in rows for name in row if name.startswith(SELECTION) and not find(name).labels}
+    found = {name for row in rows for name in row if name.startswith(SELECTION)}
+    names = {name for name in found if name == SELECTION + ENSEMBLE or not find(name).labels}
     return sorted(name.removeprefix(SELECTION) for name in names)
 
 
@@ -90,6 +93,22 @@ def with_sum(row: dict[str, Any]) -> dict[str, Any]:
 def chosen(run: Run) -> dict[str, Any]:
     """Return the evaluation of the checkpoint that the run's own score chose; without that score the last one."""
     return max(run.rows, key=lambda row: (row.get(SELECTION + run.score, -math.inf), row[STEP]))
+
+
+def with_agreement(runs: Sequence[Run]) -> list[dict[str, Any]]:
+    """Return the chosen evaluation of each run, with its agreement with the ensemble if all have stored predictions."""
+    groups: dict[str, list[int]] = defaultdict(list)
+    for index, run in enumerate(runs):
+        groups[run.method].append(index)
+    picks = [dict(chosen(run)) for run in runs]
+    models = {
+        name: [read_predictions(Path(runs[index].folder), int(picks[index][STEP])) for index in indices]
+        for name, indices in groups.items()
+    }
+    for name, values in agreement(models).items():
+        for index, value in zip(groups[name], values, strict=True):
+            picks[index][SELECTION + ENSEMBLE] = value
+    return picks
 
 
 def judge(rows: Sequence[dict[str, Any]], score: str, best: float | None = None) -> dict[str, Any]:
@@ -149,7 +168,7 @@ def _across(groups: Mapping[tuple, Sequence[Run]]) -> dict[str, Any]:
         for kind, sets in (("configurations", list(methods.values())), ("runs", [list(members)])):
             for runs in sets:
                 rows = [row for run in runs for row in run.rows]
-                picks = [chosen(run) for run in runs]
+                picks = with_agreement(runs)
                 best = max(row[TRUTH] for row in rows)
                 for score in label_free(rows) if len(runs) > 1 else ():
                     found[f"across_{kind}"][score].append(judge(rows, score))

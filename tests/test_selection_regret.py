@@ -2,9 +2,11 @@
 
 import json
 
+import numpy as np
 import pytest
 
 from benchmarks.selection import main
+from job.evaluation.ensemble import write_predictions
 
 STEPS = (10, 20, 30)
 
@@ -119,3 +121,16 @@ def test_other_runs_are_added_to_an_earlier_result(runs, tmp_path):
         assert joined["within_run"][score] == pytest.approx(row), score
     assert joined["within_run_by_method"] == whole["within_run_by_method"]
     assert joined["across_runs"] == {}, "each part had one run"
+
+
+def test_regret_of_the_ensemble_is_measured_among_the_chosen_checkpoints(runs, tmp_path):
+    """It picks the run that agrees with most, here a less accurate one; it needs the predictions of all."""
+    runs.append(run_folder(tmp_path, "third", "mcc", (0.5, 0.5, 0.6), infomax=(1, 2, 4)))
+    for folder, step, classes in zip(runs, (30, 30, 30), ([0, 1, 1], [0, 0, 0], [1, 1, 1]), strict=True):
+        assert "ensemble" not in measured(runs, tmp_path)["chosen_across_runs"]
+        (folder / "evaluation").mkdir()
+        write_predictions(folder, step, np.log(np.eye(2)[classes] * 0.8 + 0.1))
+    result = measured(runs, tmp_path)
+    assert result["chosen_across_runs"]["ensemble"]["mean_regret"] == pytest.approx(0.9 - 0.55)
+    assert result["chosen_across_runs"]["infomax"]["mean_regret"] == pytest.approx(0.9 - 0.6)
+    assert "ensemble" not in result["across_runs"]

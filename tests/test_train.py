@@ -459,7 +459,7 @@ def test_features_that_are_not_finite_stop_the_run_with_advice(small, monkeypatc
 
 
 def test_a_full_disk_at_an_evaluation_does_not_end_the_training(small, monkeypatch):
-    from job.evaluation import report_files
+    from job.evaluation import ensemble, report_files
 
     write = report_files.write_atomically
 
@@ -468,10 +468,12 @@ def test_a_full_disk_at_an_evaluation_does_not_end_the_training(small, monkeypat
             raise OSError(28, "No space left on device", str(path))
         write(path, content, **options)
 
-    monkeypatch.setattr(report_files, "write_atomically", full)
+    for writer in (ensemble, report_files):
+        monkeypatch.setattr(writer, "write_atomically", full)
     config = small(name="no-reports", train={"steps": 8})
     assert train(config) == 0
-    assert "evaluation/step_00000008.json: [Errno 28] No space" in (config.run_folder / "log.txt").read_text()
+    for file in ("step_00000008.json", "step_00000008_target.npz"):
+        assert f"evaluation/{file}: [Errno 28] No space" in (config.run_folder / "log.txt").read_text()
 
 
 def test_a_disk_error_on_the_main_rank_is_raised_on_every_rank(small, monkeypatch):

@@ -8,6 +8,7 @@ import re
 import pytest
 import yaml
 
+from job.evaluation.ensemble import read_predictions
 from job.shards.manifest import load_manifest
 from job.vocabulary import EMOTIONS
 from tests.support import digits, trees
@@ -93,6 +94,8 @@ def test_a_target_without_a_label_anywhere(job, tmp_path, make):
         assert not [name for name in content if name.startswith("oracle/")]
         assert all(map(math.isfinite, numbers(content)))
     assert summary["selection/chosen_by"] == "infomax"
+    predictions = read_predictions(run, summary["selection/chosen_step"])
+    assert predictions.sum(1) == pytest.approx(1, abs=0.01)
     assert any(name.startswith("val/target_prediction_share/") for name in summary)
 
     code, out, errors = job("evaluate", "--checkpoint", best, "--out", tmp_path / "the figures.json")

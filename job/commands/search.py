@@ -44,7 +44,7 @@ def read_seeds(seeds: str) -> list[int]:
     "--compare-by",
     metavar="SCORE",
     help="Score that compares the trials, or a sum such as infomax+class_ami; default: selection.score, but "
-    "transfer_score between methods with one network.",
+    "ensemble between methods: the agreement with the mean prediction of all trials.",
 )
 @click.option(
     "--wait/--no-wait", default=True, show_default=True, help="Wait for trials of other processes at the end."

@@ -10,7 +10,7 @@ from typing import Any
 import yaml
 
 from job.config.objectives import method_label
-from job.evaluation.compare_scores import mean_scores
+from job.evaluation.compare_scores import CHOSEN, add_agreement, mean_scores
 from job.evaluation.compare_settings import name_rows, network_of, settings_of_run, unlikeness
 from job.evaluation.curves import Curve, mean_curve
 from job.evaluation.doubts import adapts, against_baseline
@@ -23,7 +23,6 @@ from job.vocabulary import DOMAINS
 
 LOWER, UPPER = "source_only", "train_on_target"  # the objectives that bound the gap
 SOURCE, TARGET = TEST_SOURCE, TEST_TARGET
-CHOSEN = "selection/chosen_step"
 
 
 def read_runs(folders: Sequence[Path]) -> list[dict]:
@@ -122,8 +121,10 @@ def compare(folders: Sequence[Path]) -> dict:
         noise = seed_noise(list(values.values()))
         for name in names:
             by_objective[name][role] = _spread(values[name], _images(members[name], role), noise)
+    chosen = {run["run"]: _chosen_row(run) for run in runs}
+    add_agreement(runs, chosen)
     for name in names:
-        by_objective[name]["scores"] = mean_scores([_chosen_row(run) for run in members[name]])
+        by_objective[name]["scores"] = mean_scores([chosen[run["run"]] for run in members[name]])
         by_objective[name]["network"] = network_of(members[name][0]["settings"])
     comparison = {"objectives": by_objective, "runs": runs, "protocol": runs[0]["protocol"]}
     comparison["doubts"] = _doubts(runs)

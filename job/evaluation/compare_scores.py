@@ -2,16 +2,21 @@
 
 import statistics
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
+
+import numpy as np
 
 from job.config.objectives import settings_of, without_settings
 from job.evaluation.agreement import SELECTION
 from job.evaluation.doubts import SOURCE_ACCURACY
+from job.evaluation.ensemble import ENSEMBLE, agreement, read_predictions
 from job.vocabulary import TARGET
 
 # Which errs least is measured in docs/training.md: between methods the first, among the settings of a method and within
-# a run the second. The third does not follow the confidence of the predictions.
-SCORES = ("transfer_score", "infomax", "mixval")
+# a run infomax. The last does not follow the confidence of the predictions.
+SCORES = (ENSEMBLE, "transfer_score", "infomax", "mixval")
+CHOSEN = "selection/chosen_step"
 OF_ONE_NETWORK = "transfer_score"  # measures the features: those of different networks do not compare
 
 
@@ -26,6 +31,29 @@ def mean_scores(rows: Sequence[Mapping[str, Any]]) -> dict[str, float | None]:
         values = [row[SELECTION + name] for row in rows if SELECTION + name in row]
         found[name] = statistics.mean(values) if whole and values and len(values) == len(rows) else None
     return found
+
+
+def add_agreement(runs: Sequence[Mapping[str, Any]], rows: Mapping[str, dict[str, Any]]) -> None:
+    """Add the agreement with the ensemble to the chosen rows, by run, of runs that read no target labels.
+
+    The runs were evaluated on the same images: the caller has checked shards, domains and protocol. Without the stored
+    predictions of one of them nothing is added.
+    """
+    able = [run for run in runs if not reads_target_labels(run["method"])]
+    if len({run["settings"].get("data.fold") for run in able}) > 1:
+        return
+    groups: dict[str, list[Mapping[str, Any]]] = {}
+    for run in able:
+        groups.setdefault(run["method"], []).append(run)
+    models = {name: [_predictions(run) for run in members] for name, members in groups.items()}
+    for name, values in agreement(models).items():
+        for run, value in zip(groups[name], values, strict=True):
+            rows[run["run"]][SELECTION + ENSEMBLE] = value
+
+
+def _predictions(run: Mapping[str, Any]) -> np.ndarray | None:
+    step = run.get(CHOSEN)
+    return None if step is None else read_predictions(Path(run["run"]), int(step))
 
 
 def preferred(objectives: Mapping[str, Mapping[str, Any]]) -> dict[str, str]:

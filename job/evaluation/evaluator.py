@@ -13,6 +13,7 @@ from torch import Tensor
 
 from job.config.schema import Config
 from job.evaluation.confidence import fit_confidence
+from job.evaluation.ensemble import write_predictions
 from job.evaluation.evaluate import DomainReport, EvaluationStopped, evaluate_domain
 from job.evaluation.label_shift.estimate import Estimate, estimate_shares
 from job.evaluation.mixed import predict_mixes
@@ -71,7 +72,7 @@ class Evaluator:
         self._config, self._manifest, self._accelerator = config, manifest, accelerator
         self._method = method
         self.class_names = manifest.class_names
-        self._folder = folder / "evaluation"
+        self._run, self._folder = folder, folder / "evaluation"
         self._stop = stop
         self._domains = domain_names(config)
         self._evaluated = evaluated_domains(config, manifest)
@@ -117,6 +118,8 @@ class Evaluator:
         estimate = self._label_shift(source, target)
         content = None if estimate is None else {**estimate.as_json(), "corrected": self._method.shift is not None}
         write_reports(self._folder / f"step_{step:08d}.json", step, [source, target], names, content)
+        if target.sample is not None:
+            write_predictions(self._run, step, target.sample.log_probabilities)
         fitted = fit_confidence(source.sample, estimate)
         confidence = None if fitted is None else fitted.as_json()
         if estimate is None:

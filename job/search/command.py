@@ -7,6 +7,7 @@ from typing import Any
 from job.config.load import build_config, load_config
 from job.config.schema import Config
 from job.evaluation.compare_settings import NETWORK
+from job.evaluation.ensemble import ENSEMBLE
 from job.many_runs.launcher import Launcher, count_gpus
 from job.many_runs.together import with_run_defaults
 from job.run_folder.stored_files import read_object
@@ -22,7 +23,8 @@ from job.training.inputs import open_manifest
 from job.vocabulary import TARGET
 
 # Least regret between methods in the study of docs/methods.md; infomax prefers balanced predictions, right or wrong.
-AMONG_METHODS = "transfer_score"
+# Of the scores of one trial, which guide the search, it is transfer_score. It does not compare different networks.
+AMONG_METHODS, GUIDE_AMONG_METHODS = ENSEMBLE, "transfer_score"
 
 
 def search(
@@ -44,8 +46,8 @@ def search(
     """Run or resume the search that the arguments describe. Returns the exit code: 0 finished, 75 stopped.
 
     `compare_by` is the score that compares the trials, at the checkpoints that selection.score chose. By default it is
-    selection.score, too; if the trials differ in the method, but not in the network, and selection.score is not set, it
-    is AMONG_METHODS. With `report`, only show the results so far.
+    selection.score, too; if the trials differ in the method and selection.score is not set, it is AMONG_METHODS. With
+    `report`, only show the results so far.
     `launcher` starts the runs; by default each is a new process with a share of this machine. Raises JobError for every
     mistake that the user can correct.
     """
@@ -76,28 +78,32 @@ def search(
     settings |= {"score": config.score, "seed": seed, "seeds": seeds, "pruner": pruner}
     compare_by = compare_by or _comparison(config, space, folder)
     check_comparison(compare_by)
+    guide = compare_by if compare_by != ENSEMBLE else _guide(config, space)
     if compare_by != config.score:
         settings["compare_by"] = compare_by
     study = Study(folder, space, base, settings, original=_scored(config).model_dump(mode="json"))
     exit_code = EXIT_OK
     if not report:
-        work = Search(study, launcher, compare_by, seeds, trials, jobs, config.data.allow_pipe, waits)
+        work = Search(study, launcher, guide, seeds, trials, jobs, config.data.allow_pipe, waits)
         exit_code = work.run()
-    write_results(study, compare_by)
-    draw_search(study, compare_by, folder / "search.png")
-    echo(table(study, compare_by))
+    write_results(study, guide)
+    draw_search(study, guide, folder / "search.png")
+    echo(table(study, guide))
     return exit_code
 
 
 def _comparison(config: Config, space: Space, folder: Path) -> str:
-    """Return the default of `compare_by`. A study that exists keeps the one that it began with.
-
-    AMONG_METHODS does not compare the features of different networks.
-    """
+    """Return the default of `compare_by`. A study that exists keeps the one that it began with."""
     if (folder / "study.json").exists():
         return str(read_object(folder / "study.json").get("compare_by") or config.score)
-    able = space.compares_methods and not space.keys.keys() & set(NETWORK)
-    return AMONG_METHODS if able and config.selection.score is None else config.score
+    return AMONG_METHODS if space.compares_methods and config.selection.score is None else config.score
+
+
+def _guide(config: Config, space: Space) -> str:
+    """Return the score of each trial in a study that compares by the ensemble."""
+    one_network = not space.keys.keys() & set(NETWORK)
+    able = space.compares_methods and one_network and config.selection.score is None
+    return GUIDE_AMONG_METHODS if able else config.score
 
 
 def _as_begun(config: Config, folder: Path) -> Config:

@@ -1,9 +1,14 @@
-"""The score that compares trials: a label-free score, or a sum of several such as `infomax+class_ami`."""
+"""The score that compares trials: a label-free score, a sum such as `infomax+class_ami`, or the ensemble of all trials.
+
+The ensemble compares finished trials with each other. A score of a single evaluation still guides the search, that is,
+the proposals and the pruning: `guide`.
+"""
 
 from collections.abc import Mapping
 from typing import Any
 
 from job.config.training import LABEL_FREE_SCORES
+from job.evaluation.ensemble import ENSEMBLE
 from job.system.errors import JobError
 
 HIGHEST = {"infomax": 2.0, "mixval": 1.0, "bnm": 1.0, "class_ami": 1.0, "source_accuracy": 1.0}  # of the others: none
@@ -12,7 +17,7 @@ HIGHEST = {"infomax": 2.0, "mixval": 1.0, "bnm": 1.0, "class_ami": 1.0, "source_
 def check_comparison(score: str) -> None:
     """Raise JobError for a score that is unknown or needs target labels, or that has no place in a sum."""
     names = score.split("+")
-    allowed = LABEL_FREE_SCORES if len(names) == 1 else tuple(HIGHEST)
+    allowed = (*LABEL_FREE_SCORES, ENSEMBLE) if len(names) == 1 else tuple(HIGHEST)
     if unknown := [name for name in names if name not in allowed]:
         kind = "a score that needs no target labels" if len(names) == 1 else "a score for a sum"
         raise JobError(f"--compare-by {score}: {unknown[0]} is not {kind}: use {', '.join(allowed)}")

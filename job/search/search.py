@@ -30,7 +30,7 @@ class Search:
 
     study: Study
     launcher: Launcher
-    score: str
+    score: str  # of a trial, which guides proposals and pruning
     seeds: list[int]
     trials: int
     jobs: int
@@ -87,13 +87,14 @@ class Search:
         """Return the configuration of each run of a trial."""
         content = with_values(self.study.base, claim.values)
         configs = []
-        one = len(self.seeds) == 1
-        output = self.study.folder if one else claim.folder
-        below = (self.study.folder.name, *([] if one else [claim.folder.name]))
-        mirror = mirror_below(content["mirror"], *below)
-        for seed in self.seeds:
-            name = claim.folder.name if one else f"seed-{seed}"
-            changed = content | {"seed": seed, "name": name, "output": str(output), "mirror": mirror}
+        for seed, folder in zip(self.seeds, self.study.run_folders(claim.number), strict=True):
+            below = folder.parent.relative_to(self.study.folder.parent).parts
+            place = {
+                "name": folder.name,
+                "output": str(folder.parent),
+                "mirror": mirror_below(content["mirror"], *below),
+            }
+            changed = content | {"seed": seed, **place}
             config = build_config(changed, f"trial {claim.number} ({describe(claim.values)})")
             configs.append(config.with_pipe(self.permission))
         return configs

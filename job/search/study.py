@@ -106,6 +106,16 @@ class Study:
     def trial_folder(self, number: int) -> Path:
         return self.folder / f"trial-{number:04d}"
 
+    def run_folders(self, number: int) -> list[Path]:
+        """Return the folders of a trial's runs, one for each seed."""
+        folder, seeds = self.trial_folder(number), self.settings["seeds"]
+        return [folder] if len(seeds) == 1 else [folder / f"seed-{seed}" for seed in seeds]
+
+    @property
+    def compare_by(self) -> str:
+        """The score that compares the trials."""
+        return str(self.settings.get("compare_by", self.settings["score"]))
+
     def _claim(self, trial: Trial, claimed: TextIO) -> Claim:
         values = self.space.sample(trial, self.base)
         trial.set_user_attr("values", values)

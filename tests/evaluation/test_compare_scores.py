@@ -14,7 +14,7 @@ def comparison(**rows: list[dict[str, float]]) -> dict:
 
 def test_the_mean_over_seeds_of_each_score():
     found = mean_scores([row(1.0, 1.5, 0.25), row(2.0, 1.75, 0.75)])
-    assert found == {"transfer_score": 1.625, "infomax": 1.5, "mixval": 0.5}
+    assert found == {"ensemble": None, "transfer_score": 1.625, "infomax": 1.5, "mixval": 0.5}
 
 
 def test_a_score_that_one_run_lacks_is_not_averaged():
@@ -22,7 +22,7 @@ def test_a_score_that_one_run_lacks_is_not_averaged():
     old = {name: value for name, value in row(1.0, 1.5, 0.25).items() if name != "selection/transfer_score"}
     assert mean_scores([row(1.0, 1.5, 0.25), old])["transfer_score"] is None
     alone = {name: value for name, value in row(1.0, 1.5, 0.25).items() if not name.startswith("val/")}
-    assert mean_scores([alone]) == {"transfer_score": 1.5, "infomax": None, "mixval": 0.25}
+    assert mean_scores([alone]) == {"ensemble": None, "transfer_score": 1.5, "infomax": None, "mixval": 0.25}
     assert set(mean_scores([{}]).values()) == {None}
 
 

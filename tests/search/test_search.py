@@ -9,10 +9,12 @@ import sys
 from pathlib import Path
 from types import SimpleNamespace
 
+import numpy as np
 import pytest
 import yaml
 
 from job.config.load import build_config
+from job.evaluation.ensemble import write_predictions
 from job.search.search import Search
 from job.search.trial_run import TrialRun
 from tests.support.running import REPO
@@ -161,6 +163,37 @@ def test_trials_are_compared_by_the_score_or_the_sum_that_is_named(search, trial
     assert (code, "dev is not a score for a sum: use infomax, mixval, bnm, class_ami, source" in errors) == (2, True)
 
 
+@pytest.mark.parametrize("seeds", ["0", "3,4"])
+def test_methods_are_compared_by_the_ensemble_of_the_trials(search, trials, study, seeds):
+    """Whatever their scores are, the trial that agrees most with the mean of all is the best."""
+    right = np.arange(12) % 3
+    for number, wrong in enumerate((range(3), range(0), range(3, 5), range(5, 9))):  # on other images each
+        sure = np.eye(3)[right] * 0.7 + 0.1
+        sure[wrong] = np.roll(np.eye(3)[right[wrong]], 1, axis=1) * 0.4 + 0.2
+        for run in [""] if seeds == "0" else ["seed-3", "seed-4"]:
+            (study / f"trial-{number:04d}" / run / "evaluation").mkdir(parents=True)
+            write_predictions(study / f"trial-{number:04d}" / run, 24, np.log(sure))
+    space = "objective.name: {choices: [dann, dann+mcc]}\noptimizer.lr: {low: 0.0001, high: 1, log: true}\n"
+    words = ("--pruner", "none", "--seeds", seeds)
+    code, output, errors = search("--trials", 2, *words, space=space)
+    assert code == 0, errors
+    if seeds == "0":
+        assert "compared by transfer_score: an ensemble needs 3 finished runs" in output
+    code, output, errors = search("--trials", 4, *words, space=space)
+    assert code == 0, errors
+    agreements = [trial["ensemble"] for trial in trials()]
+    assert agreements == pytest.approx([9 / 12, 1, 10 / 12, 8 / 12])
+    assert "best: trial 1," in output
+    assert ["trial", "ensemble", "transfer_score", "settings"] in [line.split() for line in output.splitlines()]
+    found = json.loads((study / "search.json").read_text())
+    assert (found["best"], found["compared_by"], found["score"]) == (1, "ensemble", "transfer_score")
+    best = (study / "best.yaml").read_text()
+    assert best.startswith("# The best of 4 trials in ")
+    assert f"trial 1, ensemble {agreements[1]:.4f}" in best
+    assert yaml.safe_load(best)["optimizer"]["lr"] == trials()[1]["values"]["optimizer.lr"]
+    assert "ensemble" in (study / "trials.csv").read_text().splitlines()[0].split(",")
+
+
 def test_the_mean_over_seeds_is_the_score(search, trials, study):
     code, _, errors = search("--trials", 2, "--seeds", "3,4")
     assert code == 0, errors
@@ -271,8 +304,9 @@ def test_a_line_that_a_killed_process_left_incomplete_does_not_spoil_the_journal
 def test_runs_of_a_search_have_mirrors_of_their_own(seeds, below):
     """Trials of two searches have the same names."""
     base = build_config({"mirror": "s3://bucket/runs/"}, "test").model_dump(mode="json")
-    study = SimpleNamespace(base=base, folder=Path("runs/one"))
-    claim = SimpleNamespace(values={}, number=7, folder=Path("runs/one/trial-7"))
+    folders = [Path("runs") / folder for folder in below]
+    study = SimpleNamespace(base=base, folder=Path("runs/one"), run_folders=lambda number: folders)
+    claim = SimpleNamespace(values={}, number=7)
     search = SimpleNamespace(study=study, seeds=seeds, permission=False)
     configs = Search._configs(search, claim)
     assert [config.mirrored for config in configs] == [f"s3://bucket/runs/{each}" for each in below]

@@ -32,7 +32,7 @@ def test_a_trial_has_only_the_keys_that_its_method_has(search, trials):
 @pytest.mark.parametrize(
     ("words", "compared_by"),
     [
-        ((), "transfer_score"),
+        ((), "ensemble"),
         (("objective.name=coral",), None),  # by that which also chooses the checkpoints
         (("selection.score=bnm",), None),
         (("--compare-by", "class_ami"), "class_ami"),
@@ -45,11 +45,15 @@ def test_methods_are_compared_by_the_score_that_errs_least_between_them(search, 
         assert json.loads((study / "study.json").read_text()).get("compare_by") == compared_by
 
 
-def test_methods_with_different_networks_are_not_compared_by_a_score_of_features(search, study):
-    space = METHODS + "model.bottleneck: {choices: [16, 32]}\n"
-    code, _, errors = search("--trials", 1, space=space)
-    assert code == 0, errors
-    assert "compare_by" not in json.loads((study / "study.json").read_text())
+def test_methods_with_different_networks_are_not_guided_by_a_score_of_features(search, study):
+    for name, space, guide in (
+        ("one", METHODS, "transfer_score"),
+        ("several", METHODS + "model.bottleneck: {choices: [16, 32]}\n", "infomax"),
+    ):
+        code, _, errors = search("--trials", 1, "--name", name, space=space)
+        assert code == 0, errors
+        assert json.loads((study.with_name(name) / "study.json").read_text())["compare_by"] == "ensemble"
+        assert json.loads((study.with_name(name) / "search.json").read_text())["score"] == guide
 
 
 def test_a_search_over_methods_that_began_with_infomax_keeps_it(search, study):
