@@ -18,6 +18,7 @@ from job.system.crash import scrub_tracebacks
 from job.system.echo import echo
 from job.system.errors import EXIT_BAD_INPUT, EXIT_CRASH, JobError, first_line
 from job.system.foreign_environment import clean_environment
+from job.system.garbage_pause import exit_without_collection
 from job.system.launch_protocol import process_exit_code, report_crash, report_exit
 from job.system.open_files import raise_limit
 from job.system.secrets import scrub
@@ -42,6 +43,7 @@ def main(context: click.Context) -> None:
                 echo(f"warning: {warning}", err=True)
     let_threads_sleep()
     raise_limit()
+    exit_without_collection()
 
 
 for command in (

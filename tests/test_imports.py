@@ -18,6 +18,7 @@ RARE = {"torchvision", "torch._dynamo", "sklearn", "scipy", "matplotlib", "PIL",
     [
         (["job.monitor.figures.draw", "job.monitor.report.write"], TORCH | RARE - {"matplotlib", "PIL"}),  # drawing
         (["job.__main__", "job.system.launch", "job.training.inputs", "job.evaluation.compare"], TORCH | RARE),
+        (["job.methods.build", "job.training.streams"], RARE | {"accelerate"}),  # train --check
         (["job.train", "job.export", "job.evaluation.command"], RARE),
     ],
 )

@@ -6,6 +6,7 @@ from typing import Any
 import click
 
 from job.system.echo import echo
+from job.system.garbage_pause import imports_without_collection
 
 
 def _place(text: str) -> str | Path:
@@ -42,8 +43,8 @@ def evaluate(
       python -m job evaluate --checkpoint runs/faces/checkpoints/best
       python -m job evaluate --checkpoint runs/faces/checkpoints/best --paper paper/faces
     """
-    from job.evaluation.command import evaluate_checkpoint
-
+    with imports_without_collection():
+        from job.evaluation.command import evaluate_checkpoint
     table, outputs, results = evaluate_checkpoint(checkpoint, split, shards, out, allow_pipe, paper)
     if paper is not None and results:
         from job.monitor.figures.paper import draw_paper
@@ -83,9 +84,9 @@ def predict(checkpoint: str | Path, out: Path, images: tuple[str, ...], **option
       python -m job predict --checkpoint runs/faces/checkpoints/best photos/ --out predictions.csv
       find photos -name '*.jpg' | python -m job predict --checkpoint runs/faces/checkpoints/best - --out list.jsonl
     """
-    from job.predict import Options
-    from job.predict import predict as run
-
+    with imports_without_collection():
+        from job.predict import Options
+        from job.predict import predict as run
     done, skipped, speed = run(checkpoint, images, out, Options(**options))
     for line in skipped:
         echo(f"skipped {line}", err=True)
@@ -118,8 +119,8 @@ def export(checkpoint: str | Path, out: Path, preprocess: bool, licence: str) ->
         for name, size in write_folder(checkpoint, out, licence=licence):
             echo(f"{out / name}: {size} bytes")
         return 0
-    from job.export import export as run
-
+    with imports_without_collection():
+        from job.export import export as run
     difference = run(checkpoint, out, preprocess)
     echo(f"{out}: its probabilities agree with the network's to {difference:.1g}")
     return 0

@@ -8,6 +8,7 @@ import click
 
 from job.system.echo import echo
 from job.system.errors import EXIT_BAD_INPUT, EXIT_OK
+from job.system.garbage_pause import imports_without_collection
 
 if TYPE_CHECKING:  # pydantic takes a while to import
     from job.config.schema import Config
@@ -46,11 +47,11 @@ def train(config: Path, check: bool, nodes: int, ranks: int | None, overrides: t
         from job.training.inputs import open_manifest
 
         manifest = open_manifest(resolved)
-        # after it, because torch takes two seconds
-        from torch.cuda import device_count
+        with imports_without_collection():  # after it, because torch takes a second
+            from torch.cuda import device_count
 
-        from job.methods.build import build_method
-        from job.training.streams import check_settled, with_streams
+            from job.methods.build import build_method
+            from job.training.streams import check_settled, with_streams
 
         gpus = device_count()
         ranks = ranks or gpus or 1
@@ -60,8 +61,8 @@ def train(config: Path, check: bool, nodes: int, ranks: int | None, overrides: t
         echo(_fits(settled, nodes, ranks))
         echo(f"{ranks} {gpus} {resolved.run_folder}")  # launch scripts read the last line
         return 0
-    from job.train import train as run
-
+    with imports_without_collection():
+        from job.train import train as run
     return run(resolved)
 
 

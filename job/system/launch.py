@@ -22,6 +22,7 @@ import warnings
 from collections.abc import Iterator
 
 from job.system.errors import EXIT_CRASH, EXIT_OK, first_line
+from job.system.garbage_pause import imports_without_collection
 from job.system.launch_protocol import STATUS_FILE, report_exit
 from job.system.open_files import raise_limit
 
@@ -46,7 +47,7 @@ def main() -> int:
     os.environ.update(ACCELERATE)
     raise_limit()  # before any import counts its files
     if local > 1 and options.preload:
-        with contextlib.suppress(ImportError):  # each rank says what is missing
+        with contextlib.suppress(ImportError), imports_without_collection():  # each rank says what is missing
             importlib.import_module(options.preload)
     first = int(os.environ.get("GROUP_RANK", 0)) * local
     try:

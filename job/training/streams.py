@@ -1,15 +1,15 @@
 """Fix the number of streams of a run: it decides the data order, so it is chosen once and kept."""
 
-from typing import Any
-
-from accelerate import Accelerator
+from typing import TYPE_CHECKING, Any
 
 from job.config.schema import Config
 from job.run_folder.checkpoint import find_checkpoint
 from job.shards.manifest import Manifest
 from job.system.errors import JobError
-from job.system.ranks import on_main
 from job.training.inputs import check_data, fewest_shards, stream_count
+
+if TYPE_CHECKING:  # `train --check` does not need it
+    from accelerate import Accelerator
 
 
 def with_streams(config: Config, manifest: Manifest, ranks: int = 1) -> Config:
@@ -48,8 +48,10 @@ def _check_kept(config: Config, manifest: Manifest, streams: int, ranks: int) ->
     )
 
 
-def share_streams(config: Config, manifest: Manifest, accelerator: Accelerator) -> Config:
+def share_streams(config: Config, manifest: Manifest, accelerator: "Accelerator") -> Config:
     """Return `with_streams` of the main rank on all ranks: others may see an older state of the run folder."""
+    from job.system.ranks import on_main
+
     ranks = accelerator.num_processes
     return config.with_streams(on_main(accelerator, lambda: with_streams(config, manifest, ranks).data.streams))
 

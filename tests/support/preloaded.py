@@ -19,6 +19,7 @@ import traceback
 from collections.abc import Callable
 from pathlib import Path
 
+from job.system.garbage_pause import imports_without_collection
 from job.system.launch import reserve_port
 
 REPO = Path(__file__).parents[2]
@@ -144,8 +145,9 @@ def free_port() -> int:
 
 def serve(connection: socket.socket) -> None:
     """Fork a process for each request, until the connection is closed."""
-    for name in MODULES:
-        importlib.import_module(name)
+    with imports_without_collection():
+        for name in MODULES:
+            importlib.import_module(name)
     children: set[int] = set()
     while True:
         if select.select([connection], [], [], 0.05 if children else None)[0]:
