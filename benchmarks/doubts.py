@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.common import print_table, write_result
-from benchmarks.selection import TRUTH, Run, chosen, label_free, read
+from benchmarks.selection import TRUTH, Run, label_free, read, with_agreement
 from job.evaluation.agreement import SELECTION
 from job.evaluation.compare import LOWER
 from job.evaluation.doubts import against_baseline, within_run
@@ -33,13 +33,14 @@ def compare(runs: Sequence[Run]) -> list[dict[str, Any]]:
         groups[run.group].append(run)
     rows = []
     for members in groups.values():
-        baselines = [chosen(run) for run in members if run.method == LOWER]
+        picks = with_agreement(members)
+        baselines = [row for run, row in zip(members, picks, strict=True) if run.method == LOWER]
         if not baselines:
             continue
         baseline = max(baselines, key=lambda row: row[SELECTION + "source_accuracy"])
-        for run in members:
+        for run, row in zip(members, picks, strict=True):
             if run.method != LOWER:
-                rows.append(_row(run, chosen(run), baseline))
+                rows.append(_row(run, row, baseline))
     return rows
 
 

@@ -22,9 +22,9 @@ from job.system.errors import EXIT_OK, JobError
 from job.training.inputs import open_manifest
 from job.vocabulary import TARGET
 
-# Least regret between methods in the study of docs/methods.md; infomax prefers balanced predictions, right or wrong.
-# Of the scores of one trial, which guide the search, it is transfer_score. It does not compare different networks.
-AMONG_METHODS, GUIDE_AMONG_METHODS = ENSEMBLE, "transfer_score"
+# Of the scores of one trial, which guide the search, it errs least between methods (docs/training.md); infomax prefers
+# balanced predictions, right or wrong. It does not compare different networks.
+GUIDE_AMONG_METHODS = "transfer_score"
 
 
 def search(
@@ -46,8 +46,7 @@ def search(
     """Run or resume the search that the arguments describe. Returns the exit code: 0 finished, 75 stopped.
 
     `compare_by` is the score that compares the trials, at the checkpoints that selection.score chose. By default it is
-    selection.score, too; if the trials differ in the method and selection.score is not set, it is AMONG_METHODS. With
-    `report`, only show the results so far.
+    selection.score if that is set, and else the ensemble. With `report`, only show the results so far.
     `launcher` starts the runs; by default each is a new process with a share of this machine. Raises JobError for every
     mistake that the user can correct.
     """
@@ -96,7 +95,7 @@ def _comparison(config: Config, space: Space, folder: Path) -> str:
     """Return the default of `compare_by`. A study that exists keeps the one that it began with."""
     if (folder / "study.json").exists():
         return str(read_object(folder / "study.json").get("compare_by") or config.score)
-    return AMONG_METHODS if space.compares_methods and config.selection.score is None else config.score
+    return ENSEMBLE if config.selection.score is None else config.score
 
 
 def _guide(config: Config, space: Space) -> str:

@@ -9,9 +9,10 @@ from matplotlib.axes import Axes
 from matplotlib.ticker import MaxNLocator, NullFormatter
 from optuna.trial import FrozenTrial, TrialState
 
+from job.evaluation.ensemble import ENSEMBLE
 from job.monitor.colours import GREY, SOURCE, TARGET
-from job.monitor.figures.style import FAINT, new_figure
-from job.search.results import score_of
+from job.monitor.figures.style import FAINT, INK, new_figure
+from job.search.results import agreements_of, best_first, score_of
 from job.search.space import Range
 from job.search.study import Study
 from job.system.files import atomic_path
@@ -27,11 +28,15 @@ def draw_search(study: Study, score: str, path: Path) -> None:
     if not trials:
         return
     importances = _importances(study)
-    keys = sorted(study.space.keys, key=lambda key: -importances.get(key, 0))[:_MOST_KEYS]
+    used = {key for trial in trials for key in trial.user_attrs.get("values", {})}  # others are of other methods
+    keys = sorted(used & study.space.keys.keys(), key=list(study.space.keys).index)
+    keys = sorted(keys, key=lambda key: -importances.get(key, 0))[:_MOST_KEYS]
     rows = math.ceil((len(keys) + 1) / _COLUMNS)
     figure = new_figure(4 * _COLUMNS, 3 * rows)
     every = figure.subplots(rows, _COLUMNS, squeeze=False).flatten()
     _draw_order(every[0], trials, score)
+    _mark_best(every[0], study)
+    every[0].legend(fontsize=7)
     for axes, key in zip(every[1:], keys, strict=False):
         _draw_key(axes, study, trials, key)
         share = f", importance {importances[key]:.2f}" if key in importances else ""
@@ -71,7 +76,23 @@ def _draw_order(axes: Axes, trials: list[FrozenTrial], score: str) -> None:
     axes.set(title="scores of the trials", xlabel="trial", ylabel=score)
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     axes.grid(True)
-    axes.legend(fontsize=7)
+
+
+def _mark_best(axes: Axes, study: Study) -> None:
+    """Put a ring around the best finished trial, which need not have the highest score: the ensemble may choose it."""
+    agreements = agreements_of(study)
+    best = best_first(study.trials(), agreements)[0]
+    if best.state == TrialState.COMPLETE:
+        label = f"best by {ENSEMBLE}" if agreements else "best"
+        axes.plot(
+            [best.number],
+            [score_of(best) or 0.0],
+            "o",
+            markersize=9,
+            markerfacecolor="none",
+            markeredgecolor=INK,
+            label=label,
+        )
 
 
 def _draw_key(axes: Axes, study: Study, trials: list[FrozenTrial], key: str) -> None:

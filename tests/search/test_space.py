@@ -33,12 +33,12 @@ def test_a_trial_has_only_the_keys_that_its_method_has(search, trials):
     ("words", "compared_by"),
     [
         ((), "ensemble"),
-        (("objective.name=coral",), None),  # by that which also chooses the checkpoints
-        (("selection.score=bnm",), None),
+        (("objective.name=coral",), "ensemble"),
+        (("selection.score=bnm",), None),  # by that which also chooses the checkpoints
         (("--compare-by", "class_ami"), "class_ami"),
     ],
 )
-def test_methods_are_compared_by_the_score_that_errs_least_between_them(search, study, words, compared_by):
+def test_trials_are_compared_by_the_ensemble_unless_a_score_is_named(search, study, words, compared_by):
     for _ in range(2):  # the second continues the first
         code, _, errors = search("--trials", 1, *words, space=METHODS)
         assert code == 0, errors
