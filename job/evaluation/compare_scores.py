@@ -13,8 +13,8 @@ from job.evaluation.doubts import SOURCE_ACCURACY
 from job.evaluation.ensemble import ENSEMBLE, agreement, read_predictions
 from job.vocabulary import TARGET
 
-# Which errs least is measured in docs/training.md: between methods the first, among the settings of a method and within
-# a run infomax. The last does not follow the confidence of the predictions.
+# Which errs least is measured in docs/training.md: the first; without it, transfer_score between methods and infomax
+# among the settings of a method. The last does not follow the confidence of the predictions.
 SCORES = (ENSEMBLE, "transfer_score", "infomax", "mixval")
 CHOSEN = "selection/chosen_step"
 OF_ONE_NETWORK = "transfer_score"  # measures the features: those of different networks do not compare
@@ -108,7 +108,8 @@ def preference(comparison: Mapping[str, Any]) -> list[str]:
     parts = [f"{_listed(scores)} prefer{'s' * (len(scores) == 1)} {name}" for name, scores in by_objective.items()]
     best, among = next(iter(chosen)), "between methods"
     if len({without_settings(name) for name in objectives if not reads_target_labels(name)}) == 1:
-        best, among = "infomax" if "infomax" in chosen else best, "among the settings of a method"
+        among = "among the settings of a method"
+        best = "infomax" if best == OF_ONE_NETWORK and "infomax" in chosen else best
     advice = "" if len(by_objective) == 1 else f"; {among} {best} errs least (docs/training.md)"
     if _several_networks(objectives):
         advice += f"; {OF_ONE_NETWORK} does not compare different networks"

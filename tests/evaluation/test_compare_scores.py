@@ -63,6 +63,17 @@ def test_among_the_settings_of_a_method_another_score_errs_least():
     assert "between methods transfer_score errs least" in preference(found)[0]
 
 
+def test_the_ensemble_errs_least_wherever_it_is_known():
+    for one, among in (("source_only", "between methods"), ("dann (seed=1)", "among the settings of a method")):
+        found = comparison(**{one: [row(1.6, 1.7, 0.3)], "dann (seed=0)": [row(1.9, 1.4, 0.4)]})
+        for objective, agreement in zip(found["objectives"].values(), (0.9, 0.8), strict=True):
+            objective["scores"]["ensemble"] = agreement
+        assert preference(found) == [
+            f"without target labels: ensemble and transfer_score prefer {one}, infomax and mixval prefer "
+            f"dann (seed=0); {among} ensemble errs least (docs/training.md)"
+        ]
+
+
 def test_features_of_different_networks_are_not_compared():
     found = comparison(source_only=[row(1.6, 1.7, 0.3)], dann=[row(1.9, 1.4, 0.4)], train_on_target=[row(2, 2, 1)])
     for name, backbone in (("source_only", "compact"), ("dann", "compact"), ("train_on_target", "resnet18")):
