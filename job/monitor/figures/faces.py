@@ -34,7 +34,9 @@ def _draw(run: RunView, which: str, title: str, truth: bool) -> Figure | None:
     row = IMAGE * height / width + (2 if truth else 1) * LINE + GAP  # as high as its content: no empty bands
     figure = new_figure(WIDTH * COLUMNS, row * rows + 0.25)
     figure.suptitle(title, x=0.01, ha="left", fontsize=10, fontweight="bold")
-    grid = figure.subplots(rows, COLUMNS, squeeze=False).flat
+    # Hidden ticks, and a search for a title's place beside them (without y), would take most of the time.
+    plain: dict[str, list[float]] = {"xticks": [], "yticks": []}
+    grid = figure.subplots(rows, COLUMNS, squeeze=False, subplot_kw=plain).flat
     names = run.class_names
     part = {name: run.sample[f"{which}_{name}"] for name in ("labels", "predicted", "confidence")}
     for number, axes in enumerate(grid):
@@ -44,9 +46,9 @@ def _draw(run: RunView, which: str, title: str, truth: bool) -> Figure | None:
         axes.imshow(images[number])
         prediction = f"{names[part['predicted'][number]]} {part['confidence'][number]:.2f}"
         if truth:
-            axes.set_title(f"{prediction}\n", fontsize=8, color=WRONG, loc="center", fontweight="normal", pad=2)
+            axes.set_title(f"{prediction}\n", fontsize=8, color=WRONG, loc="center", fontweight="normal", y=1, pad=3)
             text = f"is {names[part['labels'][number]]}"
             axes.text(0.5, 1.03, text, transform=axes.transAxes, ha="center", va="bottom", fontsize=8, color=FAINT)
         else:
-            axes.set_title(prediction, fontsize=8, color=INK, loc="center", fontweight="normal", pad=3)
+            axes.set_title(prediction, fontsize=8, color=INK, loc="center", fontweight="normal", y=1, pad=3)
     return figure
