@@ -40,7 +40,7 @@ def local(config, tmp_path, *overrides, ranks=1, **options) -> subprocess.Popen:
 
 
 def test_two_ranks_stop_on_a_signal_with_75_and_resume_to_0(small, tmp_path):
-    train = {"steps": 150, "eval_every": 75, "checkpoint_every": 50, "log_every": 5}
+    train = {"steps": 30, "eval_every": 15, "checkpoint_every": 10, "log_every": 5}
     whole, config = small(name="whole", train=train), small(name="stopped", train=train)
     finish(start(whole, tmp_path, ranks=2))
     held = {"PYTHONPATH": str(REPO / "tests" / "support" / "held"), "TEST_GO_ON": str(tmp_path / "go-on")}

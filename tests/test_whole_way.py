@@ -12,6 +12,7 @@ from job.evaluation.ensemble import read_predictions
 from job.shards.manifest import load_manifest
 from job.vocabulary import EMOTIONS
 from tests.support import digits, trees
+from tests.support.datasets import samples
 from tests.support.running import SMALL, merge
 
 # commands in this process: what they import is imported once
@@ -74,18 +75,39 @@ def numbers(value):
         yield value
 
 
-@pytest.mark.parametrize("make", [flat_folder, a_table, some_tars, a_pair], ids=lambda make: make.__name__)
-def test_a_target_without_a_label_anywhere(job, tmp_path, make):
+def written(job, tmp_path, make):
+    """Write shards of a layout and look at them; return them, the manifest and a folder of the target's images."""
     words, pictures = make(tmp_path / "my data set")
     shards = tmp_path / "my shards"
-    code, _, errors = job("shards", *words, "--out", shards, "--size", 32, "--workers", 1)
+    code, _, errors = job("shards", *words, "--out", shards, "--size", 48, "--workers", 1)
     assert code == 0, errors
     assert "84 images, all with a label" in errors
     assert "90 images, none with a label" in errors
     code, out, errors = job("inspect", shards, "--verify", "--sheet", tmp_path / "the sheet.png")
     assert code == 0, errors
     assert "target: 90 of 90 images have no label in the data set" in out
+    return shards, load_manifest(shards), pictures
 
+
+def predict_and_evaluate(job, tmp_path, checkpoint, pictures, *words):
+    """Use a checkpoint on a target without labels."""
+    code, out, errors = job("evaluate", "--checkpoint", checkpoint, "--out", tmp_path / "the figures.json", *words)
+    assert code == 0, errors
+    figures = json.loads((tmp_path / "the figures.json").read_text())
+    assert figures["target"]["confusion"] is None
+    assert figures["target"]["labelled"] == 0
+    assert "accuracy" not in figures["target"]
+    assert sum(figures["target"]["predicted"]) == figures["target"]["samples"]
+    assert not says_nan(out)
+    for card in tmp_path.rglob("model_card*.md"):
+        assert not says_nan(card.read_text())
+    if pictures is not None:
+        code, out, errors = job("predict", "--checkpoint", checkpoint, pictures, "--out", tmp_path / "the guesses.csv")
+        assert code == 0, errors
+
+
+def test_a_target_without_a_label_anywhere(job, tmp_path):
+    shards, _, pictures = written(job, tmp_path, flat_folder)
     run = train(job, tmp_path, shards)
     best = run / "checkpoints" / "best"
     rows = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
@@ -98,18 +120,8 @@ def test_a_target_without_a_label_anywhere(job, tmp_path, make):
     assert predictions.sum(1) == pytest.approx(1, abs=0.01)
     assert any(name.startswith("val/target_prediction_share/") for name in summary)
 
-    code, out, errors = job("evaluate", "--checkpoint", best, "--out", tmp_path / "the figures.json")
-    assert code == 0, errors
-    figures = json.loads((tmp_path / "the figures.json").read_text())
-    assert figures["target"]["confusion"] is None
-    assert figures["target"]["labelled"] == 0
-    assert "accuracy" not in figures["target"]
-    assert sum(figures["target"]["predicted"]) == figures["target"]["samples"]
-    assert not says_nan(out)
-
-    if pictures is not None:
-        code, out, errors = job("predict", "--checkpoint", best, pictures, "--out", tmp_path / "the guesses.csv")
-        assert code == 0, errors
+    predict_and_evaluate(job, tmp_path, best, pictures)
+    assert list((run / "evaluation").glob("model_card*.md"))
     code, out, errors = job("export", "--checkpoint", best, "--out", tmp_path / "the model.onnx")
     assert code == 0, errors
     code, out, errors = job("report", run)
@@ -120,8 +132,26 @@ def test_a_target_without_a_label_anywhere(job, tmp_path, make):
     assert code == 0, errors
     assert not says_nan(out)
     assert "no target labels: not measured" in out
-    for card in (run / "evaluation").glob("model_card*.md"):
-        assert not says_nan(card.read_text())
+
+
+@pytest.mark.parametrize("make", [a_table, some_tars, a_pair], ids=lambda make: make.__name__)
+def test_a_target_without_a_label_in_other_layouts(job, tmp_path, checkpoint_of, make):
+    """What commands read of the shards is as of the folders above, which go all the way."""
+    shards, manifest, pictures = written(job, tmp_path, make)
+    _, of_folders, _ = written(job, tmp_path / "folders", flat_folder)
+    assert manifest.class_names == of_folders.class_names
+    assert manifest.unlabelled == of_folders.unlabelled
+    assert manifest.left_out == of_folders.left_out == {}
+    assert manifest.domains.keys() == of_folders.domains.keys()
+    for domain, splits in of_folders.domains.items():
+        assert manifest.domains[domain].keys() == splits.keys()
+        for split in splits:
+            assert manifest.samples(domain, split) == of_folders.samples(domain, split)
+            assert manifest.labels(domain, split) == of_folders.labels(domain, split)
+            assert manifest.labels("target", split) == 0
+    for sample in samples(shards):
+        assert (sample["emotion"] is None) == (sample["domain"] == "target")
+    predict_and_evaluate(job, tmp_path, checkpoint_of(), pictures, "--shards", shards)
 
 
 def test_digits_of_other_classes_all_the_way(job, tmp_path):
