@@ -138,7 +138,7 @@ def fit(method: Method, case: Case, seed: int) -> None:
 @pytest.fixture(autouse=True)
 def _no_search_for_lomo(monkeypatch):
     """Accelerate searches all folders of sys.path for this package twice a step, an eighth of the time of these."""
-    monkeypatch.setattr("accelerate.accelerator.is_lomo_available", lambda: False)
+    monkeypatch.setattr("accelerate.optimizer.is_lomo_available", lambda: False)
 
 
 @pytest.mark.slow
