@@ -2,9 +2,9 @@
 
 For each score, within a run: the checkpoint that it picks. Across runs: the checkpoint that it picks among all
 checkpoints of all runs on the same shards, domains and seed, of one method (its configurations) or of all methods.
-Among chosen checkpoints: likewise, but among those that each run's own score chose, as a search does; `ensemble`, the
-agreement with the mean prediction of all (job/evaluation/ensemble.py), is measured among these only. Regret is the
-best accuracy on the target's validation split of all checkpoints minus that of the pick, in [0, 1]. Runs that train
+Among chosen checkpoints: likewise, but among those that each run's own score chose, as a search does. The agreement
+with the mean prediction of all (job/evaluation/ensemble.py) and sums with it are measured among these only. Regret is
+the best accuracy on the target's validation split of all checkpoints minus that of the pick, in [0, 1]. Runs that train
 with target labels are excluded. The target labels are read only here, after training, and choose nothing.
 """
 
@@ -24,10 +24,10 @@ from job.config.method_settings import MethodSettings
 from job.config.objectives import SETTINGS, method_label
 from job.evaluation.agreement import SELECTION, rank_correlation
 from job.evaluation.ensemble import ENSEMBLE, agreement, read_predictions
+from job.evaluation.score_sums import COMPARISON, value_of
 from job.metric_names import STEP, find
 from job.run_folder.metrics_file import read_metrics
 from job.run_folder.stored_files import read_config, read_object
-from job.search.comparison import value_of
 from job.system.errors import JobError
 from job.vocabulary import TARGET
 
@@ -38,7 +38,6 @@ ACROSS = {
     "chosen_across_configurations": "chosen checkpoints of the runs of a method, shift and seed",
     "chosen_across_runs": "chosen checkpoints of the runs of a shift and seed",
 }
-SUM = "infomax+class_ami"  # one more score, for `job search --compare-by`
 LAST = "last checkpoint"  # the pick without any score, within a run
 
 
@@ -63,7 +62,7 @@ def read(folder: Path) -> Run | str:
         return "not finished"
     if SETTINGS.get(method, MethodSettings).labelled == TARGET:
         return "trained with target labels"
-    rows = [with_sum(row) for row in read_metrics(folder / "metrics.jsonl") if TRUTH in row]
+    rows = [row for row in read_metrics(folder / "metrics.jsonl") if TRUTH in row]
     if not rows:
         return f"no {TRUTH}: its shards have no target labels for validation"
     method = method_label(config["objective"])
@@ -80,14 +79,8 @@ def _score(config: dict[str, Any]) -> str:
 def label_free(rows: Sequence[dict[str, Any]]) -> list[str]:
     """Return the names of the logged scores that need no target labels, without their prefix."""
     found = {name for row in rows for name in row if name.startswith(SELECTION)}
-    names = {name for name in found if name == SELECTION + ENSEMBLE or not find(name).labels}
+    names = {name for name in found if ENSEMBLE in name or not find(name).labels}
     return sorted(name.removeprefix(SELECTION) for name in names)
-
-
-def with_sum(row: dict[str, Any]) -> dict[str, Any]:
-    """Return an evaluation with SUM as one more score, where its parts are."""
-    value = value_of(row, SUM)
-    return row if value is None else row | {SELECTION + SUM: value}
 
 
 def chosen(run: Run) -> dict[str, Any]:
@@ -108,6 +101,9 @@ def with_agreement(runs: Sequence[Run]) -> list[dict[str, Any]]:
     for name, values in agreement(models).items():
         for index, value in zip(groups[name], values, strict=True):
             picks[index][SELECTION + ENSEMBLE] = value
+    for row in picks:
+        if (value := value_of(row, COMPARISON)) is not None:
+            row[SELECTION + COMPARISON] = value
     return picks
 
 

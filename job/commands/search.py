@@ -43,8 +43,8 @@ def read_seeds(seeds: str) -> list[int]:
 @click.option(
     "--compare-by",
     metavar="SCORE",
-    help="Score that compares the trials, or a sum such as infomax+class_ami; default: selection.score if that is set, "
-    "else ensemble: the agreement with the mean prediction of all trials.",
+    help="Score that compares the trials, or a sum of scores; default: selection.score if that is set, else "
+    "ensemble+infomax, where ensemble is the agreement with the mean prediction of all trials.",
 )
 @click.option(
     "--wait/--no-wait", default=True, show_default=True, help="Wait for trials of other processes at the end."

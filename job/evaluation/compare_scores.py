@@ -11,11 +11,12 @@ from job.config.objectives import settings_of, without_settings
 from job.evaluation.agreement import SELECTION
 from job.evaluation.doubts import SOURCE_ACCURACY
 from job.evaluation.ensemble import ENSEMBLE, agreement, read_predictions
+from job.evaluation.score_sums import COMPARISON, value_of
 from job.vocabulary import TARGET
 
-# Which errs least is measured in docs/training.md: the first; without it, transfer_score between methods and infomax
-# among the settings of a method. The last does not follow the confidence of the predictions.
-SCORES = (ENSEMBLE, "transfer_score", "infomax", "mixval")
+# Which errs least is measured in docs/training.md: the first; without the ensemble, transfer_score between methods and
+# infomax among the settings of a method. The last does not follow the confidence of the predictions.
+SCORES = (COMPARISON, ENSEMBLE, "transfer_score", "infomax", "mixval")
 CHOSEN = "selection/chosen_step"
 OF_ONE_NETWORK = "transfer_score"  # measures the features: those of different networks do not compare
 
@@ -27,8 +28,8 @@ def mean_scores(rows: Sequence[Mapping[str, Any]]) -> dict[str, float | None]:
     """
     found: dict[str, float | None] = {}
     for name in SCORES:
-        whole = name != "infomax" or all(SOURCE_ACCURACY in row for row in rows)
-        values = [row[SELECTION + name] for row in rows if SELECTION + name in row]
+        whole = "infomax" not in name or all(SOURCE_ACCURACY in row for row in rows)
+        values = [value for row in rows if (value := value_of(row, name)) is not None]
         found[name] = statistics.mean(values) if whole and values and len(values) == len(rows) else None
     return found
 

@@ -24,7 +24,7 @@ def table(comparison: dict) -> str:
         closed = gap_text(row) if "gap" in comparison else "-"
         lines.append(f"{objective:<{width}} {len(row['seeds']):>5}  {source:>32}  {target:>32}  {closed:>22}")
     scores = [
-        f"{name:<{width}} " + "  ".join(f"{cell:>14}" for cell in cells) for name, *cells in score_table(comparison)
+        f"{name:<{width}} " + "  ".join(f"{cell:>16}" for cell in cells) for name, *cells in score_table(comparison)
     ]
     return "\n".join([*lines, *remarks(comparison), *([""] if scores else []), *scores, *preference(comparison)])
 

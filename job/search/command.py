@@ -6,25 +6,20 @@ from typing import Any
 
 from job.config.load import build_config, load_config
 from job.config.schema import Config
-from job.evaluation.compare_settings import NETWORK
-from job.evaluation.ensemble import ENSEMBLE
+from job.evaluation.score_sums import COMPARISON
 from job.many_runs.launcher import Launcher, count_gpus
 from job.many_runs.together import with_run_defaults
 from job.run_folder.stored_files import read_object
-from job.search.comparison import check_comparison
+from job.search.comparison import check_comparison, guide_of
 from job.search.figure import draw_search
 from job.search.results import table, write_results
 from job.search.search import Search
-from job.search.space import Space, load_space
+from job.search.space import load_space
 from job.search.study import Study
 from job.system.echo import echo
 from job.system.errors import EXIT_OK, JobError
 from job.training.inputs import open_manifest
 from job.vocabulary import TARGET
-
-# Of the scores of one trial, which guide the search, it errs least between methods (docs/training.md); infomax prefers
-# balanced predictions, right or wrong. It does not compare different networks.
-GUIDE_AMONG_METHODS = "transfer_score"
 
 
 def search(
@@ -46,7 +41,7 @@ def search(
     """Run or resume the search that the arguments describe. Returns the exit code: 0 finished, 75 stopped.
 
     `compare_by` is the score that compares the trials, at the checkpoints that selection.score chose. By default it is
-    selection.score if that is set, and else the ensemble. With `report`, only show the results so far.
+    selection.score if that is set, and else COMPARISON. With `report`, only show the results so far.
     `launcher` starts the runs; by default each is a new process with a share of this machine. Raises JobError for every
     mistake that the user can correct.
     """
@@ -75,9 +70,9 @@ def search(
         "shards": shards,
     }
     settings |= {"score": config.score, "seed": seed, "seeds": seeds, "pruner": pruner}
-    compare_by = compare_by or _comparison(config, space, folder)
+    compare_by = compare_by or _comparison(config, folder)
     check_comparison(compare_by)
-    guide = compare_by if compare_by != ENSEMBLE else _guide(config, space)
+    guide = guide_of(compare_by, config.score)
     if compare_by != config.score:
         settings["compare_by"] = compare_by
     study = Study(folder, space, base, settings, original=_scored(config).model_dump(mode="json"))
@@ -91,18 +86,11 @@ def search(
     return exit_code
 
 
-def _comparison(config: Config, space: Space, folder: Path) -> str:
+def _comparison(config: Config, folder: Path) -> str:
     """Return the default of `compare_by`. A study that exists keeps the one that it began with."""
     if (folder / "study.json").exists():
         return str(read_object(folder / "study.json").get("compare_by") or config.score)
-    return ENSEMBLE if config.selection.score is None else config.score
-
-
-def _guide(config: Config, space: Space) -> str:
-    """Return the score of each trial in a study that compares by the ensemble."""
-    one_network = not space.keys.keys() & set(NETWORK)
-    able = space.compares_methods and one_network and config.selection.score is None
-    return GUIDE_AMONG_METHODS if able else config.score
+    return COMPARISON if config.selection.score is None else config.score
 
 
 def _as_begun(config: Config, folder: Path) -> Config:

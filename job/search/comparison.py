@@ -1,17 +1,13 @@
-"""The score that compares trials: a label-free score, a sum such as `infomax+class_ami`, or the ensemble of all trials.
+"""The score that compares trials: a label-free score, the agreement with the ensemble of all trials, or a sum of them.
 
-The ensemble compares finished trials with each other. A score of a single evaluation still guides the search, that is,
-the proposals and the pruning: `guide`.
+The ensemble compares finished trials with each other. The rest of a sum, or selection.score, is the score of a single
+evaluation, which guides the search: the proposals and the pruning.
 """
-
-from collections.abc import Mapping
-from typing import Any
 
 from job.config.training import LABEL_FREE_SCORES
 from job.evaluation.ensemble import ENSEMBLE
+from job.evaluation.score_sums import HIGHEST
 from job.system.errors import JobError
-
-HIGHEST = {"infomax": 2.0, "mixval": 1.0, "bnm": 1.0, "class_ami": 1.0, "source_accuracy": 1.0}  # of the others: none
 
 
 def check_comparison(score: str) -> None:
@@ -23,14 +19,22 @@ def check_comparison(score: str) -> None:
         raise JobError(f"--compare-by {score}: {unknown[0]} is not {kind}: use {', '.join(allowed)}")
 
 
-def value_of(row: Mapping[str, Any], score: str) -> float | None:
-    """Return the value of a score in the metrics of an evaluation; None if it, or a part of a sum, is missing.
+def has_ensemble(score: str) -> bool:
+    """Return whether a score compares trials with each other."""
+    return ENSEMBLE in score.split("+")
 
-    In a sum each score counts as a share of its highest value.
+
+def guide_of(score: str, default: str) -> str:
+    """Return the part of a score that a single evaluation has; `default` if the score is the ensemble alone."""
+    return "+".join(name for name in score.split("+") if name != ENSEMBLE) or default
+
+
+def total(score: str, agreement: float, guide: float | None) -> float:
+    """Return the value of a score with the ensemble, from a trial's agreement with it and its value of the guide.
+
+    A guide of one score counts as a share of its highest value; a sum consists of shares already.
     """
-    names = score.split("+")
-    values = [row.get(f"selection/{name}") for name in names]
-    if len(names) == 1:
-        return values[0]
-    parts = [value / HIGHEST[name] for name, value in zip(names, values, strict=True) if value is not None]
-    return sum(parts) if len(parts) == len(names) else None
+    rest = guide_of(score, "")
+    if not rest:
+        return agreement
+    return agreement + (guide or 0.0) / (1.0 if "+" in rest else HIGHEST[rest])

@@ -9,10 +9,9 @@ from matplotlib.axes import Axes
 from matplotlib.ticker import MaxNLocator, NullFormatter
 from optuna.trial import FrozenTrial, TrialState
 
-from job.evaluation.ensemble import ENSEMBLE
 from job.monitor.colours import GREY, SOURCE, TARGET
 from job.monitor.figures.style import FAINT, INK, new_figure
-from job.search.results import agreements_of, best_first, score_of
+from job.search.results import best_first, score_of, standings
 from job.search.space import Range
 from job.search.study import Study
 from job.system.files import atomic_path
@@ -80,10 +79,10 @@ def _draw_order(axes: Axes, trials: list[FrozenTrial], score: str) -> None:
 
 def _mark_best(axes: Axes, study: Study) -> None:
     """Put a ring around the best finished trial, which need not have the highest score: the ensemble may choose it."""
-    agreements = agreements_of(study)
-    best = best_first(study.trials(), agreements)[0]
+    found = standings(study)
+    best = best_first(study.trials(), found)[0]
     if best.state == TrialState.COMPLETE:
-        label = f"best by {ENSEMBLE}" if agreements else "best"
+        label = f"best by {study.compare_by}" if found else "best"
         axes.plot(
             [best.number],
             [score_of(best) or 0.0],

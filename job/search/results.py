@@ -1,6 +1,7 @@
 """The result of a search: a table, search.json, trials.csv, best.yaml and a figure, in the folder of the study.
 
-`score` is that of each trial; if the study compares by the ensemble, finished trials are ordered by their agreement.
+`score` is that of each trial. If the study compares by the ensemble, alone or in a sum, finished trials are ordered by
+their agreement with it, or the sum.
 """
 
 import csv
@@ -9,7 +10,7 @@ import json
 from collections.abc import Mapping
 from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from optuna.trial import FrozenTrial, TrialState
@@ -18,6 +19,7 @@ from job.config.load import build_config
 from job.config.objectives import method_label
 from job.evaluation.ensemble import ENSEMBLE, FEWEST_MODELS, agreement, read_predictions
 from job.run_folder.stored_files import read_object
+from job.search.comparison import has_ensemble, total
 from job.search.study import Study
 from job.search.values import with_values
 from job.system.files import write_atomically, writing
@@ -42,14 +44,21 @@ def _short(value: Any) -> str:
     return value if isinstance(value, str) else json.dumps(value)
 
 
-def best_first(trials: list[FrozenTrial], agreements: Mapping[int, float] | None = None) -> list[FrozenTrial]:
+class Standing(NamedTuple):
+    """What compares a finished trial with the others in a study that compares by the ensemble."""
+
+    agreement: float  # with the ensemble, the mean over the trial's runs
+    total: float  # of the sum that compares the trials; without a sum the agreement
+
+
+def best_first(trials: list[FrozenTrial], standings: Mapping[int, Standing]) -> list[FrozenTrial]:
     """Return finished trials from the best to the worst, then the others by number; ties by number.
 
-    The best has the highest agreement with the ensemble or, without `agreements`, the highest score.
+    The best has the highest total or, without standings, the highest score.
     """
 
     def value(trial: FrozenTrial) -> float:
-        return agreements[trial.number] if agreements and trial.number in agreements else score_of(trial) or 0.0
+        return standings[trial.number].total if trial.number in standings else score_of(trial) or 0.0
 
     return sorted(trials, key=lambda trial: (trial.state != TrialState.COMPLETE, -value(trial), trial.number))
 
@@ -63,13 +72,18 @@ def score_of(trial: FrozenTrial) -> float | None:
 
 def table(study: Study, score: str) -> str:
     """Return the best trials as a table, with the number of trials in each state."""
-    trials, agreements = study.trials(), agreements_of(study)
-    ordered = best_first(trials, agreements)
-    rows = [["trial", *[ENSEMBLE] * bool(agreements), score, "", "settings"]]
+    trials, found = study.trials(), standings(study)
+    ordered = best_first(trials, found)
+    names = [*([ENSEMBLE] if found else []), score]
+    names = [study.compare_by, *names] if found and study.compare_by != ENSEMBLE else names
+    rows = [["trial", *names, "", "settings"]]
     for trial in ordered[:_MOST_ROWS]:
-        values = [*[agreements.get(trial.number)] * bool(agreements), score_of(trial)]
+        standing = found.get(trial.number)
+        values = {score: score_of(trial)}
+        if standing is not None:
+            values |= {study.compare_by: standing.total, ENSEMBLE: standing.agreement}
+        numbers = ["-" if values.get(name) is None else f"{values[name]:.4f}" for name in names]
         settings = describe(trial.user_attrs.get("values", {})) or "-"
-        numbers = ["-" if value is None else f"{value:.4f}" for value in values]
         rows.append([str(trial.number), *numbers, _WORDS[trial.state], settings])
     widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]) - 1)]
     lines = []
@@ -79,7 +93,7 @@ def table(study: Study, score: str) -> str:
     counts = [f"{sum(trial.state == state for trial in trials)} {word}" for state, word in _WORDS.items()]
     lines.append(f"{len(trials)} trials: {', '.join(counts)}")
     if ordered and ordered[0].state == TrialState.COMPLETE:
-        if study.compare_by == ENSEMBLE and not agreements:
+        if has_ensemble(study.compare_by) and not found:
             lines.append(
                 f"compared by {score}: an ensemble needs {FEWEST_MODELS} finished runs that stored predictions"
             )
@@ -87,12 +101,12 @@ def table(study: Study, score: str) -> str:
     return "\n".join(lines)
 
 
-def agreements_of(study: Study) -> dict[int, float]:
-    """Return each finished trial's agreement with the ensemble, the mean over its runs.
+def standings(study: Study) -> dict[int, Standing]:
+    """Return the standing of each finished trial, by number.
 
-    The result is empty if the study compares by another score, or as long as there is no ensemble.
+    The result is empty if the study does not compare by the ensemble, or as long as there is none.
     """
-    if study.compare_by != ENSEMBLE:
+    if not has_ensemble(study.compare_by):
         return {}
     numbers: dict[str, list[int]] = {}  # of the trials of each method, one for each run
     models: dict[str, list[np.ndarray | None]] = {}
@@ -106,7 +120,9 @@ def agreements_of(study: Study) -> dict[int, float]:
     for label, values in agreement(models).items():
         for number, value in zip(numbers[label], values, strict=True):
             found.setdefault(number, []).append(value)
-    return {number: sum(values) / len(values) for number, values in found.items()}
+    scores = {trial.number: trial.value for trial in study.trials()}
+    means = {number: sum(values) / len(values) for number, values in found.items()}
+    return {number: Standing(mean, total(study.compare_by, mean, scores[number])) for number, mean in means.items()}
 
 
 @cache
@@ -118,21 +134,21 @@ def _predictions(run: Path) -> np.ndarray | None:
 
 def write_results(study: Study, score: str) -> None:
     """Write search.json, trials.csv and, once a trial has finished, best.yaml. Raises JobError if that fails."""
-    trials, agreements = study.trials(), agreements_of(study)
-    ordered = best_first(trials, agreements)
+    trials, found = study.trials(), standings(study)
+    ordered = best_first(trials, found)
     best = ordered[0] if ordered and ordered[0].state == TrialState.COMPLETE else None
-    compared_by = ENSEMBLE if agreements else score
+    compared_by = study.compare_by if found else score
     content: dict[str, Any] = {
         "score": score,
         "compared_by": compared_by,
         "best": best and best.number,
-        "trials": [_as_json(study, trial, agreements) for trial in trials],
+        "trials": [_as_json(study, trial, found.get(trial.number)) for trial in trials],
     }
     with writing(study.folder, "make room, then run the same command again"):
         write_atomically(study.folder / "search.json", json.dumps(content, indent=1) + "\n")
         write_atomically(study.folder / "trials.csv", _as_csv(content["trials"]))
         if best is not None:
-            value = f"{compared_by} {agreements.get(best.number, best.value):.4f}"
+            value = f"{compared_by} {found[best.number].total if found else best.value:.4f}"
             write_atomically(study.folder / "best.yaml", best_configuration(study, best, value))
 
 
@@ -144,13 +160,13 @@ def best_configuration(study: Study, best: FrozenTrial, value: str) -> str:
     return f"{head}{config.to_yaml()}"
 
 
-def _as_json(study: Study, trial: FrozenTrial, agreements: Mapping[int, float]) -> dict[str, Any]:
+def _as_json(study: Study, trial: FrozenTrial, standing: Standing | None) -> dict[str, Any]:
     seconds = trial.duration.total_seconds() if trial.duration and trial.state != TrialState.RUNNING else None
     return {
         "trial": trial.number,
         "state": _WORDS[trial.state],
         "score": score_of(trial),
-        **({ENSEMBLE: agreements.get(trial.number)} if agreements else {}),
+        **({} if standing is None else {ENSEMBLE: standing.agreement, "total": standing.total}),
         "seconds": seconds,
         "run": str(study.trial_folder(trial.number)),
         "values": trial.user_attrs.get("values", {}),
@@ -163,9 +179,9 @@ def _as_csv(trials: list[dict[str, Any]]) -> str:
     keys = list(dict.fromkeys(key for trial in trials for key in trial["values"]))
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
-    numbers = [name for name in ("score", ENSEMBLE, "seconds") if any(name in trial for trial in trials)]
+    numbers = [name for name in ("score", ENSEMBLE, "total", "seconds") if any(name in trial for trial in trials)]
     writer.writerow(["trial", "state", *numbers, *keys])
     for trial in trials:
         values = [_short(trial["values"][key]) if key in trial["values"] else "" for key in keys]
-        writer.writerow([trial["trial"], trial["state"], *(trial[name] for name in numbers), *values])
+        writer.writerow([trial["trial"], trial["state"], *(trial.get(name) for name in numbers), *values])
     return text.getvalue()

@@ -86,11 +86,6 @@ class Space:
     when: dict[str, dict[str, list[Any]]]
     content: dict[str, Any]
 
-    @property
-    def compares_methods(self) -> bool:
-        """Whether trials differ in the method, or in the terms that are added to it."""
-        return not self.keys.keys().isdisjoint((METHOD, TERMS))
-
     def sample(self, trial: Trial, base: Mapping[str, Any]) -> dict[str, Any]:
         """Return key -> value for a trial of the configuration `base`, without the keys that do not apply."""
         return self._walk(base, lambda key, values: values.suggest(trial, key))
@@ -242,7 +237,7 @@ def _possible(key: str, content: Mapping[str, Any], base: Mapping[str, Any]) -> 
     """Return configurations of every method, and of every list of terms, of the space that a key may apply to."""
     bases = [json.loads(json.dumps(base))]
     conditions = content[key].get("when") or {}
-    for other in (METHOD, "objective.also"):
+    for other in (METHOD, TERMS):
         choices = content[other].get("choices", []) if other in content and other != key else []
         choices = [choice for choice in choices if choice in conditions.get(other, choices)]
         bases = [changed for each in bases for changed in [each, *(_changed(each, other, value) for value in choices)]]

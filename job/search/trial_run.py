@@ -7,10 +7,10 @@ from pathlib import Path
 from typing import NamedTuple
 
 from job.config.schema import Config
+from job.evaluation.score_sums import value_of
 from job.many_runs.launcher import OUTPUT, Launcher, last_line
 from job.run_folder.metrics_file import STEP, read_metrics
 from job.run_folder.stored_files import read_object
-from job.search.comparison import value_of
 from job.search.study import Claim
 from job.system.errors import EXIT_BAD_INPUT, EXIT_OK, EXIT_STOPPED, JobError
 

@@ -164,8 +164,8 @@ def test_trials_are_compared_by_the_score_or_the_sum_that_is_named(search, trial
 
 
 @pytest.mark.parametrize("seeds", ["0", "3,4"])
-def test_methods_are_compared_by_the_ensemble_of_the_trials(search, trials, study, seeds):
-    """Whatever their scores are, the trial that agrees most with the mean of all is the best."""
+def test_trials_are_compared_by_their_agreement_with_the_ensemble(search, trials, study, seeds):
+    """Whatever their scores are, the trial that agrees most with the mean of all is the best; in a sum both count."""
     right = np.arange(12) % 3
     for number, wrong in enumerate((range(3), range(0), range(3, 5), range(5, 9))):  # on other images each
         sure = np.eye(3)[right] * 0.7 + 0.1
@@ -174,24 +174,34 @@ def test_methods_are_compared_by_the_ensemble_of_the_trials(search, trials, stud
             (study / f"trial-{number:04d}" / run / "evaluation").mkdir(parents=True)
             write_predictions(study / f"trial-{number:04d}" / run, 24, np.log(sure))
     space = "objective.name: {choices: [dann, dann+mcc]}\noptimizer.lr: {low: 0.0001, high: 1, log: true}\n"
-    words = ("--pruner", "none", "--seeds", seeds)
+    words = ("--pruner", "none", "--seeds", seeds, "--compare-by", "ensemble")
     code, output, errors = search("--trials", 2, *words, space=space)
     assert code == 0, errors
     if seeds == "0":
-        assert "compared by transfer_score: an ensemble needs 3 finished runs" in output
+        assert "compared by infomax: an ensemble needs 3 finished runs" in output
     code, output, errors = search("--trials", 4, *words, space=space)
     assert code == 0, errors
     agreements = [trial["ensemble"] for trial in trials()]
     assert agreements == pytest.approx([9 / 12, 1, 10 / 12, 8 / 12])
     assert "best: trial 1," in output
-    assert ["trial", "ensemble", "transfer_score", "settings"] in [line.split() for line in output.splitlines()]
+    assert ["trial", "ensemble", "infomax", "settings"] in [line.split() for line in output.splitlines()]
     found = json.loads((study / "search.json").read_text())
-    assert (found["best"], found["compared_by"], found["score"]) == (1, "ensemble", "transfer_score")
+    assert (found["best"], found["compared_by"], found["score"]) == (1, "ensemble", "infomax")
     best = (study / "best.yaml").read_text()
     assert best.startswith("# The best of 4 trials in ")
     assert f"trial 1, ensemble {agreements[1]:.4f}" in best
     assert yaml.safe_load(best)["optimizer"]["lr"] == trials()[1]["values"]["optimizer.lr"]
     assert "ensemble" in (study / "trials.csv").read_text().splitlines()[0].split(",")
+
+    settings = json.loads((study / "study.json").read_text())  # as if it had begun with the default
+    (study / "study.json").write_text(json.dumps(settings | {"compare_by": "ensemble+infomax"}))
+    code, output, errors = search("--trials", 4, *words[:-2], space=space)
+    assert code == 0, errors
+    totals = [trial["total"] for trial in trials()]
+    assert totals == pytest.approx([trial["ensemble"] + trial["score"] / 2 for trial in trials()])
+    assert f"best: trial {totals.index(max(totals))}," in output
+    assert ["trial", "ensemble+infomax", "ensemble", "infomax"] in [row.split()[:4] for row in output.splitlines()]
+    assert totals.index(max(totals)) != 1, "its score is too low"
 
 
 def test_the_mean_over_seeds_is_the_score(search, trials, study):

@@ -32,8 +32,8 @@ def test_a_trial_has_only_the_keys_that_its_method_has(search, trials):
 @pytest.mark.parametrize(
     ("words", "compared_by"),
     [
-        ((), "ensemble"),
-        (("objective.name=coral",), "ensemble"),
+        ((), "ensemble+infomax"),
+        (("objective.name=coral",), "ensemble+infomax"),
         (("selection.score=bnm",), None),  # by that which also chooses the checkpoints
         (("--compare-by", "class_ami"), "class_ami"),
     ],
@@ -45,15 +45,15 @@ def test_trials_are_compared_by_the_ensemble_unless_a_score_is_named(search, stu
         assert json.loads((study / "study.json").read_text()).get("compare_by") == compared_by
 
 
-def test_methods_with_different_networks_are_not_guided_by_a_score_of_features(search, study):
-    for name, space, guide in (
-        ("one", METHODS, "transfer_score"),
-        ("several", METHODS + "model.bottleneck: {choices: [16, 32]}\n", "infomax"),
-    ):
-        code, _, errors = search("--trials", 1, "--name", name, space=space)
-        assert code == 0, errors
-        assert json.loads((study.with_name(name) / "study.json").read_text())["compare_by"] == "ensemble"
-        assert json.loads((study.with_name(name) / "search.json").read_text())["score"] == guide
+@pytest.mark.parametrize(("by", "guide"), [("ensemble+infomax", "infomax"), ("ensemble", "infomax"), ("bnm", "bnm")])
+def test_proposals_and_pruning_follow_a_score_of_single_trials(search, study, by, guide):
+    words = () if by == "ensemble+infomax" else ("--compare-by", by)
+    code, _, errors = search("--trials", 1, *words)
+    assert code == (0 if guide == "infomax" else 2), errors
+    if code == 0:
+        assert json.loads((study / "search.json").read_text())["score"] == guide
+    else:
+        assert f"has finished without a score {guide}" in errors
 
 
 def test_a_search_over_methods_that_began_with_infomax_keeps_it(search, study):
