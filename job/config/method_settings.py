@@ -85,9 +85,9 @@ class AdversarialSettings(AdaptationSettings):
     gradient_penalty: New[Weight] = 0.0
     """Weight of a penalty that keeps the domain classifier smooth, so that the feature extractor cannot evade it; 0
     turns it off, 1 is a good start."""
-    entropy_weight: Weight = 0.0
+    entropy_weight: New[Weight] = 0.0
     """Weight of the conditional entropy of the target predictions; rises with lambda."""
-    pseudo_label_weight: Weight = 0.0
+    pseudo_label_weight: New[Weight] = 0.0
     """Weight of the loss with confident target predictions as labels of a second view; rises with lambda."""
-    pseudo_label_threshold: Fraction = 0.9
+    pseudo_label_threshold: New[Fraction] = 0.9
     """Lowest confidence of a pseudo-label."""

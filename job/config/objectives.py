@@ -25,6 +25,7 @@ class DANNSettings(AdversarialSettings):
 
     name: Literal["dann"] = "dann"
     """The method: docs/methods.md."""
+    not_new: ClassVar[frozenset[str]] = frozenset({"entropy_weight", "pseudo_label_weight", "pseudo_label_threshold"})
 
 
 class SourceOnlySettings(MethodSettings):

@@ -2,7 +2,7 @@
 
 import types
 from collections.abc import Iterator, Mapping
-from typing import Annotated, Any, TypeVar, Union, get_args, get_origin
+from typing import Annotated, Any, ClassVar, TypeVar, Union, get_args, get_origin
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, field_validator
 
@@ -50,6 +50,7 @@ class Section(BaseModel):
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False, use_attribute_docstrings=True)
+    not_new: ClassVar[frozenset[str]] = frozenset()  # keys that a base class marks as new and this section had before
 
     @field_validator("*", mode="before")
     @classmethod
@@ -76,15 +77,15 @@ def takes(annotation: Any, kind: type) -> bool:
     return annotation is kind
 
 
-def models_in(annotation: Any) -> Iterator[type[BaseModel]]:
+def models_in(annotation: Any) -> Iterator[type[Section]]:
     """Yield the sections that an annotation allows: one, or the members of a union."""
-    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+    if isinstance(annotation, type) and issubclass(annotation, Section):
         yield annotation
     for each in get_args(annotation):
         yield from models_in(each)
 
 
-def stored_decisive(section: type[BaseModel], stored: Mapping[str, Any]) -> dict[str, Any]:
+def stored_decisive(section: type[Section], stored: Mapping[str, Any]) -> dict[str, Any]:
     """Return the keys of a section, as it is stored, that decide the weights.
 
     Keys that are newer than version 0.1 are left out while they have their default. Keys that the section does not have
@@ -95,10 +96,14 @@ def stored_decisive(section: type[BaseModel], stored: Mapping[str, Any]) -> dict
         field = section.model_fields.get(key)
         if field is None:
             found[key] = value
-        elif not (HARMLESS in field.metadata or (NEW in field.metadata and value == _as_stored(field.default))):
+        elif not (HARMLESS in field.metadata or (_is_new(section, key) and value == _as_stored(field.default))):
             nested = list(models_in(field.annotation)) if isinstance(value, Mapping) else []
             found[key] = stored_decisive(nested[0], value) if len(nested) == 1 else value
     return found
+
+
+def _is_new(section: type[Section], key: str) -> bool:
+    return NEW in section.model_fields[key].metadata and key not in section.not_new
 
 
 def _as_stored(value: Any) -> Any:

@@ -103,6 +103,15 @@ def test_the_fingerprint_covers_exactly_the_keys_that_decide_the_weights():
         assert fingerprint(**harmful) != base
 
 
+def test_cdan_has_new_keys_that_dann_had_before():
+    """A run of cdan that began without them resumes; in dann they have been decisive since version 0.1."""
+    keys = {"entropy_weight", "pseudo_label_weight", "pseudo_label_threshold"}
+    dann, cdan = (build_config({"objective": {"name": name}}, "test").decisive() for name in ("dann", "cdan"))
+    assert (dann["objective"].keys() & keys, cdan["objective"].keys() & keys) == (keys, set())
+    changed = build_config({"objective": {"name": "cdan", "pseudo_label_weight": 1.0}}, "test").decisive()
+    assert changed["objective"]["pseudo_label_weight"] == 1.0
+
+
 def test_a_run_of_version_0_1_keeps_its_fingerprint():
     """Each key is marked if no weight depends on it; the fingerprints in old checkpoints must not change."""
     old = Path(__file__).parents[1] / "support" / "run_of_version_0_1"
