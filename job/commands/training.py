@@ -51,13 +51,14 @@ def train(config: Path, check: bool, nodes: int, ranks: int | None, overrides: t
             from torch.cuda import device_count
 
             from job.methods.build import build_method
+            from job.training.initial_weights import check_start
             from job.training.streams import check_settled, with_streams
 
         gpus = device_count()
         ranks = ranks or gpus or 1
         settled = with_streams(resolved, manifest, nodes * ranks)
         check_settled(resolved, settled, manifest, nodes * ranks)
-        build_method(resolved, manifest.size, len(manifest.class_names))
+        check_start(build_method(resolved, manifest.size, len(manifest.class_names)), resolved)
         echo(_fits(settled, nodes, ranks))
         echo(f"{ranks} {gpus} {resolved.run_folder}")  # launch scripts read the last line
         return 0

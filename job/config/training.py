@@ -19,7 +19,8 @@ Score = Literal[
     "target_accuracy",
 ]
 MOST_PROFILED = 200  # steps: a trace has some 10,000 events a step
-LABEL_FREE_SCORES = tuple(name for name in get_args(Score) if name != "target_accuracy")
+NEEDS_LABELS = "target_accuracy"
+LABEL_FREE_SCORES = tuple(name for name in get_args(Score) if name != NEEDS_LABELS)
 
 
 class Optimizer(Section):

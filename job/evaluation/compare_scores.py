@@ -10,7 +10,7 @@ import numpy as np
 from job.config.objectives import settings_of, without_settings
 from job.evaluation.agreement import SELECTION
 from job.evaluation.doubts import SOURCE_ACCURACY
-from job.evaluation.ensemble import ENSEMBLE, agreement, read_predictions
+from job.evaluation.ensemble import ENSEMBLE, FEWEST_MODELS, agreement, read_predictions
 from job.evaluation.score_sums import COMPARISON, value_of
 from job.vocabulary import TARGET
 
@@ -112,6 +112,8 @@ def preference(comparison: Mapping[str, Any]) -> list[str]:
         among = "among the settings of a method"
         best = "infomax" if best == OF_ONE_NETWORK and "infomax" in chosen else best
     advice = "" if len(by_objective) == 1 else f"; {among} {best} errs least (docs/training.md)"
+    if COMPARISON not in chosen:
+        advice += f"; {COMPARISON} needs {FEWEST_MODELS} runs that all stored predictions"
     if _several_networks(objectives):
         advice += f"; {OF_ONE_NETWORK} does not compare different networks"
     return [f"without target labels: {', '.join(parts)}{advice}"]

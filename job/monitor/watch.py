@@ -207,11 +207,12 @@ class Watch:
         times = self._in_a_row("shares", bool(apart) and _learned(row, shares))
         if times < 2:
             return None if times else False
+        lower = "objective.lambda_max" if self._lambda else "weight of the method's term"
         return Alert(
             "class shares differ",
             f"{'; '.join(apart)}: either the target has other class shares, and then aligning whole domains costs "
             "accuracy, or the predictions are wrong; compare with what you know about the target, try a "
-            "lower objective.lambda_max or objective.class_weights=balanced",
+            f"lower {lower} or objective.class_weights=balanced",
             "INFO",
         )
 

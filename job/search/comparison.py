@@ -4,7 +4,7 @@ The ensemble compares finished trials with each other. The rest of a sum, or sel
 evaluation, which guides the search: the proposals and the pruning.
 """
 
-from job.config.training import LABEL_FREE_SCORES
+from job.config.training import LABEL_FREE_SCORES, NEEDS_LABELS
 from job.evaluation.ensemble import ENSEMBLE
 from job.evaluation.score_sums import HIGHEST
 from job.system.errors import JobError
@@ -14,9 +14,18 @@ def check_comparison(score: str) -> None:
     """Raise JobError for a score that is unknown or needs target labels, or that has no place in a sum."""
     names = score.split("+")
     allowed = (*LABEL_FREE_SCORES, ENSEMBLE) if len(names) == 1 else tuple(HIGHEST)
-    if unknown := [name for name in names if name not in allowed]:
-        kind = "a score that needs no target labels" if len(names) == 1 else "a score for a sum"
-        raise JobError(f"--compare-by {score}: {unknown[0]} is not {kind}: use {', '.join(allowed)}")
+    for name in names:
+        if name in allowed and names.count(name) == 1:
+            continue
+        if name == NEEDS_LABELS:
+            problem = f"{name} needs target labels, and a search chooses without them"
+        elif name in allowed:
+            problem = f"{name} is there more than once"
+        elif name in LABEL_FREE_SCORES:
+            problem = f"{name} has no highest value, so it cannot be part of a sum"
+        else:
+            problem = f"there is no score {name!r}"
+        raise JobError(f"--compare-by {score}: {problem}: use {', '.join(allowed)}")
 
 
 def has_ensemble(score: str) -> bool:

@@ -44,10 +44,7 @@ def load_initial_weights(method: Method, config: Config, class_names: Sequence[s
         _load(method, checkpoint, config, where, with_predictor=has_same_classes)
         _report(checkpoint, config, weights, with_predictor=has_same_classes)
     elif method.needs_trained_predictor:
-        raise JobError(
-            f"objective.name={config.objective.name} starts from a trained network and {where} is not a checkpoint: "
-            "set model.weights=runs/NAME/checkpoints/best, of a run of source_only for instance"
-        )
+        raise _no_start(config)
     elif weights != "none" and config.model.backbone in HEADS:
         raise JobError(
             f"no checkpoint at {where}: give a folder such as runs/NAME/checkpoints/best (published weights exist only "
@@ -55,6 +52,23 @@ def load_initial_weights(method: Method, config: Config, class_names: Sequence[s
         )
     elif weights != "none":
         _warn_of_normalisation(weights, normalisation_of(config.model.backbone), config)
+
+
+def check_start(method: Method, config: Config) -> None:
+    """Raise JobError for a method that needs a trained label predictor and a configuration that names no weights.
+
+    Weights that it names may be gone when a run resumes, which does not need them.
+    """
+    if method.needs_trained_predictor and config.model.weights == "none":
+        raise _no_start(config)
+
+
+def _no_start(config: Config) -> JobError:
+    return JobError(
+        f"objective.name={config.objective.name} starts from a trained network and model.weights="
+        f"{config.model.weights} is not a checkpoint: set model.weights=runs/NAME/checkpoints/best, of a run of "
+        "source_only for instance"
+    )
 
 
 def _open(weights: str) -> Checkpoint:

@@ -52,6 +52,16 @@ def test_it_is_refused_without_a_checkpoint(small, weights):
         train(small(objective={"name": "shot"}, model={"weights": weights}))
 
 
+def test_a_check_refuses_it_without_weights_but_not_for_weights_that_are_gone(small, tmp_path, job):
+    """A run that resumes needs only its own checkpoint."""
+    path = tmp_path / "shot.yaml"
+    for weights, expected in (("none", 2), (str(tmp_path / "gone"), 0)):
+        path.write_text(small(objective={"name": "shot"}, model={"weights": weights}).to_yaml())
+        code, _, errors = job("train", "--check", "--config", path)
+        assert code == expected, errors
+        assert ("starts from a trained network" in errors) == (expected == 2)
+
+
 def test_it_is_refused_with_the_label_predictor_of_other_classes(small, checkpoint_of):
     path = checkpoint_of(class_names=tuple("abcdefg"))
     with pytest.raises(JobError, match="other classes than those of the shards"):

@@ -204,6 +204,10 @@ def test_different_class_shares_are_reported_with_counts():
     assert (
         "60 of 100 target images (60 %) are predicted as joy, but 30 of 100 source images (30 %) are joy" in alert.text
     )
+    assert "try a lower objective.lambda_max or" in alert.text
+    watch, without_lambda = Watch(), {key: value for key, value in row.items() if key != "schedule/lambda"}
+    watch.look(without_lambda, pair[1])
+    assert "try a lower weight of the method's term or" in watch.look(without_lambda, pair[1])[0].text
     assert titles([(row, counts([3, 4, 4], [6, 3, 2]))] * 3) == []  # 27 percentage points on 11 images
 
 
