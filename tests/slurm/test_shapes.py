@@ -57,7 +57,8 @@ def staged(cluster):
     (packages,) = venv.glob("lib/python*/site-packages")
     (packages / "others.pth").write_text(sysconfig.get_path("purelib"))
     say = f"open({str(imports)!r}, 'a').write(getattr(sys.modules.get('job'), '__file__', '-') + '\\n')"
-    (packages / "sitecustomize.py").write_text(f"import atexit, sys\natexit.register(lambda: {say})\n")
+    (packages / "says_its_import.py").write_text(f"import atexit, sys\natexit.register(lambda: {say})\n")
+    (packages / "says_its_import.pth").write_text("import says_its_import\n")  # Debian has a sitecustomize of its own
     nodes = ("node1", "node2")
     for node in nodes:
         cluster.node(node, "run", "mount", "-t", "tmpfs", "tmpfs", disk)
