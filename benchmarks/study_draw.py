@@ -86,7 +86,7 @@ def draw_figure(result: dict[str, Any], path: Path) -> None:
     """Write an SVG that is as wide as a page on GitHub, so that its text is nearly as large as that of the page."""
     content = io.StringIO()
     with rc_context(_STYLE):
-        _figure(result).savefig(content, format="svg", metadata={"Date": None})
+        _figure(result).savefig(content, format="svg", metadata=dict.fromkeys(("Creator", "Date", "Format", "Type")))
     path.write_text("\n".join(line.strip() for line in content.getvalue().splitlines()) + "\n", encoding="utf-8")
 
 
