@@ -23,7 +23,7 @@ from job.config.load import build_config
 from job.config.method_settings import MethodSettings
 from job.config.objectives import SETTINGS, method_label
 from job.evaluation.agreement import SELECTION, rank_correlation
-from job.evaluation.ensemble import ENSEMBLE, agreement, read_predictions
+from job.evaluation.ensemble import ENSEMBLE, agreement_in_order, read_predictions
 from job.evaluation.score_sums import COMPARISON, value_of
 from job.metric_names import STEP, find
 from job.run_folder.metrics_file import read_metrics
@@ -90,17 +90,10 @@ def chosen(run: Run) -> dict[str, Any]:
 
 def with_agreement(runs: Sequence[Run]) -> list[dict[str, Any]]:
     """Return the chosen evaluation of each run, with its agreement with the ensemble if all have stored predictions."""
-    groups: dict[str, list[int]] = defaultdict(list)
-    for index, run in enumerate(runs):
-        groups[run.method].append(index)
     picks = [dict(chosen(run)) for run in runs]
-    models = {
-        name: [read_predictions(Path(runs[index].folder), int(picks[index][STEP])) for index in indices]
-        for name, indices in groups.items()
-    }
-    for name, values in agreement(models).items():
-        for index, value in zip(groups[name], values, strict=True):
-            picks[index][SELECTION + ENSEMBLE] = value
+    models = [(run.method, read_predictions(Path(run.folder), int(row[STEP]))) for run, row in zip(runs, picks)]
+    for row, value in zip(picks, agreement_in_order(models)):
+        row[SELECTION + ENSEMBLE] = value
     for row in picks:
         if (value := value_of(row, COMPARISON)) is not None:
             row[SELECTION + COMPARISON] = value

@@ -10,7 +10,7 @@ import numpy as np
 from job.config.objectives import settings_of, without_settings
 from job.evaluation.agreement import SELECTION
 from job.evaluation.doubts import SOURCE_ACCURACY
-from job.evaluation.ensemble import ENSEMBLE, FEWEST_MODELS, agreement, read_predictions
+from job.evaluation.ensemble import ENSEMBLE, FEWEST_MODELS, agreement_in_order, read_predictions
 from job.evaluation.score_sums import COMPARISON, value_of
 from job.vocabulary import TARGET
 
@@ -43,13 +43,8 @@ def add_agreement(runs: Sequence[Mapping[str, Any]], rows: Mapping[str, dict[str
     able = [run for run in runs if not reads_target_labels(run["method"])]
     if len({run["settings"].get("data.fold") for run in able}) > 1:
         return
-    groups: dict[str, list[Mapping[str, Any]]] = {}
-    for run in able:
-        groups.setdefault(run["method"], []).append(run)
-    models = {name: [_predictions(run) for run in members] for name, members in groups.items()}
-    for name, values in agreement(models).items():
-        for run, value in zip(groups[name], values, strict=True):
-            rows[run["run"]][SELECTION + ENSEMBLE] = value
+    for run, value in zip(able, agreement_in_order([(run["method"], _predictions(run)) for run in able])):
+        rows[run["run"]][SELECTION + ENSEMBLE] = value
 
 
 def _predictions(run: Mapping[str, Any]) -> np.ndarray | None:

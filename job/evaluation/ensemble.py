@@ -57,3 +57,12 @@ def agreement(groups: Mapping[str, Sequence[np.ndarray | None]]) -> dict[str, li
     means = [np.mean(np.stack(models), axis=0, dtype=np.float64) for models in known.values() if models]
     says = np.mean(means, axis=0).argmax(1)
     return {name: [float((model.argmax(1) == says).mean()) for model in models] for name, models in known.items()}
+
+
+def agreement_in_order(models: Sequence[tuple[str, np.ndarray | None]]) -> list[float]:
+    """Return the agreement of each model, given with the name of its method, in their order; [] as `agreement`."""
+    groups: dict[str, list[np.ndarray | None]] = {}
+    for method, predictions in models:
+        groups.setdefault(method, []).append(predictions)
+    found = {method: iter(values) for method, values in agreement(groups).items()}
+    return [next(found[method]) for method, _ in models] if found else []

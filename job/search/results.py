@@ -17,7 +17,7 @@ from optuna.trial import FrozenTrial, TrialState
 
 from job.config.load import build_config
 from job.config.objectives import method_label
-from job.evaluation.ensemble import ENSEMBLE, FEWEST_MODELS, agreement, read_predictions
+from job.evaluation.ensemble import ENSEMBLE, FEWEST_MODELS, agreement_in_order, read_predictions
 from job.run_folder.stored_files import read_object
 from job.search.comparison import has_ensemble, total
 from job.search.study import Study
@@ -108,19 +108,17 @@ def standings(study: Study) -> dict[int, Standing]:
     """
     if not has_ensemble(study.compare_by):
         return {}
-    numbers: dict[str, list[int]] = {}  # of the trials of each method, one for each run
-    models: dict[str, list[np.ndarray | None]] = {}
+    scores: dict[int, float | None] = {}
+    runs: list[tuple[int, str, Path]] = []
     for trial in study.trials():
         if trial.state == TrialState.COMPLETE:
-            label = method_label(with_values(study.base, trial.user_attrs["values"])["objective"])
-            for run in study.run_folders(trial.number):
-                numbers.setdefault(label, []).append(trial.number)
-                models.setdefault(label, []).append(_predictions(run))
+            scores[trial.number] = trial.value
+            method = method_label(with_values(study.base, trial.user_attrs["values"])["objective"])
+            runs += [(trial.number, method, run) for run in study.run_folders(trial.number)]
     found: dict[int, list[float]] = {}
-    for label, values in agreement(models).items():
-        for number, value in zip(numbers[label], values, strict=True):
-            found.setdefault(number, []).append(value)
-    scores = {trial.number: trial.value for trial in study.trials()}
+    values = agreement_in_order([(method, _predictions(run)) for _, method, run in runs])
+    for (number, _, _), value in zip(runs, values):
+        found.setdefault(number, []).append(value)
     means = {number: sum(values) / len(values) for number, values in found.items()}
     return {number: Standing(mean, total(study.compare_by, mean, scores[number])) for number, mean in means.items()}
 
