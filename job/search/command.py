@@ -6,6 +6,7 @@ from typing import Any
 
 from job.config.load import build_config, load_config
 from job.config.schema import Config
+from job.config.training import NEEDS_LABELS
 from job.evaluation.score_sums import COMPARISON
 from job.many_runs.launcher import Launcher, count_gpus
 from job.many_runs.together import with_run_defaults
@@ -105,7 +106,7 @@ def _as_begun(config: Config, folder: Path) -> Config:
 
 
 def _check_label_free(config: Config) -> None:
-    if config.objective.labelled == TARGET or config.score == "target_accuracy":
+    if config.objective.labelled == TARGET or config.score == NEEDS_LABELS:
         raise JobError(
             f"objective.name={config.objective.name} with selection.score={config.score} needs target labels: a search "
             "chooses without them; search another method, with a score such as selection.score=infomax"
